@@ -1,0 +1,1 @@
+"""Pure: evidence to verdict. One module per question asked of the numbers."""

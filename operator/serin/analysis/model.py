@@ -1,0 +1,161 @@
+"""What goes into the analysis engine and what comes out of it.
+
+A *tick* is what one look at Prometheus found: counts since the look before, never rates over windows that overlap.
+Evidence multiplies over ticks; a *verdict* is what it says so far. Nothing here knows where the counts come from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class NoDataReason(StrEnum):
+    """Why a look found nothing that counts. Silence is never success, and never failure either."""
+
+    NO_TRAFFIC = "NoTraffic"
+    TARGET_DOWN = "TargetDown"
+    SERIES_ABSENT = "SeriesAbsent"
+    STALE = "Stale"
+    NOT_A_NUMBER = "NaN"
+    PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
+    QUERY_FAILED = "QueryFailed"
+    PARTIAL = "Partial"
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """A look that found nothing that counts; `message` is a sentence for people."""
+
+    reason: NoDataReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Requests of one version in one tick, and how many of them were bad (both counts, bad <= requests)."""
+
+    requests: int
+    bad: int
+
+
+@dataclass(frozen=True, slots=True)
+class RatioTick:
+    """Requests and bad requests of both arms since the tick before. `at`: unix seconds of the newest sample counted."""
+
+    at: float
+    candidate: Arm
+    stable: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramTick:
+    """Requests per bucket (not cumulative) of both arms since the tick before.
+
+    `bounds`: upper bounds of all buckets but the last, whose bound is infinite; both arms have len(bounds) + 1 counts.
+    `unit` of the bounds: "s", "ms", or "" for a plain number.
+    """
+
+    at: float
+    bounds: tuple[float, ...]
+    candidate: tuple[int, ...]
+    stable: tuple[int, ...]
+    unit: str = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTick:
+    """The value of a user's own PromQL at `at` (unix seconds)."""
+
+    at: float
+    value: float
+
+
+Tick = RatioTick | HistogramTick | ValueTick | NoData
+
+
+class Severity(StrEnum):
+    """What a breach of a metric does: critical and major roll back, minor holds, info is only shown."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    INFO = "info"
+
+
+class Against(StrEnum):
+    """What a metric is compared with."""
+
+    STABLE = "stable"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one metric is judged. Probabilities and ratios are plain floats: the API layer has parsed the strings.
+
+    `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
+    `able_to_see`: a Pass had the power to see a ratio this large. `limit`: the absolute limit (Against.LIMIT), a ratio
+    for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values). `consecutive`: raw values only.
+    `overdispersion`: log evidence is divided by this, 1 or more.
+    """
+
+    metric: str
+    severity: Severity
+    against: Against = Against.STABLE
+    alpha_critical: float = 0.01
+    alpha_minor: float = 0.05
+    tolerance: float = 1.0
+    critical_ratio: float = 2.0
+    able_to_see: float = 2.0
+    min_requests: int = 0
+    min_effect: float = 1.0
+    limit: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    consecutive: int = 1
+    overdispersion: float = 1.0
+    expected_ticks: int = 60
+
+
+class Verdict(StrEnum):
+    """What the evidence so far says about one metric."""
+
+    NO_DATA = "NoData"
+    INCONCLUSIVE = "Inconclusive"
+    PASS = "Pass"
+    FAIL_MINOR = "FailMinor"
+    FAIL_CRITICAL = "FailCritical"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricVerdict:
+    """One metric's verdict with everything a person needs to believe it.
+
+    `reason` is CamelCase (for conditions and events), `message` a sentence. `log_e`: natural logarithm of the strongest
+    evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself) and its
+    interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of them
+    before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted.
+    """
+
+    metric: str
+    severity: Severity
+    verdict: Verdict
+    reason: str
+    message: str
+    log_e: float = 0.0
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    requests: int = 0
+    needed: int | None = None
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and what it says."""
+
+    evidence: Mapping[str, Json]
+    verdict: MetricVerdict

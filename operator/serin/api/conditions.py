@@ -1,0 +1,97 @@
+"""Conditions and reasons: the vocabulary in which Serin explains itself.
+
+The same reason and sentence feed the condition, the Event, the log and the command line. Every reason has its entry in
+docs/operations.md; a test compares the two.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from serin.api.json import JsonObject
+
+
+class ConditionType(StrEnum):
+    """Types of conditions, as `kubectl wait`, Argo CD and Flux know them, and a few of our own."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    CANDIDATE_REJECTED = "CandidateRejected"
+    EVIDENCE_AVAILABLE = "EvidenceAvailable"
+    ROUTED = "Routed"
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is, or an action was (not) taken."""
+
+    # Serving
+    INITIALIZING = "Initializing"
+    SERVING = "Serving"
+    STABLE_UNAVAILABLE = "StableUnavailable"
+    # A rollout
+    CANDIDATE_STARTING = "CandidateStarting"
+    STEP_STARTED = "StepStarted"
+    BAKING = "Baking"
+    GATHERING_EVIDENCE = "GatheringEvidence"
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    WAITING = "Waiting"
+    PAUSED_BY_USER = "PausedByUser"
+    APPROVED = "Approved"
+    PROMOTING = "Promoting"
+    PROMOTED = "Promoted"
+    SUPERSEDED = "Superseded"
+    SPEC_BACK_TO_STABLE = "SpecBackToStable"
+    # A rollback
+    WORSE_THAN_STABLE = "WorseThanStable"
+    OVER_LIMIT = "OverLimit"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    POD_TEMPLATE_REFUSED = "PodTemplateRefused"
+    MAX_DURATION_EXCEEDED = "MaxDurationExceeded"
+    NO_DATA_FOR_TOO_LONG = "NoDataForTooLong"
+    ABORTED_BY_USER = "AbortedByUser"
+    REJECTED_CONTENT = "RejectedContent"
+    RETRIED_BY_USER = "RetriedByUser"
+    # Evidence
+    EVIDENCE_AVAILABLE = "EvidenceAvailable"
+    NO_TRAFFIC = "NoTraffic"
+    TARGET_DOWN = "TargetDown"
+    SERIES_ABSENT = "SeriesAbsent"
+    STALE = "Stale"
+    NOT_A_NUMBER = "NaN"
+    PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
+    QUERY_FAILED = "QueryFailed"
+    PARTIAL = "Partial"
+    # Routing
+    ROUTED = "Routed"
+    ROUTER_NOT_READY = "RouterNotReady"
+    ROUTE_REFUSED = "RouteRefused"
+    SERVICE_NOT_OURS = "ServiceNotOurs"
+    # What the user must mend
+    INVALID_SPEC = "InvalidSpec"
+    METRIC_TEMPLATE_NOT_FOUND = "MetricTemplateNotFound"
+
+
+def condition(
+    kind: ConditionType, status: bool | None, reason: Reason, message: str, *, generation: int, now: str
+) -> JsonObject:
+    """One condition; `now` (RFC 3339) becomes the transition time unless `merge` finds the status unchanged."""
+    return {
+        "type": kind.value,
+        "status": "Unknown" if status is None else str(status),
+        "reason": reason.value,
+        "message": message,
+        "observedGeneration": generation,
+        "lastTransitionTime": now,
+    }
+
+
+def merge(before: Iterable[Mapping[str, object]], after: Iterable[JsonObject]) -> list[JsonObject]:
+    """The conditions of `after`, sorted by type; a status that did not change keeps its transition time."""
+    earlier = {item["type"]: item for item in before}
+    merged = []
+    for item in sorted(after, key=lambda one: str(one["type"])):
+        old = earlier.get(item["type"])
+        same = old is not None and old["status"] == item["status"]
+        merged.append({**item, "lastTransitionTime": old["lastTransitionTime"]} if old is not None and same else item)
+    return merged

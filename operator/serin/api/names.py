@@ -1,0 +1,63 @@
+"""Every name that Serin writes into a cluster or reads from one.
+
+A name that appears twice in the code is a name that will differ one day, so they all live here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+GROUP: Final = "serin.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FIELD_MANAGER: Final = "serin"
+SYSTEM_NAMESPACE: Final = "serin-system"
+
+MODEL_DEPLOYMENT: Final = "ModelDeployment"
+MODEL_SNAPSHOT: Final = "ModelSnapshot"
+METRIC_TEMPLATE: Final = "MetricTemplate"
+
+LABEL_MODEL_DEPLOYMENT: Final = f"{GROUP}/model-deployment"
+LABEL_SNAPSHOT: Final = f"{GROUP}/snapshot"
+LABEL_ROLE: Final = f"{GROUP}/role"
+ROLE_STABLE: Final = "stable"
+ROLE_CANDIDATE: Final = "candidate"
+
+# What a person asks for without editing the spec, so that Git stays the spec's owner.
+ANNOTATION_APPROVE: Final = f"{GROUP}/approve"
+ANNOTATION_PAUSE: Final = f"{GROUP}/pause"
+ANNOTATION_PROMOTE: Final = f"{GROUP}/promote"
+ANNOTATION_ABORT: Final = f"{GROUP}/abort"
+ANNOTATION_RETRY: Final = f"{GROUP}/retry"
+
+DIMENSIONS: Final = ("runtime", "model", "config", "features")
+
+# A snapshot's name is also the name of a Service (63 characters at most): deployment name, hyphen, hash.
+HASH_LENGTH: Final = 10
+MAX_DEPLOYMENT_NAME: Final = 63 - 1 - HASH_LENGTH
+
+
+def content_hash(content: object) -> str:
+    """Hash JSON content to HASH_LENGTH lower-case characters, the same in every process and for ever.
+
+    The alphabet is Kubernetes' own for generated names: no vowels and no look-alikes, so a hash is never a word.
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    number = int.from_bytes(hashlib.sha256(canonical).digest(), "big")
+    alphabet = "bcdfghjklmnpqrstvwxz2456789"
+    letters = []
+    for _ in range(HASH_LENGTH):
+        number, index = divmod(number, len(alphabet))
+        letters.append(alphabet[index])
+    return "".join(letters)
+
+
+def dimension_hashes(content: Mapping[str, object]) -> dict[str, str]:
+    """One hash per dimension of a version; `content` maps each of DIMENSIONS to its JSON (None when absent)."""
+    return {dimension: content_hash(content.get(dimension)) for dimension in DIMENSIONS}
+
+
+def snapshot_name(deployment: str, content: Mapping[str, object]) -> str:
+    """Name the snapshot of `deployment` with this content: the same content is the same snapshot for ever."""
+    return f"{deployment}-{content_hash(dimension_hashes(content))}"

@@ -1,0 +1,149 @@
+"""The ModelDeployment's spec as frozen values.
+
+The schema in crds/ has validated and defaulted what arrives here; `parse.py` turns the JSON into these. Durations are
+seconds, weights and percentages whole numbers, probabilities floats.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from serin.api.json import JsonObject
+
+
+class Shield(StrEnum):
+    """Which requests that the candidate fails are answered by stable instead."""
+
+    FAILURES = "Failures"  # every failure: errors, resets, time-outs
+    UNSENT = "Unsent"  # only requests that never reached the model
+    OFF = "Off"
+
+
+class Protocol(StrEnum):
+    """What clients and the model server speak."""
+
+    HTTP1 = "HTTP1"
+    HTTP2 = "HTTP2"  # also gRPC
+
+
+class NoDataAction(StrEnum):
+    """What a rollout does when there is no data for longer than the policy allows."""
+
+    HOLD = "Hold"
+    ROLLBACK = "Rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyRouter:
+    """`router.envoy`: request time-out and hedge in seconds (no hedge: None; no time-out: 0)."""
+
+    shield: Shield = Shield.FAILURES
+    hedge_after: float | None = None
+    timeout: float = 300.0
+    protocol: Protocol = Protocol.HTTP1
+
+
+@dataclass(frozen=True, slots=True)
+class WeightStep:
+    """Send `weight` percent to the candidate for at least `bake` seconds and `min_requests` candidate requests."""
+
+    weight: int
+    bake: float
+    min_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PauseStep:
+    """Wait for approval, or for `seconds` when given."""
+
+    seconds: float | None = None
+
+
+Step = WeightStep | PauseStep
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """`strategy.canary`."""
+
+    steps: tuple[Step, ...]
+    max_duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RatioQuery:
+    """The user's own counters: PromQL selectors for bad and for all requests, with {{.version}} where labels go."""
+
+    bad: str
+    total: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueQuery:
+    """The user's own number with its limits; `consecutive_seconds` is how long it must stay outside them."""
+
+    query: str
+    minimum: float | None = None
+    maximum: float | None = None
+    consecutive_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRef:
+    """A built-in template, or a MetricTemplate of the deployment's namespace, with its arguments."""
+
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One entry of `spec.metrics`: exactly one source."""
+
+    name: str
+    source: TemplateRef | RatioQuery | ValueQuery
+    severity: str  # critical | major | minor | info
+    against: str  # stable | limit
+    limit: float | None = None  # for against: limit
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """`spec.analysis`. `interval` is in seconds, None: the scrape interval of what is read."""
+
+    interval: float | None = None
+    false_rollback_critical: float = 0.01
+    false_rollback_minor: float = 0.05
+    able_to_see: float = 2.0
+    on_no_data: NoDataAction = NoDataAction.HOLD
+    on_no_data_after: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeploymentSpec:
+    """The whole spec. `content`: the four dimensions' JSON as the user wrote it, what a snapshot's name is made of."""
+
+    replicas: int
+    port: int
+    runtime: str  # profile name
+    content: Mapping[str, JsonObject | None]
+    router: EnvoyRouter
+    canary: Canary
+    metrics: tuple[Metric, ...]
+    analysis: Analysis
+    progress_deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeployment:
+    """A ModelDeployment as read from the cluster; `status` stays JSON here, the rollout layer parses its own part."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    deleting: bool
+    annotations: Mapping[str, str]
+    spec: ModelDeploymentSpec
+    status: JsonObject

@@ -1,0 +1,1 @@
+"""The running operator: kopf's watches, the queue, reconcile, health, telemetry."""

@@ -1,0 +1,1 @@
+"""Prometheus: the adapter, the collector, and the metric templates."""

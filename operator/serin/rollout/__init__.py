@@ -1,0 +1,1 @@
+"""Pure: observation to plan. No clock, no cluster, no network."""

@@ -1,0 +1,172 @@
+"""What the planner sees and what it answers.
+
+`Observation` is everything there is to know at one moment, the clock included. `Plan` is an ordered tuple of actions;
+every prefix of the tuple leaves a safe cluster, so a crash test is "drop the rest".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from serin.analysis.model import MetricVerdict
+from serin.api.conditions import Reason
+from serin.api.json import JsonObject
+from serin.api.spec import ModelDeployment
+from serin.api.split import NOWHERE, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A ModelSnapshot as read: content (the four dimensions), its hashes, and what is recorded about it."""
+
+    name: str
+    uid: str
+    resource_version: str
+    created: float  # unix seconds
+    content: Mapping[str, JsonObject | None]
+    rejected: str | None = None  # why it is not tried again; None when it may be
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One snapshot's Deployment as it runs.
+
+    `desired`: replicas asked for. `ready`: pods of *this* content that are ready with their model loaded.
+    `problem`: the pods' or the API server's own words on why there are not more, None when nothing is wrong.
+    `refused`: the API server refused the pod template (cannot get better without a new spec).
+    """
+
+    snapshot: str
+    uid: str
+    resource_version: str
+    desired: int
+    ready: int
+    since: float  # unix seconds of the creation
+    problem: str | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the router says: the split it serves, and in which words it refused a configuration (None: it did not)."""
+
+    split: Split = NOWHERE
+    refused: str | None = None
+    ready: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the engine made of the ticks so far: JSON to keep per metric, and the verdicts it gives now."""
+
+    kept: Mapping[str, JsonObject] = field(default_factory=dict)
+    verdicts: tuple[MetricVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything at one moment. `now` is unix seconds. `invalid`: the spec cannot work, in a sentence for its user."""
+
+    now: float
+    deployment: ModelDeployment
+    snapshots: Mapping[str, Snapshot]
+    workloads: Mapping[str, Workload]
+    route: Route
+    evidence: Evidence
+    invalid: tuple[Reason, str] | None = None
+
+
+class Order(IntEnum):
+    """The order of writes (design section 3): a plan's actions never go backwards in it."""
+
+    LOWER = 1  # candidate traffic down: waits for nothing
+    RECORD = 2
+    CREATE = 3  # create or scale up
+    RAISE = 4  # candidate traffic up: apply proves readiness with live reads first
+    SCALE_DOWN = 5
+    DELETE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write the deployment's whole status. `raises`: only after live reads show `proof` ready pods of each snapshot."""
+
+    order: Order
+    status: JsonObject
+    proof: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSnapshot:
+    """Make the immutable record of a version."""
+
+    name: str
+    content: Mapping[str, JsonObject | None]
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSnapshot:
+    """Write what was decided about a snapshot into its status: the verdict, why, and its metrics as last seen."""
+
+    name: str
+    status: JsonObject
+    order: Order = Order.RECORD
+
+
+@dataclass(frozen=True, slots=True)
+class RunWorkload:
+    """Make sure that the snapshot's Deployment and Service exist with this many replicas."""
+
+    snapshot: str
+    replicas: int
+    role: str
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteWorkload:
+    """Delete the snapshot's Deployment and Service; the preconditions make a stale read harmless."""
+
+    snapshot: str
+    uid: str
+    resource_version: str
+    order: Order = Order.DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSnapshot:
+    """Delete a snapshot that history no longer needs."""
+
+    name: str
+    uid: str
+    resource_version: str
+    order: Order = Order.DELETE
+
+
+Action = WriteStatus | CreateSnapshot | RecordSnapshot | RunWorkload | DeleteWorkload | DeleteSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why something was done, or was not: the same reason and sentence for condition, event, log and command line."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+    event: bool = True  # worth an Event; refusals that repeat every look are not
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered actions, the notes that explain them, and when to look again (in seconds; None: on the next event)."""
+
+    actions: tuple[Action, ...]
+    notes: tuple[Note, ...]
+    next_look: float | None
+
+    def __post_init__(self) -> None:
+        orders = [action.order for action in self.actions]
+        if orders != sorted(orders):
+            raise ValueError(f"actions out of order: {[action.order.name for action in self.actions]}")

@@ -1,0 +1,1 @@
+"""Routers: a traffic split rendered for Envoy, and the xDS server that carries it."""
