@@ -29,6 +29,7 @@ class Reason(StrEnum):
     SERVING = "Serving"
     STABLE_UNAVAILABLE = "StableUnavailable"
     # A rollout
+    ROLLOUT_STARTED = "RolloutStarted"
     CANDIDATE_STARTING = "CandidateStarting"
     STEP_STARTED = "StepStarted"
     BAKING = "Baking"
@@ -45,10 +46,13 @@ class Reason(StrEnum):
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"
+    CANDIDATE_CRASHED = "CandidateCrashed"
+    CANDIDATE_UNAVAILABLE = "CandidateUnavailable"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     POD_TEMPLATE_REFUSED = "PodTemplateRefused"
     MAX_DURATION_EXCEEDED = "MaxDurationExceeded"
     NO_DATA_FOR_TOO_LONG = "NoDataForTooLong"
+    NOTHING_TO_DO = "NothingToDo"
     ABORTED_BY_USER = "AbortedByUser"
     REJECTED_CONTENT = "RejectedContent"
     RETRIED_BY_USER = "RetriedByUser"

@@ -44,16 +44,23 @@ class Workload:
     since: float  # unix seconds of the creation
     problem: str | None = None
     refused: bool = False
+    crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the router says: the split it serves, and in which words it refused a configuration (None: it did not)."""
+    """What the router says.
+
+    `split`: what it serves. `refused`: in which words it refused a configuration (None: it did not). `ready`: there is a
+    router that can serve. `published`: the clients' Service and its endpoints lead to the router's pods as they are now.
+    `not_ours`: an object of the clients' Service's name exists that Serin did not make, in a sentence.
+    """
 
     split: Split = NOWHERE
     refused: str | None = None
     ready: bool = True
-    message: str = ""
+    published: bool = True
+    not_ours: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything at one moment. `now` is unix seconds. `invalid`: the spec cannot work, in a sentence for its user."""
+    """Everything at one moment. `now` is unix seconds.
+
+    `free_port`: a listener port of the router that no deployment has; taken when this one has none yet.
+    `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for its user.
+    """
 
     now: float
     deployment: ModelDeployment
@@ -74,6 +85,7 @@ class Observation:
     workloads: Mapping[str, Workload]
     route: Route
     evidence: Evidence
+    free_port: int
     invalid: tuple[Reason, str] | None = None
 
 
@@ -126,6 +138,14 @@ class RunWorkload:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishRoute:
+    """Make sure that the clients' Service leads to the router's pods, at this deployment's listener port."""
+
+    port: int
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteWorkload:
     """Delete the snapshot's Deployment and Service; the preconditions make a stale read harmless."""
 
@@ -145,7 +165,7 @@ class DeleteSnapshot:
     order: Order = Order.DELETE
 
 
-Action = WriteStatus | CreateSnapshot | RecordSnapshot | RunWorkload | DeleteWorkload | DeleteSnapshot
+Action = WriteStatus | CreateSnapshot | RecordSnapshot | RunWorkload | PublishRoute | DeleteWorkload | DeleteSnapshot
 
 
 @dataclass(frozen=True, slots=True)

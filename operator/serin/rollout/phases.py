@@ -1,0 +1,44 @@
+"""The phases of a model deployment, as one table.
+
+Two rules. First, *phase is a summary, never an instruction*: the planner decides from snapshots, workloads, route and
+evidence, and then names the result; nothing reads the phase back to choose what to do. Second, *every phase can fall back
+to Healthy in one step*, because lowering the candidate's traffic waits for nothing.
+
+    Initializing ──► Healthy ◄──────────────┬───────────────┐
+                        │                   │               │
+                        ▼                   │               │
+                     Starting ──► Progressing ──► Promoting ┘
+                        ▲             ▲  │           │  ▲
+                        │             │  ▼           ▼  │
+                        └──────────── Paused ◄──────────┘
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Phase(StrEnum):
+    """What is happening, in one word."""
+
+    INITIALIZING = "Initializing"  # the first version is on its way: nothing serves yet
+    HEALTHY = "Healthy"  # stable serves everything and nothing is under evaluation
+    STARTING = "Starting"  # the candidate's pods are coming up; it has no traffic
+    PROGRESSING = "Progressing"  # the candidate has traffic and is being weighed
+    PAUSED = "Paused"  # a person, or a pause step, holds the weight where it is
+    PROMOTING = "Promoting"  # every step has passed; the candidate grows to full size
+
+
+# Phase -> phases that one look may lead to. Staying is always allowed.
+TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
+    Phase.INITIALIZING: frozenset({Phase.HEALTHY}),
+    Phase.HEALTHY: frozenset({Phase.STARTING}),
+    Phase.STARTING: frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.HEALTHY}),
+    Phase.PROGRESSING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
+    Phase.PAUSED: frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
+    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.PROGRESSING}),
+}
+
+
+def allowed(before: Phase, after: Phase) -> bool:
+    """Whether the table lets one look lead from `before` to `after`."""
+    return before is after or after in TRANSITIONS[before]

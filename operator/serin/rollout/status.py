@@ -1,0 +1,134 @@
+"""The part of a ModelDeployment's status that decides: what was decided so far, read back after every restart.
+
+`State` is what the planner carries from one look to the next, and all of it: nothing is kept in memory. What is only
+shown to people (ready counts, conditions, metric tables) is added by `report.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from serin.api.json import JsonObject
+from serin.api.split import NOWHERE, Split
+from serin.api.times import parse_rfc3339, rfc3339
+from serin.rollout.phases import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """Where the rollout stands in its steps.
+
+    `index`: 0-based, equal to the number of steps when all have passed. `since`: when this step's weight was reached (or
+    its pause began), None until then. `requests_before`: candidate requests counted before this step.
+    """
+
+    index: int = 0
+    since: float | None = None
+    requests_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds)."""
+
+    source: str
+    target: str
+    reason: str
+    message: str
+    at: float
+    metric: str = ""
+    estimate: str = ""
+    interval: str = ""
+    retried: bool = False  # the user asked to try the rejected content again
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What was decided so far."""
+
+    phase: Phase = Phase.INITIALIZING
+    stable: str | None = None
+    candidate: str | None = None
+    candidate_since: float = 0.0
+    step: StepState = StepState()
+    split: Split = NOWHERE
+    port: int | None = None
+    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+    draining: Mapping[str, float] = field(default_factory=dict)  # snapshot -> since when it gets no new requests
+    last_rollback: Rollback | None = None
+    handled: Mapping[str, str] = field(default_factory=dict)  # annotation -> value that was acted on
+
+
+def read(status: JsonObject) -> State:
+    """Parse a ModelDeployment's status; an empty one is a deployment that nothing was decided about."""
+    candidate = status.get("candidate") or {}
+    step = status.get("step") or {}
+    return State(
+        phase=Phase(status.get("phase", Phase.INITIALIZING)),
+        stable=(status.get("stable") or {}).get("snapshot"),
+        candidate=candidate.get("snapshot"),
+        candidate_since=_moment(candidate.get("since")) or 0.0,
+        step=StepState(max(0, step.get("index", 1) - 1), _moment(step.get("since")), step.get("requestsBefore", 0)),
+        split=Split((status.get("traffic") or {}).get("weights") or {}),
+        port=(status.get("router") or {}).get("port"),
+        evidence=status.get("evidence") or {},
+        draining={name: parse_rfc3339(at) for name, at in (status.get("draining") or {}).items()},
+        last_rollback=_read_rollback(status.get("lastRollback")),
+        handled=status.get("handled") or {},
+    )
+
+
+def write(state: State) -> JsonObject:
+    """The decided part of the status; the inverse of `read` (times to the millisecond)."""
+    status: JsonObject = {"phase": state.phase.value, "traffic": {"weights": dict(state.split.weights)}}
+    if state.stable:
+        status["stable"] = {"snapshot": state.stable}
+    if state.candidate:
+        status["candidate"] = {"snapshot": state.candidate, "since": rfc3339(state.candidate_since)}
+        status["step"] = {"index": state.step.index + 1, "requestsBefore": state.step.requests_before}
+        if state.step.since is not None:
+            status["step"]["since"] = rfc3339(state.step.since)
+        status["evidence"] = dict(state.evidence)
+    if state.port is not None:
+        status["router"] = {"port": state.port}
+    if state.draining:
+        status["draining"] = {name: rfc3339(at) for name, at in sorted(state.draining.items())}
+    if state.last_rollback:
+        status["lastRollback"] = _write_rollback(state.last_rollback)
+    if state.handled:
+        status["handled"] = dict(state.handled)
+    return status
+
+
+def _moment(text: str | None) -> float | None:
+    return None if text is None else parse_rfc3339(text)
+
+
+def _read_rollback(status: JsonObject | None) -> Rollback | None:
+    if not status:
+        return None
+    return Rollback(
+        source=status["from"],
+        target=status["to"],
+        reason=status["reason"],
+        message=status["message"],
+        at=parse_rfc3339(status["at"]),
+        metric=status.get("metric", ""),
+        estimate=status.get("estimate", ""),
+        interval=status.get("interval", ""),
+        retried=status.get("retried", False),
+    )
+
+
+def _write_rollback(rollback: Rollback) -> JsonObject:
+    status: JsonObject = {
+        "from": rollback.source,
+        "to": rollback.target,
+        "reason": rollback.reason,
+        "message": rollback.message,
+        "at": rfc3339(rollback.at),
+    }
+    optional = {"metric": rollback.metric, "estimate": rollback.estimate, "interval": rollback.interval}
+    status.update({key: value for key, value in optional.items() if value})
+    if rollback.retried:
+        status["retried"] = True
+    return status
