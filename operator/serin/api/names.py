@@ -61,3 +61,8 @@ def dimension_hashes(content: Mapping[str, object]) -> dict[str, str]:
 def snapshot_name(deployment: str, content: Mapping[str, object]) -> str:
     """Name the snapshot of `deployment` with this content: the same content is the same snapshot for ever."""
     return f"{deployment}-{content_hash(dimension_hashes(content))}"
+
+
+def config_variable(key: str) -> str:
+    """The environment variable for a key of `spec.config`: `max-age` becomes `SERIN_CONFIG_MAX_AGE`."""
+    return "SERIN_CONFIG_" + key.upper().replace("-", "_").replace(".", "_")

@@ -1,0 +1,244 @@
+"""JSON of a ModelDeployment, as the API server stores it, into the frozen values that the rest of Serin works with.
+
+The schema in crds/ has checked types, bounds and everything that CEL can say, and has filled in every default; nothing
+here repeats a default. What a schema cannot say is refused with `InvalidSpec`, whose message names the field and what
+to write instead: the controller shows it as a condition. A field that the schema guarantees and that is missing all
+the same (an object stored before the CRD was updated) is refused in the same way, never guessed.
+
+This module also decides what a version *is*: `content` maps the spec to the four dimensions whose hashes name a
+snapshot. Two specs that mean the same have to give the same content, so what is empty is left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serin.api.json import JsonObject
+from serin.api.names import config_variable
+from serin.api.spec import (
+    Analysis,
+    Canary,
+    EnvoyRouter,
+    Metric,
+    ModelDeployment,
+    ModelDeploymentSpec,
+    NoDataAction,
+    PauseStep,
+    Protocol,
+    RatioQuery,
+    Shield,
+    Step,
+    TemplateRef,
+    ValueQuery,
+    WeightStep,
+)
+from serin.api.units import parse_duration, parse_quantity
+
+
+class InvalidSpec(ValueError):
+    """The spec cannot work. The message is for the user: it names the field and says what to write instead."""
+
+
+def parse_model_deployment(body: JsonObject) -> ModelDeployment:
+    """Read a ModelDeployment as the API server returns it. Raises InvalidSpec."""
+    metadata = body["metadata"]
+    return ModelDeployment(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata["generation"],
+        deleting="deletionTimestamp" in metadata,
+        annotations=metadata.get("annotations") or {},
+        spec=parse_spec(body["spec"]),
+        status=body.get("status") or {},
+    )
+
+
+def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
+    """Read `spec`, defaults included. Raises InvalidSpec."""
+    root = _Field(spec, "spec")
+    content = content_of(spec)
+    _check_config(spec.get("config") or {})
+    return ModelDeploymentSpec(
+        replicas=root["replicas"].value,
+        port=_port(root),
+        runtime=root["runtime"].value,
+        content=content,
+        router=_envoy(root["router"]["envoy"]),
+        canary=_canary(root["strategy"]["canary"]),
+        metrics=tuple(_metric(item) for item in root["metrics"].items()),
+        analysis=_analysis(root["analysis"]),
+        progress_deadline=root["progressDeadline"].duration(),
+    )
+
+
+def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
+    """The four dimensions of the version that `spec` describes; None for one that it does not use. Raises InvalidSpec.
+
+    `runtime` is {"template", "runtime", "port"}. The port is in it, although design section 2 names only the other two:
+    it is the pod's contract, and if it were not versioned a new port would be sent to the running stable pods at once,
+    with no step and no way back. It is the effective port, so writing the derived one out changes nothing.
+
+    Empty maps of Serin's own fields, empty pod metadata and nulls mean the same as nothing at all and are left out. The
+    pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`).
+    """
+    root = _Field(spec, "spec")
+    template = _without_nulls(root["template"].value)
+    metadata = {key: value for key, value in template.pop("metadata", {}).items() if value}
+    if metadata:
+        template["metadata"] = metadata
+    return {
+        "runtime": {"template": template, "runtime": root["runtime"].value, "port": _port(root)},
+        **{name: _without_nulls(spec.get(name) or {}) or None for name in ("model", "config", "features")},
+    }
+
+
+class _Field:
+    """A value of the spec that knows its path, so that a message can name it."""
+
+    __slots__ = ("path", "value")
+
+    def __init__(self, value: Any, path: str) -> None:
+        self.value = value
+        self.path = path
+
+    def __getitem__(self, key: str) -> "_Field":
+        found = self.get(key)
+        if found is None:
+            raise InvalidSpec(
+                f"{self.path}.{key} is missing: apply the ModelDeployment again, so that the API server fills in the "
+                "defaults of the installed CRD"
+            )
+        return found
+
+    def get(self, key: str) -> "_Field | None":
+        value = self.value.get(key)
+        return None if value is None else _Field(value, f"{self.path}.{key}")
+
+    def items(self) -> "list[_Field]":
+        return [_Field(item, f"{self.path}[{index}]") for index, item in enumerate(self.value)]
+
+    def duration(self) -> float:
+        try:
+            return parse_duration(self.value)
+        except ValueError as error:
+            raise InvalidSpec(f"{self.path}: {error}") from None
+
+    def quantity(self) -> float:
+        try:
+            return parse_quantity(self.value)
+        except ValueError as error:
+            raise InvalidSpec(f"{self.path}: {error}") from None
+
+
+def _duration_or_none(field: _Field | None) -> float | None:
+    return None if field is None else field.duration()
+
+
+def _quantity_or_none(field: _Field | None) -> float | None:
+    return None if field is None else field.quantity()
+
+
+def _port(root: _Field) -> int:
+    """`spec.port`, or else the first port of the first container."""
+    given = root.get("port")
+    if given is not None:
+        return int(given.value)
+    containers = root["template"]["spec"]["containers"].value
+    ports = (containers[0].get("ports") if containers else None) or []
+    if not ports:
+        raise InvalidSpec(
+            "spec.port: write the port that the model server answers on, either port: 8080 or ports: "
+            "[{containerPort: 8080}] in the first container of the template"
+        )
+    return int(ports[0]["containerPort"])
+
+
+def _check_config(config: Mapping[str, str]) -> None:
+    """Two keys must not become the same environment variable: one of the values would be lost."""
+    taken: dict[str, str] = {}
+    for key in sorted(config):
+        other = taken.setdefault(config_variable(key), key)
+        if other != key:
+            raise InvalidSpec(
+                f"spec.config: the keys {other} and {key} both become {config_variable(key)} in the container: "
+                "rename one of them"
+            )
+
+
+def _envoy(field: _Field) -> EnvoyRouter:
+    return EnvoyRouter(
+        shield=Shield(field["shield"].value),
+        hedge_after=_duration_or_none(field.get("hedgeAfter")),
+        timeout=field["timeout"].duration(),
+        protocol=Protocol(field["protocol"].value),
+    )
+
+
+def _canary(field: _Field) -> Canary:
+    return Canary(
+        steps=tuple(_step(item) for item in field["steps"].items()),
+        max_duration=_duration_or_none(field.get("maxDuration")),
+    )
+
+
+def _step(field: _Field) -> Step:
+    pause = field.get("pause")
+    if pause is not None:
+        return PauseStep(seconds=_duration_or_none(pause.get("for")))
+    least = field.get("minRequests")
+    return WeightStep(
+        weight=field["weight"].value,
+        bake=field["bake"].duration(),
+        min_requests=0 if least is None else least.value,
+    )
+
+
+def _metric(field: _Field) -> Metric:
+    source = _source(field)
+    against = field.get("against")
+    # A value has its own limits; everything else is compared with stable unless the user says otherwise.
+    default = "limit" if isinstance(source, ValueQuery) else "stable"
+    return Metric(
+        name=field["name"].value,
+        source=source,
+        severity=field["severity"].value,
+        against=default if against is None else against.value,
+        limit=_quantity_or_none(field.get("limit")),
+    )
+
+
+def _source(field: _Field) -> TemplateRef | RatioQuery | ValueQuery:
+    template, ratio = field.get("template"), field.get("ratio")
+    if template is not None:
+        return TemplateRef(template["name"].value, template.value.get("arguments") or {})
+    if ratio is not None:
+        return RatioQuery(bad=ratio["bad"].value, total=ratio["total"].value)
+    value = field["value"]
+    return ValueQuery(
+        query=value["query"].value,
+        minimum=_quantity_or_none(value.get("min")),
+        maximum=_quantity_or_none(value.get("max")),
+        consecutive_seconds=_duration_or_none(field.get("for")) or 0.0,
+    )
+
+
+def _analysis(field: _Field) -> Analysis:
+    promise, silence = field["falseRollback"], field["onNoData"]
+    return Analysis(
+        interval=_duration_or_none(field.get("interval")),
+        false_rollback_critical=promise["critical"].quantity(),
+        false_rollback_minor=promise["minor"].quantity(),
+        able_to_see=field["ableToSee"].quantity(),
+        on_no_data=NoDataAction(silence["action"].value),
+        on_no_data_after=silence["after"].duration(),
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    """A copy in which no map has a null value: Kubernetes reads null as absent, so both have to be the same version."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
