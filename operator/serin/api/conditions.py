@@ -6,6 +6,7 @@ docs/operations.md; a test compares the two.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 from serin.api.json import JsonObject
 
@@ -74,6 +75,19 @@ class Reason(StrEnum):
     # What the user must mend
     INVALID_SPEC = "InvalidSpec"
     METRIC_TEMPLATE_NOT_FOUND = "MetricTemplateNotFound"
+
+
+# What every good rollout goes through: shown in status, not worth an Event.
+ROUTINE: Final = frozenset(
+    {
+        Reason.INITIALIZING,
+        Reason.SERVING,
+        Reason.CANDIDATE_STARTING,
+        Reason.BAKING,
+        Reason.GATHERING_EVIDENCE,
+        Reason.WAITING_FOR_CAPACITY,
+    }
+)
 
 
 def condition(

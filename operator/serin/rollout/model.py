@@ -24,7 +24,8 @@ class Snapshot:
     resource_version: str
     created: float  # unix seconds
     content: Mapping[str, JsonObject | None]
-    rejected: str | None = None  # why it is not tried again; None when it may be
+    rejected: bool = False  # not tried again until the content changes or the user asks
+    verdict: str | None = None  # what was decided about it: Promoted, RolledBack, Superseded, ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Workload:
     desired: int
     ready: int
     since: float  # unix seconds of the creation
+    role: str = ""  # stable or candidate, as labelled
     problem: str | None = None
     refused: bool = False
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
@@ -51,8 +53,8 @@ class Workload:
 class Route:
     """What the router says.
 
-    `split`: what it serves. `refused`: in which words it refused a configuration (None: it did not). `ready`: there is a
-    router that can serve. `published`: the clients' Service and its endpoints lead to the router's pods as they are now.
+    `split`: what it serves. `refused`: in which words it refused a configuration (None: it did not). `ready`: there is
+    a router that can serve. `published`: the clients' Service and its endpoints lead to the router's pods as they are.
     `not_ours`: an object of the clients' Service's name exists that Serin did not make, in a sentence.
     """
 
@@ -175,7 +177,6 @@ class Note:
     reason: Reason
     message: str
     warning: bool = False
-    event: bool = True  # worth an Event; refusals that repeat every look are not
 
 
 @dataclass(frozen=True, slots=True)

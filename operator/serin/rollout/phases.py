@@ -1,8 +1,8 @@
 """The phases of a model deployment, as one table.
 
 Two rules. First, *phase is a summary, never an instruction*: the planner decides from snapshots, workloads, route and
-evidence, and then names the result; nothing reads the phase back to choose what to do. Second, *every phase can fall back
-to Healthy in one step*, because lowering the candidate's traffic waits for nothing.
+evidence, and then names the result; nothing reads the phase back to choose what to do. Second, *every phase can fall
+back to Healthy in one step*, because lowering the candidate's traffic waits for nothing.
 
     Initializing ──► Healthy ◄──────────────┬───────────────┐
                         │                   │               │
@@ -31,11 +31,11 @@ class Phase(StrEnum):
 # Phase -> phases that one look may lead to. Staying is always allowed.
 TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.INITIALIZING: frozenset({Phase.HEALTHY}),
-    Phase.HEALTHY: frozenset({Phase.STARTING}),
+    Phase.HEALTHY: frozenset({Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED}),  # its pods may still be there
     Phase.STARTING: frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.HEALTHY}),
     Phase.PROGRESSING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
     Phase.PAUSED: frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
-    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.PROGRESSING}),
+    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED}),
 }
 
 

@@ -17,13 +17,16 @@ from serin.rollout.phases import Phase
 class StepState:
     """Where the rollout stands in its steps.
 
-    `index`: 0-based, equal to the number of steps when all have passed. `since`: when this step's weight was reached (or
-    its pause began), None until then. `requests_before`: candidate requests counted before this step.
+    `index`: 0-based, equal to the number of steps when all have passed. `entered`: when the wait for this step's pods
+    began. `since`: when its weight was reached (or its pause began), None until then. `requests_before`: candidate
+    requests counted before this step. `forced`: the user asked to promote, so evidence is no longer waited for.
     """
 
     index: int = 0
+    entered: float = 0.0
     since: float | None = None
     requests_before: int = 0
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,13 @@ def read(status: JsonObject) -> State:
         stable=(status.get("stable") or {}).get("snapshot"),
         candidate=candidate.get("snapshot"),
         candidate_since=_moment(candidate.get("since")) or 0.0,
-        step=StepState(max(0, step.get("index", 1) - 1), _moment(step.get("since")), step.get("requestsBefore", 0)),
+        step=StepState(
+            index=max(0, step.get("index", 1) - 1),
+            entered=_moment(step.get("entered")) or 0.0,
+            since=_moment(step.get("since")),
+            requests_before=step.get("requestsBefore", 0),
+            forced=step.get("forced", False),
+        ),
         split=Split((status.get("traffic") or {}).get("weights") or {}),
         port=(status.get("router") or {}).get("port"),
         evidence=status.get("evidence") or {},
@@ -84,9 +93,15 @@ def write(state: State) -> JsonObject:
         status["stable"] = {"snapshot": state.stable}
     if state.candidate:
         status["candidate"] = {"snapshot": state.candidate, "since": rfc3339(state.candidate_since)}
-        status["step"] = {"index": state.step.index + 1, "requestsBefore": state.step.requests_before}
+        status["step"] = {
+            "index": state.step.index + 1,
+            "entered": rfc3339(state.step.entered),
+            "requestsBefore": state.step.requests_before,
+        }
         if state.step.since is not None:
             status["step"]["since"] = rfc3339(state.step.since)
+        if state.step.forced:
+            status["step"]["forced"] = True
         status["evidence"] = dict(state.evidence)
     if state.port is not None:
         status["router"] = {"port": state.port}

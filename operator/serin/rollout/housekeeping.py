@@ -1,0 +1,102 @@
+"""What follows from a decision: which workloads run at which size, what is remembered, and what is thrown away.
+
+Nothing here changes where traffic goes. Everything is level-triggered: a record that a crash has lost is found missing
+at the next look and written then.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.api.names import ROLE_CANDIDATE, ROLE_STABLE
+from serin.api.times import rfc3339
+from serin.rollout import report
+from serin.rollout.draft import Draft
+from serin.rollout.gates import Look
+from serin.rollout.model import DeleteSnapshot, DeleteWorkload, Order, RecordSnapshot, RunWorkload
+
+# Seconds between a snapshot's last new request and the end of its pods: what is under way may finish.
+DRAIN: Final = 30.0
+SNAPSHOTS_KEPT: Final = 10
+
+PROMOTED: Final = "Promoted"
+ROLLED_BACK: Final = "RolledBack"
+UNDER_EVALUATION: Final = "UnderEvaluation"
+
+
+def tend(draft: Draft, wanted: str) -> None:
+    """Run, retire, remember, forget."""
+    _run(draft, wanted)
+    _retire(draft, wanted)
+    _remember(draft)
+    _forget(draft, wanted)
+
+
+def _run(draft: Draft, wanted: str) -> None:
+    """Stable keeps what it had before the rollout until the candidate is promoted: there is always a way back."""
+    state, spec = draft.state, draft.seen.deployment.spec
+    if state.candidate is None:
+        _ensure(draft, state.stable or wanted, spec.replicas, ROLE_STABLE)
+        return
+    stable = str(state.stable)
+    running = draft.seen.workloads.get(stable)
+    _ensure(draft, stable, max(spec.replicas, running.desired if running else 0), ROLE_STABLE)
+    candidate = draft.seen.workloads.get(state.candidate)
+    needed = Look(draft.seen, state, stable, state.candidate).needed
+    _ensure(draft, state.candidate, max(needed, candidate.desired if candidate else 0), ROLE_CANDIDATE)
+
+
+def _ensure(draft: Draft, snapshot: str, replicas: int, role: str) -> None:
+    running = draft.seen.workloads.get(snapshot)
+    if running and (running.refused or (running.desired == replicas and running.role == role)):
+        return
+    shrinks = running is not None and running.desired > replicas
+    draft.act(RunWorkload(snapshot, replicas, role, Order.SCALE_DOWN if shrinks else Order.CREATE))
+
+
+def _retire(draft: Draft, wanted: str) -> None:
+    """Pods of a version that nobody is sent to any more finish what they have, then go."""
+    state, now = draft.state, draft.seen.now
+    kept = {state.stable or wanted, state.candidate}
+    idle = {name: workload for name, workload in draft.seen.workloads.items() if name not in kept}
+    draining = {name: state.draining.get(name, now) for name in idle}
+    draft.state = replace(state, draining=draining)
+    for name, workload in idle.items():
+        left = DRAIN - (now - draining[name]) if state.stable else 0.0
+        if left <= 0:
+            draft.act(DeleteWorkload(name, workload.uid, workload.resource_version))
+        else:
+            draft.look_again(left)
+
+
+def _remember(draft: Draft) -> None:
+    """Write what was decided onto the snapshots, where it outlives the deployment's status."""
+    state, snapshots = draft.state, draft.seen.snapshots
+    last = state.last_rollback
+    rejected = snapshots.get(last.source) if last and not last.retried and last.source != state.candidate else None
+    if last and rejected and not rejected.rejected:
+        record: JsonObject = {"verdict": ROLLED_BACK, "rejected": True, "reason": last.reason, "message": last.message}
+        record["rejectedAt"] = rfc3339(last.at)
+        draft.act(RecordSnapshot(rejected.name, {**record, "metrics": report.metrics(draft.seen)}))
+    candidate = snapshots.get(state.candidate or "")
+    if candidate and (candidate.rejected or candidate.verdict is None):
+        draft.act(RecordSnapshot(candidate.name, {"verdict": UNDER_EVALUATION, "rejected": False}))
+    stable = snapshots.get(state.stable or "")
+    if stable and stable.verdict != PROMOTED:
+        record = {"verdict": PROMOTED, "rejected": False, "promotedAt": rfc3339(draft.seen.now)}
+        # After the write that promotes: a record of what then did not happen would be a lie.
+        draft.act(RecordSnapshot(stable.name, {**record, "metrics": report.metrics(draft.seen)}, Order.SCALE_DOWN))
+
+
+def _forget(draft: Draft, wanted: str) -> None:
+    """Keep the newest snapshots, and every one that something still names."""
+    last = draft.state.last_rollback
+    named = {wanted, draft.state.stable, draft.state.candidate, *draft.seen.workloads}
+    named |= {last.source, last.target} if last else set()
+    others = sorted(
+        (one for one in draft.seen.snapshots.values() if one.name not in named),
+        key=lambda one: one.created,
+        reverse=True,
+    )
+    for snapshot in others[SNAPSHOTS_KEPT:]:
+        draft.act(DeleteSnapshot(snapshot.name, snapshot.uid, snapshot.resource_version))

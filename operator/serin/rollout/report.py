@@ -1,0 +1,175 @@
+"""What people see: the status as JSON, its conditions, and numbers as they are read aloud.
+
+The decided part comes from `status.write`; everything here is derived and never read back.
+"""
+
+from serin.analysis.model import MetricVerdict, Verdict
+from serin.api import names
+from serin.api.conditions import ConditionType, Reason, condition, merge
+from serin.api.json import JsonObject
+from serin.api.spec import PauseStep
+from serin.api.times import rfc3339, rfc3339_whole
+from serin.rollout.draft import Draft
+from serin.rollout.gates import DECISIVE
+from serin.rollout.model import Observation, Workload
+from serin.rollout.phases import Phase
+from serin.rollout.status import write
+
+# From the worst to the best: the first that any metric has is the rollout's.
+_WORST_FIRST = (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR, Verdict.NO_DATA, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def ratio(value: float | None) -> str:
+    """A ratio to stable as people read it: "1.3x"; "" when nothing can be said."""
+    return "" if value is None else f"{value:.3g}x"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The interval of a ratio: "0.6x to 2.4x"; "" when nothing can be said."""
+    return "" if low is None or high is None else f"{ratio(low)} to {ratio(high)}"
+
+
+def metrics(seen: Observation) -> list[JsonObject]:
+    """One row per metric, in the order of the spec."""
+    return [_metric(one) for one in seen.evidence.verdicts]
+
+
+def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
+    """Dimensions in which two snapshots differ, in the order of DIMENSIONS; empty when one of them is not known."""
+    if old not in seen.snapshots:
+        return ()
+    wanted = seen.snapshots[new].content if new in seen.snapshots else seen.deployment.spec.content
+    before, after = names.dimension_hashes(seen.snapshots[old].content), names.dimension_hashes(wanted)
+    return tuple(one for one in names.DIMENSIONS if before[one] != after[one])
+
+
+def status(draft: Draft) -> JsonObject:
+    """The whole status of the deployment after this look."""
+    seen, state = draft.seen, draft.state
+    result = write(state)
+    result["observedGeneration"] = seen.deployment.generation
+    result["reason"] = draft.why.reason.value
+    result["message"] = draft.why.message
+    stable = seen.workloads.get(state.stable or "")
+    if state.stable:
+        result["stable"] |= _version(seen, state.stable, stable)
+        result["replicas"] = stable.desired if stable else 0
+        result["selector"] = f"{names.LABEL_SNAPSHOT}={state.stable}"
+    if state.candidate:
+        result["candidate"] |= _version(seen, state.candidate, seen.workloads.get(state.candidate))
+        result["candidate"]["changed"] = list(changed(seen, str(state.stable), state.candidate))
+        result["step"] |= _step(draft)
+        result["metrics"] = metrics(seen)
+        result["verdict"] = overall(seen.evidence.verdicts).value
+    result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft, stable))
+    return result
+
+
+def overall(verdicts: tuple[MetricVerdict, ...]) -> Verdict:
+    """The worst verdict of the metrics that decide; NoData when there are none yet."""
+    found = {one.verdict for one in verdicts if one.severity in DECISIVE}
+    return next((one for one in _WORST_FIRST if one in found), Verdict.NO_DATA)
+
+
+def _metric(one: MetricVerdict) -> JsonObject:
+    row: JsonObject = {
+        "name": one.metric,
+        "severity": one.severity.value,
+        "verdict": one.verdict.value,
+        "reason": one.reason,
+        "message": one.message,
+        "requests": one.requests,
+    }
+    shown = {"estimate": ratio(one.estimate), "interval": interval(one.low, one.high), "needed": one.needed}
+    return row | {key: value for key, value in shown.items() if value not in ("", None)}
+
+
+def _version(seen: Observation, snapshot: str, workload: Workload | None) -> JsonObject:
+    known = seen.snapshots.get(snapshot)
+    model = (known.content.get("model") if known else None) or {}
+    row: JsonObject = {"replicas": workload.desired if workload else 0, "ready": workload.ready if workload else 0}
+    return row | ({"model": str(model["version"])} if model.get("version") else {})
+
+
+def _step(draft: Draft) -> JsonObject:
+    state, steps = draft.state, draft.seen.deployment.spec.canary.steps
+    shown: JsonObject = {"of": len(steps), "weight": state.split.of(str(state.candidate))}
+    step = steps[state.step.index] if state.step.index < len(steps) else None
+    length = (step.seconds if isinstance(step, PauseStep) else step.bake) if step else None
+    if state.step.since is not None and length:
+        shown["until"] = rfc3339(state.step.since + length)
+    shown["position"] = f"{state.step.index + 1}/{len(steps)}" if step else "promoting"
+    return shown
+
+
+def _conditions(draft: Draft, stable: Workload | None) -> list[JsonObject]:
+    """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others."""
+    seen, state, why = draft.seen, draft.state, draft.why
+    rejected = why.reason is Reason.REJECTED_CONTENT or (state.candidate is None and _just_rolled_back(draft))
+    found = [
+        _ready(draft, stable),
+        _routed(draft),
+        (ConditionType.RECONCILING, *_reconciling(draft)),
+        (ConditionType.CANDIDATE_REJECTED, rejected, why.reason, why.message if rejected else "nothing is rejected"),
+    ]
+    stalled = rejected or why.reason in _STALLED or bool(seen.invalid) or bool(seen.route.not_ours)
+    found.append((ConditionType.STALLED, stalled, why.reason, why.message))
+    if state.candidate:
+        found.append(_evidence(draft))
+    now = rfc3339_whole(seen.now)
+    return [
+        condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
+        for kind, is_so, reason, message in found
+    ]
+
+
+_STALLED = frozenset(
+    {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED, Reason.SERVICE_NOT_OURS, Reason.ROUTE_REFUSED}
+)
+
+_Condition = tuple[ConditionType, bool | None, Reason, str]
+
+
+def _just_rolled_back(draft: Draft) -> bool:
+    last = draft.state.last_rollback
+    return last is not None and last.at == draft.seen.now
+
+
+def _ready(draft: Draft, stable: Workload | None) -> _Condition:
+    state, route = draft.state, draft.seen.route
+    if route.not_ours:
+        return ConditionType.READY, False, Reason.SERVICE_NOT_OURS, route.not_ours
+    if not state.stable:
+        return ConditionType.READY, False, draft.why.reason, draft.why.message
+    if not stable or not stable.ready:
+        problem = f": {stable.problem}" if stable and stable.problem else ""
+        return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {state.stable} is ready{problem}"
+    if not route.ready:
+        return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is ready"
+    message = f"{state.stable} serves with {stable.ready} of {stable.desired} pods"
+    return ConditionType.READY, True, Reason.SERVING, message
+
+
+def _routed(draft: Draft) -> _Condition:
+    route = draft.seen.route
+    if route.not_ours:
+        return ConditionType.ROUTED, False, Reason.SERVICE_NOT_OURS, route.not_ours
+    if route.refused:
+        return ConditionType.ROUTED, False, Reason.ROUTE_REFUSED, route.refused
+    if not route.ready:
+        return ConditionType.ROUTED, False, Reason.ROUTER_NOT_READY, "no router pod is ready"
+    return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
+
+
+def _reconciling(draft: Draft) -> tuple[bool, Reason, str]:
+    busy = draft.state.candidate is not None or draft.state.phase is Phase.INITIALIZING
+    return (busy, draft.why.reason, draft.why.message) if busy else (False, Reason.SERVING, "nothing is under way")
+
+
+def _evidence(draft: Draft) -> _Condition:
+    for one in draft.seen.evidence.verdicts:
+        if one.verdict is Verdict.NO_DATA and one.severity in DECISIVE:
+            return ConditionType.EVIDENCE_AVAILABLE, False, Reason(one.reason), f"{one.metric}: {one.message}"
+    if not draft.seen.evidence.verdicts:
+        return ConditionType.EVIDENCE_AVAILABLE, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"
+    return ConditionType.EVIDENCE_AVAILABLE, True, Reason.EVIDENCE_AVAILABLE, "every metric that decides has data"
