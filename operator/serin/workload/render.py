@@ -1,0 +1,158 @@
+"""A snapshot as a Deployment and a Service, rendered from its content alone.
+
+The same snapshot renders the same objects for ever; only the replica count and the role label change. Nothing is read
+back from the cluster into them, so a mutable field can never travel in circles.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.workload.profiles import ready_path
+
+# Seconds between "no new requests, please" and SIGTERM: the router must have heard of it by then.
+_DRAIN_BEFORE_STOP: Final = 5
+_CONFIG_PATH: Final = "/etc/serin/config"
+_CONFIG_VOLUME: Final = "serin-config"
+_CONFIG_ANNOTATION: Final = f"config.{names.GROUP}/"
+PORT_NAME: Final = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The ModelDeployment that owns the objects."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def reference(self) -> JsonObject:
+        """The owner reference by which the garbage collector deletes the objects with their owner."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.MODEL_DEPLOYMENT,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+def service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None]) -> JsonObject:
+    """The snapshot's headless Service: the router reads its endpoints, clients use the deployment's own Service."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(owner, snapshot, {}),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {names.LABEL_SNAPSHOT: snapshot},
+            "ports": [{"name": PORT_NAME, "port": _port(content), "targetPort": _port(content), "protocol": "TCP"}],
+        },
+    }
+
+
+def deployment(
+    owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None], *, replicas: int, role: str
+) -> JsonObject:
+    """The snapshot's Deployment."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(owner, snapshot, {names.LABEL_ROLE: role}),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "selector": {"matchLabels": {names.LABEL_SNAPSHOT: snapshot}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": _pod_template(owner, snapshot, content),
+        },
+    }
+
+
+def environment(content: Mapping[str, JsonObject | None]) -> list[JsonObject]:
+    """What the version tells its containers: SERIN_MODEL_*, SERIN_CONFIG_*, SERIN_FEATURES_SCHEMA."""
+    model, config, features = (content.get(one) or {} for one in ("model", "config", "features"))
+    values = {f"SERIN_MODEL_{key.upper()}": model.get(key) for key in ("name", "version", "uri", "digest")}
+    values |= {names.config_variable(key): value for key, value in sorted(config.items())}
+    values["SERIN_FEATURES_SCHEMA"] = features.get("schemaVersion")
+    return [{"name": name, "value": value} for name, value in values.items() if value is not None]
+
+
+def _metadata(owner: Owner, snapshot: str, labels: Mapping[str, str]) -> JsonObject:
+    return {
+        "name": snapshot,
+        "namespace": owner.namespace,
+        "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name, names.LABEL_SNAPSHOT: snapshot, **labels},
+        "ownerReferences": [owner.reference()],
+    }
+
+
+def _runtime(content: Mapping[str, JsonObject | None]) -> JsonObject:
+    runtime = content["runtime"]
+    if runtime is None:
+        raise ValueError("a snapshot without the dimension runtime cannot run")
+    return runtime
+
+
+def _port(content: Mapping[str, JsonObject | None]) -> int:
+    return int(_runtime(content)["port"])
+
+
+def _pod_template(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None]) -> JsonObject:
+    template = _runtime(content)["template"]
+    metadata, spec = template.get("metadata") or {}, dict(template["spec"])
+    config = content.get("config") or {}
+    labels = {
+        **(metadata.get("labels") or {}),
+        names.LABEL_MODEL_DEPLOYMENT: owner.name,
+        names.LABEL_SNAPSHOT: snapshot,
+    }
+    annotations = (metadata.get("annotations") or {}) | {
+        _CONFIG_ANNOTATION + key: config[key] for key in sorted(config)
+    }
+    server, *others = spec["containers"]
+    shared = [_with_version(container, content) for container in (_serving(server, content), *others)]
+    spec["containers"] = shared
+    if config:
+        spec["volumes"] = [*(spec.get("volumes") or []), _config_volume(config)]
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def _with_version(container: JsonObject, content: Mapping[str, JsonObject | None]) -> JsonObject:
+    """Environment first, so that the user's own variables may refer to it; the config as files too."""
+    result = {**container, "env": [*environment(content), *(container.get("env") or [])]}
+    if content.get("config"):
+        mount = {"name": _CONFIG_VOLUME, "mountPath": _CONFIG_PATH, "readOnly": True}
+        result["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
+    return result
+
+
+def _config_volume(config: Mapping[str, Any]) -> JsonObject:
+    """The config as files, through the downward API: no further object to keep, and none that changes under a pod."""
+    items = [
+        {"path": key, "fieldRef": {"fieldPath": f"metadata.annotations['{_CONFIG_ANNOTATION}{key}']"}}
+        for key in sorted(config)
+    ]
+    return {"name": _CONFIG_VOLUME, "downwardAPI": {"items": items}}
+
+
+def _serving(container: JsonObject, content: Mapping[str, JsonObject | None]) -> JsonObject:
+    """The first container serves: it is ready when its model is, and stops only after the router has left it."""
+    result = dict(container)
+    result.setdefault("lifecycle", {"preStop": {"sleep": {"seconds": _DRAIN_BEFORE_STOP}}})
+    probe = _model_probe(content)
+    if "readinessProbe" not in container:
+        result["readinessProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2}
+    elif "httpGet" in probe and "startupProbe" not in container:
+        # The user's own readiness probe stays; that the model is loaded is then asked once, before it.
+        result["startupProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 1800}
+    return result
+
+
+def _model_probe(content: Mapping[str, JsonObject | None]) -> JsonObject:
+    runtime, model = _runtime(content), content.get("model") or {}
+    path = ready_path(runtime["runtime"], str(model.get("name", "")))
+    return {"httpGet": {"path": path, "port": _port(content)}} if path else {"tcpSocket": {"port": _port(content)}}
