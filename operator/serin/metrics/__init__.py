@@ -1,1 +1,1 @@
-"""Prometheus: the adapter, the collector, and the metric templates."""
+"""Prometheus: the adapter, the collector that turns its samples into ticks, and the built-in metric templates."""

@@ -1,0 +1,109 @@
+"""How much each counter grew between two moments: exact, per series, from raw samples.
+
+PromQL's `increase()` extrapolates to the edges of its window and drops a series' first sample; a labelled error counter
+is born at 1, so it would lose the very errors that matter. Differences of a sum go negative when a pod vanishes. So
+every series is differenced by itself, from its last sample at or before the previous tick, and the results are added.
+
+One scrape gives all its samples the same timestamp. A series that is missing from a scrape which gave samples to other
+series of the same target did not exist at that moment: whatever it shows later, it counted from 0. That is how births
+and restarts are told from gaps, without asking anything else.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+
+from serin.metrics.answers import Series
+
+# Timestamps have milliseconds; a float of unix seconds carries them with less error than this.
+TICK_OF_TIME = 0.0005
+
+Times = tuple[float, ...]
+Target = tuple[str, str]
+
+
+def target_of(labels: Mapping[str, str]) -> Target:
+    """Job and instance: Prometheus' identity of what it scrapes."""
+    return labels.get("job", ""), labels.get("instance", "")
+
+
+def cut(series: Iterable[Series], until: float) -> tuple[Series, ...]:
+    """Give the series without samples later than `until`, and without the series that then have none."""
+    limit = until + TICK_OF_TIME
+    kept = []
+    for one in series:
+        if one.times[-1] <= limit:
+            kept.append(one)
+        elif one.times[0] <= limit:
+            count = sum(time <= limit for time in one.times)
+            kept.append(Series(one.labels, one.times[:count], one.values[:count]))
+    return tuple(kept)
+
+
+def learn_interval(series: Iterable[Series]) -> float | None:
+    """Scrape interval in seconds: the median spacing within each job, the longest of the jobs; None: too few samples.
+
+    The median, because a missed scrape doubles one spacing. Never below 1 s, the shortest tick.
+    """
+    patterns: dict[str, set[tuple[str, Times]]] = {}
+    for one in series:
+        patterns.setdefault(one.labels.get("job", ""), set()).add((one.labels.get("instance", ""), one.times))
+    per_job = []
+    for found in patterns.values():
+        gaps = [after - before for _, times in found for before, after in pairwise(times)]
+        if gaps:
+            per_job.append(median(gaps))
+    return max(1.0, *per_job) if per_job else None
+
+
+def find_beginnings(series: Sequence[Series]) -> list[frozenset[float]]:
+    """For each series, the times of its samples before which it counted from 0 (born, or restarted unseen).
+
+    Proof is another series of the same target that was scraped at that very time, and also at a time when this series
+    was missing: before its first sample, or between two of them.
+    """
+    targets: dict[Target, set[Times]] = {}
+    for one in series:
+        targets.setdefault(target_of(one.labels), set()).add(one.times)
+    known: dict[tuple[Target, Times], frozenset[float]] = {}
+    for target, patterns in targets.items():
+        for times in patterns:
+            known[target, times] = _beginnings(times, [mates for mates in patterns if mates != times])
+    return [known[target_of(one.labels), one.times] for one in series]
+
+
+def _beginnings(times: Times, mates: Sequence[Times]) -> frozenset[float]:
+    found = set()
+    for other in mates:
+        shared = set(other)
+        if other[0] < times[0] and times[0] in shared:
+            found.add(times[0])
+        for before, after in pairwise(times):
+            following = bisect_right(other, before)
+            if before in shared and after in shared and other[following] < after:
+                found.add(after)
+    return frozenset(found)
+
+
+def is_orphan(series: Series, beginnings: frozenset[float], since: float) -> bool:
+    """Whether nothing among the samples says what to count the first one from."""
+    return series.times[0] > since + TICK_OF_TIME and series.times[0] not in beginnings
+
+
+def growth(series: Series, beginnings: frozenset[float], since: float, base: float | None) -> float:
+    """Growth of a counter after `since` up to its last sample; a fall is a reset, after which it counted from 0.
+
+    `base`: what an orphan's first sample is counted from; None: unknown, so the first sample only sets the base.
+    Anything not finite among the samples makes the result not finite.
+    """
+    total = 0.0
+    last = base
+    for time, value in zip(series.times, series.values, strict=True):
+        if time > since + TICK_OF_TIME:
+            if time in beginnings:
+                last = 0.0
+            if last is not None:
+                total += value if value < last else value - last
+        last = value
+    return total

@@ -1,0 +1,280 @@
+"""Prometheus through prometheus-api-client: one query at an explicit time, one typed answer, no surprises.
+
+The library is the transport, not the interface. Read in its source (0.7.2) and avoided here: it repeats failed requests
+three times with back-off unless told otherwise; it has no time-out by default; `custom_query` drops Prometheus'
+`warnings` and its error type, and puts the parameters of a POST into the URL. `_Connection` therefore sends the request
+itself, with the library's own session, retry policy, time-out and TLS, and keeps the whole answer.
+
+This module refuses to retry, to follow redirects (credentials would travel), and to read proxies, certificates or
+passwords from the process environment or from ~/.netrc: what is used is what the settings say.
+"""
+
+import asyncio
+import json
+import math
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from serin.analysis.model import NoData, NoDataReason
+from serin.metrics.answers import Answer, Failed, Partial, Series, Value
+
+CONNECT_SECONDS = 3.0
+THREADS = 4
+
+# Keys of the Secret that the chart mounts; those that exist are used.
+TOKEN, USERNAME, PASSWORD = "token", "username", "password"
+CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where Prometheus is and how to reach it.
+
+    `credentials`: directory of a mounted Secret with any of token | username and password | ca.crt | tls.crt and
+    tls.key; its files are read again when they change. `timeout`: seconds for one whole query.
+    """
+
+    url: str
+    credentials: Path | None = None
+    insecure_skip_verify: bool = False
+    timeout: float = 10.0
+
+
+class SettingsError(ValueError):
+    """The settings cannot work; the message says what to write instead."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read SERIN_PROMETHEUS_URL, _CREDENTIALS, _INSECURE_SKIP_VERIFY and _TIMEOUT. Raises SettingsError."""
+    url = environment.get("SERIN_PROMETHEUS_URL", "").strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"SERIN_PROMETHEUS_URL is {url!r}: write an address such as http://prometheus.monitoring:9090"
+        )
+    text = environment.get("SERIN_PROMETHEUS_TIMEOUT", "10")
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = math.nan
+    if not 0 < timeout <= 300:
+        raise SettingsError(f"SERIN_PROMETHEUS_TIMEOUT is {text!r}: write seconds, above 0 and up to 300")
+    skip = environment.get("SERIN_PROMETHEUS_INSECURE_SKIP_VERIFY", "false").lower()
+    if skip not in ("true", "false"):
+        raise SettingsError(f"SERIN_PROMETHEUS_INSECURE_SKIP_VERIFY is {skip!r}: write true or false")
+    folder = environment.get("SERIN_PROMETHEUS_CREDENTIALS", "")
+    return Settings(url, Path(folder) if folder else None, skip == "true", timeout)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the queries have cost since the start: totals for Serin's own metrics."""
+
+    queries: int = 0
+    failed: int = 0
+    answer_bytes: int = 0
+    seconds: float = 0.0
+
+
+class _Connection(PrometheusConnect):
+    """One session of the library, and the query that keeps everything Prometheus said."""
+
+    def ask(self, query: str, at: float, timeout: float) -> requests.Response:
+        """POST one instant query, parameters in the body, so that its length is not limited by proxies."""
+        return self._session.post(
+            f"{self.url}/api/v1/query",
+            data={"query": query, "time": f"{at:.3f}", "timeout": f"{timeout:g}s"},
+            timeout=(min(CONNECT_SECONDS, timeout), timeout),
+            allow_redirects=False,
+        )
+
+
+@dataclass(slots=True)
+class _State:
+    """The connection in use, and the files it was made from."""
+
+    connection: _Connection | None = None
+    stamp: tuple[object, ...] = ()
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Prometheus:
+    """Queries with typed answers. Safe to call from many tasks; at most THREADS requests are under way at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state = _State()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self.usage = Usage()
+        self.shown_url = without_credentials(settings.url)
+
+    async def query(self, query: str, at: float) -> Answer:
+        """Evaluate PromQL at `at` (unix seconds). Never raises for anything that Prometheus or the network does."""
+        loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        # A server that trickles bytes can outlast the socket's time-out; the caller never waits longer than this.
+        limit = self._settings.timeout + CONNECT_SECONDS
+        try:
+            answer = await asyncio.wait_for(loop.run_in_executor(self._threads, self._ask, query, at), limit)
+        except TimeoutError:
+            answer = self._unreachable(f"no whole answer within {limit:g} s")
+        self.usage.queries += 1
+        self.usage.failed += isinstance(answer, Failed)
+        self.usage.seconds += time.monotonic() - began
+        return answer
+
+    def close(self) -> None:
+        """Close the session; requests under way end by their own time-out."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._state.connection is not None:
+            self._state.connection.close()
+
+    def _ask(self, query: str, at: float) -> Answer:
+        try:
+            response = self._connect().ask(query, at, self._settings.timeout)
+        except (requests.RequestException, OSError, SettingsError) as error:
+            return self._unreachable(_in_words(error, self._settings.timeout))
+        self.usage.answer_bytes += len(response.content)
+        return self._read(response)
+
+    def _connect(self) -> _Connection:
+        """The session in use, or a new one when a file of the Secret has changed."""
+        with self._state.lock:
+            stamp = _stamp(self._settings.credentials)
+            if self._state.connection is None or stamp != self._state.stamp:
+                self._state.connection = _open(self._settings)
+                self._state.stamp = stamp
+            return self._state.connection
+
+    def _read(self, response: requests.Response) -> Answer:
+        try:
+            body: Any = json.loads(response.content)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or body.get("status") not in ("success", "error"):
+            return self._unreachable(_not_prometheus(response))
+        if body["status"] == "error":
+            return self._refused(response.status_code, str(body.get("errorType")), str(body.get("error")))
+        series = _parse(body["data"])
+        warnings, notes = _remarks(body)
+        if warnings:
+            return Partial(series, warnings)
+        if not series:
+            return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
+        return Value(series, notes)
+
+    def _refused(self, status: int, kind: str, words: str) -> Failed:
+        """Prometheus' own error: the query's fault (4xx), or the server's (time-outs, overload)."""
+        if kind in ("bad_data", "execution") and status < 500:
+            return Failed(NoDataReason.QUERY_FAILED, f"Prometheus at {self.shown_url} refused the query: {words}")
+        return self._unreachable(f"it says {kind}: {words}")
+
+    def _unreachable(self, words: str) -> Failed:
+        return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self.shown_url} gives no answer: {words}")
+
+
+def without_credentials(url: str) -> str:
+    """Give the URL without user name and password, for messages."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _stamp(folder: Path | None) -> tuple[object, ...]:
+    """Identity of the Secret's files: kubelet swaps a link when it changes, so inode and time differ."""
+    if folder is None:
+        return ()
+    files = [folder / name for name in (TOKEN, USERNAME, PASSWORD, CA, CERTIFICATE, KEY)]
+    found = [(path.name, path.stat()) for path in files if path.exists()]
+    return tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+
+
+def _open(settings: Settings) -> _Connection:
+    folder = settings.credentials
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = not settings.insecure_skip_verify
+    if folder is not None:
+        _use_credentials(session, folder)
+    never = Retry(total=0, connect=0, read=0, redirect=0, status=0, other=0)
+    return _Connection(url=settings.url, session=session, retry=never, timeout=math.ceil(settings.timeout))
+
+
+def _use_credentials(session: requests.Session, folder: Path) -> None:
+    if not folder.is_dir():
+        raise SettingsError(f"the credentials' directory {folder} does not exist: mount the Secret there")
+    if session.verify and (folder / CA).exists():
+        session.verify = str(folder / CA)
+    if (folder / CERTIFICATE).exists():
+        session.cert = (str(folder / CERTIFICATE), str(folder / KEY))
+    token, username = _text(folder / TOKEN), _text(folder / USERNAME)
+    if token and username:
+        raise SettingsError(f"the Secret has both {TOKEN} and {USERNAME}: keep one of them")
+    if token:
+        session.headers["Authorization"] = f"Bearer {token}"
+    if username:
+        session.auth = (username, _text(folder / PASSWORD))
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _parse(data: Mapping[str, Any]) -> tuple[Series, ...]:
+    """Series of a vector, matrix or scalar; a string has none."""
+    kind, result = data["resultType"], data["result"]
+    if kind == "matrix":
+        return tuple(_matrix_series(item["metric"], item["values"]) for item in result if "values" in item)
+    if kind == "vector":
+        return tuple(_matrix_series(item["metric"], [item["value"]]) for item in result if "value" in item)
+    return (_matrix_series({}, [result]),) if kind == "scalar" else ()
+
+
+def _matrix_series(labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Series:
+    return Series(labels, tuple(float(time) for time, _ in samples), tuple(float(value) for _, value in samples))
+
+
+def _remarks(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Warnings that doubt the answer, and mere hints (`infos` of Prometheus 3, "PromQL info" among 2.5x' warnings)."""
+    said = [str(text) for text in body.get("warnings") or ()]
+    hints = [text for text in said if text.startswith("PromQL info")]
+    return tuple(text for text in said if text not in hints), (*hints, *map(str, body.get("infos") or ()))
+
+
+def _not_prometheus(response: requests.Response) -> str:
+    status = response.status_code
+    if status in (401, 403):
+        return f"it refuses our credentials (HTTP {status}); check the Secret's {TOKEN}, or {USERNAME} and {PASSWORD}"
+    if 300 <= status < 400:
+        target = without_credentials(response.headers.get("Location", ""))
+        return f"it redirects to {target}; write the address that answers by itself"
+    return f"HTTP {status} with an answer that is not Prometheus' (is the address right, with its path prefix?)"
+
+
+def _in_words(error: Exception, timeout: float) -> str:
+    """The innermost reason, without the request's path, which would bury it."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"TLS failed: {_innermost(error)}"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {min(CONNECT_SECONDS, timeout):g} s"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {timeout:g} s"
+    return _innermost(error)
+
+
+def _innermost(error: BaseException) -> str:
+    """Text of the exception that began it all; urllib3 keeps it in `reason`, requests in its arguments."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None) or error.__cause__
+        if not isinstance(inner, BaseException):
+            return str(error)
+        error = inner
