@@ -1,0 +1,166 @@
+"""Requests to the API server: the official client's asynchronous transport, with dictionaries instead of models.
+
+This module owns what every request has in common: a time-out, the mapping of answers to errors cut by what the caller
+does about them, and a count. It refuses to retry (the queue does that, knowing more), and to read a status code
+anywhere else.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+
+from serin import __version__
+from serin.api.json import JsonObject
+from serin.api.names import FIELD_MANAGER
+from serin.cluster import kinds
+from serin.cluster.protocol import ClusterError, Conflict, Gone, Kind, Refused, Retryable
+
+# Called after every request: verb, kind, HTTP status (0: no answer), seconds.
+RequestObserver = Callable[[str, str, int, float], None]
+
+# No longer than the margin of a lease (see lease.py): a leader's last write ends within its term.
+_TIMEOUT_SECONDS: Final = 5.0
+_APPLY: Final = "application/apply-patch+yaml"
+_JSON: Final = "application/json"
+
+
+def _unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
+    """Nobody counts the requests."""
+
+
+class KubernetesCluster:
+    """The `Cluster` protocol over a real API server. Close it when done.
+
+    `timeout` bounds every request, connecting included, in seconds.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        observer: RequestObserver = _unobserved,
+        timeout: float = _TIMEOUT_SECONDS,
+    ) -> None:
+        self._api = ApiClient(configuration)
+        self._api.user_agent = f"serin/{__version__}"
+        self._observer = observer
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
+        """Read one object. Raises Gone when it does not exist."""
+        return await self._request("get", kind, kinds.object_path(kind, namespace, name))
+
+    async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Sequence[JsonObject]:
+        """All objects of a kind (None: of every namespace) that match a label selector."""
+        query = {"labelSelector": selector} if selector else {}
+        answer = await self._request("list", kind, kinds.collection_path(kind, namespace), query=query)
+        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in answer["items"]]
+
+    async def apply(self, body: JsonObject, *, force: bool = True) -> JsonObject:
+        """Server-side apply with field manager `serin`; owns only what `body` sets. Returns the object as stored."""
+        return await self._apply(body, subresource="", force=force)
+
+    async def patch_status(self, body: JsonObject) -> JsonObject:
+        """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
+        return await self._apply(body, subresource="status", force=True)
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str, resource_version: str | None = None
+    ) -> None:
+        """Delete with preconditions, dependents in the background. Raises Conflict when a precondition fails, Gone."""
+        preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version else {})
+        options = {"propagationPolicy": "Background", "preconditions": preconditions}
+        await self._request("delete", kind, kinds.object_path(kind, namespace, name), body=options)
+
+    async def create(self, body: JsonObject) -> JsonObject:
+        """Create an object. Raises Conflict when its name is taken: what a first come, first served needs."""
+        kind = kinds.of(body)
+        path = kinds.collection_path(kind, body["metadata"]["namespace"])
+        return await self._request("create", kind, path, query={"fieldManager": FIELD_MANAGER}, body=body)
+
+    async def create_event(self, body: JsonObject) -> None:
+        """Create or (same name) update an events.k8s.io/v1 Event."""
+        await self._apply(body, subresource="", force=True)
+
+    async def _apply(self, body: JsonObject, *, subresource: str, force: bool) -> JsonObject:
+        kind, metadata = kinds.of(body), body["metadata"]
+        path = kinds.object_path(kind, metadata["namespace"], metadata["name"], subresource)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        return await self._request("apply", kind, path, query=query, body=body, content_type=_APPLY)
+
+    async def _request(
+        self,
+        verb: str,
+        kind: Kind,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = _JSON,
+    ) -> JsonObject:
+        """Send one request, count it, and return the answer's JSON or raise one of ClusterError's subclasses."""
+        started, status = time.monotonic(), 0
+        try:
+            status, text = await self._send(_METHODS[verb], path, query or {}, body, content_type)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            words = str(error) or type(error).__name__
+            raise Retryable(f"no answer from the API server to {verb} {kind.name}: {words}") from error
+        finally:
+            self._observer(verb, kind.name, status, time.monotonic() - started)
+        if status < 300:
+            answer: JsonObject = json.loads(text)
+            return answer
+        raise error_of(status, text)
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str], body: JsonObject | None, content_type: str
+    ) -> tuple[int, bytes]:
+        headers = {"Accept": _JSON, "Content-Type": content_type}
+        _, url, headers, *_ = await self._api.param_serialize(
+            method, path, header_params=headers, auth_settings=["BearerToken"]
+        )
+        target = f"{url}?{urlencode(query)}" if query else url
+        response: Any = await self._api.call_api(
+            method, target, header_params=headers, body=body, _request_timeout=self._timeout
+        )
+        return response.status, await response.read()
+
+
+# Server-side apply answers 500 to a body with a field that the kind does not have, or of the wrong type.
+_BAD_APPLY: Final = "failed to create typed patch object"
+_METHODS: Final = {"get": "GET", "list": "GET", "apply": "PATCH", "delete": "DELETE", "create": "POST"}
+
+
+def error_of(status: int, text: bytes) -> ClusterError:
+    """The error of an answer that is not success, with the API server's own message."""
+    message = _message(status, text)
+    if message.startswith(_BAD_APPLY):
+        return Refused(message, status)
+    if status == 409:
+        return Conflict(message, status)
+    if status in (404, 410):
+        return Gone(message, status)
+    # 401: the token was rotated between reading and use, the next request carries the new one.
+    if status in (401, 408, 429) or status >= 500:
+        return Retryable(message, status)
+    return Refused(message, status)
+
+
+def _message(status: int, text: bytes) -> str:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and answer.get("message"):
+        return str(answer["message"])
+    words = text[:200].decode(errors="replace").strip()
+    return f"HTTP {status}: {words or 'no message'}"

@@ -1,0 +1,119 @@
+"""The work queue: which objects to look at, and when.
+
+A key stands for "look again", not for an event: adding one that waits already changes nothing, and the earliest of two
+times wins. A key is never handled twice at once; added while it is being handled, it comes back right after. A failure
+delays that key alone, longer each time. The queue knows nothing of what a key means, and keeps nothing over a restart:
+the watches refill it.
+"""
+
+import asyncio
+import heapq
+import random
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+_FIRST_RETRY_SECONDS: Final = 0.2
+_LONGEST_RETRY_SECONDS: Final = 60.0
+
+
+class WorkQueue(Generic[K]):
+    """Keys with the time at which each is due. `clock`: monotonic seconds. For one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due: dict[K, float] = {}
+        # Also holds entries that an earlier addition has overtaken; `_due` says which entry counts.
+        self._heap: list[tuple[float, int, K]] = []
+        self._sequence = 0
+        self._active: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many keys wait, due or not."""
+        return len(self._due)
+
+    def ready(self) -> int:
+        """How many keys are due and wait for a worker: the backlog."""
+        now = self._clock()
+        return sum(1 for due in self._due.values() if due <= now)
+
+    def add(self, key: K, after: float = 0.0) -> None:
+        """Look at `key` in `after` seconds, or earlier if that is planned already."""
+        due = self._clock() + max(0.0, after)
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        if key not in self._active:
+            self._offer(key)
+
+    def clear(self) -> None:
+        """Forget everything that waits, and every failure; what is being handled goes on."""
+        self._due.clear()
+        self._heap.clear()
+        self._failures.clear()
+
+    async def run(self, handle: Callable[[K], Awaitable[float | None]], workers: int) -> None:
+        """Handle keys with so many workers until cancelled.
+
+        `handle` returns in how many seconds to look again (None: when something happens). When it raises, the key comes
+        back with exponential back-off; it logs its own errors.
+        """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work(handle))
+
+    async def _work(self, handle: Callable[[K], Awaitable[float | None]]) -> None:
+        while True:
+            key = await self._take()
+            try:
+                again = await handle(key)
+            except Exception:
+                self.add(key, self._back_off(key))
+            else:
+                self._failures.pop(key, None)
+                if again is not None:
+                    self.add(key, again)
+            finally:
+                self._active.discard(key)
+                if key in self._due:
+                    self._offer(key)
+
+    def _offer(self, key: K) -> None:
+        """Let the workers see a key that waits and is not being handled."""
+        self._sequence += 1
+        heapq.heappush(self._heap, (self._due[key], self._sequence, key))
+        # A pulse: wakes every worker that waits now, and is over.
+        self._changed.set()
+        self._changed.clear()
+
+    async def _take(self) -> K:
+        """Wait for the key that is due first and not being handled."""
+        while True:
+            wait = self._seconds_to_first()
+            if wait is not None and wait <= 0:
+                _, _, key = heapq.heappop(self._heap)
+                del self._due[key]
+                self._active.add(key)
+                return key
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+
+    def _seconds_to_first(self) -> float | None:
+        """Seconds until the first key is due (not positive: now), None when nothing waits."""
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) == due and key not in self._active:
+                return due - self._clock()
+            heapq.heappop(self._heap)
+        return None
+
+    def _back_off(self, key: K) -> float:
+        """Seconds to wait after another failure of this key: doubling, with jitter."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        longest = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 20))
+        return longest * random.uniform(0.5, 1.0)

@@ -1,0 +1,166 @@
+"""The queue: one look per key, the earliest time wins, never the same key twice at once, failures back off."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from serin.controller.queue import WorkQueue
+
+
+@asynccontextmanager
+async def working(
+    queue: WorkQueue[str], handle: Callable[[str], Awaitable[float | None]], workers: int = 2
+) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.run(handle, workers))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def settle(seconds: float = 0.05) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def test_many_additions_of_a_waiting_key_are_one_look() -> None:
+    queue, looks = WorkQueue[str](), list[str]()
+
+    async def handle(key: str) -> None:
+        looks.append(key)
+
+    for _ in range(100):
+        queue.add("a")
+        queue.add("b")
+    async with working(queue, handle):
+        await settle()
+    assert sorted(looks) == ["a", "b"]
+
+
+async def test_the_earliest_of_several_times_wins_and_the_later_ones_are_dropped() -> None:
+    queue, looks = WorkQueue[str](), list[float]()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def handle(_key: str) -> None:
+        looks.append(loop.time() - started)
+
+    async with working(queue, handle):
+        for after in (0.5, 0.1, 0.3):
+            queue.add("a", after)
+        await settle(0.7)
+    assert len(looks) == 1
+    assert 0.1 <= looks[0] < 0.3
+
+
+async def test_a_delayed_key_does_not_hold_up_others_and_is_not_early() -> None:
+    queue, looks = WorkQueue[str](), list[str]()
+
+    async def handle(key: str) -> None:
+        looks.append(key)
+
+    queue.add("later", 0.2)
+    async with working(queue, handle, workers=1):
+        queue.add("now")
+        await settle()
+        assert looks == ["now"]
+        await settle(0.3)
+    assert looks == ["now", "later"]
+
+
+async def test_a_key_is_never_handled_twice_at_once_and_comes_back_when_added_meanwhile() -> None:
+    queue, running, most, looks = WorkQueue[str](), 0, 0, 0
+
+    async def handle(_key: str) -> None:
+        nonlocal running, most, looks
+        running, looks = running + 1, looks + 1
+        most = max(most, running)
+        if looks < 3:
+            queue.add("a")
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    async with working(queue, handle, workers=4):
+        queue.add("a")
+        await settle(0.2)
+    assert most == 1
+    assert looks == 3
+
+
+async def test_different_keys_are_handled_side_by_side() -> None:
+    queue, both, passed = WorkQueue[str](), asyncio.Barrier(2), asyncio.Event()
+
+    async def handle(_key: str) -> None:
+        await both.wait()
+        passed.set()
+
+    async with working(queue, handle):
+        queue.add("a")
+        queue.add("b")
+        await asyncio.wait_for(passed.wait(), 1)
+
+
+async def test_handle_decides_when_to_look_again() -> None:
+    queue, looks = WorkQueue[str](), 0
+
+    async def handle(_key: str) -> float | None:
+        nonlocal looks
+        looks += 1
+        return 0.01 if looks < 4 else None
+
+    async with working(queue, handle):
+        queue.add("a")
+        await settle(0.2)
+    assert looks == 4
+    assert len(queue) == 0
+
+
+async def test_failures_delay_their_own_key_longer_each_time_and_success_forgives() -> None:
+    now = 0.0
+    queue, fails = WorkQueue[str](clock=lambda: now), True
+    delays: list[float] = []
+
+    async def handle(key: str) -> None:
+        if fails and key == "a":
+            raise OSError("down")
+
+    async with working(queue, handle, workers=1):
+        for _ in range(12):
+            queue.add("a")
+            await settle(0.01)
+            delays.append(queue._due["a"] - now)
+            now += 1000
+            queue.add("a clock that jumps wakes nobody, a new key does")
+        fails = False
+        queue.add("a")
+        await settle(0.01)
+        fails = True
+        queue.add("a")
+        await settle(0.01)
+        after_success = queue._due["a"] - now
+    # Each delay is drawn from the upper half of 0.2, 0.4, 0.8, ... seconds, at most a minute.
+    for failures, delay in enumerate(delays):
+        longest = min(60.0, 0.2 * 2**failures)
+        assert longest / 2 <= delay <= longest
+    assert after_success <= 0.2
+
+
+async def test_clear_forgets_what_waits() -> None:
+    queue, looks = WorkQueue[str](), list[str]()
+
+    async def handle(key: str) -> None:
+        looks.append(key)
+
+    queue.add("a")
+    queue.add("b", 0.05)
+    queue.clear()
+    async with working(queue, handle):
+        await settle(0.1)
+    assert looks == []
+
+
+async def test_ready_counts_what_is_due() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    queue.add("b", 60)
+    assert (queue.ready(), len(queue)) == (1, 2)
