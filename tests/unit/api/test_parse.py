@@ -1,0 +1,233 @@
+"""The spec as values, and the version that it describes."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from serin.api import names
+from serin.api.parse import InvalidSpec, content_of, parse_model_deployment, parse_spec
+from serin.api.spec import (
+    Analysis,
+    Canary,
+    EnvoyRouter,
+    Metric,
+    PauseStep,
+    RatioQuery,
+    TemplateRef,
+    ValueQuery,
+    WeightStep,
+)
+from tests import crds
+
+SAMPLES = crds.ROOT / "manifests" / "samples"
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((SAMPLES / name).read_text()))
+
+
+def smallest(**changes: Any) -> dict[str, Any]:
+    """The smallest resource's spec with defaults, some fields changed (None: taken away)."""
+    body = copy.deepcopy(documents("smallest.yaml")[0])
+    body["spec"].update(changes)
+    body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}
+    spec: dict[str, Any] = crds.defaulted(body)["spec"]
+    return spec
+
+
+def stored(body: dict[str, Any]) -> dict[str, Any]:
+    """A resource as the API server would return it."""
+    metadata = {"namespace": "shop", "uid": "u-1", "resourceVersion": "7", "generation": 2, **body["metadata"]}
+    return crds.defaulted({**body, "metadata": metadata})
+
+
+class TestSmallest:
+    def test_ten_lines_give_a_whole_rollout(self) -> None:
+        spec = parse_spec(smallest())
+        assert (spec.replicas, spec.port, spec.runtime, spec.progress_deadline) == (1, 8080, "generic", 600.0)
+        assert spec.canary == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
+        assert spec.metrics == (
+            Metric("errors", TemplateRef("request-errors"), "critical", "stable"),
+            Metric("latency", TemplateRef("request-latency"), "major", "stable"),
+        )
+
+    def test_the_defaults_of_the_schema_are_those_of_the_types(self) -> None:
+        spec = parse_spec(smallest())
+        assert spec.router == EnvoyRouter()
+        assert spec.analysis == Analysis()
+
+
+class TestEverything:
+    def test_the_sample_with_every_field(self) -> None:
+        body = stored(documents("canary.yaml")[0])
+        body["metadata"]["annotations"] = {names.ANNOTATION_APPROVE: "yes"}
+        body["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z"
+        body["status"] = {"phase": "Healthy"}
+
+        parsed = parse_model_deployment(body)
+
+        assert (parsed.namespace, parsed.name, parsed.uid) == ("shop", "fraud", "u-1")
+        assert (parsed.resource_version, parsed.generation, parsed.deleting) == ("7", 2, True)
+        assert parsed.annotations == {"serin.dev/approve": "yes"}
+        assert parsed.status == {"phase": "Healthy"}
+        spec = parsed.spec
+        assert (spec.replicas, spec.port, spec.runtime) == (3, 8080, "mlserver")
+        assert spec.router == EnvoyRouter(hedge_after=2.0, timeout=30.0)
+        assert spec.canary == Canary(
+            (
+                WeightStep(5, 300.0, 500),
+                WeightStep(25, 600.0),
+                PauseStep(),
+                WeightStep(50, 600.0),
+                PauseStep(3600.0),
+            ),
+            max_duration=21600.0,
+        )
+        assert spec.analysis == Analysis(interval=5.0)
+        assert [(one.name, one.severity, one.against, one.limit) for one in spec.metrics] == [
+            ("errors", "critical", "stable", None),
+            ("latency", "major", "stable", None),
+            ("empty-answers", "minor", "limit", 0.02),
+            ("memory", "info", "limit", None),
+            ("timeouts", "major", "stable", None),
+        ]
+        assert spec.metrics[2].source == RatioQuery(
+            bad='answers_total{outcome="empty", {{.version}}}', total="answers_total{ {{.version}} }"
+        )
+        assert spec.metrics[3].source == ValueQuery(
+            "max(process_resident_memory_bytes{ {{.candidate}} })", 2.0**20, 2.0**31, consecutive_seconds=120.0
+        )
+        assert spec.metrics[4].source == TemplateRef("answer-outcomes", {"outcome": "timeout"})
+
+    def test_a_deployment_without_annotations_and_status(self) -> None:
+        parsed = parse_model_deployment(stored(documents("smallest.yaml")[0]))
+        assert (parsed.annotations, parsed.status, parsed.deleting) == ({}, {}, False)
+
+
+class TestSamples:
+    @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+    def test_have_no_field_that_the_schema_does_not_know(self, path: Any) -> None:
+        assert [field for body in documents(path.name) for field in crds.undeclared(body)] == []
+
+    def test_show_every_field_of_the_spec(self) -> None:
+        shown = {path for body in documents("canary.yaml") for path in _fields(body["spec"], body["kind"])}
+        declared = {
+            path
+            for kind in ("ModelDeployment", "MetricTemplate")
+            for path in _declared(crds.schema(kind)["properties"]["spec"], kind)
+        }
+        # The other shapes of a template are those of a metric, explained there.
+        declared = {
+            path for path in declared if not path.startswith(("MetricTemplate.histogram", "MetricTemplate.value"))
+        }
+        assert declared - shown == set()
+
+
+class TestRefusals:
+    def test_no_port_anywhere(self) -> None:
+        template = {"spec": {"containers": [{"name": "model", "image": "i"}]}}
+        with pytest.raises(InvalidSpec, match=r"^spec\.port: write the port .* either port: 8080 or ports:"):
+            parse_spec(smallest(template=template))
+
+    def test_two_keys_for_one_environment_variable(self) -> None:
+        with pytest.raises(
+            InvalidSpec, match=r"^spec\.config: the keys MAX_AGE and max-age both .* SERIN_CONFIG_MAX_AGE"
+        ):
+            parse_spec(smallest(config={"max-age": "1", "MAX_AGE": "2"}))
+
+    @pytest.mark.parametrize(
+        ("path", "named"),
+        [
+            ("replicas", "spec.replicas"),
+            ("router.envoy.timeout", "spec.router.envoy.timeout"),
+            ("strategy.canary.steps", "spec.strategy.canary.steps"),
+            ("analysis.falseRollback.critical", "spec.analysis.falseRollback.critical"),
+        ],
+    )
+    def test_an_object_from_before_a_default_existed(self, path: str, named: str) -> None:
+        spec = smallest()
+        *parents, last = path.split(".")
+        owner = spec
+        for parent in parents:
+            owner = owner[parent]
+        del owner[last]
+        with pytest.raises(InvalidSpec) as refused:
+            parse_spec(spec)
+        assert str(refused.value).startswith(f"{named} is missing: apply the ModelDeployment again")
+
+    def test_a_number_that_no_api_server_let_in_names_its_field(self) -> None:
+        with pytest.raises(InvalidSpec, match=r"^spec\.progressDeadline: 'soon' is no duration: write"):
+            parse_spec(smallest(progressDeadline="soon"))
+
+
+class TestContent:
+    def test_the_four_dimensions(self) -> None:
+        spec = stored(documents("canary.yaml")[0])["spec"]
+        content = content_of(spec)
+        assert set(content) == set(names.DIMENSIONS)
+        assert content["runtime"] == {"template": spec["template"], "runtime": "mlserver", "port": 8080}
+        assert (content["model"], content["config"], content["features"]) == (
+            spec["model"],
+            {"threshold": "0.5"},
+            {"schemaVersion": "3"},
+        )
+
+    def test_a_dimension_that_is_not_used_is_none(self) -> None:
+        content = content_of(smallest())
+        assert (content["model"], content["config"], content["features"]) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        "same",
+        [
+            {"config": {}},
+            {"model": {}},
+            {"features": {}},
+            {"model": {"version": None}},
+            {"port": 8080},
+            {"runtime": "generic"},
+        ],
+        ids=str,
+    )
+    def test_writing_out_what_is_so_anyway_is_the_same_version(self, same: dict[str, Any]) -> None:
+        assert content_of(smallest(**same)) == content_of(smallest())
+
+    @pytest.mark.parametrize("metadata", [{}, None, {"labels": {}}, {"labels": None, "annotations": {}}], ids=str)
+    def test_empty_pod_metadata_is_the_same_version(self, metadata: Any) -> None:
+        spec = smallest()
+        spec["template"]["metadata"] = metadata
+        assert content_of(spec) == content_of(smallest())
+
+    def test_a_null_in_the_pod_template_is_the_same_version(self) -> None:
+        spec = smallest()
+        spec["template"]["spec"] |= {"nodeName": None}
+        spec["template"]["spec"]["containers"][0]["command"] = None
+        assert content_of(spec) == content_of(smallest())
+
+    def test_an_empty_map_in_the_pod_spec_means_something(self) -> None:
+        spec = smallest()
+        spec["template"]["spec"]["volumes"] = [{"name": "cache", "emptyDir": {}}]
+        assert content_of(spec)["runtime"]["template"]["spec"]["volumes"] == [{"name": "cache", "emptyDir": {}}]
+
+    def test_the_spec_is_left_as_it_was(self) -> None:
+        spec = smallest()
+        spec["template"]["metadata"] = {"labels": {}, "annotations": None}
+        before = copy.deepcopy(spec)
+        content_of(spec)
+        assert spec == before
+
+
+def _fields(value: Any, path: str) -> set[str]:
+    """Paths of the fields in a value, list items and free maps as one."""
+    if isinstance(value, dict):
+        return {path}.union(*(_fields(item, f"{path}.{name}") for name, item in value.items()))
+    if isinstance(value, list):
+        return {path}.union(*(_fields(item, path) for item in value))
+    return {path}
+
+
+def _declared(part: dict[str, Any], path: str) -> set[str]:
+    if "items" in part:
+        return _declared(part["items"], path)
+    return {path}.union(*(_declared(inner, f"{path}.{name}") for name, inner in part.get("properties", {}).items()))
