@@ -58,7 +58,8 @@ def _retire(draft: Draft, wanted: str) -> None:
     """Pods of a version that nobody is sent to any more finish what they have, then go."""
     state, now = draft.state, draft.seen.now
     kept = {state.stable or wanted, state.candidate}
-    idle = {name: workload for name, workload in draft.seen.workloads.items() if name not in kept}
+    workloads = draft.seen.workloads.items()
+    idle = {name: one for name, one in workloads if name not in kept and not one.refused}
     draining = {name: state.draining.get(name, now) for name in idle}
     draft.state = replace(state, draining=draining)
     for name, workload in idle.items():

@@ -1,0 +1,65 @@
+"""A crash is "drop the rest of the plan": the operator dies after any prefix of any plan, and the end is the same."""
+
+import random
+
+import pytest
+
+from serin.rollout.status import read
+from tests.narratives.world import World, fails, passes, spec
+
+
+def _run(world: World, seconds: float, dice: random.Random | None) -> int:
+    """Let time pass; with dice, most plans are cut short at a random action. Answers how many were."""
+    crashes, end = 0, world.now + seconds
+    while world.now < end:
+        for _ in range(30):
+            cut = dice.randrange(3) if dice and dice.random() < 0.7 else None
+            made = world.look(crash_after=cut)
+            crashes += cut is not None and cut < len(made.actions)
+            if not made.actions:
+                break
+        world.now += 5.0
+    return crashes
+
+
+def _story(seed: int | None, *, bad: bool) -> tuple[World, int]:
+    dice = None if seed is None else random.Random(seed)
+    world = World()
+    crashes = _run(world, 30, dice)
+    world.judge = fails if bad else passes
+    world.change(spec("2"))
+    return world, crashes + _run(world, 500, dice)
+
+
+def _end(world: World) -> tuple[object, ...]:
+    state = read(world.status)
+    pods = {name: one.desired for name, one in world.pods.items()}
+    snapshots = {name: (one.rejected, one.verdict) for name, one in world.snapshots.items()}
+    return state.stable, state.candidate, state.split, state.phase, pods, snapshots
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["good", "bad"])
+@pytest.mark.parametrize("seed", range(60))
+def test_the_end_is_the_same(seed: int, bad: bool) -> None:
+    smooth, _ = _story(None, bad=bad)
+    shaken, crashes = _story(seed, bad=bad)
+    assert crashes, "the seed must make the operator die often enough for this to mean something"
+    assert _end(shaken) == _end(smooth)
+
+
+def test_rollback_is_whole_after_its_first_write() -> None:
+    """The write that takes the traffic away is the write that records why: nothing can fall between the two."""
+    world = World()
+    _run(world, 30, None)
+    world.judge = fails
+    bad = world.change(spec("2"))
+    while world.candidate_weight == 0:
+        world.look()
+        world.now += 1.0
+    world.look(crash_after=1)
+    assert world.weights == {read(world.status).stable: 100}
+    assert world.status["lastRollback"]["from"] == bad
+    assert not world.snapshots[bad].rejected, "the crash came before the snapshot's own record"
+    world.settle()
+    assert world.snapshots[bad].rejected
+    assert read(world.status).candidate is None, "the rejected content is not tried again"

@@ -1,0 +1,29 @@
+"""Every story, word for word: golden files are read in review as the specification of what users will see.
+
+To write them anew after a change that is meant: SERIN_WRITE_GOLDEN=1 make test-unit, then read the diff.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.narratives.stories import Story, named
+from tests.narratives.world import World
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize(("name", "story"), [pytest.param(*one, id=one[0]) for one in named()])
+def test_story(name: str, story: Story) -> None:
+    world = World()
+    story(world)
+    told = "\n".join(world.story) + "\n"
+    golden = GOLDEN / f"{name}.txt"
+    if os.environ.get("SERIN_WRITE_GOLDEN"):
+        golden.write_text(told)
+    assert told == golden.read_text(), f"the story differs from {golden.name}"
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {name for name, _ in named()}

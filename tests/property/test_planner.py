@@ -1,0 +1,75 @@
+"""Whatever a user does, and whatever happens meanwhile, in any order: the world's rules hold after every look."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from serin.api import names
+from serin.rollout.model import Route
+from serin.rollout.phases import Phase
+from serin.rollout.status import read, write
+from tests.narratives.world import World, fails, passes, silent, spec
+
+STEPS = (
+    [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
+    [{"weight": 10, "bake": "10s"}, {"pause": {}}, {"weight": 100, "bake": "10s"}],
+    [{"pause": {"for": "20s"}}, {"weight": 30, "bake": "5s", "minRequests": 10}],
+)
+
+
+def _user(world: World, dice: random.Random) -> None:
+    steps = {"canary": {"steps": dice.choice(STEPS)}}
+    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6)))
+
+
+def _annotation(world: World, dice: random.Random) -> None:
+    name = dice.choice(("APPROVE", "PAUSE", "PROMOTE", "ABORT", "RETRY"))
+    world.annotate(getattr(names, f"ANNOTATION_{name}"), dice.choice(("1", "2", "false", None)))
+
+
+def _pods(world: World, dice: random.Random) -> None:
+    if not world.pods:
+        return
+    victim = dice.choice(sorted(world.pods))
+    if victim in world.problems:
+        del world.problems[victim]
+        world.crashed.discard(victim)
+    else:
+        world.problems[victim] = "made up"
+        if dice.random() < 0.5:
+            world.crashed.add(victim)
+
+
+def _evidence(world: World, dice: random.Random) -> None:
+    world.judge = dice.choice((passes, passes, passes, fails, silent))
+
+
+def _router(world: World, dice: random.Random) -> None:
+    world.route = dice.choice((Route(), Route(), Route(ready=False), Route(refused="no")))
+
+
+HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (_user, _annotation, _pods, _evidence, _router)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_rules_hold_whatever_happens(seed: int) -> None:
+    dice = random.Random(seed)
+    world = World()
+    for _ in range(60):
+        if dice.random() < 0.5:
+            dice.choice(HAPPENINGS)(world, dice)
+        if dice.random() < 0.2:
+            world.look(crash_after=dice.randrange(3))
+        world.run(dice.choice((1.0, 15.0, 40.0)))
+        state = read(world.status)
+        assert read(write(state)) == state, "the status loses something on its way through JSON"
+    # When everything is well again and the user asks for it, every rollout ends.
+    world.problems.clear()
+    world.crashed.clear()
+    world.judge, world.route, world.annotations = passes, Route(), {}
+    world.change(spec("9"))
+    world.run(900)
+    assert read(world.status).phase is Phase.HEALTHY
+    assert world.weights == {world.wanted: 100}
+    assert set(world.pods) == {world.wanted}, "pods of other versions are left over"
