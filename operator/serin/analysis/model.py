@@ -26,10 +26,15 @@ class NoDataReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoData:
-    """A look that found nothing that counts; `message` is a sentence for people."""
+    """A look that found nothing that counts; `message` is a sentence for people.
+
+    `at`: unix seconds up to which it is certain that there was nothing to count, so that the next look starts there;
+    None: the next look starts where this one did.
+    """
 
     reason: NoDataReason
     message: str
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ class Policy:
     `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
     `able_to_see`: a Pass had the power to see a ratio this large. `limit`: the absolute limit (Against.LIMIT), a ratio
     for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values). `consecutive`: raw values only.
-    `overdispersion`: log evidence is divided by this, 1 or more.
+    `overdispersion`: log evidence is divided by this, 1 or more. `alpha_pass`: how often a candidate that is
+    `able_to_see` times worse may pass. `floor`: a Pass need not tell a share of bad requests under `able_to_see` times
+    this from none at all (doubling next to nothing is next to nothing). `quantile`: the share of requests that must be
+    no slower than `limit` (histograms against a limit). `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str
@@ -117,6 +125,10 @@ class Policy:
     consecutive: int = 1
     overdispersion: float = 1.0
     expected_ticks: int = 60
+    alpha_pass: float = 0.20
+    floor: float = 0.005
+    quantile: float = 0.99
+    lower_is_worse: bool = False
 
 
 class Verdict(StrEnum):

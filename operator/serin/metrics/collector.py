@@ -1,0 +1,311 @@
+"""One look at Prometheus for all rollouts in progress: a tick for each deployment and metric, or why there is none.
+
+Deployments with the same source share its queries, so the number of queries does not grow with the deployments. The
+collector keeps nothing that evidence depends on: what to count is between `since`, which the caller keeps with the
+evidence, and a moment one scrape interval ago. After a gap, the same arithmetic counts all of it as one tick.
+
+Why one interval ago: a sample's timestamp is when its scrape began, and a scrape may last as long as its interval. What
+is that old cannot change any more, so no sample is missed and none is counted twice. The moment is one for both arms.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from serin.analysis.model import NoData, NoDataReason, Tick
+from serin.api.json import JsonObject
+from serin.api.spec import Metric
+from serin.metrics.answers import Answer
+from serin.metrics.births import resolve_orphans
+from serin.metrics.counting import TICK_OF_TIME, cut, find_beginnings, learn_interval
+from serin.metrics.diagnosis import diagnose, failure_of, series_of
+from serin.metrics.expressions import expression_tick, value_tick
+from serin.metrics.prometheus import Prometheus
+from serin.metrics.promql import Version, fill, matchers_of
+from serin.metrics.readings import Owner, Pick, Reading, Table, plan_reading
+from serin.metrics.sources import (
+    ExpressionSource,
+    HistogramSource,
+    RatioSource,
+    Source,
+    SourceError,
+    ValueSource,
+    resolve,
+)
+from serin.metrics.ticks import (
+    ArmRows,
+    Moment,
+    find_lack,
+    find_orphans,
+    histogram_tick,
+    newest_sample,
+    ratio_tick,
+)
+
+Key = tuple[str, str, str]  # namespace, deployment, metric
+
+# Before anything is known: how far to look back for two samples, and what to assume when there are not two.
+FIRST_LOOKBACK = 300.0
+ASSUMED_INTERVAL = 15.0
+# Intervals before `since` in which the last counted sample is looked for; older ones cost a query more.
+LOOKBACK_INTERVALS = 4
+# Bounds of one query: answers are held in memory whole. 500,000 samples are about 12 MB.
+MAX_SAMPLES = 500_000
+MAX_DEPLOYMENTS = 500
+ASSUMED_SERIES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What to count: one metric of one deployment.
+
+    `candidate`, `stable`: snapshot names. `since`: unix seconds of the newest sample counted (a tick's `at`), or the
+    candidate's start. `template`: spec of the MetricTemplate that the metric names, None for built-in ones.
+    """
+
+    namespace: str
+    deployment: str
+    candidate: str
+    stable: str
+    metric: Metric
+    since: float
+    template: JsonObject | None = None
+
+    @property
+    def key(self) -> Key:
+        """Where the tick is found in the answer."""
+        return self.namespace, self.deployment, self.metric.name
+
+    @property
+    def version(self) -> Version:
+        """Whose series are meant."""
+        return Version(self.namespace, self.deployment, (self.candidate, self.stable))
+
+    @property
+    def owners(self) -> tuple[Owner, Owner]:
+        """Candidate and stable, as their series are labelled."""
+        return (self.namespace, self.deployment, self.candidate), (self.namespace, self.deployment, self.stable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one batch's queries found, ready to count from."""
+
+    tables: tuple[Table, ...]
+    until: float
+    interval: float
+
+    def arm(self, owner: Owner, total: Sequence[Pick], bad: Sequence[Pick]) -> ArmRows:
+        rows = [[row for pick in picks for row in self.tables[pick.fetch].rows(pick, owner)] for picks in (total, bad)]
+        return ArmRows(rows[0], rows[1])
+
+
+class Collector:
+    """Turns what Prometheus has into ticks. Holds only what saves work: scrape intervals and sizes learned so far."""
+
+    def __init__(self, prometheus: Prometheus) -> None:
+        self._prometheus = prometheus
+        self._intervals: dict[Source, float] = {}
+        self._series_each: dict[Source, float] = {}
+
+    async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
+        """One tick for each want; a want without a newer sample yet has none in the answer: ask again later.
+
+        `now`: unix seconds. Never raises for anything that users, Prometheus or the network do wrong: that is NoData
+        with a message which names the metric.
+        """
+        ticks: dict[Key, Tick] = {}
+        batches: dict[tuple[Source, int], list[Want]] = {}
+        for want in wants:
+            try:
+                source = resolve(want.metric, want.template)
+            except SourceError as error:
+                ticks[want.key] = NoData(NoDataReason.QUERY_FAILED, str(error))
+            else:
+                # Short and long gaps apart, or one deployment's long gap would make every answer long.
+                age = int(math.log2(max(60.0, now - want.since) / 60.0))
+                batches.setdefault((source, age), []).append(want)
+        for found in await asyncio.gather(*(self._batch(source, batch, now) for (source, _), batch in batches.items())):
+            ticks.update(found)
+        return {want.key: _named(ticks[want.key], want) for want in wants if want.key in ticks}
+
+    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+        """Seconds between scrapes of what the metric is read from; None before the first look, or without samples."""
+        try:
+            return self._intervals.get(resolve(metric, template))
+        except SourceError:
+            return None
+
+    @property
+    def queries(self) -> int:
+        """How many queries were sent since the start."""
+        return self._prometheus.usage.queries
+
+    async def _batch(self, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
+        if isinstance(source, ValueSource | ExpressionSource):
+            return await self._computed(source, wants, now)
+        total = plan_reading((*source.total, *source.bad) if isinstance(source, RatioSource) else source.buckets)
+        ticks: dict[Key, Tick] = {}
+        for chunk in self._chunks(source, wants, now):
+            ticks.update(await self._counted(source, total, chunk, now))
+        return ticks
+
+    async def _computed(
+        self, source: ValueSource | ExpressionSource, wants: Sequence[Want], now: float
+    ) -> dict[Key, Tick]:
+        interval = max(self._intervals.values(), default=ASSUMED_INTERVAL)
+        at = now - interval
+        due = [want for want in wants if at - want.since >= interval]
+        if isinstance(source, ValueSource):
+            jobs = [value_tick(self._ask, source.query, want.version, at) for want in due]
+        else:
+            jobs = [expression_tick(self._ask, source, want.version, want.since, at) for want in due]
+        return dict(zip([want.key for want in due], await asyncio.gather(*jobs), strict=True))
+
+    async def _ask(self, query: str, at: float) -> Answer:
+        return await self._prometheus.query(query, at)
+
+    def _chunks(self, source: Source, wants: Sequence[Want], now: float) -> Iterator[Sequence[Want]]:
+        """Split so that no answer holds more than MAX_SAMPLES, by what answers held so far."""
+        interval = self._intervals.get(source, ASSUMED_INTERVAL)
+        samples = (now - min(want.since for want in wants)) / interval + LOOKBACK_INTERVALS
+        each = self._series_each.get(source, ASSUMED_SERIES) * samples
+        size = max(1, min(MAX_DEPLOYMENTS, int(MAX_SAMPLES / each)))
+        for start in range(0, len(wants), size):
+            yield wants[start : start + size]
+
+    async def _counted(
+        self, source: RatioSource | HistogramSource, reading: Reading, wants: Sequence[Want], now: float
+    ) -> dict[Key, Tick]:
+        """Ticks of plain counters for one chunk of deployments."""
+        known = self._intervals.get(source)
+        at = now - (known or 0.0)
+        wants = [want for want in wants if at > want.since + TICK_OF_TIME]
+        if not wants:
+            return {}
+        lookback = FIRST_LOOKBACK if known is None else LOOKBACK_INTERVALS * known
+        start = min(want.since for want in wants) - lookback
+        ranges = [f"{text}[{math.ceil((at - start) * 1000)}ms]" for text in _filled(reading.selectors, wants)]
+        answers = await asyncio.gather(*(self._ask(text, at) for text in ranges))
+        if failure := next((found for found in map(failure_of, answers) if found), None):
+            return {want.key: failure for want in wants}
+        look = await asyncio.to_thread(self._read, source, answers, now, len(wants))
+        return await self._judge(source, reading, wants, look, start, now)
+
+    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look:
+        """Learn the scrape interval, cut what is too young, find the births."""
+        found = [series_of(answer) for answer in answers]
+        interval = learn_interval(one for each in found for one in each)
+        if interval is not None:
+            self._intervals[source] = interval
+        interval = self._intervals.get(source, ASSUMED_INTERVAL)
+        if any(found):
+            self._series_each[source] = sum(map(len, found)) / deployments
+        until = now - interval
+        kept = [cut(each, until) for each in found]
+        # Births are told by other series of the same scrape, which another query of the same source may hold.
+        beginnings = iter(find_beginnings([one for each in kept for one in each]))
+        tables = tuple(Table(each, [next(beginnings) for _ in each]) for each in kept)
+        return _Look(tables, until, interval)
+
+    async def _judge(
+        self,
+        source: RatioSource | HistogramSource,
+        reading: Reading,
+        wants: Sequence[Want],
+        look: _Look,
+        start: float,
+        now: float,
+    ) -> dict[Key, Tick]:
+        split = len(source.total) if isinstance(source, RatioSource) else len(reading.picks)
+        total, bad = reading.picks[:split], reading.picks[split:]
+        ready: list[tuple[Want, ArmRows, ArmRows]] = []
+        lacking: dict[Key, tuple[Want, Owner]] = {}
+        for want in wants:
+            arms = [look.arm(owner, total, bad) for owner in want.owners]
+            lack = _first_lack(want, arms, look)
+            if lack is not None:
+                lacking[want.key] = (want, lack)
+            elif max(newest_sample(arm.total) for arm in arms) > want.since + TICK_OF_TIME:
+                ready.append((want, arms[0], arms[1]))
+        ticks: dict[Key, Tick] = {}
+        if lacking:
+            owners = {key: owner for key, (_, owner) in lacking.items()}
+            ticks.update(await self._explain(reading, [want for want, _ in lacking.values()], owners, now))
+        if ready:
+            ticks.update(await self._tally(source, reading, ready, look, start))
+        return ticks
+
+    async def _explain(
+        self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], now: float
+    ) -> dict[Key, Tick]:
+        (selector,) = _filled(reading.selectors[:1], wants)
+        version = matchers_of([want.version for want in wants])
+        reasons = await diagnose(self._ask, selector, version, list(owners.values()), now)
+        return {key: reasons[owner] for key, owner in owners.items()}
+
+    async def _tally(
+        self,
+        source: RatioSource | HistogramSource,
+        reading: Reading,
+        ready: Sequence[tuple[Want, ArmRows, ArmRows]],
+        look: _Look,
+        start: float,
+    ) -> dict[Key, Tick]:
+        orphans = [
+            (want, one)
+            for want, candidate, stable in ready
+            for arm in (candidate, stable)
+            for one in find_orphans([*arm.total, *arm.bad], want.since)
+        ]
+        bases: Mapping[frozenset[tuple[str, str]], float | None] = {}
+        if orphans:
+            concerned = list({want.key: want for want, _ in orphans}.values())
+            selectors = _filled(reading.selectors, concerned)
+            first = {want.key: want.since - look.interval for want in concerned}
+            asked = [(one, one.labels["serin_snapshot"] == want.candidate, first[want.key]) for want, one in orphans]
+            resolved = await resolve_orphans(self._ask, selectors, asked, start, look.until)
+            if isinstance(resolved, NoData):
+                return {want.key: resolved for want, _, _ in ready}
+            bases = resolved
+        return await asyncio.to_thread(_count, source, ready, look, bases)
+
+
+def _count(
+    source: RatioSource | HistogramSource,
+    ready: Iterable[tuple[Want, ArmRows, ArmRows]],
+    look: _Look,
+    bases: Mapping[frozenset[tuple[str, str]], float | None],
+) -> dict[Key, Tick]:
+    ticks: dict[Key, Tick] = {}
+    for want, candidate, stable in ready:
+        moment = Moment(want.since, look.until, look.interval)
+        if isinstance(source, RatioSource):
+            ticks[want.key] = ratio_tick(candidate, stable, moment, bases)
+        else:
+            ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
+    return ticks
+
+
+def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | None:
+    """The snapshot whose request series are missing or have stopped; stable does not matter against a limit."""
+    moment = Moment(want.since, look.until, look.interval)
+    for owner, arm in zip(want.owners, arms, strict=True):
+        lack = find_lack(arm.total, moment)
+        if lack is not None and (owner[2] == want.candidate or want.metric.against != "limit"):
+            return owner
+    return None
+
+
+def _filled(selectors: Iterable[str], wants: Sequence[Want]) -> list[str]:
+    version = matchers_of([want.version for want in wants])
+    return [fill(text, {"version": version}) for text in selectors]
+
+
+def _named(tick: Tick, want: Want) -> Tick:
+    """Say which metric found nothing, once."""
+    prefix = f"metric {want.metric.name}: "
+    if isinstance(tick, NoData) and not tick.message.startswith(prefix):
+        return NoData(tick.reason, prefix + tick.message, tick.at)
+    return tick

@@ -1,0 +1,99 @@
+"""Metrics that Prometheus computes: a user's own number, and totals that are no plain sums of counters.
+
+Such a total is read at both ends of the tick. It carries weaker promises than counters (see counting): a pod that
+vanishes makes it fall, which is NoData and never a tick, and requests before a pod's first scrape may be lost.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+
+from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.metrics.answers import Answer
+from serin.metrics.diagnosis import failure_of, series_of
+from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of
+from serin.metrics.sources import ExpressionSource
+
+Ask = Callable[[str, float], Awaitable[Answer]]
+
+
+async def value_tick(ask: Ask, query: str, version: Version, at: float) -> Tick:
+    """Evaluate the user's number at `at` (unix seconds)."""
+    candidate, stable = version.snapshots
+    texts = {
+        "version": matchers_of([version]),
+        "candidate": matchers_of([Version(version.namespace, version.deployment, (candidate,))]),
+        "stable": matchers_of([Version(version.namespace, version.deployment, (stable,))]),
+    }
+    answer = await ask(fill(query, texts), at)
+    if failure := failure_of(answer):
+        return failure
+    found = series_of(answer)
+    if not found:
+        return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
+    if len(found) > 1 or len(found[0].values) != 1:
+        return NoData(
+            NoDataReason.QUERY_FAILED, f"the query has {len(found)} results: make it one number, as with max(...)"
+        )
+    value = found[0].values[0]
+    if not math.isfinite(value):
+        return NoData(NoDataReason.NOT_A_NUMBER, f"the query's value is {value}", at)
+    return ValueTick(at, value)
+
+
+async def expression_tick(ask: Ask, source: ExpressionSource, version: Version, since: float, at: float) -> Tick:
+    """Count between `since` and `at` (unix seconds) by what the totals were at either."""
+    texts = [fill(text, {"version": matchers_of([version])}) for text in (source.total, source.bad)]
+    answers = await asyncio.gather(*(ask(text, moment) for moment in (since, at) for text in texts))
+    if failure := next((found for found in map(failure_of, answers) if found), None):
+        return failure
+    totals = [_by_snapshot(answer) for answer in answers]
+    if problem := next((found for found in totals if isinstance(found, NoData)), None):
+        return problem
+    total_before, bad_before, total, bad = (found for found in totals if not isinstance(found, NoData))
+    arms = []
+    for index, snapshot in enumerate(version.snapshots):
+        if snapshot not in total:
+            return NoData(NoDataReason.SERIES_ABSENT, f"{snapshot}: total has no result")
+        if index == 1 and snapshot not in total_before:
+            return NoData(NoDataReason.SERIES_ABSENT, f"{snapshot}: total had no result at the tick before", at)
+        requests = total[snapshot] - total_before.get(snapshot, 0.0)
+        failures = bad.get(snapshot, 0.0) - bad_before.get(snapshot, 0.0)
+        if problem := _check(snapshot, requests, failures, at):
+            return problem
+        arms.append(Arm(round(requests), round(failures)))
+    if not any(arm.requests for arm in arms):
+        return NoData(NoDataReason.NO_TRAFFIC, "neither version had a request", at)
+    return RatioTick(at, arms[0], arms[1])
+
+
+def _check(snapshot: str, requests: float, bad: float, at: float) -> NoData | None:
+    if not (math.isfinite(requests) and math.isfinite(bad)):
+        return NoData(NoDataReason.NOT_A_NUMBER, f"{snapshot}: a total is not a finite number", at)
+    if requests < 0 or bad < 0:
+        return NoData(
+            NoDataReason.QUERY_FAILED,
+            f"{snapshot}: a total fell by {-min(requests, bad):g} (a pod restarted or vanished, or it is no counter). "
+            "Write plain counters, name{ {{.version}} }, which are counted pod by pod",
+            at,
+        )
+    if round(bad) > round(requests):
+        return NoData(
+            NoDataReason.PARTIAL,
+            f"{snapshot}: {bad:g} bad of {requests:g} requests do not add up; bad must be a part of total",
+        )
+    return None
+
+
+def _by_snapshot(answer: Answer) -> dict[str, float] | NoData:
+    """One number for each snapshot of an answer; an empty answer is no requests."""
+    found: dict[str, float] = {}
+    for one in series_of(answer):
+        if SNAPSHOT_LABEL not in one.labels:
+            return NoData(
+                NoDataReason.QUERY_FAILED,
+                f"the result does not say which version it is: write sum by ({SNAPSHOT_LABEL}) (...)",
+            )
+        snapshot = one.labels[SNAPSHOT_LABEL]
+        found[snapshot] = found.get(snapshot, 0.0) + one.values[-1]
+    return found

@@ -1,0 +1,84 @@
+"""Which queries a source needs, and which of their series belong to which of its terms.
+
+The terms of one template are fetched together: one query with all metric names, and their different label matchers
+applied here. That is the same thing only for regular expressions that Python and Prometheus read alike; a term with any
+other gets a query of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from serin.metrics.answers import Series
+from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher, Selector, Term
+
+Owner = tuple[str, str, str]  # namespace, deployment, snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One term: its sign, the query that fetches it, and what its series have in common beyond that query."""
+
+    sign: int
+    fetch: int
+    name: str
+    matchers: tuple[Matcher, ...]
+
+    def accepts(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series of the query belongs to this term."""
+        if self.name and labels.get("__name__") != self.name:
+            return False
+        return all(matcher.accepts(labels) for matcher in self.matchers)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Selectors to query, {{.version}} still in them, and the terms in their order."""
+
+    selectors: tuple[str, ...]
+    picks: tuple[Pick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One series of a term: its sign, and the sample times before which it counted from 0."""
+
+    sign: int
+    series: Series
+    beginnings: frozenset[float]
+
+
+@cache
+def plan_reading(terms: tuple[Term, ...]) -> Reading:
+    """Plan the queries of some terms: one when their matchers can be applied here, else one for each distinct term."""
+    selectors = [term.selector for term in terms]
+    names = sorted({selector.name for selector in selectors})
+    if len(set(selectors)) > 1 and all(names) and all(one.local() for each in selectors for one in each.matchers):
+        common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
+        together = Selector("", (Matcher("__name__", "=~", "|".join(names)), *common))
+        picks = (
+            Pick(term.sign, 0, term.selector.name, tuple(one for one in term.selector.matchers if one not in common))
+            for term in terms
+        )
+        return Reading((together.render(),), tuple(picks))
+    texts = tuple(dict.fromkeys(selector.render() for selector in selectors))
+    return Reading(texts, tuple(Pick(term.sign, texts.index(term.selector.render()), "", ()) for term in terms))
+
+
+def owner_of(labels: Mapping[str, str]) -> Owner:
+    """Whose series this is."""
+    return labels.get(NAMESPACE_LABEL, ""), labels.get(DEPLOYMENT_LABEL, ""), labels.get(SNAPSHOT_LABEL, "")
+
+
+class Table:
+    """Series of one query by owner, for picking terms out of them."""
+
+    def __init__(self, series: Sequence[Series], beginnings: Sequence[frozenset[float]]) -> None:
+        self._rows: dict[Owner, list[tuple[Series, frozenset[float]]]] = {}
+        for one, began in zip(series, beginnings, strict=True):
+            self._rows.setdefault(owner_of(one.labels), []).append((one, began))
+
+    def rows(self, pick: Pick, owner: Owner) -> list[Row]:
+        """Rows of one term and one snapshot."""
+        found = self._rows.get(owner, ())
+        return [Row(pick.sign, series, began) for series, began in found if pick.accepts(series.labels)]

@@ -1,0 +1,154 @@
+"""From the series of both arms to one tick. Pure: no query, no clock.
+
+A tick that does not add up (more bad requests than requests, a negative count) is no tick: the next look starts where
+this one did and finds both sides of what was cut apart. Nothing is clamped, for a clamp would make evidence up.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from serin.analysis.model import Arm, HistogramTick, NoData, NoDataReason, RatioTick, Tick
+from serin.metrics.answers import Series
+from serin.metrics.counting import TICK_OF_TIME, growth, is_orphan
+from serin.metrics.readings import Row
+
+# Intervals without a sample after which a target is called stale rather than late.
+STALE_INTERVALS = 3.0
+
+# What an orphan's first sample is counted from (see counting.growth), by the identity of its labels.
+Bases = Mapping[frozenset[tuple[str, str]], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The bounds of a look: samples after `since` and up to `until` count (unix seconds); `interval` in seconds."""
+
+    since: float
+    until: float
+    interval: float
+
+
+class Lack(Enum):
+    """What is wrong with an arm's request series."""
+
+    ABSENT = auto()
+    STALE = auto()
+
+
+def identity(series: Series) -> frozenset[tuple[str, str]]:
+    """Identity of a series: its labels."""
+    return frozenset(series.labels.items())
+
+
+def newest_sample(rows: Sequence[Row]) -> float:
+    """Time of the newest sample, minus infinity when there is none."""
+    return max((row.series.times[-1] for row in rows), default=-math.inf)
+
+
+def find_lack(rows: Sequence[Row], moment: Moment) -> Lack | None:
+    """Say whether an arm's request series are missing or have stopped."""
+    if not rows:
+        return Lack.ABSENT
+    newest = newest_sample(rows)
+    if newest <= moment.since + TICK_OF_TIME and moment.until - newest > STALE_INTERVALS * moment.interval:
+        return Lack.STALE
+    return None
+
+
+def find_orphans(rows: Sequence[Row], since: float) -> list[Series]:
+    """Series whose first sample has nothing to be counted from."""
+    return [row.series for row in rows if is_orphan(row.series, row.beginnings, since)]
+
+
+def grown(rows: Sequence[Row], since: float, bases: Bases) -> float:
+    """Signed growth of all rows together."""
+    total = 0.0
+    for row in rows:
+        orphan = is_orphan(row.series, row.beginnings, since)
+        base = bases.get(identity(row.series)) if orphan else None
+        total += row.sign * growth(row.series, row.beginnings, since, base)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRows:
+    """One arm's series: of all requests (or of all buckets), and of the bad ones."""
+
+    total: Sequence[Row]
+    bad: Sequence[Row] = ()
+
+
+def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Tick:
+    """Count requests and bad requests of both arms."""
+    at = max(newest_sample([*arm.total, *arm.bad]) for arm in (candidate, stable))
+    counted = []
+    for name, arm in (("candidate", candidate), ("stable", stable)):
+        requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
+        if problem := _check_counts(name, requests, bad):
+            return problem
+        counted.append(Arm(round(requests), round(bad)))
+    if not any(arm.requests for arm in counted):
+        return _no_traffic(at)
+    return RatioTick(at, counted[0], counted[1])
+
+
+def _check_counts(arm: str, requests: float, bad: float) -> NoData | None:
+    if not (math.isfinite(requests) and math.isfinite(bad)):
+        return NoData(NoDataReason.NOT_A_NUMBER, f"{arm}: a counter holds a value that is not a finite number")
+    if requests < 0 or bad < 0 or round(bad) > round(requests):
+        return NoData(
+            NoDataReason.PARTIAL,
+            f"{arm}: {bad:g} bad of {requests:g} requests do not add up yet; counted at the next look. "
+            "If it stays so, bad does not count a part of total",
+        )
+    return None
+
+
+def _no_traffic(at: float) -> NoData:
+    return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
+
+
+def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, unit: str) -> Tick:
+    """Count requests per bucket of both arms, over the bounds that all series of both have in common."""
+    bounds = _common_bounds([*candidate.total, *stable.total])
+    if not bounds or bounds[-1] != math.inf:
+        return NoData(
+            NoDataReason.QUERY_FAILED,
+            'the series are not cumulative buckets with label le, up to le="+Inf" and with bounds that both arms share',
+        )
+    counts = []
+    for name, arm in (("candidate", candidate), ("stable", stable)):
+        rows: dict[float, list[Row]] = {}
+        for row in arm.total:
+            rows.setdefault(_bound(row.series), []).append(row)
+        cumulative = [grown(rows.get(bound, ()), moment.since, bases) for bound in bounds]
+        if not all(math.isfinite(count) for count in cumulative):
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a bucket holds a value that is not a finite number")
+        whole = [round(count) for count in cumulative]
+        per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
+        if min(per_bucket) < 0:
+            return NoData(NoDataReason.PARTIAL, f"{name}: the buckets do not add up yet; counted at the next look")
+        counts.append(per_bucket)
+    at = max(newest_sample(candidate.total), newest_sample(stable.total))
+    if not any(map(sum, counts)):
+        return _no_traffic(at)
+    return HistogramTick(at, bounds[:-1], counts[0], counts[1], unit)
+
+
+def _bound(series: Series) -> float:
+    try:
+        return float(series.labels.get("le", "nan"))
+    except ValueError:
+        return math.nan
+
+
+def _common_bounds(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Upper bounds that every histogram has, sorted; cumulative counts stay exact when a finer bound is left out."""
+    histograms: dict[frozenset[tuple[str, str]], set[float]] = {}
+    for row in rows:
+        key = frozenset(item for item in row.series.labels.items() if item[0] != "le")
+        histograms.setdefault(key, set()).add(_bound(row.series))
+    shared = set.intersection(*histograms.values()) if histograms else set()
+    return tuple(sorted(bound for bound in shared if not math.isnan(bound)))
