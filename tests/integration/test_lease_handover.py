@@ -1,0 +1,156 @@
+"""Two real processes and a real Lease: one writes at a time, and the other goes on when it is killed or paused."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from serin.cluster.client import KubernetesCluster
+from serin.cluster.kinds import LEASE
+from serin.cluster.login import log_in
+from tests.integration.lease_worker import TERMS
+
+pytestmark = pytest.mark.control_plane
+
+WORKER = Path(__file__).with_name("lease_worker.py")
+
+
+class Replicas:
+    """Starts workers on one Lease and reads what they wrote, in order of time."""
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        self.lease, self._kubeconfig, self._counter = f"lease-{uuid4().hex[:8]}", kubeconfig, folder / "writes"
+        self._counter.touch()
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, identity: str, skew: float = 0.0, *, wait: bool = True) -> None:
+        command = [sys.executable, WORKER, self._kubeconfig, self.lease, identity, self._counter, str(skew)]
+        self.running[identity] = subprocess.Popen([str(part) for part in command])
+        if wait:
+            self.wait_until_standing(identity)
+
+    def wait_until_standing(self, identity: str) -> None:
+        end = time.monotonic() + 20.0
+        while not self._counter.with_name(f"writes.{identity}").exists():
+            assert time.monotonic() < end, f"{identity} did not start"
+            time.sleep(0.05)
+
+    def send(self, identity: str, number: signal.Signals) -> float:
+        self.running[identity].send_signal(number)
+        return time.monotonic()
+
+    def writes(self) -> list[tuple[float, str]]:
+        lines = [line.split() for line in self._counter.read_text().splitlines()]
+        return sorted((float(at), identity) for at, identity in lines)
+
+    def wait_for_a_write(self, identity: str, after: float = 0.0, seconds: float = 15.0) -> float:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for at, writer in self.writes():
+                if writer == identity and at > after:
+                    return at
+            time.sleep(0.05)
+        raise AssertionError(f"{identity} wrote nothing within {seconds} s")
+
+    def reigns(self) -> list[str]:
+        """Who wrote, in order, repetitions left out: with one writer at a time each name is one unbroken stretch."""
+        order = [identity for _, identity in self.writes()]
+        return [now for before, now in zip(["", *order], order, strict=False) if now != before]
+
+
+@pytest.fixture
+def replicas(control_plane: Any, tmp_path: Path) -> Iterator[Replicas]:
+    started = Replicas(control_plane.kubeconfig, tmp_path)
+    yield started
+    for process in started.running.values():
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_leader_is_followed_within_its_term(replicas: Replicas) -> None:
+    replicas.start("first")
+    replicas.wait_for_a_write("first")
+    replicas.start("second")
+    time.sleep(1.0)
+    killed = replicas.send("first", signal.SIGKILL)
+    followed = replicas.wait_for_a_write("second", killed)
+    assert replicas.reigns() == ["first", "second"]
+    assert followed - killed < TERMS.duration + 2 * TERMS.look + 1.0
+
+
+def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) -> None:
+    replicas.start("first")
+    replicas.wait_for_a_write("first")
+    replicas.start("second")
+    time.sleep(1.0)
+    stopped = replicas.send("first", signal.SIGTERM)
+    followed = replicas.wait_for_a_write("second", stopped)
+    assert replicas.reigns() == ["first", "second"]
+    assert followed - stopped < 1.0
+    assert replicas.running["first"].wait(5) == 0
+
+
+def test_a_paused_leader_writes_nothing_when_it_wakes_after_its_term(replicas: Replicas) -> None:
+    replicas.start("first")
+    replicas.wait_for_a_write("first")
+    replicas.start("second")
+    time.sleep(1.0)
+    paused = replicas.send("first", signal.SIGSTOP)
+    replicas.wait_for_a_write("second", paused)
+    woken = replicas.send("first", signal.SIGCONT)
+    time.sleep(1.5)
+    assert replicas.reigns() == ["first", "second"]
+    assert replicas.wait_for_a_write("second", woken + 1.0) > woken
+    # The one that was paused is a standby now, and takes its turn again.
+    stopped = replicas.send("second", signal.SIGTERM)
+    replicas.wait_for_a_write("first", stopped)
+    assert replicas.reigns() == ["first", "second", "first"]
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_clocks_that_are_an_hour_apart_change_nothing(replicas: Replicas, skew: float) -> None:
+    replicas.start("first", skew)
+    replicas.wait_for_a_write("first")
+    replicas.start("second")
+    time.sleep(TERMS.duration + 1.0)
+    assert replicas.reigns() == ["first"]
+    killed = replicas.send("first", signal.SIGKILL)
+    assert replicas.wait_for_a_write("second", killed) > killed + TERMS.margin
+    assert replicas.reigns() == ["first", "second"]
+
+
+def test_of_many_that_start_together_one_leads(replicas: Replicas) -> None:
+    names = [f"replica-{number}" for number in range(4)]
+    for name in names:
+        replicas.start(name, wait=False)
+    for name in names:
+        replicas.wait_until_standing(name)
+    time.sleep(2.0)
+    [leader] = replicas.reigns()
+    assert leader in names
+
+
+async def test_the_lease_tells_people_who_leads_and_how_often_that_changed(replicas: Replicas) -> None:
+    replicas.start("first")
+    replicas.wait_for_a_write("first")
+    client = KubernetesCluster(await log_in(replicas._kubeconfig))
+    lease = await client.get(LEASE, "default", replicas.lease)
+    assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseTransitions"]) == ("first", 0)
+    acquired = lease["spec"]["acquireTime"]
+    replicas.start("second")
+    await asyncio.sleep(1.5)
+    later = await client.get(LEASE, "default", replicas.lease)
+    assert later["spec"]["acquireTime"] == acquired
+    assert later["spec"]["renewTime"] > lease["spec"]["renewTime"]
+    stopped = replicas.send("first", signal.SIGTERM)
+    replicas.wait_for_a_write("second", stopped)
+    after = await client.get(LEASE, "default", replicas.lease)
+    assert (after["spec"]["holderIdentity"], after["spec"]["leaseTransitions"]) == ("second", 1)
+    await client.close()
