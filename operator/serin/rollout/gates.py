@@ -8,6 +8,7 @@ the order of a list is the order in which a person would want to hear the answer
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from serin.analysis.combine import BLOCKING, FAILURES
 from serin.analysis.model import MetricVerdict, Severity, Verdict
 from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_PAUSE
@@ -15,9 +16,6 @@ from serin.api.spec import NoDataAction, PauseStep, WeightStep
 from serin.api.times import human
 from serin.rollout.model import Observation, Workload
 from serin.rollout.status import State
-
-FAILED = (Verdict.FAIL_MINOR, Verdict.FAIL_CRITICAL)
-DECISIVE = (Severity.CRITICAL, Severity.MAJOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def first(gates: Iterable[Gate], look: Look) -> Finding | None:
 
 def metric_failed(look: Look) -> Finding | None:
     """A critical or major metric has failed. The worst verdict speaks first."""
-    failed = [one for one in look.seen.evidence.verdicts if one.verdict in FAILED and one.severity in DECISIVE]
+    failed = [one for one in look.seen.evidence.verdicts if one.verdict in FAILURES and one.severity in BLOCKING]
     if not failed:
         return None
     worst = max(failed, key=lambda one: (one.verdict is Verdict.FAIL_CRITICAL, one.severity is Severity.CRITICAL))
@@ -200,7 +198,7 @@ HOLD: tuple[Gate, ...] = (
 def missing(look: Look) -> list[MetricVerdict]:
     """Critical and major metrics whose newest look found nothing."""
     verdicts = look.seen.evidence.verdicts
-    return [one for one in verdicts if one.verdict is Verdict.NO_DATA and one.severity in DECISIVE]
+    return [one for one in verdicts if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING]
 
 
 def unproven(look: Look) -> Finding | None:
@@ -216,9 +214,9 @@ def unproven(look: Look) -> Finding | None:
             continue
         if one.verdict is Verdict.FAIL_MINOR and one.severity is Severity.MINOR:
             return Finding(Reason(one.reason), f"{one.metric}: {one.message}; a minor metric holds the rollout", one)
-        if one.severity in DECISIVE and (one.verdict is not Verdict.PASS or (one.at or 0.0) < since):
+        if one.severity in BLOCKING and (one.verdict is not Verdict.PASS or (one.at or 0.0) < since):
             return Finding(Reason.GATHERING_EVIDENCE, f"{one.metric}: {_progress(one)}", one)
-    unseen = [one.name for one in look.seen.deployment.spec.metrics if one.severity in tuple(DECISIVE)]
+    unseen = [one.name for one in look.seen.deployment.spec.metrics if one.severity in BLOCKING]
     judged = {one.metric for one in look.seen.evidence.verdicts}
     if waiting := [name for name in unseen if name not in judged]:
         return Finding(Reason.GATHERING_EVIDENCE, f"{', '.join(waiting)}: no look at Prometheus has come back yet")

@@ -3,6 +3,7 @@
 The decided part comes from `status.write`; everything here is derived and never read back.
 """
 
+from serin.analysis.combine import BLOCKING, overall
 from serin.analysis.model import MetricVerdict, Verdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
@@ -10,13 +11,9 @@ from serin.api.json import JsonObject
 from serin.api.spec import PauseStep
 from serin.api.times import rfc3339, rfc3339_whole
 from serin.rollout.draft import Draft
-from serin.rollout.gates import DECISIVE
 from serin.rollout.model import Observation, Workload
 from serin.rollout.phases import Phase
 from serin.rollout.status import write
-
-# From the worst to the best: the first that any metric has is the rollout's.
-_WORST_FIRST = (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR, Verdict.NO_DATA, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 def ratio(value: float | None) -> str:
@@ -63,12 +60,6 @@ def status(draft: Draft) -> JsonObject:
         result["verdict"] = overall(seen.evidence.verdicts).value
     result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft, stable))
     return result
-
-
-def overall(verdicts: tuple[MetricVerdict, ...]) -> Verdict:
-    """The worst verdict of the metrics that decide; NoData when there are none yet."""
-    found = {one.verdict for one in verdicts if one.severity in DECISIVE}
-    return next((one for one in _WORST_FIRST if one in found), Verdict.NO_DATA)
 
 
 def _metric(one: MetricVerdict) -> JsonObject:
@@ -168,7 +159,7 @@ def _reconciling(draft: Draft) -> tuple[bool, Reason, str]:
 
 def _evidence(draft: Draft) -> _Condition:
     for one in draft.seen.evidence.verdicts:
-        if one.verdict is Verdict.NO_DATA and one.severity in DECISIVE:
+        if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING:
             return ConditionType.EVIDENCE_AVAILABLE, False, Reason(one.reason), f"{one.metric}: {one.message}"
     if not draft.seen.evidence.verdicts:
         return ConditionType.EVIDENCE_AVAILABLE, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"

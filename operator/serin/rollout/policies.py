@@ -1,0 +1,56 @@
+"""The spec's metrics as policies of the analysis engine: who may roll back, on how much of the promise."""
+
+import math
+
+from serin.analysis.combine import BLOCKING, split_alpha
+from serin.analysis.model import Against, Policy, Severity
+from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery, WeightStep
+
+
+def policies(spec: ModelDeploymentSpec, interval: float) -> dict[str, Policy]:
+    """One policy per metric. `interval`: seconds between ticks.
+
+    The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
+    all metrics that can roll back.
+    """
+    critical = [one.name for one in spec.metrics if Severity(one.severity) is Severity.CRITICAL]
+    blocking = [one.name for one in spec.metrics if Severity(one.severity) in BLOCKING]
+    analysis = spec.analysis
+    alpha_critical = split_alpha(analysis.false_rollback_critical, dict.fromkeys(critical, 1.0)) if critical else {}
+    alpha_minor = split_alpha(analysis.false_rollback_minor, dict.fromkeys(blocking, 1.0)) if blocking else {}
+    bakes = sum(step.bake for step in spec.canary.steps if isinstance(step, WeightStep))
+    return {
+        metric.name: _policy(
+            spec,
+            metric,
+            alpha_critical.get(metric.name, analysis.false_rollback_critical),
+            alpha_minor.get(metric.name, analysis.false_rollback_minor),
+            interval,
+            expected_ticks=max(1, math.ceil(bakes / interval)),
+        )
+        for metric in spec.metrics
+    }
+
+
+def _policy(
+    spec: ModelDeploymentSpec,
+    metric: Metric,
+    alpha_critical: float,
+    alpha_minor: float,
+    interval: float,
+    expected_ticks: int,
+) -> Policy:
+    value = metric.source if isinstance(metric.source, ValueQuery) else None
+    return Policy(
+        metric=metric.name,
+        severity=Severity(metric.severity),
+        against=Against(metric.against),
+        alpha_critical=alpha_critical,
+        alpha_minor=alpha_minor,
+        able_to_see=spec.analysis.able_to_see,
+        limit=metric.limit,
+        minimum=value.minimum if value else None,
+        maximum=value.maximum if value else None,
+        consecutive=max(1, math.ceil(value.consecutive_seconds / interval)) if value else 1,
+        expected_ticks=expected_ticks,
+    )
