@@ -1,0 +1,111 @@
+"""The one door to the analysis: evidence and a tick in, evidence and a verdict out.
+
+Which question is asked follows from the kind of tick and from what the metric is compared with. What this module sees
+to for all of them: a tick is never counted twice, numbers that make no sense are `NoData` and never a verdict, a look
+that found nothing leaves the evidence as it is.
+
+A look without data hides a `Pass` (promotion needs proof at that moment) but not a failure: what is proven stays
+proven. After a restart `judge` gives the verdict again from the evidence alone. After a gap the counts that were missed
+are one tick. Evidence that does not read, or that belongs to another kind of metric, is begun afresh.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serin.analysis import combine, limits, ratio, values
+from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
+from serin.analysis.model import (
+    Against,
+    HistogramTick,
+    Judgement,
+    MetricVerdict,
+    NoData,
+    NoDataReason,
+    Policy,
+    RatioTick,
+    Tick,
+    ValueTick,
+    Verdict,
+)
+
+overall = combine.overall
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A module's four functions. Any: every module has a state and a tick of its own."""
+
+    read: Callable[[Evidence], Any]
+    write: Callable[[Any], Evidence]
+    fold: Callable[[Policy, Any, Any], Any]
+    judge: Callable[[Policy, Any], MetricVerdict]
+
+
+QUESTIONS = {
+    Kind.RATIO: Question(ratio.read, ratio.write, ratio.fold, ratio.judge),
+    Kind.LIMIT: Question(limits.read, limits.write, limits.fold, limits.judge),
+    Kind.VALUE: Question(values.read, values.write, values.fold, values.judge),
+}
+
+
+def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
+    """Count one tick: the evidence to keep (under 1 KiB as JSON) and what it says now.
+
+    `evidence`: what the last call returned, or None for a new candidate. A tick that is not newer than the evidence has
+    been counted already and changes nothing.
+    """
+    if isinstance(tick, NoData):
+        return _nothing(policy, evidence, tick)
+    kind = kind_of(policy, tick)
+    question, state = QUESTIONS[kind], _read(evidence, kind)
+    kept = evidence if state is not None else None
+    if not math.isfinite(tick.at):
+        return _nothing(policy, kept, NoData(NoDataReason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
+    if kept is not None and tick.at <= state.at:
+        return Judgement(kept, question.judge(policy, state))
+    try:
+        after = question.fold(policy, state, tick)
+    except Unusable as problem:
+        return _nothing(policy, kept, NoData(problem.reason, str(problem)))
+    return Judgement(question.write(after), question.judge(policy, after))
+
+
+def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:
+    """What the evidence says without a new tick, for example after a restart."""
+    kind = str(evidence.get("kind")) if evidence is not None else ""
+    if kind in QUESTIONS:
+        state = _read(evidence, Kind(kind))
+        if state is not None:
+            return QUESTIONS[Kind(kind)].judge(policy, state)
+    message = "no request of the candidate has been measured yet"
+    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message)
+
+
+def kind_of(policy: Policy, tick: RatioTick | HistogramTick | ValueTick) -> Kind:
+    """Which question a tick answers under this policy."""
+    if isinstance(tick, ValueTick):
+        return Kind.VALUE
+    if policy.against is Against.LIMIT:
+        return Kind.LIMIT
+    return Kind.RATIO if isinstance(tick, RatioTick) else Kind.LATENCY
+
+
+def _read(evidence: Evidence | None, kind: Kind) -> Any:
+    """The state that evidence of this kind holds; None when there is none, or none that reads."""
+    if evidence is None or evidence.get("kind") != kind.value:
+        return None
+    try:
+        return QUESTIONS[kind].read(evidence)
+    except Unreadable:
+        return None
+
+
+def _nothing(policy: Policy, evidence: Evidence | None, found: NoData) -> Judgement:
+    """The newest look found nothing: say so, unless a failure is proven already."""
+    before = judge(policy, evidence)
+    if before.verdict in combine.FAILURES:
+        return Judgement(evidence or {}, before)
+    said = replace(before, verdict=Verdict.NO_DATA, reason=found.reason.value, message=found.message)
+    return Judgement(evidence or {}, said)

@@ -1,0 +1,107 @@
+"""Evidence as JSON: how each module reads back what it wrote, and what it says of anything else.
+
+Evidence lives in the resource's status, which people can edit and older versions have written. A part that does not
+read is `Unreadable`; the engine then starts afresh, because evidence that is not understood is not evidence.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+
+from serin.analysis.hypergeometric import Floats
+from serin.analysis.model import Arm, HistogramTick, Json, NoDataReason
+
+Evidence = Mapping[str, Json]
+
+
+class Kind(StrEnum):
+    """Which module wrote the evidence."""
+
+    RATIO = "ratio"
+    LATENCY = "latency"
+    LIMIT = "limit"
+    VALUE = "value"
+    SPLIT = "split"
+    DRIFT = "drift"
+    REFERENCE = "reference"
+    MEAN = "mean"
+
+
+class Unreadable(Exception):
+    """A part of the evidence is not what this version writes."""
+
+
+class Unusable(Exception):
+    """A tick's numbers make no sense; the text says why, in a sentence for people."""
+
+    def __init__(self, reason: NoDataReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def floats(evidence: Evidence, key: str, length: int | None = None) -> list[float]:
+    """A list of finite numbers."""
+    value = evidence.get(key)
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        raise Unreadable(f"{key}: expected a list of {length} numbers")
+    numbers = [float(item) for item in value if type(item) is float or type(item) is int]
+    if len(numbers) != len(value) or not math.isfinite(sum(numbers)):
+        raise Unreadable(f"{key}: expected finite numbers, got {value!r}")
+    return numbers
+
+
+def array(evidence: Evidence, key: str, length: int | None = None) -> Floats:
+    """The same, as an array."""
+    return np.array(floats(evidence, key, length), dtype=np.float64)
+
+
+def number(evidence: Evidence, key: str) -> float:
+    """One finite number."""
+    return floats({key: [evidence.get(key)]}, key, 1)[0]
+
+
+def rounded(values: Sequence[float] | Floats, digits: int = 4) -> list[Json]:
+    """Numbers short enough to store: whole ones as whole, others with a fixed number of decimals."""
+    return [int(value) if value == int(value) else round(float(value), digits) for value in values]
+
+
+def word(evidence: Evidence, key: str) -> str:
+    """A string."""
+    value = evidence.get(key)
+    if not isinstance(value, str):
+        raise Unreadable(f"{key}: expected a string, got {value!r}")
+    return value
+
+
+def check_count(what: str, value: float) -> None:
+    """Raise `Unusable` unless the value is finite, whole and not negative."""
+    if not math.isfinite(value):
+        raise Unusable(NoDataReason.NOT_A_NUMBER, f"{what}: {value} is not a number that can be counted")
+    if value < 0 or value != int(value):
+        raise Unusable(NoDataReason.PARTIAL, f"{what}: a count is a whole number, 0 or more, got {value}")
+
+
+def check_arm(name: str, arm: Arm) -> None:
+    """Raise `Unusable` unless both counts are counts and no more are bad than there are."""
+    check_count(f"{name}'s requests", arm.requests)
+    check_count(f"{name}'s bad requests", arm.bad)
+    if arm.bad > arm.requests:
+        message = f"{name}: {arm.bad} bad requests of only {arm.requests}; the two queries count different things"
+        raise Unusable(NoDataReason.PARTIAL, message)
+
+
+def check_histogram(tick: HistogramTick) -> None:
+    """Raise `Unusable` unless the bounds ascend and both arms have one count per bucket."""
+    if not all(map(math.isfinite, tick.bounds)):
+        raise Unusable(NoDataReason.NOT_A_NUMBER, f"bucket bounds must be finite numbers, got {tick.bounds}")
+    if any(high <= low for low, high in pairwise(tick.bounds)):
+        raise Unusable(NoDataReason.PARTIAL, f"bucket bounds must ascend, got {tick.bounds}")
+    for name, counts in (("the candidate", tick.candidate), ("stable", tick.stable)):
+        if len(counts) != len(tick.bounds) + 1:
+            message = f"{name}: {len(counts)} buckets where the bounds make {len(tick.bounds) + 1}"
+            raise Unusable(NoDataReason.PARTIAL, message)
+        for value in counts:
+            check_count(f"{name}'s requests in a bucket", value)

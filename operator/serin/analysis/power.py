@@ -1,0 +1,55 @@
+"""How many candidate requests it takes to see a difference, and to see that there is none.
+
+Normal approximation of the sequential test in ratio.py: log evidence grows by its mean per request, with its standard
+deviation around that, and must pay for the mixture over sizes and starts. The bench compares it with simulation.
+"""
+
+import math
+from functools import lru_cache
+
+from scipy.special import ndtri
+
+from serin.analysis.model import Policy
+from serin.analysis.sequential import MIXTURE_COST
+
+
+@lru_cache(maxsize=1024)
+def drift(rate: float, share: float, odds: float, tested: float) -> tuple[float, float]:
+    """Mean and variance per candidate request of the log-likelihood ratio of `odds` over `tested`; `odds` is true.
+
+    `rate`: stable's share of bad requests; `share`: the candidate's share of all requests (0 < share < 1). Bad requests
+    arrive as a Poisson stream; each is the candidate's with a probability that the odds ratio fixes.
+    """
+    candidate_rate = odds * rate / (1.0 - rate + odds * rate)
+    others = (1.0 - share) / share * rate
+    true = odds * share / (odds * share + 1.0 - share)
+    null = tested * share / (tested * share + 1.0 - share)
+    hit, miss = math.log(true / null), math.log((1.0 - true) / (1.0 - null))
+    stream = candidate_rate + others
+    return stream * (true * hit + (1.0 - true) * miss), stream * (true * hit**2 + (1.0 - true) * miss**2)
+
+
+def requests_to_catch(policy: Policy, rate: float, share: float, odds: float, power: float = 0.8) -> float:
+    """Candidate requests after which `odds` has been caught (as FailMinor) with probability `power`; inf: never."""
+    if odds <= policy.tolerance or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
+        return math.inf
+    threshold = MIXTURE_COST - math.log(policy.alpha_minor)
+    return crossing(*drift(rate, share, odds, policy.tolerance), threshold * policy.overdispersion, power)
+
+
+def requests_to_pass(policy: Policy, rate: float, share: float, missing: float, power: float = 0.5) -> float:
+    """Candidate requests until `missing` nats of evidence against `able_to_see` are gathered, when nothing is wrong."""
+    if policy.able_to_see <= 1.0 or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
+        return math.inf
+    return crossing(*drift(rate, share, 1.0, policy.able_to_see), missing * policy.overdispersion, power)
+
+
+def crossing(mean: float, variance: float, threshold: float, power: float) -> float:
+    """Smallest n with n mean - z sqrt(n variance) >= threshold."""
+    if threshold <= 0.0:
+        return 0.0
+    if mean <= 0.0:
+        return math.inf
+    z = float(ndtri(power)) * math.sqrt(variance)
+    root = (z + math.sqrt(z**2 + 4.0 * mean * threshold)) / (2.0 * mean)
+    return root**2

@@ -1,0 +1,309 @@
+"""Does a larger share of the candidate's requests go wrong than of stable's? Errors, time-outs, wrong answers.
+
+Guaranteed: if the candidate's odds of a bad request are at most `tolerance` times stable's, `FailMinor` is ever
+reached with probability at most `alpha_minor`, at any number of looks, under any weights and any common rate; the same
+for `critical_ratio`, `alpha_critical` and `FailCritical`. (Odds ratio and ratio of shares agree while failures are
+rare, and always at 1.) The price is that requests fail independently given their tick. Where they do not, in bursts or
+by one bad pod, the log evidence is divided by `overdispersion`, which is a heuristic.
+
+Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
+totals; averaged over psi in 1.5, 3 and 10 times psi0 and over the start of the trouble (sequential.py).
+
+Pass is a statement about now: it is given while there is enough evidence that the candidate is *not* `able_to_see`
+times worse, and taken back when that evidence wanes, which it can do quickly because it is capped. A failure is kept.
+The interval is an asymptotic confidence sequence (Robbins' normal mixture around the Mantel-Haenszel ratio): valid at
+any look, but only as good as the normal approximation, so it is for display and for `min_effect`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from serin.analysis import text
+from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
+from serin.analysis.hypergeometric import Floats, log_likelihoods
+from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Severity, Verdict
+from serin.analysis.power import requests_to_catch, requests_to_pass
+from serin.analysis.sequential import CAP, Mixture, advance, begin
+
+ALTERNATIVES: Floats = np.array([1.5, 3.0, 10.0])  # times the ratio that the null allows
+PRIOR: Floats = np.array([1.0, 1.0, 1.0]) / 3.0
+ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
+HOPELESS = 5000  # requests after which a table without one of the arms is given up
+TOO_WIDE = 100.0  # an interval whose ends are further apart than this says nothing and is left out of the sentence
+INTERVAL_SCALE = 0.7  # standard deviation of the log ratio at which the interval is tightest: about a doubling
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests and bad requests of both arms."""
+
+    candidate: float
+    candidate_bad: float
+    stable: float
+    stable_bad: float
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(
+            self.candidate + other.candidate,
+            self.candidate_bad + other.candidate_bad,
+            self.stable + other.stable,
+            self.stable_bad + other.stable_bad,
+        )
+
+    def as_list(self) -> list[Json]:
+        """In the order of the fields."""
+        return [int(self.candidate), int(self.candidate_bad), int(self.stable), int(self.stable_bad)]
+
+    @property
+    def candidate_share(self) -> float:
+        """Share of the candidate's requests that were bad."""
+        return self.candidate_bad / self.candidate if self.candidate else 0.0
+
+    @property
+    def stable_share(self) -> float:
+        """Share of stable's requests that were bad."""
+        return self.stable_bad / self.stable if self.stable else 0.0
+
+
+NOTHING = Counts(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is kept between ticks.
+
+    `total`: all counts; `pending`: those of ticks too small to judge. `critical`, `minor`: evidence against the two
+    nulls. `better`: log evidence that the candidate is not `able_to_see` times worse than stable; `low`: the same
+    against a share of `able_to_see` times `floor`. `sums`: Mantel-Haenszel numerator, denominator and variance.
+    `failed`: the worst verdict so far, "" when there was none.
+    """
+
+    at: float
+    total: Counts
+    pending: Counts
+    critical: Mixture
+    minor: Mixture
+    better: float
+    low: float
+    sums: tuple[float, float, float]
+    failed: str
+
+
+def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
+    """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
+    state = before or empty()
+    new = _counts(tick)
+    pending, total = state.pending.plus(new), state.total.plus(new)
+    low = _not_worse_than_floor(policy, state.low, new)
+    if not _can_be_judged(pending):
+        kept = NOTHING if pending.candidate + pending.stable >= HOPELESS else pending
+        return replace(state, at=tick.at, total=total, pending=kept, low=low)
+    critical, minor, better = _log_e(policy, pending)
+    hazard = 1.0 / max(1, policy.expected_ticks)
+    after = State(
+        at=tick.at,
+        total=total,
+        pending=NOTHING,
+        critical=advance(state.critical, critical, PRIOR, hazard),
+        minor=advance(state.minor, minor, PRIOR, hazard),
+        better=min(state.better + better, _pass_threshold(policy) + CAP),
+        low=low,
+        sums=_mantel_haenszel(state.sums, pending),
+        failed=state.failed,
+    )
+    return replace(after, failed=_failure(policy, after))
+
+
+def judge(policy: Policy, state: State) -> MetricVerdict:
+    """What the evidence says now."""
+    estimate, low, high = interval(policy, state)
+    kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high))
+    log_e = max(state.critical.log_e, state.minor.log_e)
+    requests = int(state.total.candidate)
+    return MetricVerdict(
+        policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at
+    )
+
+
+def _conclusion(policy: Policy, state: State, sentence: str) -> tuple[Verdict, str, str, int | None]:
+    """Verdict, reason, message and candidate requests still needed."""
+    if state.total.candidate == 0:
+        message = "the candidate has received no requests yet"
+        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
+    if state.failed:
+        return Verdict(state.failed), "WorseThanStable", sentence, 0
+    needed = _needed(policy, state)
+    if needed == 0:
+        return Verdict.PASS, "NotWorse", f"{sentence}: not {text.factor(policy.able_to_see)} times worse", 0
+    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+
+
+def describe(total: Counts, estimate: float | None, low: float | None, high: float | None) -> str:
+    """One sentence with both shares, the counts behind them and their ratio."""
+    candidate = f"({text.count(total.candidate_bad)} of {text.count(total.candidate)})"
+    stable = f"({text.count(total.stable_bad)} of {text.count(total.stable)})"
+    sentence = f"{text.percent(total.candidate_share)} of the candidate's requests failed {candidate}, "
+    sentence += f"stable's {text.percent(total.stable_share)} {stable}"
+    if estimate is None or low is None or high is None or high > TOO_WIDE * low:
+        return sentence
+    return f"{sentence}: {text.times(estimate, low, high)} as many"
+
+
+def interval(policy: Policy, state: State) -> tuple[float | None, float | None, float | None]:
+    """Ratio of the shares of bad requests, with bounds that each miss it ever with probability `alpha_minor`.
+
+    Mantel-Haenszel over ticks, so that weights and common rates may change. Before both arms have failed once,
+    the bounds come from adding half a failure to each. (None, None, None) while there is no failure at all.
+    Source: Greenland & Robins 1985 (variance); Robbins 1970, Waudby-Smith et al. 2024 (normal mixture).
+    """
+    numerator, denominator, spread = state.sums
+    total = state.total
+    if total.candidate_bad + total.stable_bad == 0 or not (total.candidate and total.stable):
+        return None, None, None
+    if numerator > 0.0 and denominator > 0.0 and spread > 0.0:
+        ratio, variance = numerator / denominator, spread / (numerator * denominator)
+    else:
+        ratio = ((total.candidate_bad + 0.5) / (total.candidate + 0.5)) / (
+            (total.stable_bad + 0.5) / (total.stable + 0.5)
+        )
+        variance = 1.0 / (total.candidate_bad + 0.5) + 1.0 / (total.stable_bad + 0.5)
+    radius = mixture_radius(variance * policy.overdispersion, policy.alpha_minor, INTERVAL_SCALE)
+    if not total.candidate_bad:
+        return 0.0, 0.0, ratio * math.exp(min(radius, 700.0))
+    return ratio, ratio * math.exp(-radius), ratio * math.exp(min(radius, 700.0 - abs(math.log(ratio))))
+
+
+def mixture_radius(variance: float, alpha: float, scale: float) -> float:
+    """Half-width of Robbins' normal-mixture confidence sequence, each side missing with probability `alpha`.
+
+    `variance`: of the estimate now; `scale`: standard deviation of the mixture.
+    """
+    prior = scale**2
+    ratio = (variance + prior) / variance
+    return math.sqrt(2.0 * variance * (variance + prior) / prior * (math.log(0.5 / alpha) + 0.5 * math.log(ratio)))
+
+
+def empty() -> State:
+    """No tick yet."""
+    return State(0.0, NOTHING, NOTHING, begin(PRIOR), begin(PRIOR), 0.0, 0.0, (0.0, 0.0, 0.0), "")
+
+
+def write(state: State) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.RATIO.value,
+        "at": state.at,
+        "total": state.total.as_list(),
+        "pending": state.pending.as_list(),
+        "critical": state.critical.as_list(),
+        "minor": state.minor.as_list(),
+        "better": state.better,
+        "low": state.low,
+        "sums": list(state.sums),
+        "failed": state.failed,
+    }
+
+
+def read(evidence: Evidence) -> State:
+    """From JSON; raises `Unreadable`."""
+    numerator, denominator, spread = floats(evidence, "sums", 3)
+    return State(
+        at=number(evidence, "at"),
+        total=Counts(*floats(evidence, "total", 4)),
+        pending=Counts(*floats(evidence, "pending", 4)),
+        critical=Mixture.of(floats(evidence, "critical", PRIOR.size + 1)),
+        minor=Mixture.of(floats(evidence, "minor", PRIOR.size + 1)),
+        better=number(evidence, "better"),
+        low=number(evidence, "low"),
+        sums=(numerator, denominator, spread),
+        failed=word(evidence, "failed"),
+    )
+
+
+def _counts(tick: RatioTick) -> Counts:
+    candidate, stable = tick.candidate, tick.stable
+    check_arm("the candidate", candidate)
+    check_arm("stable", stable)
+    return Counts(candidate.requests, candidate.bad, stable.requests, stable.bad)
+
+
+def _can_be_judged(counts: Counts) -> bool:
+    """Whether the counts make a table. Looks at requests alone: looking at bad ones would bias the evidence."""
+    return min(counts.candidate, counts.stable) >= 1 and counts.candidate + counts.stable >= ENOUGH
+
+
+@lru_cache(maxsize=256)
+def _log_odds(tolerance: float, critical_ratio: float, able_to_see: float) -> Floats:
+    """Logarithms of the odds ratios that a table is judged at: 1, `able_to_see`, the two nulls, their alternatives."""
+    minor, critical = tolerance * ALTERNATIVES, critical_ratio * ALTERNATIVES
+    ratios: Floats = np.concatenate([[1.0, able_to_see, critical_ratio, tolerance], critical, minor])
+    return np.log(ratios)
+
+
+def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
+    """Log e-values of one table: against the critical null, against the minor one, and for not being worse."""
+    log_odds = _log_odds(policy.tolerance, policy.critical_ratio, policy.able_to_see)
+    bad = counts.candidate_bad + counts.stable_bad
+    requests, others = np.array([counts.candidate]), np.array([counts.stable])
+    logs = log_likelihoods(requests, others, np.array([bad]), np.array([counts.candidate_bad]), log_odds)[0]
+    logs /= max(1.0, policy.overdispersion)
+    return logs[4:7] - logs[2], logs[7:10] - logs[3], float(logs[0] - logs[1])
+
+
+def _not_worse_than_floor(policy: Policy, before: float, tick: Counts) -> float:
+    """Log evidence that the candidate's share is under `able_to_see` times `floor`, against it being at or over that.
+
+    One-arm Bernoulli likelihood ratio of a share of half the floor: valid without stable, needed where nothing fails.
+    """
+    null, alternative = min(0.5, policy.able_to_see * policy.floor), 0.5 * policy.floor
+    bad, good = tick.candidate_bad, tick.candidate - tick.candidate_bad
+    gain = bad * math.log(alternative / null) + good * math.log((1.0 - alternative) / (1.0 - null))
+    return min(before + gain / max(1.0, policy.overdispersion), _pass_threshold(policy) + CAP)
+
+
+def _pass_threshold(policy: Policy) -> float:
+    return -math.log(policy.alpha_pass)
+
+
+def _mantel_haenszel(sums: tuple[float, float, float], counts: Counts) -> tuple[float, float, float]:
+    """Numerator, denominator and variance sum after one more table."""
+    requests = counts.candidate + counts.stable
+    bad = counts.candidate_bad + counts.stable_bad
+    return (
+        sums[0] + counts.candidate_bad * counts.stable / requests,
+        sums[1] + counts.stable_bad * counts.candidate / requests,
+        sums[2]
+        + (counts.candidate * counts.stable * bad - counts.candidate_bad * counts.stable_bad * requests) / requests**2,
+    )
+
+
+def _failure(policy: Policy, state: State) -> str:
+    """The worse of what was proven before and what is proven now; "" for nothing."""
+    if state.failed == Verdict.FAIL_CRITICAL:
+        return state.failed
+    if policy.severity is Severity.CRITICAL and state.critical.log_e >= -math.log(policy.alpha_critical):
+        return Verdict.FAIL_CRITICAL.value
+    if state.failed or state.minor.log_e < -math.log(policy.alpha_minor):
+        return state.failed
+    estimate = interval(policy, state)[0]
+    return Verdict.FAIL_MINOR.value if estimate is not None and estimate >= policy.min_effect else ""
+
+
+def _needed(policy: Policy, state: State) -> int | None:
+    """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
+    total = state.total
+    threshold = _pass_threshold(policy)
+    missing = max(0, policy.min_requests - int(total.candidate))
+    if max(state.better, state.low) >= threshold:
+        return missing
+    if not total.stable:
+        return None
+    share = total.candidate / (total.candidate + total.stable)
+    rate = max(total.stable_share, policy.floor)
+    by_power = requests_to_catch(policy, rate, share, policy.able_to_see) - total.candidate
+    by_evidence = requests_to_pass(policy, rate, share, threshold - state.better)
+    return max(missing, math.ceil(max(0.0, min(by_power, by_evidence))))

@@ -1,0 +1,63 @@
+"""Evidence that may be looked at after every tick: mixtures of e-processes whose start is unknown.
+
+An e-value is a number whose mean under the null hypothesis is at most 1; products over ticks are again e-values, and
+by Ville's inequality the running product ever reaches 1/alpha with probability at most alpha, however often one looks.
+The candidate's effect is unknown, so several sizes run side by side; so is the moment at which it begins, so half of
+the mass starts at once and the rest enters tick by tick. A mixture of e-processes is an e-process whatever its
+weights, as long as they do not look at the tick that they weigh.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from serin.analysis.hypergeometric import Floats
+from serin.analysis.model import Json
+
+WAITING_AT_START = 0.5
+MIXTURE_COST = math.log(6.0)  # what a third of the mass that starts at once has to make up for
+CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so that a Pass is soon taken back
+SILENT = -1.0e9  # log weight of nothing at all: JSON has no infinity
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Log-weights of e-processes that have started, shape (...,), and the log mass that has not.
+
+    Weights and waiting mass sum to 1 before the first tick.
+    """
+
+    started: Floats
+    waiting: float
+
+    @property
+    def log_e(self) -> float:
+        """Logarithm of the evidence now."""
+        highest = max(float(self.started.max()), self.waiting)
+        return highest + math.log(float(np.exp(self.started - highest).sum()) + math.exp(self.waiting - highest))
+
+    def as_list(self) -> list[Json]:
+        """As JSON: the started weights, then the waiting mass."""
+        return [*self.started.ravel().tolist(), self.waiting]
+
+    @classmethod
+    def of(cls, numbers: list[float]) -> "Mixture":
+        """From what `as_list` gave (flat)."""
+        return cls(np.array(numbers[:-1]), numbers[-1])
+
+
+def begin(prior: Floats) -> Mixture:
+    """A mixture before its first tick; `prior` sums to 1, one entry per alternative."""
+    return Mixture(np.log(prior * (1.0 - WAITING_AT_START)), math.log(WAITING_AT_START))
+
+
+def advance(mixture: Mixture, log_e: Floats, prior: Floats, hazard: float) -> Mixture:
+    """One tick later: a part `hazard` of the waiting mass enters, then each alternative takes its e-value.
+
+    `log_e`: one per alternative, same shape as `prior`.
+    """
+    entering = np.log(prior) + (mixture.waiting + math.log(hazard))
+    started = np.logaddexp(mixture.started, entering) + log_e
+    waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else SILENT
+    return Mixture(np.maximum(started, SILENT), max(waiting, SILENT))
