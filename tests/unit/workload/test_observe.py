@@ -1,0 +1,93 @@
+"""Pods as a kubelet reports them, and what Serin makes of them."""
+
+from typing import Any
+
+import pytest
+
+from serin.workload.observe import workload
+
+DEPLOYMENT: dict[str, Any] = {
+    "metadata": {
+        "name": "fraud-abc",
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {"serin.dev/role": "candidate"},
+    },
+    "spec": {"replicas": 2},
+    "status": {},
+}
+
+
+def pod(
+    name: str = "fraud-abc-1", *, ready: bool = False, snapshot: str = "fraud-abc", **status: Any
+) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", [])]
+    labels = {"serin.dev/snapshot": snapshot}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {"phase": "Running", "conditions": conditions, **status},
+    }
+
+
+def container(state: dict[str, Any], last: dict[str, Any] | None = None, *, ready: bool = False) -> dict[str, Any]:
+    return {"name": "model", "state": state, "lastState": last or {}, "ready": ready}
+
+
+def test_only_ready_pods_of_this_snapshot_count() -> None:
+    leaving = pod("c", ready=True)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    evicted = pod("d", ready=True) | {
+        "status": {"phase": "Failed", "conditions": [{"type": "Ready", "status": "True"}]}
+    }
+    pods = [pod("a", ready=True), pod("b", ready=True, snapshot="fraud-xyz"), leaving, evicted]
+    seen = workload(DEPLOYMENT, pods)
+    assert (seen.ready, seen.desired, seen.role, seen.problem) == (1, 2, "candidate", None)
+
+
+CRASHED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+BACKOFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "crashed"),
+    [
+        ({"containerStatuses": [container(CRASHED)]}, "exited with code 137 (OOMKilled)", True),
+        ({"containerStatuses": [container(BACKOFF, CRASHED)]}, "exited with code 137 (OOMKilled)", True),
+        ({"containerStatuses": [container({"running": {}}, CRASHED)]}, "the model is not loaded", False),
+        (
+            {"containerStatuses": [container({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})]},
+            "is waiting: ImagePullBackOff: no such image",
+            False,
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]},
+            "cannot be scheduled: 0/1 nodes",
+            False,
+        ),
+        ({"containerStatuses": [container({"waiting": {"reason": "ContainerCreating"}})]}, None, False),
+    ],
+    ids=["oom", "backoff", "not-loaded", "image", "unschedulable", "creating"],
+)
+def test_the_problem_is_told_in_the_pods_own_words(status: dict[str, Any], words: str | None, crashed: bool) -> None:
+    seen = workload(DEPLOYMENT, [pod(**status)])
+    assert seen.crashed is crashed
+    if words is None:
+        assert seen.problem is None
+    else:
+        assert seen.problem
+        assert words in seen.problem
+        assert "fraud-abc-1" in seen.problem
+
+
+def test_pods_that_the_api_server_refuses_are_told_in_its_words() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    seen = workload(DEPLOYMENT | {"status": {"conditions": [refused]}}, [])
+    assert seen.problem == "exceeded quota: small"
+
+
+def test_one_ready_pod_means_that_it_has_not_crashed_as_a_whole() -> None:
+    crashed = pod("a", containerStatuses=[container(CRASHED)])
+    seen = workload(DEPLOYMENT, [crashed, pod("b", ready=True)])
+    assert not seen.crashed
+    assert seen.problem
