@@ -1,0 +1,793 @@
+"""The CRDs on a real API server: what is stored, what is refused and in which words, what `kubectl get` shows.
+
+Every refusal names the field and says what to write instead: the table below is the list of mistakes that people make.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import yaml
+from kubernetes.client import ApiException, CustomObjectsApi
+from kubernetes.config import new_client_from_config
+
+from serin.api import names
+from serin.api.parse import content_of, parse_model_deployment
+from tests import crds
+
+pytestmark = pytest.mark.control_plane
+
+SAMPLES = crds.ROOT / "manifests" / "samples"
+NAMESPACE = "crds"
+
+Json = dict[str, Any]
+
+
+class ControlPlane(Protocol):
+    """What these tests need of the fixture `control_plane`."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *args: str, input: str | None = None) -> str: ...
+
+
+class Api:
+    """kubectl in a namespace of these tests; what is created in bulk goes to the API server without it."""
+
+    def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
+        self._control_plane = control_plane
+        self._namespace = namespace
+        self._custom = CustomObjectsApi(new_client_from_config(str(control_plane.kubeconfig)))
+
+    def __call__(self, *args: str, body: Json | None = None) -> str:
+        text = None if body is None else json.dumps(body)
+        return self._control_plane.kubectl("--namespace", self._namespace, *args, input=text)
+
+    def read(self, *args: str) -> Json:
+        found: Json = json.loads(self("get", *args, "-o", "json"))
+        return found
+
+    def refusal(self, *args: str, body: Json | None = None) -> str:
+        """The answer to a command that the API server does not accept."""
+        try:
+            answer = self(*args, body=body)
+        except Exception as refused:  # which error kubectl's failure becomes is up to the fixture
+            return f"{refused} {getattr(refused, 'stderr', '')}"
+        raise AssertionError(f"accepted: {answer}")
+
+    def create(self, body: Json, **options: str) -> None:
+        """Create a resource with the strict validation that kubectl asks for. Raises ApiException."""
+        plural = crds.load(body["kind"])["spec"]["names"]["plural"]
+        self._custom.create_namespaced_custom_object(
+            names.GROUP, names.VERSION, self._namespace, plural, body, field_validation="Strict", **options
+        )
+
+    def creation_refused(self, body: Json) -> str:
+        """The API server's words on a resource that it does not accept; kubectl prints the same."""
+        with pytest.raises(ApiException) as refused:
+            self.create(body)
+        assert refused.value.status in (400, 422)
+        return str(json.loads(refused.value.body)["message"])
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: ControlPlane) -> ControlPlane:
+    """A control plane that knows the CRDs."""
+    control_plane.kubectl("apply", "-f", str(crds.ROOT / "crds"))
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds.ROOT / "crds"))
+    _until_served(Api(control_plane, "default"))
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def api(installed: ControlPlane) -> Iterator[Api]:
+    installed.kubectl("create", "namespace", NAMESPACE)
+    api = Api(installed, NAMESPACE)
+    yield api
+    api("delete", "md,msnap,mtpl", "--all", "--wait=false")
+    installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def nowhere(installed: ControlPlane) -> Iterator[Api]:
+    """A namespace in which everything is refused; at the end there must be nothing in it."""
+    installed.kubectl("create", "namespace", f"{NAMESPACE}-refused")
+    nowhere = Api(installed, f"{NAMESPACE}-refused")
+    yield nowhere
+    stored = nowhere("get", "md,msnap,mtpl", "-o", "name")
+    installed.kubectl("delete", "namespace", f"{NAMESPACE}-refused", "--wait=false")
+    assert stored == "", "stored although refused"
+
+
+def _until_served(api: Api) -> None:
+    """An established CRD can still answer 429 for a moment, while its storage starts."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            api("get", "md,msnap,mtpl")
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def documents(name: str) -> list[Json]:
+    return list(yaml.safe_load_all((SAMPLES / name).read_text()))
+
+
+def smallest(name: str, patch: str = "") -> Json:
+    """The smallest resource under another name, changed by a merge patch (null takes a field away)."""
+    body = documents("smallest.yaml")[0]
+    body["metadata"]["name"] = name
+    merged: Json = _merge(body, yaml.safe_load(patch) or {})
+    return merged
+
+
+def _merge(value: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(value) if isinstance(value, dict) else {}
+    for key, item in patch.items():
+        if item is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), item)
+    return merged
+
+
+# What somebody writes -> the field that the answer names, and words of the fix.
+REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
+    # --- the name ---
+    "name too long": ("metadata: {name: " + "a" * 53 + "}", ("metadata.name", "at most 52 characters")),
+    "name with a dot": ("metadata: {name: fraud.v2}", ("metadata.name", "no dots, for example fraud-model")),
+    "name starts with a digit": ("metadata: {name: 2fraud}", ("metadata.name", "a letter first")),
+    # --- fields that do not exist ---
+    "misspelt field": ("spec: {replica: 3}", ('unknown field "spec.replica"',)),
+    "misspelt field of a step": (
+        "spec: {strategy: {canary: {steps: [{wieght: 5, bake: 5m}]}}}",
+        ('unknown field "spec.strategy.canary.steps[0].wieght"',),
+    ),
+    "another strategy": ("spec: {strategy: {blueGreen: {}}}", ('unknown field "spec.strategy.blueGreen"',)),
+    "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
+    "pod spec one level too high": (
+        "spec: {template: {containers: [{name: model}]}}",
+        ('unknown field "spec.template.containers"',),
+    ),
+    # --- the pod template ---
+    "no spec": ("spec: null", ("spec: Required value",)),
+    "no template": ("spec: {template: null, port: 80}", ("spec.template: Required", "template: {spec: {containers:")),
+    "no containers": (
+        "spec: {port: 80, template: {spec: {containers: null}}}",
+        ("spec.template.spec.containers: Required", "for example containers: [{name: model"),
+    ),
+    "empty containers": (
+        "spec: {port: 80, template: {spec: {containers: []}}}",
+        ("spec.template.spec.containers: Required", "write at least one container"),
+    ),
+    "container without a name": (
+        "spec: {template: {spec: {containers: [{image: i, ports: [{containerPort: 80}]}]}}}",
+        ("spec.template.spec.containers[0].name: Required value",),
+    ),
+    "two containers of one name": (
+        "spec: {port: 80, template: {spec: {containers: [{name: a, image: i}, {name: a, image: i}]}}}",
+        ("spec.template.spec.containers[1]: Duplicate value",),
+    ),
+    "environment variable of Serin": (
+        "spec: {port: 80, template: {spec: {containers: [{name: a, env: [{name: SERIN_MODEL_URI, value: x}]}]}}}",
+        ("spec.template.spec.containers[0]", "start with SERIN_", "rename them"),
+    ),
+    "label of Serin": (
+        "spec: {template: {metadata: {labels: {serin.dev/role: stable}}}}",
+        ("spec.template.metadata.labels", "set by Serin: remove them"),
+    ),
+    # --- what a version is made of ---
+    "no port anywhere": (
+        "spec: {template: {spec: {containers: [{name: model, image: i}]}}}",
+        ("spec.port: Required value", "either port: 8080 or ports: [{containerPort: 8080}]"),
+    ),
+    "port out of range": ("spec: {port: 70000}", ("spec.port", "less than or equal to 65535")),
+    "port as text": ('spec: {port: "8080"}', ("spec.port", "must be of type integer")),
+    "no replicas": ("spec: {replicas: 0}", ("spec.replicas", "greater than or equal to 1")),
+    "too many replicas": ("spec: {replicas: 1001}", ("spec.replicas", "less than or equal to 1000")),
+    "half a replica": ("spec: {replicas: 1.5}", ("spec.replicas", "must be of type integer")),
+    "unknown runtime": (
+        "spec: {runtime: torchserve}",
+        ("spec.runtime", '"generic", "openInference", "mlserver", "kserve", "triton"'),
+    ),
+    "runtime needs the model's name": (
+        "spec: {runtime: mlserver, model: {version: '7'}}",
+        ("spec.model: Required value", "write model: {name:", "or runtime: generic"),
+    ),
+    "model version as a number": ("spec: {model: {version: 7}}", ("spec.model.version", "must be of type string")),
+    "uri without a scheme": (
+        "spec: {model: {uri: models/fraud/7}}",
+        ("spec.model.uri", "for example s3://models/fraud/7"),
+    ),
+    "digest without its algorithm": (
+        "spec: {model: {digest: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}}",
+        ("spec.model.digest", "write sha256: and 64 lower-case hexadecimal digits"),
+    ),
+    "config value as a number": ("spec: {config: {threshold: 0.5}}", ("spec.config.threshold", "of type string")),
+    "config key that is no variable": (
+        "spec: {config: {max age: '3'}}",
+        ("spec.config", "write keys of letters, digits", "for example threshold"),
+    ),
+    "too much config": (
+        "spec: {config: {" + ", ".join(f"k{index}: v" for index in range(65)) + "}}",
+        ("spec.config: Too many", "must have at most 64"),
+    ),
+    "features as a number": ("spec: {features: {schemaVersion: 3}}", ("spec.features.schemaVersion", "type string")),
+    # --- the router ---
+    "shield in lower case": (
+        "spec: {router: {envoy: {shield: failures}}}",
+        ("spec.router.envoy.shield", 'supported values: "Failures", "Unsent", "Off"'),
+    ),
+    "Off without quotes": (
+        "spec: {router: {envoy: {shield: Off}}}",
+        ("spec.router.envoy.shield", 'supported values: "Failures", "Unsent", "Off"'),
+    ),
+    "hedge without a shield": (
+        "spec: {router: {envoy: {shield: 'Off', hedgeAfter: 2s}}}",
+        ("spec.router.envoy.hedgeAfter", "remove hedgeAfter, or write shield: Failures"),
+    ),
+    "hedge after the time-out": (
+        "spec: {router: {envoy: {hedgeAfter: 2m, timeout: 60s}}}",
+        ("spec.router.envoy.hedgeAfter", "shorter than timeout"),
+    ),
+    "hedge at once": ("spec: {router: {envoy: {hedgeAfter: 0s}}}", ("router.envoy.hedgeAfter", "from 1ms to 1h")),
+    "time-out without a unit": ("spec: {router: {envoy: {timeout: '300'}}}", ("router.envoy.timeout", "30s or 5m")),
+    "unknown protocol": ("spec: {router: {envoy: {protocol: gRPC}}}", ("router.envoy.protocol", '"HTTP1", "HTTP2"')),
+    # --- the steps ---
+    "no steps": (
+        "spec: {strategy: {canary: {steps: []}}}",
+        ("spec.strategy.canary.steps", "write at least one step with a weight", "or leave steps out"),
+    ),
+    "pauses only": (
+        "spec: {strategy: {canary: {steps: [{pause: {}}]}}}",
+        ("spec.strategy.canary.steps", "for example {weight: 10, bake: 10m}"),
+    ),
+    "weights that go down": (
+        "spec: {strategy: {canary: {steps: [{weight: 25, bake: 5m}, {pause: {}}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps", "for example 5, 25, 50"),
+    ),
+    "more than everything": (
+        "spec: {strategy: {canary: {steps: [{weight: 101, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].weight", "less than or equal to 100"),
+    ),
+    "nothing": (
+        "spec: {strategy: {canary: {steps: [{weight: 0, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].weight", "greater than or equal to 1"),
+    ),
+    "weight in percent": (
+        "spec: {strategy: {canary: {steps: [{weight: 5%, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].weight", "must be of type integer"),
+    ),
+    "weight and pause in one step": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m, pause: {}}]}}}",
+        ("spec.strategy.canary.steps[0]", "write either weight and bake", "or pause"),
+    ),
+    "empty step": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {}]}}}",
+        ("spec.strategy.canary.steps[1]", "write either weight and bake", "or pause"),
+    ),
+    "pause without braces": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: }]}}}",
+        ("spec.strategy.canary.steps[1]", "or pause, for example {pause: {}}"),
+    ),
+    "weight without bake": (
+        "spec: {strategy: {canary: {steps: [{weight: 5}]}}}",
+        ("spec.strategy.canary.steps[0].bake: Required value", "for example bake: 10m"),
+    ),
+    "bake in words": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5 minutes}]}}}",
+        ("spec.strategy.canary.steps[0].bake", "for example 90s, 10m or 1h30m"),
+    ),
+    "bake of a month": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 720h}]}}}",
+        ("spec.strategy.canary.steps[0].bake", "at most 168h"),
+    ),
+    "requests for a pause": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {}, minRequests: 5}]}}}",
+        ("spec.strategy.canary.steps[1]", "belong to a step with a weight: remove them"),
+    ),
+    "too many steps": (
+        "spec: {strategy: {canary: {steps: [" + ", ".join(["{weight: 5, bake: 1m}"] * 21) + "]}}}",
+        ("spec.strategy.canary.steps: Too many", "must have at most 20"),
+    ),
+    "no time for the steps": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 30m}, {pause: {for: 31m}}], maxDuration: 1h}}}",
+        ("spec.strategy.canary.maxDuration", "at least the bakes and timed pauses of all steps"),
+    ),
+    # --- the metrics ---
+    "nothing watched": ("spec: {metrics: []}", ("spec.metrics", "write at least one metric, or leave metrics out")),
+    "two metrics of one name": (
+        "spec: {metrics: [{name: a, template: {name: t}}, {name: a, template: {name: u}}]}",
+        ("spec.metrics[1]: Duplicate value",),
+    ),
+    "metric name in upper case": (
+        "spec: {metrics: [{name: Errors, template: {name: t}}]}",
+        ("spec.metrics[0].name", "for example error-rate"),
+    ),
+    "metric without a source": (
+        "spec: {metrics: [{name: a}]}",
+        ("spec.metrics[0]", "write exactly one of template: {name: ...}, ratio:"),
+    ),
+    "metric with two sources": (
+        "spec: {metrics: [{name: a, template: {name: t}, value: {query: up, min: '1'}}]}",
+        ("spec.metrics[0]", "write exactly one of template"),
+    ),
+    "ratio without a total": (
+        "spec: {metrics: [{name: a, ratio: {bad: 'errors_total{ {{.version}} }'}}]}",
+        ("spec.metrics[0].ratio.total: Required value",),
+    ),
+    "ratio that does not tell the versions apart": (
+        "spec: {metrics: [{name: a, ratio: {bad: errors_total, total: 'all_total{ {{.version}} }'}}]}",
+        ("spec.metrics[0].ratio.bad", "write {{.version}} where the version's labels go"),
+    ),
+    "value without limits": (
+        "spec: {metrics: [{name: a, value: {query: up}}]}",
+        ("spec.metrics[0].value", 'for example max: "0.95"'),
+    ),
+    "value's limit as a number": (
+        "spec: {metrics: [{name: a, value: {query: up, max: 0.95}}]}",
+        ("spec.metrics[0].value.max", "must be of type string"),
+    ),
+    "value's limit in percent": (
+        "spec: {metrics: [{name: a, value: {query: up, max: 95%}}]}",
+        ("spec.metrics[0].value.max", 'for example "0.95" or "500m"'),
+    ),
+    "value that cannot pass": (
+        "spec: {metrics: [{name: a, value: {query: up, min: '1', max: 500m}}]}",
+        ("spec.metrics[0].value", "write a min that is not above max"),
+    ),
+    "value against stable": (
+        "spec: {metrics: [{name: a, against: stable, value: {query: up, max: '1'}}]}",
+        ("spec.metrics[0].against", "its own min and max: remove against"),
+    ),
+    "against a limit that is missing": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit}]}",
+        ("spec.metrics[0].limit: Required value", 'for example limit: "0.01"'),
+    ),
+    "limit that nothing is compared with": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, limit: '0.01'}]}",
+        ("spec.metrics[0].limit", "against: limit: add that, or remove limit"),
+    ),
+    "limit in percent": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '1'}]}",
+        ("spec.metrics[0].limit", 'above 0 and below 1, for example "0.01"'),
+    ),
+    "limit for the latency": (
+        "spec: {metrics: [{name: a, template: {name: request-latency}, against: limit, limit: '0.3'}]}",
+        ("spec.metrics[0].against", "remove against and limit, or write a value with a query"),
+    ),
+    "for of a ratio": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, for: 2m}]}",
+        ("spec.metrics[0].for", "remove for"),
+    ),
+    "unknown severity": (
+        "spec: {metrics: [{name: a, template: {name: t}, severity: high}]}",
+        ("spec.metrics[0].severity", '"critical", "major", "minor", "info"'),
+    ),
+    "too many metrics": (
+        "spec: {metrics: [" + ", ".join(f"{{name: m{index}, template: {{name: t}}}}" for index in range(17)) + "]}",
+        ("spec.metrics: Too many", "must have at most 16"),
+    ),
+    # --- the analysis ---
+    "look too often": ("spec: {analysis: {interval: 100ms}}", ("spec.analysis.interval", "from 1s to 1h")),
+    "promise as a number": (
+        "spec: {analysis: {falseRollback: {critical: 0.01}}}",
+        ("spec.analysis.falseRollback.critical", "must be of type string"),
+    ),
+    "promise in percent": (
+        "spec: {analysis: {falseRollback: {critical: 1%}}}",
+        ("spec.analysis.falseRollback.critical", 'as text, for example "0.01"'),
+    ),
+    "promise that cannot be kept": (
+        "spec: {analysis: {falseRollback: {minor: '0.0'}}}",
+        ("spec.analysis.falseRollback.minor", "from 0.000001 to 0.5"),
+    ),
+    "able to see what is better": (
+        "spec: {analysis: {ableToSee: '0.5'}}",
+        ("spec.analysis.ableToSee", 'from 1.05 to 100 as text, for example "2" or "1.5"'),
+    ),
+    "unknown action": ("spec: {analysis: {onNoData: {action: Promote}}}", ("onNoData.action", '"Hold", "Rollback"')),
+    "no data for how long": ("spec: {analysis: {onNoData: {after: 1d}}}", ("onNoData.after", "for example 30m")),
+    # --- the deadline ---
+    "deadline in days": ("spec: {progressDeadline: 1d}", ("spec.progressDeadline", "from 1s to 24h")),
+    "deadline as a number": ("spec: {progressDeadline: 600}", ("spec.progressDeadline", "must be of type string")),
+    "longest duration that fits": ("spec: {progressDeadline: 999999h999999h99999h}", ("progressDeadline", "1s to 24h")),
+}
+
+
+class TestRefused:
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_names_the_field_and_the_fix(self, nowhere: Api, case: str) -> None:
+        patch, words = REFUSED[case]
+        message = nowhere.creation_refused(smallest("refused", patch))
+        assert [word for word in words if word not in message] == [], message
+
+    def test_kubectl_prints_it(self, nowhere: Api) -> None:
+        body = smallest("printed", "spec: {progressDeadline: 10 minutes, replicas: 3}")
+        message = nowhere.refusal("apply", "-f", "-", body=body)
+        print(message)
+        assert "spec.progressDeadline" in message
+        assert "write a duration from 1s to 24h, for example 10m" in message
+
+    def test_nothing_else_changes(self, api: Api) -> None:
+        before = json.loads(api("create", "-f", "-", "-o", "json", body=smallest("kept")))
+        wrong = {"spec": {"replicas": 5, "model": {"version": "8"}, "port": 0}}
+        message = api.refusal("patch", "md", "kept", "--type=merge", "-p", json.dumps(wrong))
+        assert "spec.port" in message
+        assert api.read("md", "kept") == before
+
+
+ACCEPTED = {
+    "the longest name": "metadata: {name: " + "b" * 52 + "}",
+    "a port and no containerPort": "spec: {port: 80, template: {spec: {containers: [{name: model, image: i}]}}}",
+    "a runtime with its model": "spec: {runtime: triton, model: {name: fraud}}",
+    "a model in a file": "spec: {model: {uri: 'file:///models/7'}}",
+    "keys of config": "spec: {config: {a: '', max-age: '3', b.c_D: x}}",
+    "no shield": "spec: {router: {envoy: {shield: 'Off'}}}",
+    "a hedge without a time-out": "spec: {router: {envoy: {hedgeAfter: 500ms, timeout: 0s}}}",
+    "a single step with everything": "spec: {strategy: {canary: {steps: [{weight: 100, bake: 0s}]}}}",
+    "the same weight twice": "spec: {strategy: {canary: {steps: [{weight: 5, bake: 1m}, {weight: 5, bake: 1m}]}}}",
+    "a pause before the first weight": "spec: {strategy: {canary: {steps: [{pause: {}}, {weight: 5, bake: 1m}]}}}",
+    "just enough time, and no pause": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 30m}, {weight: 9, bake: 1h30m}], maxDuration: 2h}}}"
+    ),
+    "a longest duration for the default steps": "spec: {strategy: {canary: {maxDuration: 25m}}}",
+    "a limit for errors": "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: 10m}]}",
+    "a value with one limit": "spec: {metrics: [{name: a, value: {query: up, min: '-1'}, for: 90s}]}",
+    "a value with equal limits": "spec: {metrics: [{name: a, value: {query: up, min: 1000m, max: '1'}}]}",
+    "the pod spec's own fields": (
+        "spec: {template: {spec: {nodeSelector: {gpu: 'yes'}, volumes: [{name: cache, emptyDir: {}}]}}}"
+    ),
+}
+
+
+class TestAccepted:
+    @pytest.mark.parametrize("case", ACCEPTED)
+    def test_what_is_right_is_not_refused(self, api: Api, case: str) -> None:
+        api.create(smallest("accepted", ACCEPTED[case]), dry_run="All")
+
+
+class TestStored:
+    @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+    def test_samples_as_written_with_the_defaults_of_the_schema(self, api: Api, path: Path) -> None:
+        api("apply", "-f", str(path))
+        for body in documents(path.name):
+            stored = api.read(body["kind"], body["metadata"]["name"])
+            assert stored["spec"] == crds.defaulted(body)["spec"]
+
+    def test_defaults_of_the_smallest(self, api: Api) -> None:
+        api("create", "-f", "-", body=smallest("defaults"))
+        stored = api.read("md", "defaults")["spec"]
+        del stored["template"]
+        assert stored == {
+            "replicas": 1,
+            "runtime": "generic",
+            "router": {"envoy": {"shield": "Failures", "timeout": "300s", "protocol": "HTTP1"}},
+            "strategy": {
+                "canary": {
+                    "steps": [
+                        {"weight": 5, "bake": "5m"},
+                        {"weight": 25, "bake": "10m"},
+                        {"weight": 50, "bake": "10m"},
+                    ]
+                }
+            },
+            "metrics": [
+                {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+                {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"},
+            ],
+            "analysis": {
+                "falseRollback": {"critical": "0.01", "minor": "0.05"},
+                "ableToSee": "2",
+                "onNoData": {"action": "Hold", "after": "30m"},
+            },
+            "progressDeadline": "10m",
+        }
+
+    def test_parses_and_keeps_its_version(self, api: Api) -> None:
+        """What is empty or null for a person, and what the API server makes of it, is one version."""
+        body = smallest("same", "spec: {template: {spec: {volumes: [{name: cache, emptyDir: {}}]}}}")
+        plain = content_of(crds.defaulted(body)["spec"])
+        body["spec"] |= {"config": {}, "model": {}, "port": 8080}
+        body["spec"]["template"]["metadata"] = {"labels": {}}
+        body["spec"]["template"]["spec"] |= {"nodeName": None}
+        api("create", "-f", "-", body=body)
+        parsed = parse_model_deployment(api.read("md", "same"))
+        assert names.snapshot_name("same", parsed.spec.content) == names.snapshot_name("same", plain)
+
+    def test_scale_subresource(self, api: Api) -> None:
+        api("create", "-f", "-", body=smallest("scaled"))
+        status = {"status": {"replicas": 1, "selector": "serin.dev/snapshot=scaled-bcdfghjklm"}}
+        api("patch", "md", "scaled", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+        api("scale", "md/scaled", "--current-replicas=1", "--replicas=4")
+        path = f"/apis/serin.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments/scaled/scale"
+        scale = json.loads(api("get", "--raw", path))
+        assert scale["spec"] == {"replicas": 4}
+        assert scale["status"] == {"replicas": 1, "selector": "serin.dev/snapshot=scaled-bcdfghjklm"}
+        assert api.read("md", "scaled")["spec"]["replicas"] == 4
+
+
+STATUS: Json = yaml.safe_load("""
+observedGeneration: 4
+phase: Progressing
+reason: Baking
+message: step 1 of 4 sends 5 % to fraud-zz45fghjkm for 3m12s more
+verdict: Inconclusive
+replicas: 3
+selector: serin.dev/snapshot=fraud-bcdfghjklm
+stable: {snapshot: fraud-bcdfghjklm, model: "6", ready: 3, replicas: 3}
+candidate:
+  snapshot: fraud-zz45fghjkm
+  model: "7"
+  ready: 1
+  replicas: 1
+  changed: [model, config]
+  since: "2026-11-22T10:00:00.123Z"
+step:
+  index: 1
+  of: 4
+  position: 1/4
+  weight: 5
+  entered: "2026-11-22T10:00:01.000Z"
+  since: "2026-11-22T10:00:12.500Z"
+  until: "2026-11-22T10:05:12.500Z"
+  requestsBefore: 0
+  forced: true
+traffic: {weights: {fraud-bcdfghjklm: 95, fraud-zz45fghjkm: 5}}
+router: {port: 10001}
+draining: {fraud-xxxxxxxxxx: "2026-11-22T09:59:59.000Z"}
+metrics:
+- name: errors
+  severity: critical
+  verdict: Inconclusive
+  reason: GatheringEvidence
+  message: 412 requests so far
+  estimate: 1.3x
+  interval: 0.6x to 2.4x
+  requests: 412
+  needed: 500
+- {name: latency, severity: major, verdict: NoData, reason: NoTraffic, message: no request yet, requests: 0}
+evidence:
+  errors: {at: 1795341612.5, log_e: [0.25, -1.5e-3, 0], totals: {candidate: [412, 5], stable: [8000, 80]}, last: null}
+lastRollback:
+  from: fraud-xxxxxxxxxx
+  to: fraud-bcdfghjklm
+  metric: errors
+  reason: WorseThanStable
+  message: 12 % of the requests failed, 1 % on stable
+  estimate: 12x
+  interval: 8x to 17x
+  at: "2026-11-22T09:00:00.000Z"
+  retried: true
+handled: {serin.dev/approve: "yes", serin.dev/retry: "2"}
+conditions:
+- type: Ready
+  status: "True"
+  reason: Serving
+  message: fraud-bcdfghjklm serves with 3 of 3 pods
+  observedGeneration: 4
+  lastTransitionTime: "2026-11-22T09:00:00Z"
+- type: EvidenceAvailable
+  status: Unknown
+  reason: GatheringEvidence
+  message: ""
+  observedGeneration: 4
+  lastTransitionTime: "2026-11-22T09:00:00Z"
+""")
+
+
+def write_status(api: Api, kind: str, name: str, status: Json) -> None:
+    """As the operator writes it: server-side apply of the status alone."""
+    body = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
+    manager = f"--field-manager={names.FIELD_MANAGER}"
+    api("apply", "--server-side", "--subresource=status", manager, "-f", "-", body=body)
+
+
+@pytest.fixture(scope="module")
+def fraud(api: Api) -> Json:
+    """A deployment in mid-rollout, with every field of the status."""
+    api("create", "-f", "-", body=smallest("fraud-in-progress"))
+    write_status(api, "ModelDeployment", "fraud-in-progress", STATUS)
+    return api.read("md", "fraud-in-progress")
+
+
+class TestStatus:
+    def test_every_field_is_kept(self, fraud: Json) -> None:
+        assert fraud["status"] == STATUS
+        assert fraud["metadata"]["generation"] == 1
+
+    def test_a_field_that_is_no_longer_applied_goes(self, api: Api) -> None:
+        api("create", "-f", "-", body=smallest("promoted"))
+        write_status(api, "ModelDeployment", "promoted", STATUS)
+        gone = ("candidate", "step", "metrics", "evidence", "draining", "verdict")
+        after = {key: value for key, value in STATUS.items() if key not in gone}
+        write_status(api, "ModelDeployment", "promoted", after)
+        assert api.read("md", "promoted")["status"] == after
+
+    def test_a_condition_can_be_waited_for(self, api: Api, fraud: Json) -> None:
+        assert "condition met" in api(
+            "wait", "--for=condition=Ready", "--timeout=5s", f"md/{fraud['metadata']['name']}"
+        )
+
+    def test_columns_tell_what_happens_and_why(self, api: Api, fraud: Json) -> None:
+        shown = api("get", "md", fraud["metadata"]["name"])
+        print(shown)
+        header, row = shown.splitlines()
+        assert header.split() == [
+            *("NAME", "STABLE", "CANDIDATE", "WEIGHT", "STEP", "VERDICT", "READY", "REASON", "AGE"),
+        ]
+        assert row.split()[:8] == [
+            *(
+                "fraud-in-progress",
+                "fraud-bcdfghjklm",
+                "fraud-zz45fghjkm",
+                "5",
+                "1/4",
+                "Inconclusive",
+                "True",
+                "Baking",
+            ),
+        ]
+
+    def test_wide_columns_add_model_versions_and_the_sentence(self, api: Api, fraud: Json) -> None:
+        shown = api("get", "md", fraud["metadata"]["name"], "-o", "wide")
+        print(shown)
+        header, row = shown.splitlines()
+        assert {"MODEL", "CANDIDATE-MODEL", "PHASE", "REPLICAS", "MESSAGE"} <= set(header.split())
+        assert row[header.index("MODEL") :].split()[0] == "6"
+        assert row[header.index("CANDIDATE-MODEL") :].split()[0] == "7"
+        assert STATUS["message"] in row
+
+    def test_a_status_out_of_bounds_is_refused(self, api: Api, fraud: Json) -> None:
+        wrong = json.dumps({"status": {"traffic": {"weights": {"fraud-bcdfghjklm": 101}}}})
+        name = fraud["metadata"]["name"]
+        message = api.refusal("patch", "md", name, "--subresource=status", "--type=merge", "-p", wrong)
+        assert "status.traffic.weights.fraud-bcdfghjklm" in message
+        assert "less than or equal to 100" in message
+
+
+@pytest.fixture(scope="module")
+def snapshot(api: Api) -> Json:
+    """The snapshot of the sample with every field, as Serin would make it."""
+    spec = crds.defaulted(documents("canary.yaml")[0])["spec"]
+    spec["template"]["spec"]["volumes"] = [{"name": "cache", "emptyDir": {}}]
+    content = content_of(spec)
+    body = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.MODEL_SNAPSHOT,
+        "metadata": {"name": names.snapshot_name("fraud", content)},
+        "spec": {
+            "modelDeployment": "fraud",
+            "content": {key: value for key, value in content.items() if value is not None},
+            "hashes": names.dimension_hashes(content),
+        },
+    }
+    api("create", "-f", "-", body=body)
+    return api.read("msnap", body["metadata"]["name"])
+
+
+class TestSnapshots:
+    def test_content_comes_back_with_the_same_name(self, snapshot: Json) -> None:
+        content = snapshot["spec"]["content"]
+        assert names.snapshot_name("fraud", content) == snapshot["metadata"]["name"]
+        assert names.dimension_hashes(content) == snapshot["spec"]["hashes"]
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            ("modelDeployment",),
+            ("content", "model", "version"),
+            ("content", "config", "threshold"),
+            ("content", "features", "schemaVersion"),
+            ("content", "runtime", "runtime"),
+            ("content", "runtime", "template", "spec", "nodeName"),
+            ("hashes", "model"),
+        ],
+        ids=".".join,
+    )
+    def test_no_field_ever_changes(self, api: Api, snapshot: Json, path: tuple[str, ...]) -> None:
+        patch: Any = "other"
+        for key in reversed(("spec", *path)):
+            patch = {key: patch}
+        name = snapshot["metadata"]["name"]
+        message = api.refusal("patch", "msnap", name, "--type=merge", "-p", json.dumps(patch))
+        assert "a snapshot never changes: change the ModelDeployment" in message
+        assert api.read("msnap", name) == snapshot
+
+    def test_nothing_in_a_list_of_the_template_changes(self, api: Api, snapshot: Json) -> None:
+        changed = copy.deepcopy(snapshot)
+        changed["spec"]["content"]["runtime"]["template"]["spec"]["containers"][0]["args"][1] = "other"
+        message = api.refusal("replace", "-f", "-", body=changed)
+        assert "a snapshot never changes" in message
+
+    def test_verdict_and_labels_may_change(self, api: Api, snapshot: Json) -> None:
+        name = snapshot["metadata"]["name"]
+        api("label", "msnap", name, "team=payments")
+        status = {
+            "verdict": "RolledBack",
+            "rejected": True,
+            "reason": "WorseThanStable",
+            "message": "12 % of the requests failed, 1 % on stable",
+            "rejectedAt": "2026-11-22T10:00:00.000Z",
+            "promotedAt": "2026-11-22T09:00:00.000Z",
+            "metrics": STATUS["metrics"],
+        }
+        write_status(api, "ModelSnapshot", name, status)
+        assert api.read("msnap", name)["status"] == status
+        shown = api("get", "msnap", name)
+        print(shown)
+        header, row = shown.splitlines()
+        columns = ["NAME", "DEPLOYMENT", "MODEL", "VERDICT", "REJECTED", "REASON", "PROMOTED", "AGE"]
+        assert header.split() == columns
+        assert row.split()[:6] == [name, "fraud", "7", "RolledBack", "true", "WorseThanStable"]
+
+    def test_a_snapshot_without_its_parts_is_refused(self, api: Api) -> None:
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.MODEL_SNAPSHOT,
+            "metadata": {"name": "empty"},
+            "spec": {},
+        }
+        message = api.creation_refused(body)
+        for field in ("spec.modelDeployment", "spec.content", "spec.hashes"):
+            assert f"{field}: Required value" in message
+
+
+TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "no shape": ("spec: {ratio: null}", ("spec", "write exactly one of ratio")),
+    "two shapes": ("spec: {value: {query: up, min: '1'}}", ("spec", "write exactly one of ratio")),
+    "a built-in's name": ("metadata: {name: request-errors}", ("metadata.name of your own",)),
+    "an argument's name": (
+        "spec: {arguments: [{name: model-name}]}",
+        ("spec.arguments[0].name", "for example modelName"),
+    ),
+    "an argument twice": (
+        "spec: {arguments: [{name: a}, {name: a, default: b}]}",
+        ("spec.arguments[1]: Duplicate value",),
+    ),
+    "versions not told apart": ("spec: {ratio: {bad: errors_total}}", ("spec.ratio.bad", "write {{.version}} where")),
+    "buckets not told apart": (
+        "spec: {ratio: null, histogram: {buckets: seconds_bucket}}",
+        ("spec.histogram.buckets", "write {{.version}} where"),
+    ),
+    "unknown unit": (
+        "spec: {ratio: null, histogram: {buckets: 'b{ {{.version}} }', unit: seconds}}",
+        ("spec.histogram.unit", '"s", "ms", "none"'),
+    ),
+    "value without limits": ("spec: {ratio: null, value: {query: up}}", ("spec.value", "write min, max or both")),
+}
+
+
+class TestMetricTemplates:
+    @pytest.mark.parametrize("case", TEMPLATES_REFUSED)
+    def test_refused_with_the_field_and_the_fix(self, nowhere: Api, case: str) -> None:
+        patch, words = TEMPLATES_REFUSED[case]
+        body = _merge(documents("canary.yaml")[1], yaml.safe_load(patch))
+        message = nowhere.creation_refused(body)
+        assert [word for word in words if word not in message] == [], message
+
+
+class TestNames:
+    def test_short_names_and_the_category(self, api: Api) -> None:
+        api("create", "-f", "-", body=smallest("found"))
+        assert "modeldeployment.serin.dev/found" in api("get", "serin", "-o", "name").split()
+        resources = api("api-resources", "--api-group=serin.dev", "--no-headers")
+        assert {tuple(line.split()[:2]) for line in resources.splitlines()} == {
+            ("modeldeployments", "md"),
+            ("modelsnapshots", "msnap"),
+            ("metrictemplates", "mtpl"),
+        }
+
+    def test_the_bound_of_the_name_is_the_one_of_the_code(self) -> None:
+        rule = crds.schema("ModelDeployment")["x-kubernetes-validations"][0]["rule"]
+        assert rule == f"self.metadata.name.size() <= {names.MAX_DEPLOYMENT_NAME}"
