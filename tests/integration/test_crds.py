@@ -17,6 +17,7 @@ from kubernetes.config import new_client_from_config
 
 from serin.api import names
 from serin.api.parse import content_of, parse_model_deployment
+from serin.metrics.sources import built_in
 from tests import crds
 
 pytestmark = pytest.mark.control_plane
@@ -204,6 +205,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "spec: {runtime: mlserver, model: {version: '7'}}",
         ("spec.model: Required value", "write model: {name:", "or runtime: generic"),
     ),
+    "runtime that cannot ask for such a name": (
+        "spec: {runtime: kserve, model: {name: owner/fraud}}",
+        ("spec.model.name", "write letters, digits, dots, hyphens and underscores"),
+    ),
     "model version as a number": ("spec: {model: {version: 7}}", ("spec.model.version", "must be of type string")),
     "uri without a scheme": (
         "spec: {model: {uri: models/fraud/7}}",
@@ -216,8 +221,9 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "config value as a number": ("spec: {config: {threshold: 0.5}}", ("spec.config.threshold", "of type string")),
     "config key that is no variable": (
         "spec: {config: {max age: '3'}}",
-        ("spec.config", "write keys of letters, digits", "for example threshold"),
+        ("spec.config", "write keys of at most 63 letters, digits", "for example threshold"),
     ),
+    "config key that is no file": ("spec: {config: {threshold-: '3'}}", ("spec.config", "no sign last")),
     "too much config": (
         "spec: {config: {" + ", ".join(f"k{index}: v" for index in range(65)) + "}}",
         ("spec.config: Too many", "must have at most 64"),
@@ -356,15 +362,20 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "limit that nothing is compared with": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, limit: '0.01'}]}",
-        ("spec.metrics[0].limit", "against: limit: add that, or remove limit"),
+        ("spec.metrics[0].limit", "against: limit: write that too, or remove limit"),
     ),
     "limit in percent": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '1'}]}",
         ("spec.metrics[0].limit", 'above 0 and below 1, for example "0.01"'),
     ),
-    "limit for the latency": (
-        "spec: {metrics: [{name: a, template: {name: request-latency}, against: limit, limit: '0.3'}]}",
-        ("spec.metrics[0].against", "remove against and limit, or write a value with a query"),
+    "limit with a unit": (
+        "spec: {metrics: [{name: a, template: {name: request-latency}, against: limit, limit: 300ms}]}",
+        ("spec.metrics[0].limit", 'write a number as text, for example "0.01" or "250"'),
+    ),
+    "limit of a ratio that nothing can break": (
+        "spec: {metrics: [{name: a, ratio: {bad: 'b{ {{.version}} }', total: 't{ {{.version}} }'}, "
+        "against: limit, limit: '1.5'}]}",
+        ("spec.metrics[0].limit", "above 0 and below 1"),
     ),
     "for of a ratio": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, for: 2m}]}",
@@ -443,6 +454,13 @@ ACCEPTED = {
     ),
     "a longest duration for the default steps": "spec: {strategy: {canary: {maxDuration: 25m}}}",
     "a limit for errors": "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: 10m}]}",
+    "a limit for the latency": (
+        "spec: {metrics: [{name: a, template: {name: request-latency}, against: limit, limit: '250'}]}"
+    ),
+    "spaces around the version": (
+        "spec: {metrics: [{name: a, ratio: {bad: 'b{ {{ .version }} }', total: 't{ {{.version}} }'}}]}"
+    ),
+    "a name with a slash for a runtime that is not asked": "spec: {model: {name: owner/fraud}}",
     "a value with one limit": "spec: {metrics: [{name: a, value: {query: up, min: '-1'}, for: 90s}]}",
     "a value with equal limits": "spec: {metrics: [{name: a, value: {query: up, min: 1000m, max: '1'}}]}",
     "the pod spec's own fields": (
@@ -745,8 +763,7 @@ class TestSnapshots:
 
 TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "no shape": ("spec: {ratio: null}", ("spec", "write exactly one of ratio")),
-    "two shapes": ("spec: {value: {query: up, min: '1'}}", ("spec", "write exactly one of ratio")),
-    "a built-in's name": ("metadata: {name: request-errors}", ("metadata.name of your own",)),
+    "two shapes": ("spec: {value: {query: up}}", ("spec", "write exactly one of ratio")),
     "an argument's name": (
         "spec: {arguments: [{name: model-name}]}",
         ("spec.arguments[0].name", "for example modelName"),
@@ -762,9 +779,12 @@ TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "unknown unit": (
         "spec: {ratio: null, histogram: {buckets: 'b{ {{.version}} }', unit: seconds}}",
-        ("spec.histogram.unit", '"s", "ms", "none"'),
+        ("spec.histogram.unit", '"s", "ms", ""'),
     ),
-    "value without limits": ("spec: {ratio: null, value: {query: up}}", ("spec.value", "write min, max or both")),
+    "an argument named like a version": (
+        "spec: {arguments: [{name: stable}]}",
+        ("spec.arguments[0].name", "write another name"),
+    ),
 }
 
 
@@ -775,6 +795,22 @@ class TestMetricTemplates:
         body = _merge(documents("canary.yaml")[1], yaml.safe_load(patch))
         message = nowhere.creation_refused(body)
         assert [word for word in words if word not in message] == [], message
+
+    @pytest.mark.parametrize(
+        "patch",
+        [
+            "spec: {ratio: null, histogram: {buckets: 'b{ {{.version}} }', unit: ''}}",
+            "spec: {ratio: null, value: {query: up}}",
+        ],
+    )
+    def test_the_other_shapes(self, api: Api, patch: str) -> None:
+        body = _merge(documents("canary.yaml")[1], yaml.safe_load(patch)) | {"metadata": {"name": "other"}}
+        api.create(body, dry_run="All")
+
+    @pytest.mark.parametrize("name", sorted(built_in()))
+    def test_a_built_in_cannot_be_replaced(self, nowhere: Api, name: str) -> None:
+        body = _merge(documents("canary.yaml")[1], {"metadata": {"name": name}})
+        assert "are built in: write a metadata.name of your own" in nowhere.creation_refused(body)
 
 
 class TestNames:
