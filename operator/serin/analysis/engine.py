@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import combine, limits, ratio, values
+from serin.analysis import combine, latency, limits, ratio, values
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
 from serin.analysis.model import (
     Against,
@@ -45,6 +45,7 @@ class Question:
 
 QUESTIONS = {
     Kind.RATIO: Question(ratio.read, ratio.write, ratio.fold, ratio.judge),
+    Kind.LATENCY: Question(latency.read, latency.write, latency.fold, latency.judge),
     Kind.LIMIT: Question(limits.read, limits.write, limits.fold, limits.judge),
     Kind.VALUE: Question(values.read, values.write, values.fold, values.judge),
 }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 Floats = NDArray[np.float64]
+Margins = tuple[Floats, Floats, Floats]  # requests of the candidate, of stable, bad ones of both
 
 EXACT = 128  # sums of up to this many terms are not thinned
 REACH = 40  # points on either side of the mode in a thinned sum
@@ -30,26 +31,40 @@ def log_likelihoods(candidate: Floats, stable: Floats, bad: Floats, candidate_ba
     x log psi - log sum_k C(candidate, k) C(stable, bad - k) psi^k, the sum over all k that the margins allow.
     Source: Fisher 1935; Fog, Communications in Statistics 37 (2008).
     """
-    lowest = np.maximum(0.0, bad - stable)
-    highest = np.minimum(candidate, bad)
-    if float((highest - lowest).max()) < EXACT:
-        # Counted from the lowest term, so that tables whose margins leave no choice give exactly zero evidence.
-        k = lowest[:, None] + np.arange(float((highest - lowest).max()) + 1.0)
-        terms = _log_weights(candidate[:, None], stable[:, None], bad[:, None], np.minimum(k, highest[:, None]))
-        terms = np.where(k <= highest[:, None], terms, -np.inf)
-        terms -= terms.max(axis=1, keepdims=True)
-        exponents = terms[:, None, :] + log_odds[:, None] * (k - candidate_bad[:, None])[:, None, :]
-        return -_log_sum(exponents)
-    shape = (bad.size, log_odds.size, 1)
-    centre, stride = _peaks(candidate[:, None], stable[:, None], bad[:, None], log_odds)
-    k = centre[:, :, None] + stride[:, :, None] * np.arange(-REACH, REACH + 1)
-    low, high = lowest[:, None, None], highest[:, None, None]
-    inside = np.clip(k, low, high)
-    terms = _log_weights(candidate[:, None, None], stable[:, None, None], bad[:, None, None], inside)
-    reference = np.broadcast_to(terms[:, :1, REACH : REACH + 1], shape)  # one constant per table, for precision
-    exponents = terms - reference + log_odds[:, None] * (k - candidate_bad[:, None, None])
-    exponents = np.where((k < low) | (k > high), -np.inf, exponents)
-    return -(_log_sum(exponents) + np.log(stride))
+    lowest, highest = np.maximum(0.0, bad - stable), np.minimum(candidate, bad)
+    chosen = highest > lowest  # margins that leave no choice are no evidence
+    if not chosen.any():
+        return np.zeros((bad.size, log_odds.size))
+    rows = slice(None) if chosen.all() else chosen
+    margins = candidate[rows, None, None], stable[rows, None, None], bad[rows, None, None]
+    support = lowest[rows, None, None], highest[rows, None, None]
+    short = float((highest - lowest).max()) < EXACT
+    found = (_exact if short else _thinned)(margins, support, candidate_bad[rows, None, None], log_odds[:, None])
+    if isinstance(rows, slice):
+        return found
+    logs = np.zeros((bad.size, log_odds.size))
+    logs[rows] = found
+    return logs
+
+
+def _exact(margins: Margins, support: tuple[Floats, Floats], seen: Floats, log_odds: Floats) -> Floats:
+    """The sum over the whole support. Margins and what was seen have shape (tables, 1, 1), the odds (ratios, 1)."""
+    low, high = support
+    k = low + np.arange(float((high - low).max()) + 1.0)
+    terms = np.where(k <= high, _log_weights(*margins, np.minimum(k, high)), -np.inf)
+    terms -= terms.max(axis=-1, keepdims=True)
+    return -_log_sum(terms + log_odds * (k - seen))
+
+
+def _thinned(margins: Margins, support: tuple[Floats, Floats], seen: Floats, log_odds: Floats) -> Floats:
+    """The same by the trapezoid rule: a grid of its own for every table and odds ratio."""
+    low, high = support
+    centre, stride = _peaks(*margins, log_odds)
+    k = centre + stride * np.arange(-REACH, REACH + 1)
+    terms = _log_weights(*margins, np.clip(k, low, high))
+    terms -= terms[:, :1, REACH : REACH + 1]  # one constant per table, for precision
+    exponents = np.where((k < low) | (k > high), -np.inf, terms + log_odds * (k - seen))
+    return -(_log_sum(exponents) + np.log(stride[..., 0]))
 
 
 def _log_weights(candidate: Floats, stable: Floats, bad: Floats, k: Floats) -> Floats:
@@ -66,7 +81,7 @@ def log_factorial(n: Floats) -> Floats:
 
 
 def _peaks(candidate: Floats, stable: Floats, bad: Floats, log_odds: Floats) -> tuple[Floats, Floats]:
-    """Where the terms peak (Cornfield's approximate mean) and how far apart to take them; shapes (tables, ratios)."""
+    """Where the terms peak (Cornfield's approximate mean) and how far apart to take them; shape (tables, ratios, 1)."""
     psi = np.exp(log_odds)
     slope = stable - bad + psi * (candidate + bad)
     root = np.sqrt(np.maximum(slope**2 - 4.0 * (psi - 1.0) * psi * candidate * bad, 0.0))

@@ -27,11 +27,10 @@ from serin.analysis.model import (
     NoDataReason,
     Policy,
     RatioTick,
-    Severity,
     Verdict,
 )
 from serin.analysis.power import crossing
-from serin.analysis.sequential import CAP, MIXTURE_COST, Mixture, advance, begin
+from serin.analysis.sequential import CAP, MIXTURE_COST, Mixture, advance, begin, failure
 
 WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
 BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
@@ -68,7 +67,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) 
         over = advance(over, logs[: WORSE.size], PRIOR, 1.0 / max(1, policy.expected_ticks))
     under = np.minimum(state.under + logs[WORSE.size :], CAP + _pass_threshold(policy))
     after = State(tick.at, state.requests + requests, state.bad + bad, over, under, slower_than, state.failed)
-    return replace(after, failed=_failure(policy, after))
+    return replace(after, failed=failure(policy, after.failed, after.over.log_e, after.over.log_e))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -197,15 +196,6 @@ def _gains(limit: float) -> tuple[Floats, Floats]:
 
 def _pass_threshold(policy: Policy) -> float:
     return -math.log(policy.alpha_pass)
-
-
-def _failure(policy: Policy, state: State) -> str:
-    """The worse of what was proven before and what is proven now; "" for nothing."""
-    if state.failed == Verdict.FAIL_CRITICAL:
-        return state.failed
-    if policy.severity is Severity.CRITICAL and state.over.log_e >= -math.log(policy.alpha_critical):
-        return Verdict.FAIL_CRITICAL.value
-    return Verdict.FAIL_MINOR.value if state.over.log_e >= -math.log(policy.alpha_minor) else state.failed
 
 
 def _conclusion(policy: Policy, state: State) -> tuple[Verdict, str, str, int | None]:

@@ -29,11 +29,16 @@ def drift(rate: float, share: float, odds: float, tested: float) -> tuple[float,
     return stream * (true * hit + (1.0 - true) * miss), stream * (true * hit**2 + (1.0 - true) * miss**2)
 
 
-def requests_to_catch(policy: Policy, rate: float, share: float, odds: float, power: float = 0.8) -> float:
-    """Candidate requests after which `odds` has been caught (as FailMinor) with probability `power`; inf: never."""
+def requests_to_catch(
+    policy: Policy, rate: float, share: float, odds: float, power: float = 0.8, cost: float = MIXTURE_COST
+) -> float:
+    """Candidate requests after which `odds` has been caught (as FailMinor) with probability `power`; inf: never.
+
+    `cost`: nats that the mixture over alternatives and starts has to make up for.
+    """
     if odds <= policy.tolerance or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
         return math.inf
-    threshold = MIXTURE_COST - math.log(policy.alpha_minor)
+    threshold = cost - math.log(policy.alpha_minor)
     return crossing(*drift(rate, share, odds, policy.tolerance), threshold * policy.overdispersion, power)
 
 

@@ -24,14 +24,15 @@ import numpy as np
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Severity, Verdict
+from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Verdict
 from serin.analysis.power import requests_to_catch, requests_to_pass
-from serin.analysis.sequential import CAP, Mixture, advance, begin
+from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
 
 ALTERNATIVES: Floats = np.array([1.5, 3.0, 10.0])  # times the ratio that the null allows
 PRIOR: Floats = np.array([1.0, 1.0, 1.0]) / 3.0
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
 HOPELESS = 5000  # requests after which a table without one of the arms is given up
+FAILED = "failed"
 TOO_WIDE = 100.0  # an interval whose ends are further apart than this says nothing and is left out of the sentence
 INTERVAL_SCALE = 0.7  # standard deviation of the log ratio at which the interval is tightest: about a doubling
 
@@ -98,7 +99,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
     state = before or empty()
     new = _counts(tick)
     pending, total = state.pending.plus(new), state.total.plus(new)
-    low = _not_worse_than_floor(policy, state.low, new)
+    low = not_worse_than_floor(policy, state.low, new.candidate, new.candidate_bad)
     if not _can_be_judged(pending):
         kept = NOTHING if pending.candidate + pending.stable >= HOPELESS else pending
         return replace(state, at=tick.at, total=total, pending=kept, low=low)
@@ -115,13 +116,15 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
         sums=_mantel_haenszel(state.sums, pending),
         failed=state.failed,
     )
-    return replace(after, failed=_failure(policy, after))
+    estimate = interval(policy, after)[0]
+    proven = after.minor.log_e if estimate is not None and estimate >= policy.min_effect else -math.inf
+    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, proven))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
     """What the evidence says now."""
     estimate, low, high = interval(policy, state)
-    kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high))
+    kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
     log_e = max(state.critical.log_e, state.minor.log_e)
     requests = int(state.total.candidate)
     return MetricVerdict(
@@ -142,11 +145,11 @@ def _conclusion(policy: Policy, state: State, sentence: str) -> tuple[Verdict, s
     return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
 
 
-def describe(total: Counts, estimate: float | None, low: float | None, high: float | None) -> str:
-    """One sentence with both shares, the counts behind them and their ratio."""
+def describe(total: Counts, estimate: float | None, low: float | None, high: float | None, what: str) -> str:
+    """One sentence with both shares, the counts behind them and their ratio; `what` happened to the bad requests."""
     candidate = f"({text.count(total.candidate_bad)} of {text.count(total.candidate)})"
     stable = f"({text.count(total.stable_bad)} of {text.count(total.stable)})"
-    sentence = f"{text.percent(total.candidate_share)} of the candidate's requests failed {candidate}, "
+    sentence = f"{text.percent(total.candidate_share)} of the candidate's requests {what} {candidate}, "
     sentence += f"stable's {text.percent(total.stable_share)} {stable}"
     if estimate is None or low is None or high is None or high > TOO_WIDE * low:
         return sentence
@@ -161,20 +164,29 @@ def interval(policy: Policy, state: State) -> tuple[float | None, float | None, 
     Source: Greenland & Robins 1985 (variance); Robbins 1970, Waudby-Smith et al. 2024 (normal mixture).
     """
     numerator, denominator, spread = state.sums
-    total = state.total
+    if min(state.sums) <= 0.0:
+        return crude_interval(policy, state.total)
+    return _bounds(policy, numerator / denominator, spread / (numerator * denominator))
+
+
+def crude_interval(policy: Policy, total: Counts) -> tuple[float | None, float | None, float | None]:
+    """The same of counts taken together: half a bad request is added to each arm, unless both have some."""
     if total.candidate_bad + total.stable_bad == 0 or not (total.candidate and total.stable):
         return None, None, None
-    if numerator > 0.0 and denominator > 0.0 and spread > 0.0:
-        ratio, variance = numerator / denominator, spread / (numerator * denominator)
-    else:
-        ratio = ((total.candidate_bad + 0.5) / (total.candidate + 0.5)) / (
-            (total.stable_bad + 0.5) / (total.stable + 0.5)
-        )
-        variance = 1.0 / (total.candidate_bad + 0.5) + 1.0 / (total.stable_bad + 0.5)
-    radius = mixture_radius(variance * policy.overdispersion, policy.alpha_minor, INTERVAL_SCALE)
+    half = 0.0 if total.candidate_bad and total.stable_bad else 0.5
+    candidate, stable = total.candidate_bad + half, total.stable_bad + half
+    ratio = (candidate / (total.candidate + half)) / (stable / (total.stable + half))
+    variance = max(1.0 / candidate - 1.0 / (total.candidate + half), 0.0)
+    variance += max(1.0 / stable - 1.0 / (total.stable + half), 0.0)
     if not total.candidate_bad:
-        return 0.0, 0.0, ratio * math.exp(min(radius, 700.0))
-    return ratio, ratio * math.exp(-radius), ratio * math.exp(min(radius, 700.0 - abs(math.log(ratio))))
+        return 0.0, 0.0, _bounds(policy, ratio, variance)[2]
+    return _bounds(policy, ratio, variance)
+
+
+def _bounds(policy: Policy, ratio: float, variance: float) -> tuple[float, float, float]:
+    """The ratio with its always-valid bounds; finite whatever the counts."""
+    radius = mixture_radius(max(variance, 1e-12) * max(1.0, policy.overdispersion), policy.alpha_minor, INTERVAL_SCALE)
+    return ratio, ratio * math.exp(-radius), ratio * math.exp(min(radius, 300.0))
 
 
 def mixture_radius(variance: float, alpha: float, scale: float) -> float:
@@ -254,14 +266,13 @@ def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
     return logs[4:7] - logs[2], logs[7:10] - logs[3], float(logs[0] - logs[1])
 
 
-def _not_worse_than_floor(policy: Policy, before: float, tick: Counts) -> float:
+def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: float) -> float:
     """Log evidence that the candidate's share is under `able_to_see` times `floor`, against it being at or over that.
 
     One-arm Bernoulli likelihood ratio of a share of half the floor: valid without stable, needed where nothing fails.
     """
     null, alternative = min(0.5, policy.able_to_see * policy.floor), 0.5 * policy.floor
-    bad, good = tick.candidate_bad, tick.candidate - tick.candidate_bad
-    gain = bad * math.log(alternative / null) + good * math.log((1.0 - alternative) / (1.0 - null))
+    gain = bad * math.log(alternative / null) + (requests - bad) * math.log((1.0 - alternative) / (1.0 - null))
     return min(before + gain / max(1.0, policy.overdispersion), _pass_threshold(policy) + CAP)
 
 
@@ -279,18 +290,6 @@ def _mantel_haenszel(sums: tuple[float, float, float], counts: Counts) -> tuple[
         sums[2]
         + (counts.candidate * counts.stable * bad - counts.candidate_bad * counts.stable_bad * requests) / requests**2,
     )
-
-
-def _failure(policy: Policy, state: State) -> str:
-    """The worse of what was proven before and what is proven now; "" for nothing."""
-    if state.failed == Verdict.FAIL_CRITICAL:
-        return state.failed
-    if policy.severity is Severity.CRITICAL and state.critical.log_e >= -math.log(policy.alpha_critical):
-        return Verdict.FAIL_CRITICAL.value
-    if state.failed or state.minor.log_e < -math.log(policy.alpha_minor):
-        return state.failed
-    estimate = interval(policy, state)[0]
-    return Verdict.FAIL_MINOR.value if estimate is not None and estimate >= policy.min_effect else ""
 
 
 def _needed(policy: Policy, state: State) -> int | None:

@@ -9,11 +9,12 @@ weights, as long as they do not look at the tick that they weigh.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.model import Json
+from serin.analysis.model import Json, Policy, Severity, Verdict
 
 WAITING_AT_START = 0.5
 MIXTURE_COST = math.log(6.0)  # what a third of the mass that starts at once has to make up for
@@ -21,7 +22,7 @@ CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so t
 SILENT = -1.0e9  # log weight of nothing at all: JSON has no infinity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: they leave no room for what is computed once
 class Mixture:
     """Log-weights of e-processes that have started, shape (...,), and the log mass that has not.
 
@@ -31,7 +32,7 @@ class Mixture:
     started: Floats
     waiting: float
 
-    @property
+    @cached_property
     def log_e(self) -> float:
         """Logarithm of the evidence now."""
         highest = max(float(self.started.max()), self.waiting)
@@ -61,3 +62,15 @@ def advance(mixture: Mixture, log_e: Floats, prior: Floats, hazard: float) -> Mi
     started = np.logaddexp(mixture.started, entering) + log_e
     waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else SILENT
     return Mixture(np.maximum(started, SILENT), max(waiting, SILENT))
+
+
+def failure(policy: Policy, before: str, critical: float, minor: float) -> str:
+    """The worse of what was proven before and what is proven now, as a verdict's name; "" for nothing.
+
+    `critical`, `minor`: log evidence against the two nulls. Only critical metrics fail critically.
+    """
+    if before == Verdict.FAIL_CRITICAL:
+        return before
+    if policy.severity is Severity.CRITICAL and critical >= -math.log(policy.alpha_critical):
+        return Verdict.FAIL_CRITICAL.value
+    return Verdict.FAIL_MINOR.value if minor >= -math.log(policy.alpha_minor) else before

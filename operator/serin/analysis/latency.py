@@ -1,0 +1,306 @@
+"""Is the candidate slower than stable, anywhere in the distribution? Works on the counts of histogram buckets.
+
+Quantiles are never compared: a quantile read from buckets is an interpolation (with common default buckets it reads
+420 ms where 323 ms is true). What can be counted exactly is how many requests took longer than a bucket bound.
+
+Guaranteed, like ratio.py and by the same Fisher tables: when at every bound the candidate's odds of being slower, and
+in every bucket its hazard odds of *not* finishing, are at most `tolerance` times stable's, FailMinor is ever reached
+with probability at most `alpha_minor`; the same for `critical_ratio` and FailCritical. Half of the evidence is the
+average over the bounds of "slower than this bound", which sees a heavier tail; half is a log-rank e-process over the
+buckets (each bucket is a table of those who finish in it among those who have not finished before: Cox 1972, as an
+e-process ter Schure et al. 2021), which sees a shift of the whole. Heuristic: dividing by `overdispersion`.
+
+Pass needs evidence that the candidate is not `able_to_see` times as often slow in the body (the bound that splits the
+requests best) and in the tail (the lowest bound with at most 5% beyond it).
+
+At most 14 bounds are kept, so that the evidence stays small: a finer histogram is merged where the first requests
+are fewest. Kept weights are rounded to a thousandth of a nat.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from serin.analysis import text
+from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, rounded, word
+from serin.analysis.hypergeometric import Floats, log_likelihoods
+from serin.analysis.model import HistogramTick, MetricVerdict, NoDataReason, Policy, Verdict
+from serin.analysis.power import requests_to_catch
+from serin.analysis.ratio import ENOUGH, HOPELESS, Counts, crude_interval, describe, not_worse_than_floor
+from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
+
+ALTERNATIVES: Floats = np.array([2.0, 10.0])  # times the odds that the null allows
+MOST_BOUNDS = 14
+TAIL = 0.05
+DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is kept between ticks.
+
+    `bounds`: those kept, with `unit`. `candidate`, `stable`: all requests per kept bucket; `pending`: both arms' of
+    ticks too small to judge, shape (2, buckets). `critical`, `minor`: evidence against the two nulls, alternatives
+    running fastest, bounds before log-rank. `better`: log evidence of no harm in body and tail; `low`: that next to
+    nobody is beyond the tail's bound.
+    """
+
+    at: float
+    bounds: tuple[float, ...]
+    unit: str
+    candidate: Floats
+    stable: Floats
+    pending: Floats
+    critical: Mixture
+    minor: Mixture
+    better: tuple[float, float]
+    low: float
+    failed: str
+
+
+def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
+    """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
+    check_histogram(tick)
+    if not tick.bounds:
+        raise Unusable(NoDataReason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
+    state = before or _empty(tick)
+    new = np.stack([_regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
+    pending = state.pending + new
+    after = replace(state, at=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1])
+    after = replace(after, low=_near_nobody(policy, after, new[0]))
+    sums = pending.sum(axis=1)
+    if sums.min() < 1 or sums.sum() < ENOUGH:
+        return replace(after, pending=np.zeros_like(pending) if sums.sum() >= HOPELESS else pending)
+    after = _weigh(policy, after, pending)
+    enough = _estimate(policy, after)[0]
+    minor = after.minor.log_e if enough is not None and enough >= policy.min_effect else -math.inf
+    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, minor))
+
+
+def judge(policy: Policy, state: State) -> MetricVerdict:
+    """What the evidence says now; estimate and interval: how many times as often the candidate is slow."""
+    estimate, low, high = _estimate(policy, state)
+    kind, reason, message, needed = _conclusion(
+        policy, state, describe(_shown(state), estimate, low, high, _slow(state))
+    )
+    return MetricVerdict(
+        policy.metric,
+        policy.severity,
+        kind,
+        reason,
+        message,
+        max(state.critical.log_e, state.minor.log_e),
+        estimate,
+        low,
+        high,
+        int(state.candidate.sum()),
+        needed,
+        state.at,
+    )
+
+
+def quantile(bounds: tuple[float, ...], counts: Floats, share: float) -> float | None:
+    """The value under which `share` of the requests are, interpolated within its bucket. For display, never to decide.
+
+    None when there are no requests; the largest bound when the quantile lies beyond it.
+    """
+    total = float(counts.sum())
+    if total == 0.0 or not bounds:
+        return None
+    below = np.cumsum(counts)
+    index = int(np.searchsorted(below, share * total))
+    if index >= len(bounds):
+        return bounds[-1]
+    start = bounds[index - 1] if index else min(0.0, bounds[0])
+    before = float(below[index - 1]) if index else 0.0
+    inside = float(counts[index])
+    return start + (bounds[index] - start) * ((share * total - before) / inside if inside else 1.0)
+
+
+def choose_bounds(bounds: tuple[float, ...], counts: Floats, most: int = MOST_BOUNDS) -> tuple[float, ...]:
+    """At most `most` of the bounds: the neighbouring buckets with the fewest requests are merged, the lowest first.
+
+    `counts`: of both arms together, so that the choice does not depend on which arm a request belongs to.
+    """
+    kept, buckets = list(bounds), [float(value) for value in counts]
+    while len(kept) > most:
+        index = min(range(len(kept)), key=lambda i: buckets[i] + buckets[i + 1])
+        buckets[index : index + 2] = [buckets[index] + buckets[index + 1]]
+        del kept[index]
+    return tuple(kept)
+
+
+def write(state: State) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.LATENCY.value,
+        "at": state.at,
+        "bounds": list(state.bounds),
+        "unit": state.unit,
+        "candidate": rounded(state.candidate),
+        "stable": rounded(state.stable),
+        "pending": rounded(state.pending.ravel()) if state.pending.any() else [],
+        "critical": rounded([*state.critical.started, state.critical.waiting], DIGITS),
+        "minor": rounded([*state.minor.started, state.minor.waiting], DIGITS),
+        "better": rounded([*state.better, state.low], DIGITS),
+        "failed": state.failed,
+    }
+
+
+def read(evidence: Evidence) -> State:
+    """From JSON; raises `Unreadable`."""
+    bounds = tuple(floats(evidence, "bounds"))
+    buckets, weights = len(bounds) + 1, _prior(len(bounds)).size + 1
+    body, tail, low = floats(evidence, "better", 3)
+    pending = np.zeros(2 * buckets)
+    if evidence.get("pending") != []:
+        pending = np.array(floats(evidence, "pending", 2 * buckets))
+    return State(
+        number(evidence, "at"),
+        bounds,
+        word(evidence, "unit"),
+        np.array(floats(evidence, "candidate", buckets)),
+        np.array(floats(evidence, "stable", buckets)),
+        pending.reshape(2, buckets),
+        Mixture.of(floats(evidence, "critical", weights)),
+        Mixture.of(floats(evidence, "minor", weights)),
+        (body, tail),
+        low,
+        word(evidence, "failed"),
+    )
+
+
+def _empty(tick: HistogramTick) -> State:
+    pooled = np.array(tick.candidate, dtype=np.float64) + np.array(tick.stable, dtype=np.float64)
+    bounds = choose_bounds(tick.bounds, pooled)
+    none = np.zeros(len(bounds) + 1)
+    start = begin(_prior(len(bounds)))
+    return State(tick.at, bounds, tick.unit, none, none, np.stack([none, none]), start, start, (0.0, 0.0), 0.0, "")
+
+
+def _prior(bounds: int) -> Floats:
+    """Half of the mass on the bounds, half on the log-rank process, evenly over the alternatives."""
+    prior = np.concatenate([np.full(bounds, 0.5 / bounds), [0.5]])
+    return np.repeat(prior / ALTERNATIVES.size, ALTERNATIVES.size)
+
+
+def _regroup(tick: HistogramTick, bounds: tuple[float, ...], counts: tuple[int, ...]) -> Floats:
+    """Counts of one arm between the kept bounds."""
+    positions = {bound: index for index, bound in enumerate(tick.bounds)}
+    missing = [text.number(bound) for bound in bounds if bound not in positions]
+    if missing:
+        message = f"the histogram's buckets have changed: no bound at {', '.join(missing)} any more"
+        raise Unusable(NoDataReason.PARTIAL, message)
+    starts = [0, *(positions[bound] + 1 for bound in bounds)]
+    return np.add.reduceat(np.array(counts, dtype=np.float64), starts)
+
+
+def _weigh(policy: Policy, state: State, table: Floats) -> State:
+    """The state with one table of both arms' buckets, shape (2, buckets), weighed in."""
+    bounds = len(state.bounds)
+    ratios = np.array([1.0, policy.able_to_see, policy.critical_ratio, policy.tolerance])
+    critical, minor = policy.critical_ratio * ALTERNATIVES, policy.tolerance * ALTERNATIVES
+    logs = _log_likelihoods(table, np.log(np.concatenate([ratios, critical, minor])))
+    logs /= max(1.0, policy.overdispersion)
+    worse = slice(4, 4 + ALTERNATIVES.size), slice(4 + ALTERNATIVES.size, None)
+    hazard, prior = 1.0 / max(1, policy.expected_ticks), _prior(bounds)
+    ceiling = CAP - math.log(policy.alpha_pass)
+    harmless = logs[:bounds, 0] - logs[:bounds, 1]
+    body, tail = (
+        min(before + float(harmless[index]), ceiling)
+        for before, index in zip(state.better, _body_and_tail(state), strict=True)
+    )
+    return replace(
+        state,
+        pending=np.zeros_like(table),
+        critical=advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, hazard),
+        minor=advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, hazard),
+        better=(body, tail),
+    )
+
+
+def _log_likelihoods(table: Floats, log_odds: Floats) -> Floats:
+    """Log-likelihoods of all odds ratios: one row per bound, then one for the log-rank process."""
+    left = table[:, ::-1].cumsum(axis=1)[:, ::-1]  # requests in this bucket or a slower one
+    at_risk, slower, done = left[:, :-1], left[:, 1:], table[:, :-1]
+    everyone = np.broadcast_to(left[:, :1], slower.shape)
+    # The log-rank tables have the arms swapped: a slow candidate is one that stable outruns.
+    first, second = np.concatenate([everyone[0], at_risk[1]]), np.concatenate([everyone[1], at_risk[0]])
+    events = np.concatenate([slower.sum(axis=0), done.sum(axis=0)])
+    logs = log_likelihoods(first, second, events, np.concatenate([slower[0], done[1]]), log_odds)
+    bounds = slower.shape[1]
+    return np.concatenate([logs[:bounds], logs[bounds:].sum(axis=0, keepdims=True)])
+
+
+def _body_and_tail(state: State) -> tuple[int, int]:
+    """Indices of the bound that splits all requests best, and of the tail's bound. Looks at both arms together."""
+    pooled = state.candidate + state.stable
+    beyond = pooled[::-1].cumsum()[::-1][1:] / max(1.0, float(pooled.sum()))
+    body = int(np.argmin(np.abs(beyond - 0.5)))
+    tail = int(np.argmax(beyond <= TAIL)) if bool((beyond <= TAIL).any()) else len(state.bounds) - 1
+    return body, tail
+
+
+def _near_nobody(policy: Policy, state: State, candidate: Floats) -> float:
+    """Log evidence that next to none of the candidate's requests are beyond the tail's bound."""
+    beyond = float(candidate[_body_and_tail(state)[1] + 1 :].sum())
+    return not_worse_than_floor(policy, state.low, float(candidate.sum()), beyond)
+
+
+def _at_bound(state: State, index: int) -> Counts:
+    """All requests of both arms, and those slower than a bound."""
+    candidate, stable = state.candidate, state.stable
+    slower = candidate[index + 1 :].sum(), stable[index + 1 :].sum()
+    return Counts(float(candidate.sum()), float(slower[0]), float(stable.sum()), float(slower[1]))
+
+
+def _shown_bound(state: State) -> int:
+    """The bound to speak of: the one with the strongest evidence if that is worth a word, otherwise the tail's."""
+    by_bound = state.minor.started[: -ALTERNATIVES.size].reshape(-1, ALTERNATIVES.size).max(axis=1)
+    return int(np.argmax(by_bound)) if state.minor.log_e > 1.0 else _body_and_tail(state)[1]
+
+
+def _shown(state: State) -> Counts:
+    return _at_bound(state, _shown_bound(state))
+
+
+def _slow(state: State) -> str:
+    bound = f"{text.number(state.bounds[_shown_bound(state)])} {state.unit}".strip()
+    return f"took longer than {bound}" if state.unit else f"were over {bound}"
+
+
+def _estimate(policy: Policy, state: State) -> tuple[float | None, float | None, float | None]:
+    return crude_interval(policy, _shown(state))
+
+
+def _conclusion(policy: Policy, state: State, sentence: str) -> tuple[Verdict, str, str, int | None]:
+    """Verdict, reason, message and candidate requests still needed."""
+    if not state.candidate.any():
+        message = "the candidate has received no requests yet"
+        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
+    if state.failed:
+        return Verdict(state.failed), "WorseThanStable", sentence, 0
+    needed = _needed(policy, state)
+    if needed == 0:
+        return Verdict.PASS, "NotWorse", f"{sentence}: not {text.factor(policy.able_to_see)} times as often slow", 0
+    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+
+
+def _needed(policy: Policy, state: State) -> int | None:
+    """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
+    requests, threshold = float(state.candidate.sum()), -math.log(policy.alpha_pass)
+    missing = max(0, policy.min_requests - int(requests))
+    body, tail = _body_and_tail(state)
+    tail_fine = max(state.better[1], state.low) >= threshold
+    if tail_fine and (body == tail or state.better[0] >= threshold):
+        return missing
+    others = float(state.stable.sum())
+    if not others:
+        return None
+    rate = max(_at_bound(state, tail).stable_share, policy.floor)
+    share = requests / (requests + others)
+    by_power = requests_to_catch(
+        policy, rate, share, policy.able_to_see, cost=math.log(2.0 / _prior(len(state.bounds))[0])
+    )
+    return None if math.isinf(by_power) else max(missing, math.ceil(max(0.0, by_power - requests)))
