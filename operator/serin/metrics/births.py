@@ -10,6 +10,7 @@ while, or an old pod that Prometheus has only now begun to scrape. Rare, so it m
   candidate, and its first sample only sets the base.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from serin.analysis.model import NoData
@@ -23,8 +24,8 @@ Identity = frozenset[tuple[str, str]]
 
 MEMORY = "1h"
 
-# Who says when a process began: client libraries by a time, Envoy by its age.
-_STARTED = "process_start_time_seconds{%s} or (timestamp(envoy_server_uptime{%s}) - envoy_server_uptime{%s})"
+# Who says when a process began: client libraries by a time, Envoy by its age in seconds.
+_START, _AGE = "process_start_time_seconds", "envoy_server_uptime"
 
 
 async def resolve_orphans(
@@ -54,7 +55,7 @@ async def resolve_orphans(
         else:
             unknown.append((series, since))
     if unknown:
-        started = await _started(ask, {target_of(series.labels) for series, _ in unknown}, until)
+        started = await _started(ask, {target_of(series.labels) for series, _ in unknown}, start, until)
         if isinstance(started, NoData):
             return started
         for series, since in unknown:
@@ -63,11 +64,17 @@ async def resolve_orphans(
     return bases
 
 
-async def _started(ask: Ask, targets: set[Target], at: float) -> dict[Target, float] | NoData:
-    """When the targets' processes began, in unix seconds, of those that say it."""
+async def _started(ask: Ask, targets: set[Target], start: float, until: float) -> dict[Target, float] | NoData:
+    """When the targets' processes began, in unix seconds, by their first sample in the window; of those that say it."""
     jobs = any_of("job", [job for job, _ in targets])
-    matchers = f"{jobs},{any_of('instance', [instance for _, instance in targets])}"
-    answer = await ask(_STARTED % (matchers, matchers, matchers), at)
+    instances = any_of("instance", [instance for _, instance in targets])
+    window = math.ceil((until - start) * 1000)
+    answer = await ask(f'{{__name__=~"{_START}|{_AGE}",{jobs},{instances}}}[{window}ms]', until)
     if failure := failure_of(answer):
         return failure
-    return {target_of(one.labels): one.values[-1] for one in series_of(answer)}
+    return {target_of(one.labels): _began(one) for one in series_of(answer)}
+
+
+def _began(series: Series) -> float:
+    age = series.labels["__name__"] == _AGE
+    return series.times[0] - series.values[0] if age else series.values[0]

@@ -23,10 +23,10 @@ from serin.metrics.diagnosis import diagnose, failure_of, series_of
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.prometheus import Prometheus
 from serin.metrics.promql import Version, fill, matchers_of
-from serin.metrics.readings import Owner, Pick, Reading, Table, plan_reading
+from serin.metrics.readings import Owner, Reading, Table, plan_reading
 from serin.metrics.sources import (
+    CounterSource,
     ExpressionSource,
-    HistogramSource,
     RatioSource,
     Source,
     SourceError,
@@ -39,7 +39,6 @@ from serin.metrics.ticks import (
     find_lack,
     find_orphans,
     histogram_tick,
-    newest_sample,
     ratio_tick,
 )
 
@@ -96,9 +95,11 @@ class _Look:
     until: float
     interval: float
 
-    def arm(self, owner: Owner, total: Sequence[Pick], bad: Sequence[Pick]) -> ArmRows:
-        rows = [[row for pick in picks for row in self.tables[pick.fetch].rows(pick, owner)] for picks in (total, bad)]
-        return ArmRows(rows[0], rows[1])
+    def arm(self, owner: Owner, reading: Reading) -> ArmRows:
+        """One snapshot's series, by the three parts of a reading."""
+        return ArmRows(
+            *([row for pick in part for row in self.tables[pick.fetch].rows(pick, owner)] for part in reading.parts)
+        )
 
 
 class Collector:
@@ -145,10 +146,11 @@ class Collector:
     async def _batch(self, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
         if isinstance(source, ValueSource | ExpressionSource):
             return await self._computed(source, wants, now)
-        total = plan_reading((*source.total, *source.bad) if isinstance(source, RatioSource) else source.buckets)
+        total, bad = (source.total, source.bad) if isinstance(source, RatioSource) else (source.buckets, ())
+        reading = plan_reading((total, bad, source.presence))
         ticks: dict[Key, Tick] = {}
         for chunk in self._chunks(source, wants, now):
-            ticks.update(await self._counted(source, total, chunk, now))
+            ticks.update(await self._counted(source, reading, chunk, now))
         return ticks
 
     async def _computed(
@@ -176,7 +178,7 @@ class Collector:
             yield wants[start : start + size]
 
     async def _counted(
-        self, source: RatioSource | HistogramSource, reading: Reading, wants: Sequence[Want], now: float
+        self, source: CounterSource, reading: Reading, wants: Sequence[Want], now: float
     ) -> dict[Key, Tick]:
         """Ticks of plain counters for one chunk of deployments."""
         known = self._intervals.get(source)
@@ -191,7 +193,7 @@ class Collector:
         if failure := next((found for found in map(failure_of, answers) if found), None):
             return {want.key: failure for want in wants}
         look = await asyncio.to_thread(self._read, source, answers, now, len(wants))
-        return await self._judge(source, reading, wants, look, start, now)
+        return await self._judge(source, reading, wants, look, start)
 
     def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look:
         """Learn the scrape interval, cut what is too young, find the births."""
@@ -211,43 +213,40 @@ class Collector:
 
     async def _judge(
         self,
-        source: RatioSource | HistogramSource,
+        source: CounterSource,
         reading: Reading,
         wants: Sequence[Want],
         look: _Look,
         start: float,
-        now: float,
     ) -> dict[Key, Tick]:
-        split = len(source.total) if isinstance(source, RatioSource) else len(reading.picks)
-        total, bad = reading.picks[:split], reading.picks[split:]
         ready: list[tuple[Want, ArmRows, ArmRows]] = []
         lacking: dict[Key, tuple[Want, Owner]] = {}
         for want in wants:
-            arms = [look.arm(owner, total, bad) for owner in want.owners]
+            arms = [look.arm(owner, reading) for owner in want.owners]
             lack = _first_lack(want, arms, look)
             if lack is not None:
                 lacking[want.key] = (want, lack)
-            elif max(newest_sample(arm.total) for arm in arms) > want.since + TICK_OF_TIME:
+            elif max(arm.newest for arm in arms) > want.since + TICK_OF_TIME:
                 ready.append((want, arms[0], arms[1]))
         ticks: dict[Key, Tick] = {}
         if lacking:
             owners = {key: owner for key, (_, owner) in lacking.items()}
-            ticks.update(await self._explain(reading, [want for want, _ in lacking.values()], owners, now))
+            ticks.update(await self._explain(reading, [want for want, _ in lacking.values()], owners, look.until))
         if ready:
             ticks.update(await self._tally(source, reading, ready, look, start))
         return ticks
 
     async def _explain(
-        self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], now: float
+        self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], at: float
     ) -> dict[Key, Tick]:
         (selector,) = _filled(reading.selectors[:1], wants)
         version = matchers_of([want.version for want in wants])
-        reasons = await diagnose(self._ask, selector, version, list(owners.values()), now)
+        reasons = await diagnose(self._ask, selector, version, list(owners.values()), at)
         return {key: reasons[owner] for key, owner in owners.items()}
 
     async def _tally(
         self,
-        source: RatioSource | HistogramSource,
+        source: CounterSource,
         reading: Reading,
         ready: Sequence[tuple[Want, ArmRows, ArmRows]],
         look: _Look,
@@ -257,7 +256,7 @@ class Collector:
             (want, one)
             for want, candidate, stable in ready
             for arm in (candidate, stable)
-            for one in find_orphans([*arm.total, *arm.bad], want.since)
+            for one in find_orphans(arm.counters, want.since)
         ]
         bases: Mapping[frozenset[tuple[str, str]], float | None] = {}
         if orphans:
@@ -273,7 +272,7 @@ class Collector:
 
 
 def _count(
-    source: RatioSource | HistogramSource,
+    source: CounterSource,
     ready: Iterable[tuple[Want, ArmRows, ArmRows]],
     look: _Look,
     bases: Mapping[frozenset[tuple[str, str]], float | None],
@@ -292,7 +291,7 @@ def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | Non
     """The snapshot whose request series are missing or have stopped; stable does not matter against a limit."""
     moment = Moment(want.since, look.until, look.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
-        lack = find_lack(arm.total, moment)
+        lack = find_lack(arm, moment)
         if lack is not None and (owner[2] == want.candidate or want.metric.against != "limit"):
             return owner
     return None

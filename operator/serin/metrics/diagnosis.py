@@ -28,7 +28,8 @@ class _Known:
 async def diagnose(ask: Ask, selector: str, version: str, owners: Sequence[Owner], at: float) -> dict[Owner, NoData]:
     """Give the reason for each snapshot whose series are missing or have stopped.
 
-    `selector`: the series that should be there, filled in; `version`: the label matchers of the snapshots; `at`: now.
+    `selector`: the series that should be there, filled in; `version`: the label matchers of the snapshots; `at`: unix
+    seconds, the upper end of the window that had nothing.
     """
     by = f"job,instance,{NAMESPACE_LABEL},{DEPLOYMENT_LABEL},{SNAPSHOT_LABEL}"
     seen = await ask(f"group by ({by}) (last_over_time({selector}[1h]))", at)

@@ -33,10 +33,10 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Selectors to query, {{.version}} still in them, and the terms in their order."""
+    """Selectors to query, {{.version}} still in them, and the picks of each part (a part is a sum of terms)."""
 
     selectors: tuple[str, ...]
-    picks: tuple[Pick, ...]
+    parts: tuple[tuple[Pick, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,22 @@ class Row:
 
 
 @cache
-def plan_reading(terms: tuple[Term, ...]) -> Reading:
-    """Plan the queries of some terms: one when their matchers can be applied here, else one for each distinct term."""
-    selectors = [term.selector for term in terms]
+def plan_reading(parts: tuple[tuple[Term, ...], ...]) -> Reading:
+    """Plan the queries of some sums: one when their matchers can be applied here, else one for each distinct term."""
+    selectors = list(dict.fromkeys(term.selector for part in parts for term in part))
     names = sorted({selector.name for selector in selectors})
-    if len(set(selectors)) > 1 and all(names) and all(one.local() for each in selectors for one in each.matchers):
+    if len(selectors) > 1 and all(names) and all(one.local() for each in selectors for one in each.matchers):
         common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
         together = Selector("", (Matcher("__name__", "=~", "|".join(names)), *common))
-        picks = (
-            Pick(term.sign, 0, term.selector.name, tuple(one for one in term.selector.matchers if one not in common))
-            for term in terms
-        )
-        return Reading((together.render(),), tuple(picks))
+        return Reading((together.render(),), tuple(tuple(_pick(term, common) for term in part) for part in parts))
     texts = tuple(dict.fromkeys(selector.render() for selector in selectors))
-    return Reading(texts, tuple(Pick(term.sign, texts.index(term.selector.render()), "", ()) for term in terms))
+    separate = (tuple(Pick(term.sign, texts.index(term.selector.render()), "", ()) for term in part) for part in parts)
+    return Reading(texts, tuple(separate))
+
+
+def _pick(term: Term, common: tuple[Matcher, ...]) -> Pick:
+    """Pick a term out of the query for all of them, which has applied the `common` matchers."""
+    return Pick(term.sign, 0, term.selector.name, tuple(one for one in term.selector.matchers if one not in common))
 
 
 def owner_of(labels: Mapping[str, str]) -> Owner:

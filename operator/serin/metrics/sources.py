@@ -5,7 +5,7 @@ This module reads no cluster: whoever calls it hands it the MetricTemplate's spe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -25,18 +25,27 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RatioSource:
-    """Counters of all and of bad requests, as sums of plain selectors: counted exactly."""
+    """Counters of all and of bad requests, as sums of plain selectors: counted exactly.
+
+    `presence`: series that exist as soon as a target knows the version, even before its first request (built-in
+    templates only). Without them, the counters of all requests must exist.
+    """
 
     total: tuple[Term, ...]
     bad: tuple[Term, ...]
+    presence: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramSource:
-    """Cumulative `le` buckets, as a sum of plain selectors. `unit` of the bounds: "s", "ms" or ""."""
+    """Cumulative `le` buckets, as a sum of plain selectors; `unit` of the bounds: "s", "ms" or "".
+
+    `presence`: as in RatioSource.
+    """
 
     buckets: tuple[Term, ...]
     unit: str
+    presence: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class ValueSource:
     query: str
 
 
+CounterSource = RatioSource | HistogramSource
 Source = RatioSource | HistogramSource | ExpressionSource | ValueSource
 
 
@@ -96,10 +106,13 @@ def _from_template(reference: TemplateRef, template: JsonObject | None) -> Sourc
             f"no template {reference.name}: create a MetricTemplate of that name, or write one of {known}"
         )
     arguments = _arguments(reference, body)
+    presence = (parse_sum(body["presence"]) or ()) if template is None and "presence" in body else ()
     if "ratio" in body:
-        return _ratio(fill(body["ratio"]["total"], arguments), fill(body["ratio"]["bad"], arguments))
+        found = _ratio(fill(body["ratio"]["total"], arguments), fill(body["ratio"]["bad"], arguments))
+        return replace(found, presence=presence) if isinstance(found, RatioSource) else found
     if "histogram" in body:
-        return _histogram(fill(body["histogram"]["buckets"], arguments), body["histogram"].get("unit", "s"))
+        buckets = fill(body["histogram"]["buckets"], arguments)
+        return replace(_histogram(buckets, body["histogram"].get("unit", "s")), presence=presence)
     if "value" in body:
         return _value(fill(body["value"]["query"], arguments))
     raise SourceError(f"template {reference.name} has no source: write one of ratio, histogram, value")

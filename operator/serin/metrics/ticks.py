@@ -42,17 +42,31 @@ def identity(series: Series) -> frozenset[tuple[str, str]]:
     return frozenset(series.labels.items())
 
 
-def newest_sample(rows: Sequence[Row]) -> float:
-    """Time of the newest sample, minus infinity when there is none."""
-    return max((row.series.times[-1] for row in rows), default=-math.inf)
+@dataclass(frozen=True, slots=True)
+class ArmRows:
+    """One arm's series: of all requests (or of all buckets), of the bad ones, and those that only show it is known."""
+
+    total: Sequence[Row]
+    bad: Sequence[Row] = ()
+    presence: Sequence[Row] = ()
+
+    @property
+    def newest(self) -> float:
+        """Time of the newest sample, minus infinity when there is none."""
+        rows = (*self.total, *self.bad, *self.presence)
+        return max((row.series.times[-1] for row in rows), default=-math.inf)
+
+    @property
+    def counters(self) -> tuple[Row, ...]:
+        """Rows that are counted."""
+        return (*self.total, *self.bad)
 
 
-def find_lack(rows: Sequence[Row], moment: Moment) -> Lack | None:
-    """Say whether an arm's request series are missing or have stopped."""
-    if not rows:
+def find_lack(arm: ArmRows, moment: Moment) -> Lack | None:
+    """Say whether the series that an arm must have are missing or have stopped."""
+    if not (arm.presence or arm.total):
         return Lack.ABSENT
-    newest = newest_sample(rows)
-    if newest <= moment.since + TICK_OF_TIME and moment.until - newest > STALE_INTERVALS * moment.interval:
+    if arm.newest <= moment.since + TICK_OF_TIME and moment.until - arm.newest > STALE_INTERVALS * moment.interval:
         return Lack.STALE
     return None
 
@@ -72,17 +86,9 @@ def grown(rows: Sequence[Row], since: float, bases: Bases) -> float:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class ArmRows:
-    """One arm's series: of all requests (or of all buckets), and of the bad ones."""
-
-    total: Sequence[Row]
-    bad: Sequence[Row] = ()
-
-
 def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Tick:
     """Count requests and bad requests of both arms."""
-    at = max(newest_sample([*arm.total, *arm.bad]) for arm in (candidate, stable))
+    at = max(candidate.newest, stable.newest)
     counted = []
     for name, arm in (("candidate", candidate), ("stable", stable)):
         requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
@@ -112,6 +118,9 @@ def _no_traffic(at: float) -> NoData:
 
 def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, unit: str) -> Tick:
     """Count requests per bucket of both arms, over the bounds that all series of both have in common."""
+    at = max(candidate.newest, stable.newest)
+    if not (candidate.total or stable.total):
+        return _no_traffic(at)
     bounds = _common_bounds([*candidate.total, *stable.total])
     if not bounds or bounds[-1] != math.inf:
         return NoData(
@@ -131,7 +140,6 @@ def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: B
         if min(per_bucket) < 0:
             return NoData(NoDataReason.PARTIAL, f"{name}: the buckets do not add up yet; counted at the next look")
         counts.append(per_bucket)
-    at = max(newest_sample(candidate.total), newest_sample(stable.total))
     if not any(map(sum, counts)):
         return _no_traffic(at)
     return HistogramTick(at, bounds[:-1], counts[0], counts[1], unit)

@@ -1,0 +1,177 @@
+"""A real Prometheus for tests: on a free loopback port, with a written history or exporters that a test controls."""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+Labels = Mapping[str, str]
+Sample = tuple[str, Labels, float, float]  # name, labels, value, unix seconds
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def render(name: str, labels: Labels) -> str:
+    return name + "{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "}"
+
+
+def write_history(data: Path, samples: Iterable[Sample]) -> None:
+    """Make blocks of samples with exact times, as a Prometheus that ran for hours would have."""
+    by_series: dict[str, list[tuple[float, float]]] = {}
+    for name, labels, value, at in samples:
+        by_series.setdefault(render(name, labels), []).append((at, value))
+    text = data.parent / f"{data.name}.om"
+    with text.open("w") as file:
+        for series, points in by_series.items():
+            file.writelines(f"{series} {value!r} {at:.3f}\n" for at, value in sorted(points))
+        file.write("# EOF\n")
+    data.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)], check=True, capture_output=True
+    )
+
+
+@dataclass
+class PrometheusServer:
+    """One Prometheus process. `scheme`, `health`: how to ask it whether it is ready."""
+
+    folder: Path
+    config: str = "scrape_configs: []\n"
+    options: Sequence[str] = ()
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *, wait: bool = True) -> "PrometheusServer":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "prometheus.yml").write_text(self.config)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "prometheus",
+                    f"--config.file={self.folder}/prometheus.yml",
+                    f"--storage.tsdb.path={self.folder}/data",
+                    f"--web.listen-address=127.0.0.1:{self.port}",
+                    "--storage.tsdb.retention.time=1d",
+                    *self.options,
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        wait_for(lambda: _ok(f"{self.url}/-/ready"), f"Prometheus is not ready: {self.folder}/log")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+
+    def value(self, query: str) -> float | None:
+        """First result of an instant query now, past our own adapter."""
+        address = f"{self.url}/api/v1/query?query={urllib.request.quote(query)}"  # type: ignore[attr-defined]
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            result = json.load(answer)["data"]["result"]
+        return float(result[0]["value"][1]) if result else None
+
+
+def _ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(condition: object, message: str, seconds: float = 30.0) -> None:
+    """Wait until the function gives something true."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise AssertionError(message)
+
+
+class Exporter:
+    """A pod's /metrics: counters that a test sets. Down: answers 503, as a pod that Prometheus cannot scrape."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+        self.down = False
+        self.lock = threading.Lock()
+        self.scrapes = 0
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                with exporter.lock:
+                    exporter.scrapes += 1
+                    text = "".join(f"{series} {value!r}\n" for series, value in exporter.values.items())
+                    status = 503 if exporter.down else 200
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def add(self, name: str, labels: Labels, amount: float = 1) -> None:
+        series = render(name, labels)
+        with self.lock:
+            self.values[series] = self.values.get(series, 0.0) + amount
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@contextmanager
+def answering(reply: object) -> Iterator[str]:
+    """Serve whatever `reply(path, body) -> (status, headers, bytes)` says; gives the address. For proxies."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, headers, answer = reply(self.path, body)  # type: ignore[operator]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
