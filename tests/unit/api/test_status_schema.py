@@ -1,0 +1,84 @@
+"""Everything that the planner writes into a status is known to the schema, and the other way round.
+
+A field that the schema does not know makes the API server refuse the whole status, and with it the route. The stories
+are all that can happen to a deployment, so they are asked for what they write.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from serin.rollout.model import RecordSnapshot, WriteStatus
+from tests import crds
+from tests.narratives.stories import Story, named
+from tests.narratives.world import World
+
+
+@dataclass
+class Recorded(World):
+    """A world that remembers every status that was written."""
+
+    written: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def _apply(self, action: Any) -> None:
+        super()._apply(action)
+        if isinstance(action, WriteStatus):
+            self.written.append(("ModelDeployment", action.status))
+        elif isinstance(action, RecordSnapshot):
+            self.written.append(("ModelSnapshot", action.status))
+
+
+@cache
+def validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(crds.schema(kind)["properties"]["status"])
+
+
+@cache
+def written(story: Story) -> tuple[tuple[str, dict[str, Any]], ...]:
+    world = Recorded()
+    story(world)
+    return tuple(world.written)
+
+
+@pytest.mark.parametrize("story", [pytest.param(story, id=name) for name, story in named()])
+def test_every_status_is_as_the_schema_says(story: Story) -> None:
+    assert written(story)
+    for kind, status in written(story):
+        assert crds.undeclared({"kind": kind, "status": status}) == []
+        validator(kind).validate(status)
+
+
+@pytest.mark.parametrize("kind", ["ModelDeployment", "ModelSnapshot"])
+def test_every_field_of_the_schema_is_written_in_some_story(kind: str) -> None:
+    used = {path for _, story in named() for one, status in written(story) if one == kind for path in _paths(status)}
+    declared = set(_declared(crds.schema(kind)["properties"]["status"]))
+    # Numbers that only the analysis engine gives; the stories' verdicts have none.
+    measured = {
+        "metrics.estimate",
+        "metrics.interval",
+        "metrics.needed",
+        "lastRollback.estimate",
+        "lastRollback.interval",
+    }
+    assert declared - used - measured == set()
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            inner = f"{path}.{name}".lstrip(".")
+            yield inner
+            yield from _paths(item, inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _paths(item, path)
+
+
+def _declared(part: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, inner in part.get("items", part).get("properties", {}).items():
+        yield f"{path}.{name}".lstrip(".")
+        yield from _declared(inner, f"{path}.{name}".lstrip("."))
