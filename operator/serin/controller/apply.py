@@ -1,0 +1,233 @@
+"""Carries out a plan, action by action, in its order; stops at the first that does not succeed.
+
+Every prefix of a plan leaves a safe cluster, so stopping is always right, and the next look plans anew. A raise of
+candidate traffic is preceded by live reads that prove it; lowering is preceded by nothing. Every answer goes into the
+cache, so that the next look sees this one's writes. This module decides nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import Cluster, Conflict, Gone, Kind, Refused
+from serin.controller.observe import Observer, Router
+from serin.controller.telemetry import Outcome
+from serin.rollout.model import (
+    Action,
+    CreateSnapshot,
+    DeleteSnapshot,
+    DeleteWorkload,
+    Observation,
+    Plan,
+    PublishRoute,
+    RecordSnapshot,
+    RunWorkload,
+    WriteStatus,
+)
+from serin.workload import render
+from serin.workload.observe import is_ready
+
+log: Final = structlog.get_logger("serin.apply")
+
+_FORBIDDEN: Final = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How far a plan got. `recorded`: its status was written, or it had none to write. `why`: it stopped, in words."""
+
+    outcome: Outcome
+    done: tuple[Action, ...]
+    recorded: bool
+    why: str = ""
+
+
+class _Stop(Exception):
+    """The plan ends here without an error; the message says why."""
+
+    def __init__(self, why: str, outcome: Outcome = Outcome.STOPPED) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+
+
+class Applier:
+    """Writes what plans say. `leading` is asked before every single write."""
+
+    def __init__(
+        self, cluster: Cluster, cache: ObjectCache, router: Router, observer: Observer, leading: Callable[[], bool]
+    ) -> None:
+        self._cluster, self._cache, self._router = cluster, cache, router
+        self._observer, self._leading = observer, leading
+
+    async def apply(self, seen: Observation, plan: Plan) -> Applied:
+        """Carry out the plan made of `seen`. Raises Retryable, and Refused when it is not about a pod template."""
+        done: list[Action] = []
+        why, outcome = "", Outcome.DONE
+        for action in plan.actions:
+            try:
+                await self._carry_out(seen, action)
+            except _Stop as stop:
+                why, outcome = str(stop), stop.outcome
+                break
+            except Conflict as conflict:
+                await self._read_again(seen)
+                why, outcome = conflict.message, Outcome.CONFLICT
+                break
+            done.append(action)
+        recorded = all(action in done for action in plan.actions if isinstance(action, WriteStatus))
+        return Applied(outcome, tuple(done), recorded, why)
+
+    async def _carry_out(self, seen: Observation, action: Action) -> None:
+        match action:
+            case WriteStatus():
+                await self._prove(seen, action.proof)
+                await self._write_status(_version(seen), action.status)
+            case CreateSnapshot():
+                await self._write(self._cluster.apply, _snapshot(seen, action))
+            case RecordSnapshot():
+                await self._record(seen, action)
+            case RunWorkload():
+                await self._run(seen, action)
+            case PublishRoute():
+                for body in self._router.objects(seen.deployment, action.port):
+                    await self._publish(body)
+            case DeleteWorkload():
+                await self._delete_workload(seen, action)
+            case DeleteSnapshot():
+                await self._delete(kinds.MODEL_SNAPSHOT, seen, action.name, action.uid, action.resource_version)
+
+    # Status
+
+    async def _prove(self, seen: Observation, proof: Mapping[str, int]) -> None:
+        """Live reads, not the cache: so many pods of each snapshot are ready now. Raises _Stop when they are not."""
+        for snapshot, needed in proof.items():
+            selector = f"{names.LABEL_SNAPSHOT}={snapshot}"
+            pods = await self._cluster.list(kinds.POD, seen.deployment.namespace, selector)
+            ready = sum(1 for pod in pods if is_ready(pod))
+            if ready < needed:
+                raise _Stop(f"{ready} pods of {snapshot} are ready at this moment, {needed} are needed for its traffic")
+
+    async def refuse(self, body: JsonObject, status: JsonObject) -> Outcome:
+        """Write the status of a ModelDeployment whose spec cannot work. Raises Retryable and Refused."""
+        try:
+            await self._write_status(body["metadata"], status)
+        except _Stop as stop:
+            return stop.outcome
+        except Conflict:
+            return Outcome.CONFLICT
+        return Outcome.DONE
+
+    async def _write_status(self, planned_on: Mapping[str, str], status: JsonObject) -> None:
+        """On the version that was planned on: a deployment that changed since is planned again first."""
+        body = _named(kinds.MODEL_DEPLOYMENT, planned_on["namespace"], planned_on["name"])
+        body["metadata"]["resourceVersion"] = planned_on["resourceVersion"]
+        try:
+            await self._write(self._cluster.patch_status, {**body, "status": status})
+        except Gone as gone:
+            raise _Stop("the model deployment is gone", Outcome.GONE) from gone
+
+    async def _record(self, seen: Observation, action: RecordSnapshot) -> None:
+        body = _named(kinds.MODEL_SNAPSHOT, seen.deployment.namespace, action.name)
+        try:
+            await self._write(self._cluster.patch_status, {**body, "status": action.status})
+        except Gone:
+            log.warning("snapshot.not-recorded", snapshot=action.name, why="it is gone")
+
+    # Workloads
+
+    async def _run(self, seen: Observation, action: RunWorkload) -> None:
+        """Service first: the Deployment is what says that a workload exists, so it comes when the rest is there."""
+        content, owner = _content(seen, action.snapshot), _owner(seen)
+        service = render.service(owner, action.snapshot, content)
+        deployment = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
+        if self._cache.get(kinds.SERVICE, owner.namespace, action.snapshot) is None:
+            await self._write(self._cluster.apply, service)
+        try:
+            await self._write(self._cluster.apply, deployment)
+        except Refused as refused:
+            # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
+            if refused.status == _FORBIDDEN:
+                raise
+            self._observer.refusals[owner.namespace, action.snapshot] = (refused.message, seen.now)
+            raise _Stop(refused.message, Outcome.CONFLICT) from refused
+        self._observer.refusals.pop((owner.namespace, action.snapshot), None)
+
+    async def _delete_workload(self, seen: Observation, action: DeleteWorkload) -> None:
+        """Deployment last: while it is there, the workload is seen and its deletion goes on after a crash."""
+        service = self._cache.get(kinds.SERVICE, seen.deployment.namespace, action.snapshot)
+        if service is not None:
+            await self._delete(kinds.SERVICE, seen, action.snapshot, service["metadata"]["uid"], None)
+        await self._delete(kinds.DEPLOYMENT, seen, action.snapshot, action.uid, action.resource_version)
+
+    async def _publish(self, body: JsonObject) -> None:
+        """Create or repair what leads clients here. Never taken from somebody else who made it a moment ago."""
+        known = self._cache.get(kinds.of(body), body["metadata"]["namespace"], body["metadata"]["name"])
+        await self._write(lambda wanted: self._cluster.apply(wanted, force=known is not None), body)
+
+    # Requests
+
+    async def _write(self, request: Callable[[JsonObject], Awaitable[JsonObject]], body: JsonObject) -> None:
+        self._check_leading()
+        answer = await request(body)
+        self._cache.put(kinds.of(body), answer)
+
+    async def _delete(self, kind: Kind, seen: Observation, name: str, uid: str, version: str | None) -> None:
+        self._check_leading()
+        namespace = seen.deployment.namespace
+        try:
+            await self._cluster.delete(kind, namespace, name, uid=uid, resource_version=version)
+        except Gone:
+            log.debug("object.gone-already", kind=kind.name, namespace=namespace, name=name)
+
+    def _check_leading(self) -> None:
+        if not self._leading():
+            raise _Stop("this replica leads no longer")
+
+    async def _read_again(self, seen: Observation) -> None:
+        """After a conflict the cache is behind: read live, so that the next plan is not made of the old version."""
+        try:
+            found = await self._cluster.get(kinds.MODEL_DEPLOYMENT, seen.deployment.namespace, seen.deployment.name)
+        except Gone:
+            return
+        self._cache.put(kinds.MODEL_DEPLOYMENT, found)
+
+
+def _named(kind: Kind, namespace: str, name: str) -> JsonObject:
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"namespace": namespace, "name": name}}
+
+
+def _version(seen: Observation) -> Mapping[str, str]:
+    one = seen.deployment
+    return {"namespace": one.namespace, "name": one.name, "resourceVersion": one.resource_version}
+
+
+def _owner(seen: Observation) -> render.Owner:
+    return render.Owner(seen.deployment.namespace, seen.deployment.name, seen.deployment.uid)
+
+
+def _content(seen: Observation, snapshot: str) -> Mapping[str, JsonObject | None]:
+    """A snapshot's content: as recorded, or (created in this very plan) as the spec has it."""
+    recorded = seen.snapshots.get(snapshot)
+    return recorded.content if recorded else seen.deployment.spec.content
+
+
+def _snapshot(seen: Observation, action: CreateSnapshot) -> JsonObject:
+    owner = _owner(seen)
+    body = _named(kinds.MODEL_SNAPSHOT, owner.namespace, action.name)
+    body["metadata"] |= {
+        "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name},
+        "ownerReferences": [owner.reference()],
+    }
+    content = {dimension: value for dimension, value in action.content.items() if value is not None}
+    body["spec"] = {
+        "modelDeployment": owner.name,
+        "content": content,
+        "hashes": names.dimension_hashes(action.content),
+    }
+    return body

@@ -1,0 +1,101 @@
+"""One look at one model deployment: observe, plan, apply, report.
+
+Level-triggered: a look reads everything, moves one step closer, and says when to look again. Which event led to it does
+not matter, and none is needed for a look to be right.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from serin.api.conditions import ConditionType, Reason, condition, merge
+from serin.api.json import JsonObject
+from serin.api.parse import InvalidSpec
+from serin.api.times import rfc3339_whole
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import ClusterError
+from serin.controller.apply import Applier
+from serin.controller.observe import Observer
+from serin.controller.report import Reporter
+from serin.controller.telemetry import Outcome, Telemetry
+from serin.rollout.model import Observation, Plan
+
+log: Final = structlog.get_logger("serin.reconcile")
+
+Key = tuple[str, str]  # namespace and name of a ModelDeployment
+
+
+class TryAgain(Exception):
+    """The look did not succeed; the queue brings the key back with back-off. It is logged already."""
+
+
+class Reconciler:
+    """Looks at model deployments. `plan` is the planner; `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        cache: ObjectCache,
+        observer: Observer,
+        plan: Callable[[Observation], Plan],
+        applier: Applier,
+        reporter: Reporter,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cache, self._observer = cache, observer
+        self._plan, self._applier, self._reporter = plan, applier, reporter
+        self._telemetry, self._clock = telemetry, clock
+
+    async def __call__(self, key: Key) -> float | None:
+        """Look at one deployment; returns in how many seconds to look again. Raises TryAgain."""
+        namespace, name = key
+        bound = structlog.contextvars.bound_contextvars(namespace=namespace, deployment=name)
+        with bound, self._telemetry.reconcile_seconds.time():
+            try:
+                outcome, again = await self._look(namespace, name)
+            except ClusterError as error:
+                log.warning("request.failed", error=error.message, status=error.status, kind=type(error).__name__)
+                outcome, again = Outcome.FAILED, None
+            except Exception:
+                log.exception("look.failed")
+                outcome, again = Outcome.FAILED, None
+        self._telemetry.reconciles.labels(outcome.value).inc()
+        if outcome in (Outcome.FAILED, Outcome.CONFLICT):
+            raise TryAgain
+        return again
+
+    async def _look(self, namespace: str, name: str) -> tuple[Outcome, float | None]:
+        body = self._cache.get(kinds.MODEL_DEPLOYMENT, namespace, name)
+        if body is None:
+            return Outcome.GONE, None
+        try:
+            seen = self._observer.observe(body, self._clock())
+        except InvalidSpec as invalid:
+            return await self._refuse(body, str(invalid)), None
+        plan = self._plan(seen)
+        applied = await self._applier.apply(seen, plan)
+        self._reporter.report(body, seen, plan, applied)
+        return applied.outcome, plan.next_look if applied.outcome is Outcome.DONE else 1.0
+
+    async def _refuse(self, body: JsonObject, message: str) -> Outcome:
+        """A spec that cannot work changes nothing but the conditions: what serves goes on serving."""
+        status = body.get("status") or {}
+        generation = body["metadata"]["generation"]
+        told = {"observedGeneration": generation, "reason": Reason.INVALID_SPEC.value, "message": message}
+        if told.items() <= status.items():
+            return Outcome.DONE
+        now = rfc3339_whole(self._clock())
+        said = [
+            condition(kind, is_so, Reason.INVALID_SPEC, message, generation=generation, now=now)
+            for kind, is_so in ((ConditionType.STALLED, True), (ConditionType.RECONCILING, False))
+        ]
+        before = status.get("conditions") or []
+        others = [one for one in before if one["type"] not in {one["type"] for one in said}]
+        outcome = await self._applier.refuse(body, {**status, **told, "conditions": merge(before, [*others, *said])})
+        if outcome is Outcome.DONE:
+            self._reporter.refuse(body, message)
+        return outcome

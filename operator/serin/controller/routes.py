@@ -1,0 +1,63 @@
+"""What the router says, as the planner wants to know it, and the objects that lead clients to it.
+
+The router's pods are the endpoints of the Service `serin-router` in Serin's own namespace; that Service carries the
+label serin.dev/model-deployment with an empty value, so that the one watch of EndpointSlices shows them too.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.api.spec import ModelDeployment
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.rollout.model import Route
+from serin.rollout.status import read
+from serin.traffic.clients import SERVICE_NAME_LABEL, ClientRoute, slice_name
+
+ROUTER: Final = "serin-router"
+
+# The router's own words on why it refused the configuration of (namespace, name); None when it did not.
+Refused = Callable[[str, str], str | None]
+
+
+class EnvoyRoutes:
+    """The router `envoy`, as the cache shows it. `namespace`: Serin's own."""
+
+    def __init__(self, cache: ObjectCache, namespace: str, refused: Refused) -> None:
+        self._cache, self._namespace, self._refused = cache, namespace, refused
+
+    def observe(self, deployment: ModelDeployment) -> Route:
+        """What the router serves for this deployment."""
+        state, routers = read(deployment.status), self.routers()
+        route = ClientRoute(deployment, state.port or 0, routers)
+        service = self._cache.get(kinds.SERVICE, deployment.namespace, deployment.name)
+        endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
+        return Route(
+            split=state.split,
+            refused=self._refused(deployment.namespace, deployment.name),
+            ready=bool(routers),
+            published=state.port is not None and route.is_published(service, endpoints),
+            not_ours=route.not_ours(service),
+        )
+
+    def objects(self, deployment: ModelDeployment, port: int) -> tuple[JsonObject, ...]:
+        """The clients' Service and its endpoints."""
+        route = ClientRoute(deployment, port, self.routers())
+        return route.service(), route.endpoint_slice()
+
+    def routers(self) -> tuple[str, ...]:
+        """Addresses of the router's ready pods, sorted."""
+        found = set()
+        for body in self._cache.all(kinds.ENDPOINT_SLICE):
+            if is_routers(body, self._namespace):
+                for endpoint in body.get("endpoints") or ():
+                    if (endpoint.get("conditions") or {}).get("ready") in (None, True):
+                        found.update(endpoint["addresses"][:1])
+        return tuple(sorted(found))
+
+
+def is_routers(body: JsonObject, namespace: str) -> bool:
+    """Whether an EndpointSlice is one of the router's own Service."""
+    labels = body["metadata"].get("labels") or {}
+    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_NAME_LABEL) == ROUTER

@@ -1,0 +1,82 @@
+"""How one operator process is set up: flags of `serin run`, each with an environment variable behind it."""
+
+import argparse
+import os
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from serin.api.names import SYSTEM_NAMESPACE
+from serin.controller.logs import Format
+from serin.metrics import prometheus
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life."""
+
+    prometheus: prometheus.Settings
+    namespace: str
+    watch: tuple[str, ...]
+    kubeconfig: Path | None
+    lease: str
+    identity: str
+    http_port: int
+    xds_port: int
+    workers: int
+    log_format: Format
+    log_level: str
+
+
+def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
+    """Define the flags; a variable of the environment is a flag's default."""
+
+    def flag(name: str, default: str, text: str, **more: object) -> None:
+        variable = "SERIN_" + name.upper().replace("-", "_")
+        value = environment.get(variable, default)
+        parser.add_argument(f"--{name}", default=value, help=f"{text} [{variable}]", **more)  # type: ignore[arg-type]
+
+    flag("prometheus-url", "", "address of Prometheus, for example http://prometheus.monitoring:9090")
+    flag("namespace", SYSTEM_NAMESPACE, "namespace that Serin itself runs in")
+    flag("watch-namespaces", "", "namespaces to serve, separated by commas; none: all")
+    flag("kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, or the pod's ServiceAccount")
+    flag("lease-name", "serin", "name of the Lease that elects the replica that acts")
+    flag("identity", socket.gethostname(), "name of this replica")
+    flag("http-port", "8080", "port of /healthz, /readyz and /metrics", type=int)
+    flag("xds-port", "8081", "port on which the router asks for its configuration", type=int)
+    flag("workers", "4", "how many model deployments are looked at side by side", type=int)
+    flag("log-format", Format.JSON.value, "json or console", choices=[form.value for form in Format])
+    flag("log-level", "info", "what is worth a line", choices=LEVELS)
+
+
+def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from parsed flags. Raises prometheus.SettingsError."""
+    url = {"SERIN_PROMETHEUS_URL": arguments.prometheus_url}
+    return Settings(
+        prometheus=prometheus.read_settings({**environment, **url}),
+        namespace=arguments.namespace,
+        watch=tuple(one.strip() for one in arguments.watch_namespaces.split(",") if one.strip()),
+        kubeconfig=Path(arguments.kubeconfig) if arguments.kubeconfig else None,
+        lease=arguments.lease_name,
+        identity=f"{arguments.identity}-{uuid.uuid4().hex[:8]}",
+        http_port=arguments.http_port,
+        xds_port=arguments.xds_port,
+        workers=arguments.workers,
+        log_format=Format(arguments.log_format),
+        log_level=arguments.log_level,
+    )
+
+
+def parse(words: Sequence[str]) -> Settings:
+    """Settings from command-line words; exits with a message when they are wrong."""
+    parser = argparse.ArgumentParser(prog="serin run")
+    add_arguments(parser)
+    arguments = parser.parse_args(words)
+    try:
+        return read(arguments)
+    except prometheus.SettingsError as error:
+        parser.error(str(error))
