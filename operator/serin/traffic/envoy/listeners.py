@@ -1,0 +1,47 @@
+"""Listeners: one port per model deployment, so that Host headers do not matter.
+
+What changes with the weights is in the routes, which Envoy replaces without touching a connection; a listener changes
+only with `spec.router`.
+"""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.traffic.envoy.routes import hedges
+from serin.traffic.envoy.series import answer_logs, attempt_logs
+from serin.traffic.envoy.shape import config_source, typed
+from serin.traffic.model import VirtualModel
+
+_HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
+
+
+def listener(model: VirtualModel, address: str = "0.0.0.0") -> JsonObject:
+    """The listener of one deployment on its own port."""
+    name = f"{model.namespace}/{model.name}"
+    return {
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": name,
+        "address": {"socket_address": {"address": address, "port_value": model.port}},
+        "filter_chains": [{"filters": [typed("http", _HTTP, _connections(model, name))]}],
+    }
+
+
+def _connections(model: VirtualModel, name: str) -> JsonObject:
+    router: JsonObject = {
+        "upstream_log": attempt_logs(model, hedged=hedges(model)),
+        "suppress_envoy_headers": True,
+    }
+    return {
+        "stat_prefix": "serin-clients",
+        "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
+        "rds": {"route_config_name": name, "config_source": config_source()},
+        "http_filters": [typed("router", _ROUTER, router)],
+        "access_log": answer_logs(model),
+        # Clients are other pods: not trusted to switch the shield off with an x-envoy-... header.
+        "use_remote_address": True,
+        "internal_address_config": {"unix_sockets": False},
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",  # the routes' own
+        "generate_request_id": False,
+    }

@@ -1,0 +1,5 @@
+"""The xDS server: carries the rendered routes to every Envoy, in an order that breaks nothing."""
+
+from serin.traffic.xds.server import XdsServer
+
+__all__ = ["XdsServer"]

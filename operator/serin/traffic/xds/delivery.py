@@ -1,0 +1,286 @@
+"""Who gets which configuration when: the part of the xDS server that decides, without any I/O.
+
+Make before break, for every Envoy by itself:
+
+- a route names a cluster only when this Envoy has the cluster and its endpoints. That it asks for the endpoints with a
+  version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is always there;
+- a cluster goes away only when this Envoy no longer has, or is about to get, a route that names it.
+
+What an Envoy has is known from its questions alone, so a restarted operator knows it again after one round of them. All
+questions of one Envoy must reach the same operator replica (the Service has session affinity); when they do not, a
+route waits no longer than GRACE seconds for its proof.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from serin.api.split import Split
+from serin.traffic.envoy import Rendered, clusters_of, render
+from serin.traffic.model import Key, VirtualModel
+from serin.traffic.xds.quarantine import Quarantine
+from serin.traffic.xds.resources import COLLECTIONS, Answer, Kind, Question, Resource, Topic, answer_of, resource
+
+GRACE: Final = 3.0
+# An Envoy without an open question asks again within a few tenths of a second, or it is gone.
+_GONE_AFTER: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Node:
+    """What one Envoy has, as its questions tell."""
+
+    seen: float
+    open: int = 0
+    versions: dict[Topic, str] = field(default_factory=dict)
+    sent: dict[Topic, Answer] = field(default_factory=dict)
+    stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused
+    active: set[str] = field(default_factory=set)  # clusters with endpoints
+    uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One deployment as it should be served, and since when (clock of the delivery) its routes are as they are."""
+
+    model: VirtualModel
+    rendered: Rendered
+    since: float
+    announced: bool = False  # every Envoy has these routes, and that has been told
+
+
+class Delivery:
+    """Desired resources, and what each Envoy has of them. `propagated` hears of routes that every Envoy has taken."""
+
+    def __init__(self, clock: Callable[[], float], propagated: Callable[[Key, float], None], address: str) -> None:
+        self._clock = clock
+        self._propagated = propagated
+        self._address = address
+        self._wanted: dict[str, _Wanted] = {}
+        self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+        self._lingering: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
+        self._splits: dict[tuple[str, str], Split] = {}  # by name and version of the routes
+        self._nodes: dict[str, _Node] = {}
+        self._quarantine = Quarantine(clock)
+
+    def update(self, models: Sequence[VirtualModel]) -> set[Topic]:
+        """Take over what should be served now. Returns what has changed."""
+        before = self._resources
+        now = self._clock()
+        wanted: dict[str, _Wanted] = {}
+        for model in models:
+            name = f"{model.namespace}/{model.name}"
+            old = self._wanted.get(name)
+            if old is not None and old.model == model:
+                wanted[name] = old
+                continue
+            rendered = render(model, self._address)
+            same = old is not None and old.rendered.routes == rendered.routes
+            wanted[name] = _Wanted(
+                model, rendered, old.since if old and same else now, bool(old and same and old.announced)
+            )
+        self._wanted = wanted
+        self._resources = self._collect(before)
+        known = self._known_versions()
+        self._splits = {place: split for place, split in self._splits.items() if place in known}
+        for kind, lingering in self._lingering.items():
+            gone = {name: item for name, item in before[kind].items() if name not in self._resources[kind]}
+            lingering.update(gone)
+            for name in self._resources[kind]:
+                lingering.pop(name, None)
+        self._quarantine.prune(self._resources)
+        return _changes(before, self._resources)
+
+    def _collect(self, before: dict[Kind, dict[str, Resource]]) -> dict[Kind, dict[str, Resource]]:
+        """All resources by kind and name; what has not changed keeps its hash."""
+        found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+
+        def add(kind: Kind, name: str, body: dict[str, object]) -> None:
+            old = before[kind].get(name)
+            found[kind][name] = old if old is not None and old.body == body else resource(name, body)
+
+        for name, item in self._wanted.items():
+            add(Kind.LISTENERS, name, item.rendered.listener)
+            add(Kind.ROUTES, name, item.rendered.routes)
+            for cluster, body in item.rendered.clusters.items():
+                add(Kind.CLUSTERS, cluster, body)
+                add(Kind.ENDPOINTS, cluster, item.rendered.endpoints[cluster])
+            version = answer_of(Kind.ROUTES, [found[Kind.ROUTES][name]]).version
+            self._splits[name, version] = item.rendered.split
+        return found
+
+    def hear(self, question: Question) -> set[Topic]:
+        """Learn from a question what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
+        node = self._nodes.setdefault(question.node, _Node(self._clock()))
+        node.seen = self._clock()
+        node.open += 1
+        sent = node.sent.pop(question.topic, None)
+        if question.error is not None and sent is not None and sent.version != question.version:
+            return self._hear_refusal(node, question, sent)
+        if not question.version or node.versions.get(question.topic) == question.version:
+            return set()
+        node.versions[question.topic] = question.version
+        node.stuck.pop(question.topic, None)
+        changed = self._hear_version(node, question, self._content(node, question, sent))
+        if question.kind is Kind.ROUTES:
+            self._announce(question.name)
+        return changed
+
+    def _content(self, node: _Node, question: Question, sent: Answer | None) -> Answer | None:
+        """What the Envoy's version is made of; None when it comes from before this process' time."""
+        if sent is None:
+            sent = answer_of(question.kind, self._resources_for(node, question))
+        return sent if sent.version == question.version else None
+
+    def leave(self, question: Question) -> None:
+        """The question is answered, or its connection is gone."""
+        node = self._nodes.get(question.node)
+        if node is not None:
+            node.open -= 1
+            node.seen = self._clock()
+
+    def _hear_version(self, node: _Node, question: Question, content: Answer | None) -> set[Topic]:
+        if content is not None:
+            self._quarantine.accept(question.kind, content.resources)
+        names = {item.name for item in content.resources} if content is not None else set[str]()
+        match question.kind:
+            case Kind.ENDPOINTS:
+                node.active.add(question.name)
+                # A route of the same deployment may have waited for this.
+                return {(Kind.ROUTES, question.name.rpartition("/")[0])}
+            case Kind.ROUTES if content is not None:
+                node.uses[question.name] = clusters_of(content.resources[0].body)
+            case Kind.LISTENERS if content is not None:
+                for name in set(node.uses) - names:
+                    del node.uses[name]
+                    node.versions.pop((Kind.ROUTES, name), None)
+            case Kind.CLUSTERS if content is not None:
+                node.active &= names
+        self._forget()
+        return {(Kind.CLUSTERS, "")}
+
+    def _hear_refusal(self, node: _Node, question: Question, sent: Answer) -> set[Topic]:
+        names = self._quarantine.refuse(question.kind, sent.resources, question.error or "")
+        node.stuck[question.topic] = sent.version
+        if question.kind in COLLECTIONS:
+            return {question.topic}
+        return {(question.kind, name) for name in names}
+
+    def answer(self, question: Question) -> Answer | None:
+        """What to tell now, None: nothing new, or not yet."""
+        node = self._nodes[question.node]
+        if question.kind is Kind.ROUTES and not self._may_route(node, question.name):
+            return None
+        resources = self._resources_for(node, question)
+        if not resources and question.kind not in COLLECTIONS:
+            return None
+        answer = answer_of(question.kind, resources)
+        if answer.version in (question.version, node.stuck.get(question.topic)):
+            return None
+        node.sent[question.topic] = answer
+        if question.kind is Kind.ROUTES:
+            having = node.uses.get(question.name, frozenset())
+            node.uses[question.name] = having | clusters_of(answer.resources[0].body)
+        return answer
+
+    def _resources_for(self, node: _Node, question: Question) -> list[Resource]:
+        wanted = self._resources[question.kind]
+        if question.kind not in COLLECTIONS:
+            found = wanted.get(question.name) or self._lingering.get(question.kind, {}).get(question.name)
+            safe = self._quarantine.safe(question.kind, found) if found else None
+            return [safe] if safe else []
+        resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(question.kind, item))]
+        if question.kind is Kind.CLUSTERS:
+            used = frozenset[str]().union(*node.uses.values())
+            resources += [item for name, item in self._lingering[Kind.CLUSTERS].items() if name in used]
+        return resources
+
+    def _may_route(self, node: _Node, name: str) -> bool:
+        """Whether every cluster that the routes name is there, or has had its time."""
+        item = self._wanted.get(name)
+        if item is None:
+            return False
+        missing = clusters_of(item.rendered.routes) - node.active
+        if not missing:
+            return True
+        known = self._resources[Kind.CLUSTERS]
+        refused = any(self._quarantine.safe(Kind.CLUSTERS, known[cluster]) is None for cluster in missing)
+        return not refused and self._clock() >= item.since + GRACE
+
+    def again(self, question: Question) -> float:
+        """Seconds after which time alone may change the answer."""
+        item = self._wanted.get(question.name) if question.kind is Kind.ROUTES else None
+        left = item.since + GRACE - self._clock() if item is not None else 0.0
+        return left if left > 0 else float("inf")
+
+    def observe(self, key: Key) -> Split | None:
+        """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""
+        name = "/".join(key)
+        found = [self._split_of(node, name) for node in self._connected()]
+        return found[0] if found and all(split == found[0] for split in found) else None
+
+    def envoys(self) -> int:
+        """How many Envoys are connected."""
+        return len(self._connected())
+
+    def refused(self) -> dict[Key, str]:
+        """Envoy's words per deployment whose configuration it refuses."""
+        return self._quarantine.messages()
+
+    def _connected(self) -> list[_Node]:
+        """Envoys that hold a question open, or did a moment ago."""
+        now = self._clock()
+        return [node for node in self._nodes.values() if node.open or now - node.seen < _GONE_AFTER]
+
+    def _split_of(self, node: _Node, name: str) -> Split | None:
+        return self._splits.get((name, node.versions.get((Kind.ROUTES, name), "")))
+
+    def _known_versions(self) -> set[tuple[str, str]]:
+        held = {
+            (name, version)
+            for node in self._nodes.values()
+            for (kind, name), version in node.versions.items()
+            if kind is Kind.ROUTES
+        }
+        sent = {
+            (name, answer.version)
+            for node in self._nodes.values()
+            for (kind, name), answer in node.sent.items()
+            if kind is Kind.ROUTES
+        }
+        return held | sent | {(name, self._version(name)) for name in self._wanted}
+
+    def _version(self, name: str) -> str:
+        """Version of one deployment's routes as wanted."""
+        return answer_of(Kind.ROUTES, [self._resources[Kind.ROUTES][name]]).version
+
+    def _announce(self, name: str) -> None:
+        item = self._wanted.get(name)
+        if item is None or item.announced:
+            return
+        version = self._version(name)
+        if all(node.versions.get((Kind.ROUTES, name)) == version for node in self._connected()):
+            item.announced = True
+            self._propagated(item.model.key, self._clock() - item.since)
+
+    def _forget(self) -> None:
+        """Drop Envoys that are gone, and what no Envoy uses any more."""
+        gone = self._clock() - 10 * _GONE_AFTER
+        self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.seen > gone}
+        used = frozenset[str]().union(*(names for node in self._nodes.values() for names in node.uses.values()))
+        for lingering in self._lingering.values():
+            for name in set(lingering) - used:
+                del lingering[name]
+
+
+def _changes(before: dict[Kind, dict[str, Resource]], after: dict[Kind, dict[str, Resource]]) -> set[Topic]:
+    """What questions may have a new answer now."""
+    changed: set[Topic] = set()
+    for kind in Kind:
+        names = {name for name, _ in set(_digests(before[kind])) ^ set(_digests(after[kind]))}
+        changed |= {(kind, "")} if names and kind in COLLECTIONS else {(kind, name) for name in names}
+    return changed
+
+
+def _digests(resources: dict[str, Resource]) -> list[tuple[str, str]]:
+    return [(name, item.digest) for name, item in resources.items()]

@@ -1,0 +1,278 @@
+"""A real Envoy, the real xDS server and small model servers on loopback, for the tests of the router.
+
+The model servers keep the truth: what reached them and what they failed. Tests compare it with what Envoy says.
+"""
+
+import asyncio
+import json
+import random
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+
+from serin.api.spec import EnvoyRouter
+from serin.traffic.envoy import bootstrap
+from serin.traffic.model import Arm, Endpoint, VirtualModel
+from serin.traffic.xds import XdsServer
+
+NAMESPACE, DEPLOYMENT = "shop", "fraud"
+STABLE, CANDIDATE = "fraud-stable", "fraud-candidate"
+ENVOY = Path(sys.executable).parent / "envoy"
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def eventually(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 10.0) -> T:
+    """Read until it is as wanted; the last reading is in the failure's message."""
+    until = time.monotonic() + seconds
+    while not wanted(value := await read()):
+        if time.monotonic() > until:
+            raise AssertionError(f"after {seconds} s still {value!r}")
+        await asyncio.sleep(0.02)
+    return value
+
+
+@dataclass
+class ModelServer:
+    """A model server whose faults can be set while it runs. `truth` counts what happened to first attempts and all."""
+
+    name: str
+    port: int = 0
+    error_share: float = 0.0  # answers 500
+    refuse_share: float = 0.0  # answers 400
+    reset_share: float = 0.0  # cuts the connection without an answer
+    delay: float = 0.0  # seconds before the answer
+    slow_share: float = 1.0  # of the requests, that `delay` holds for
+    truth: Counter[str] = field(default_factory=Counter)
+    seed: int = 1
+    _runner: web.AppRunner | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint("127.0.0.1", self.port)
+
+    async def start(self) -> "ModelServer":
+        self._random = random.Random(self.seed)
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_get("/stream", self._stream)
+        app.router.add_get("/broken", self._broken)
+        app.router.add_route("*", "/{path:.*}", self._predict)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _predict(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.truth["received"] += 1
+        if self.delay and self._random.random() < self.slow_share:
+            self.truth["slow"] += 1
+            await asyncio.sleep(self.delay)
+        drawn = self._random.random()
+        if drawn < self.error_share:
+            self.truth["failed"] += 1
+            return web.Response(status=500, text=self.name)
+        if drawn < self.error_share + self.refuse_share:
+            self.truth["refused"] += 1
+            return web.Response(status=400, text=self.name)
+        if drawn < self.error_share + self.refuse_share + self.reset_share:
+            self.truth["failed"] += 1
+            assert request.transport is not None
+            request.transport.abort()
+        self.truth["answered"] += 1
+        return web.json_response({"model": self.name, "bytes": len(body)})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: ?events=N&pause=SECONDS."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for number in range(int(request.query["events"])):
+            await response.write(f"data: {self.name} {number}\n\n".encode())
+            await asyncio.sleep(float(request.query["pause"]))
+        await response.write_eof()
+        return response
+
+    async def _broken(self, request: web.Request) -> web.StreamResponse:
+        """An answer that breaks off in its middle."""
+        self.truth["received"] += 1
+        self.truth["failed"] += 1
+        response = web.StreamResponse()
+        response.content_length = 1000
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.sleep(0.02)
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+
+@dataclass
+class Envoy:
+    """One Envoy process with its own administration and metrics ports."""
+
+    folder: Path
+    xds_port: int
+    name: str = "router-1"
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> "Envoy":
+        self.metrics_port, self.admin_port = free_port(), free_port()
+        config = bootstrap(
+            "127.0.0.1",
+            self.xds_port,
+            node_id=self.name,
+            address="127.0.0.1",
+            metrics_port=self.metrics_port,
+            admin_port=self.admin_port,
+        )
+        path = self.folder / f"{self.name}.json"
+        path.write_text(json.dumps(config))
+        self.log = self.folder / f"{self.name}.log"
+        self.process = await asyncio.create_subprocess_exec(
+            *(str(ENVOY), "--config-path", str(path), "--concurrency", "2", "--use-dynamic-base-id"),
+            *("--log-level", "warning", "--log-path", str(self.log), "--drain-time-s", "5"),
+        )
+        return self
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await self.process.wait()
+
+    async def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+        """Status and text, of the metrics port unless told otherwise; (0, reason) when nothing listens."""
+        url = f"http://127.0.0.1:{port or self.metrics_port}{path}"
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                return response.status, await response.text()
+        except aiohttp.ClientError as error:
+            return 0, str(error)
+
+    async def ready(self, seconds: float = 15.0) -> None:
+        await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200, seconds)
+
+    async def count(self, series: str, **labels: str) -> float:
+        """Sum of all samples of one series with these labels (those of the deployment under test unless given)."""
+        wanted = {"serin_namespace": NAMESPACE, "serin_model_deployment": DEPLOYMENT, **labels}
+        _, text = await self.get("/stats/prometheus")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == series and wanted.items() <= sample.labels.items()
+        )
+
+
+def model(
+    port: int,
+    stable: tuple[ModelServer, ...],
+    candidate: tuple[ModelServer, ...] = (),
+    weight: int = 0,
+    router: EnvoyRouter | None = None,
+    *,
+    name: str = DEPLOYMENT,
+) -> VirtualModel:
+    """A deployment with a stable and (when it has servers) a candidate snapshot."""
+    arms = [Arm(f"{name}-stable", 100 - weight, tuple(server.endpoint for server in stable))]
+    if candidate:
+        arms.append(Arm(f"{name}-candidate", weight, tuple(server.endpoint for server in candidate)))
+    return VirtualModel(NAMESPACE, name, port, router or EnvoyRouter(), f"{name}-stable", tuple(arms))
+
+
+@dataclass
+class Rig:
+    """Everything of one test: xDS server, one Envoy, one pair of model servers, and a client."""
+
+    folder: Path
+    xds: XdsServer
+    xds_port: int
+    envoy: Envoy
+    stable: ModelServer
+    candidate: ModelServer
+    client: aiohttp.ClientSession
+    port: int
+    propagations: list[float]
+    envoys: list[Envoy] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def route(self, weight: int, router: EnvoyRouter | None = None) -> None:
+        """Set the split and wait until every Envoy has it."""
+        wanted = model(self.port, (self.stable,), (self.candidate,), weight, router)
+        self.xds.update([wanted])
+        await self.served(wanted)
+
+    async def served(self, wanted: VirtualModel) -> None:
+        async def observe() -> object:
+            return self.xds.observe(wanted.namespace, wanted.name)
+
+        await eventually(observe, lambda split: split == wanted.split())
+
+    async def send(self, count: int, rate: float = 200.0, path: str = "/predict", **arguments: object) -> Counter[str]:
+        """Send `count` requests at `rate` a second. Counts status codes, models that answered, and shielded answers."""
+        seen: Counter[str] = Counter()
+
+        async def one() -> None:
+            try:
+                async with self.client.post(self.url + path, data=b"{}", **arguments) as response:  # type: ignore[arg-type]
+                    await response.read()
+                    seen[str(response.status)] += 1
+                    seen[response.headers.get("x-serin-snapshot", "-")] += 1
+                    seen["shielded"] += "x-serin-shielded" in response.headers
+            except (aiohttp.ClientError, TimeoutError) as error:
+                seen[type(error).__name__] += 1
+
+        started, tasks = time.monotonic(), []
+        for number in range(count):
+            await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+            tasks.append(asyncio.create_task(one()))
+        await asyncio.gather(*tasks)
+        return seen
+
+
+@asynccontextmanager
+async def rig(folder: Path) -> AsyncIterator[Rig]:
+    """Start everything with all traffic to stable, and stop it again."""
+    propagations: list[float] = []
+    xds = XdsServer(propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1")
+    xds_port = await xds.start("127.0.0.1", 0)
+    stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
+    envoy = await Envoy(folder, xds_port).start()
+    connector = aiohttp.TCPConnector(limit=0)
+    client = aiohttp.ClientSession(connector=connector)
+    found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy])
+    try:
+        await found.route(0)
+        await envoy.ready()
+        yield found
+    finally:
+        await client.close()
+        for started in found.envoys:
+            await started.stop()
+        await found.xds.stop()
+        for server in (stable, candidate):
+            await server.stop()
