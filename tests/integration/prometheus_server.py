@@ -6,14 +6,16 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 Labels = Mapping[str, str]
+Reply = Callable[[str, bytes], tuple[int, Mapping[str, str], bytes]]
 Sample = tuple[str, Labels, float, float]  # name, labels, value, unix seconds
 
 
@@ -88,7 +90,7 @@ class PrometheusServer:
 
     def value(self, query: str) -> float | None:
         """First result of an instant query now, past our own adapter."""
-        address = f"{self.url}/api/v1/query?query={urllib.request.quote(query)}"  # type: ignore[attr-defined]
+        address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         with urllib.request.urlopen(address, timeout=5) as answer:
             result = json.load(answer)["data"]["result"]
         return float(result[0]["value"][1]) if result else None
@@ -102,11 +104,11 @@ def _ok(url: str) -> bool:
         return False
 
 
-def wait_for(condition: object, message: str, seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], message: str, seconds: float = 30.0) -> None:
     """Wait until the function gives something true."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
-        if condition():  # type: ignore[operator]
+        if condition():
             return
         time.sleep(0.05)
     raise AssertionError(message)
@@ -151,13 +153,15 @@ class Exporter:
 
 
 @contextmanager
-def answering(reply: object) -> Iterator[str]:
-    """Serve whatever `reply(path, body) -> (status, headers, bytes)` says; gives the address. For proxies."""
+def answering(reply: Reply, authorizations: list[str | None] | None = None) -> Iterator[str]:
+    """Serve whatever `reply` says to path and body; gives the address. Notes the Authorization headers that came."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            status, headers, answer = reply(self.path, body)  # type: ignore[operator]
+            if authorizations is not None:
+                authorizations.append(self.headers.get("Authorization"))
+            status, headers, answer = reply(self.path, body)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -93,7 +93,7 @@ class _Connection(PrometheusConnect):
         """POST one instant query, parameters in the body, so that its length is not limited by proxies."""
         return self._session.post(
             f"{self.url}/api/v1/query",
-            data={"query": query, "time": f"{at:.3f}", "timeout": f"{timeout:g}s"},
+            data={"query": query, "time": f"{at:.3f}", "timeout": f"{timeout:g}"},
             timeout=(min(CONNECT_SECONDS, timeout), timeout),
             allow_redirects=False,
         )
@@ -263,7 +263,8 @@ def _not_prometheus(response: requests.Response) -> str:
 def _in_words(error: Exception, timeout: float) -> str:
     """The innermost reason, without the request's path, which would bury it."""
     if isinstance(error, requests.exceptions.SSLError):
-        return f"TLS failed: {_innermost(error)}"
+        words = _innermost(error)
+        return f"TLS failed: {words}" + ("; perhaps it wants a client certificate" if "EOF" in words else "")
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {min(CONNECT_SECONDS, timeout):g} s"
     if isinstance(error, requests.exceptions.Timeout):
