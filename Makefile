@@ -1,0 +1,53 @@
+# `make` prints the targets. Everything runs in .venv; the cluster's own folder is .serin/cluster.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CLUSTER := $(BIN)/python -m tests.cluster
+
+.PHONY: help
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
+
+.PHONY: venv
+venv: $(BIN)/.ready ## make .venv with the package and all that its development needs
+
+$(BIN)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: cluster
+cluster: venv ## start a Kubernetes cluster with one real node (root; the first time builds Kubernetes: minutes)
+	$(CLUSTER) up
+
+.PHONY: control-plane
+control-plane: venv ## start only a control plane, with a simulated node (no root)
+	$(CLUSTER) up --level control-plane
+
+.PHONY: cluster-down
+cluster-down: venv ## stop the cluster and remove all of it
+	$(CLUSTER) down
+
+.PHONY: cluster-status
+cluster-status: venv ## say which components of the cluster run
+	$(CLUSTER) status
+
+.PHONY: kubeconfig
+kubeconfig: venv ## print the path of the cluster's kubeconfig
+	@$(CLUSTER) kubeconfig
+
+.PHONY: kind
+kind: venv ## make a cluster with kind instead, where Docker runs
+	$(CLUSTER) kind
+
+.PHONY: lint
+lint: venv ## format check, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: venv ## run all tests (clusters start when a test needs them)
+	$(BIN)/pytest

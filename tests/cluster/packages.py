@@ -1,0 +1,83 @@
+"""The Debian packages that a node needs: found by their programs, installed when root, named in any case.
+
+A machine that has the programs from elsewhere needs no package. No service is started by an installation: the node
+starts its own containerd, and a second one on the host would be left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.cluster import binaries
+from tests.cluster.cache import say
+from tests.cluster.errors import Unavailable
+
+PLUGINS = Path("/usr/lib/cni")
+PROGRAMS = {
+    "containerd": ("containerd", "ctr", "containerd-shim-runc-v2"),
+    "runc": ("runc",),
+    "containernetworking-plugins": ("bridge", "host-local", "loopback", "portmap"),
+    "iptables": ("iptables", "iptables-restore"),
+    "conntrack": ("conntrack",),
+    "iproute2": ("ip",),
+    "util-linux": ("unshare", "nsenter", "mount"),
+    "prometheus": ("prometheus",),
+}
+_PATH = os.pathsep.join((str(PLUGINS), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_REFUSE = "#!/bin/sh\n# Put here by Serin's tests while they install packages; 101 = do not start services.\nexit 101\n"
+
+
+def missing(search: str = _PATH) -> list[str]:
+    """Return the packages of which at least one program is not there."""
+    path = os.pathsep.join((search, os.environ.get("PATH", ""))) if search == _PATH else search
+    return [name for name, programs in PROGRAMS.items() if not all(shutil.which(one, path=path) for one in programs)]
+
+
+def program(name: str) -> str:
+    """Return the path of a program of one of the packages."""
+    found = shutil.which(name, path=os.pathsep.join((_PATH, os.environ.get("PATH", ""))))
+    if not found:
+        raise Unavailable(f"no program {name!r} on this machine")
+    return found
+
+
+def ensure(search: str = _PATH) -> None:
+    """Install what is missing, as root and where there is apt.
+
+    Raises:
+        Unavailable: with the command that installs it.
+    """
+    absent = missing(search)
+    if not absent:
+        return
+    command = f"apt-get install --no-install-recommends {' '.join(absent)}"
+    named = f"a cluster with a real node needs Debian packages that this machine lacks: {', '.join(absent)}"
+    if os.geteuid() != 0:
+        raise Unavailable(f"{named}. Install them with `sudo {command}`")
+    if not shutil.which("apt-get", path=search):
+        raise Unavailable(f"{named}. There is no apt-get here: install these programs in your system's own way")
+    say(f"{named}; installing them")
+    _install(absent)
+    absent = missing(search)
+    if absent:
+        raise Unavailable(f"{', '.join(absent)}: installed, but their programs are not where they were expected")
+
+
+def _install(names: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    here = Path(tempfile.gettempdir())
+    ours = not _POLICY.exists()
+    if ours:
+        _POLICY.write_text(_REFUSE)
+        _POLICY.chmod(0o755)
+    try:
+        binaries.run_slowly("updating the list of Debian packages", ["apt-get", "-q", "update"], environment, here)
+        install = ["apt-get", "-q", "-y", "install", "--no-install-recommends", *names]
+        binaries.run_slowly(f"installing {' '.join(names)}", install, environment, here)
+    finally:
+        if ours:
+            _POLICY.unlink()

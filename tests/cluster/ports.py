@@ -1,0 +1,50 @@
+"""The ports of a control plane: free ones on the host, the usual ones in a network namespace of its own."""
+
+from __future__ import annotations
+
+import random
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port per listener."""
+
+    etcd: int = 2379
+    etcd_peer: int = 2380
+    api_server: int = 6443
+    controller_manager: int = 10257
+    scheduler: int = 10259
+    kwok: int = 10247
+
+
+def free_ports() -> Ports:
+    """Choose ports on loopback that nobody listens on.
+
+    They lie below the range that the kernel takes for outgoing connections. A port inside it could be taken by any
+    client while its component is restarted, even by one that is trying to reach that very component.
+    """
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    candidates = list(range(max(1024, low - 4000), low)) or list(range(high + 1, 65536))
+    random.shuffle(candidates)
+    chosen: list[int] = []
+    while len(chosen) < len(fields(Ports)):
+        if not candidates:
+            raise OSError("no free port on 127.0.0.1")
+        port = candidates.pop()
+        if is_free(port):
+            chosen.append(port)
+    return Ports(*chosen)
+
+
+def is_free(port: int) -> bool:
+    """Whether one could listen on 127.0.0.1:port now."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
