@@ -63,37 +63,37 @@ class WorkQueue(Generic[K]):
         `handle` returns in how many seconds to look again (None: when something happens). When it raises, the key comes
         back with exponential back-off; it logs its own errors.
         """
+        free = asyncio.Semaphore(workers)
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work(handle))
+            while True:
+                await free.acquire()
+                group.create_task(self._work(await self._take(), handle, free))
 
-    async def _work(self, handle: Callable[[K], Awaitable[float | None]]) -> None:
-        while True:
-            key = await self._take()
-            try:
-                again = await handle(key)
-            except Exception:
-                self.add(key, self._back_off(key))
-            else:
-                self._failures.pop(key, None)
-                if again is not None:
-                    self.add(key, again)
-            finally:
-                self._active.discard(key)
-                if key in self._due:
-                    self._offer(key)
+    async def _work(self, key: K, handle: Callable[[K], Awaitable[float | None]], free: asyncio.Semaphore) -> None:
+        try:
+            again = await handle(key)
+        except Exception:
+            self.add(key, self._back_off(key))
+        else:
+            self._failures.pop(key, None)
+            if again is not None:
+                self.add(key, again)
+        finally:
+            free.release()
+            self._active.discard(key)
+            if key in self._due:
+                self._offer(key)
 
     def _offer(self, key: K) -> None:
-        """Let the workers see a key that waits and is not being handled."""
+        """Let a key that waits and is not being handled be taken."""
         self._sequence += 1
         heapq.heappush(self._heap, (self._due[key], self._sequence, key))
-        # A pulse: wakes every worker that waits now, and is over.
         self._changed.set()
-        self._changed.clear()
 
     async def _take(self) -> K:
         """Wait for the key that is due first and not being handled."""
         while True:
+            self._changed.clear()
             wait = self._seconds_to_first()
             if wait is not None and wait <= 0:
                 _, _, key = heapq.heappop(self._heap)

@@ -145,6 +145,31 @@ async def test_failures_delay_their_own_key_longer_each_time_and_success_forgive
     assert after_success <= 0.2
 
 
+async def test_no_addition_is_lost_however_it_falls_between_the_workers_steps() -> None:
+    """A key that is far off when a look ends is wanted at once, in each of the next few turns of the event loop."""
+    tasks = []
+    for turns in range(12):
+        queue, looks = WorkQueue[str](), 0
+
+        async def handle(_key: str, queue: WorkQueue[str] = queue, turns: int = turns) -> float:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                tasks.append(asyncio.ensure_future(add_after(queue, turns)))
+            return 600.0
+
+        async with working(queue, handle, workers=4):
+            queue.add("a")
+            await settle(0.02)
+        assert looks == 2, f"the addition after {turns} turns was lost"
+
+
+async def add_after(queue: WorkQueue[str], turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    queue.add("a")
+
+
 async def test_clear_forgets_what_waits() -> None:
     queue, looks = WorkQueue[str](), list[str]()
 
