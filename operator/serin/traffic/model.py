@@ -156,7 +156,7 @@ def _port(ports: Sequence[JsonObject]) -> int | None:
 
 
 def _sort_endpoints(body: JsonObject, port: int, pods: _Pods) -> None:
-    """A pod that terminates is never ready, but may still serve. No condition at all means yes, as in Kubernetes' API."""
+    """A pod that terminates is never ready, but may still serve. No condition means yes, as in Kubernetes' API."""
     for item in body.get("endpoints") or ():
         conditions = item.get("conditions") or {}
         if conditions.get("ready") in (None, True):

@@ -19,7 +19,7 @@ __all__ = ["XDS_PORT", "Rendered", "bootstrap", "clusters_of", "render"]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Envoy's resources of one deployment. `name` is that of its listener and of its routes; the maps are by cluster."""
+    """Envoy's resources of one deployment. `name`: of its listener and of its routes; the maps are by cluster."""
 
     key: Key
     name: str

@@ -49,8 +49,9 @@ def bootstrap(
             ],
         },
         "stats_config": stats_config(),
-        # Series of snapshots that are gone.
-        "stats_flush_interval": "60s",
+        # Envoy brings histograms up to date no more often than this: a latency verdict waits for it.
+        "stats_flush_interval": "1s",
+        # Series that nothing has added to for that long, such as those of snapshots that are gone.
         "stats_eviction_interval": "21600s",
         "overload_manager": {
             "resource_monitors": [

@@ -6,18 +6,19 @@ log has one entry per attempt, with the metadata of the very pod that got it; th
 answer that a client got. Failures are a subset of the same entries, so they can never exceed the requests, and each is
 counted exactly once, whether it was shielded or not.
 
-| series | counts |
-|---|---|
-| `envoy_serin_attempts` | requests that were sent to a pod of the snapshot, or could not be |
-| `envoy_serin_failures` | those that failed: 5xx, no connection, reset before or within the answer, time-out, gRPC status 2, 4, 12, 13, 14, 15 |
-| `envoy_serin_hedged` | those that had not begun to answer after `hedgeAfter`, so that stable was asked as well; no failures |
-| `envoy_serin_milliseconds` | histogram of the time from the attempt's start to its end; an attempt that was cancelled because the other one answered counts with the time that it had lasted |
-| `envoy_serin_answers` | answers that clients got, by the snapshot that the weights had chosen |
-| `envoy_serin_answers_failed` | those that failed in the client's eyes |
+- `envoy_serin_attempts`: requests that were sent to a pod of the snapshot, or could not be;
+- `envoy_serin_failures`: those of them that failed: 5xx, no connection, reset before or within the answer, time-out,
+  gRPC status 2, 4, 12, 13, 14 or 15;
+- `envoy_serin_hedged`: those that had not begun to answer after `hedgeAfter`, so that stable was asked as well. Not
+  failures;
+- `envoy_serin_milliseconds` (histogram): from the attempt's start to its end. One that was cancelled because the other
+  one answered counts with the time that it had lasted;
+- `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
+- `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
 `serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no random sample,
-so evidence reads `first` alone. A request that the client cancelled is an attempt and no failure. 4xx is no failure.
+so evidence reads `first` alone. A request that the client cancelled counts and is no failure. 4xx is no failure.
 
 A series appears with its first increment, never with 0. `envoy_cluster_membership_total`, with the same labels, is
 there from the moment that Envoy knows the snapshot.
@@ -79,7 +80,7 @@ def answer_logs(model: VirtualModel) -> list[JsonObject]:
     ]
     return [
         _logger([_counter("answers", tags)], only=_status_at_least(100)),
-        _logger([_counter("answers_failed", tags)], only=_any_of(*failed)),
+        _logger([_counter("answer_failures", tags)], only=_any_of(*failed)),
     ]
 
 
@@ -88,7 +89,9 @@ def stats_config() -> JsonObject:
 
     Envoy has some 200 series per cluster; 1,000 model deployments would cost Prometheus 400,000.
     """
-    cluster = r"^cluster\.([^/.]+)/([^/.]+)/([^/.]+)\."
+    ours = r"^cluster\.[^/.]+/[^/.]+/[^/.]+\.(membership_total|upstream_rq_total)$"
+    own = r"^server\.(live|state|uptime|memory_allocated|total_connections)$"
+    xds = r"^(cluster_manager\.cds|listener_manager\.lds)\.update_(success|rejected|failure)$"
     return {
         "stats_tags": [
             {"tag_name": "serin_namespace", "regex": r"^cluster\.(([^/.]+)/)[^/.]+/[^/.]+\."},
@@ -100,14 +103,7 @@ def stats_config() -> JsonObject:
             "inclusion_list": {
                 "patterns": [
                     {"prefix": "serin."},
-                    {"prefix": "server."},
-                    {"prefix": "listener_manager."},
-                    {"prefix": "cluster_manager."},
-                    {
-                        "safe_regex": {
-                            "regex": cluster + r"(membership_total|upstream_rq_total|upstream_rq_retry_overflow)"
-                        }
-                    },
+                    *({"safe_regex": {"regex": regex}} for regex in (ours, own, xds)),
                 ]
             }
         },
@@ -134,7 +130,7 @@ def _counter(name: str, tags: Mapping[str, str]) -> JsonObject:
 def _logger(
     counters: list[JsonObject], *, histograms: list[JsonObject] | None = None, only: JsonObject | None = None
 ) -> JsonObject:
-    """A stats logger. The shared scope keeps the counts when a listener is replaced; idle series are dropped in time."""
+    """A stats logger. The shared scope keeps the counts when a listener is replaced; idle series are dropped."""
     config = {
         "stats_scope": {"prefix": "serin", "sharing_name": "serin", "enable_eviction": True},
         "counters": counters,
