@@ -5,10 +5,12 @@ Every refusal names the field and says what to write instead: the table below is
 
 import copy
 import json
+import re
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
@@ -19,27 +21,20 @@ from serin.api import names
 from serin.api.parse import content_of, parse_model_deployment
 from serin.metrics.sources import built_in
 from tests import crds
+from tests.cluster.access import Cluster, KubectlFailed
 
 pytestmark = pytest.mark.control_plane
 
 SAMPLES = crds.ROOT / "manifests" / "samples"
-NAMESPACE = "crds"
+NAMESPACE = f"crds-{secrets.token_hex(3)}"  # of its own, for clusters that outlive the tests
 
 Json = dict[str, Any]
-
-
-class ControlPlane(Protocol):
-    """What these tests need of the fixture `control_plane`."""
-
-    kubeconfig: Path
-
-    def kubectl(self, *args: str, input: str | None = None) -> str: ...
 
 
 class Api:
     """kubectl in a namespace of these tests; what is created in bulk goes to the API server without it."""
 
-    def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
+    def __init__(self, control_plane: Cluster, namespace: str) -> None:
         self._control_plane = control_plane
         self._namespace = namespace
         self._custom = CustomObjectsApi(new_client_from_config(str(control_plane.kubeconfig)))
@@ -54,11 +49,9 @@ class Api:
 
     def refusal(self, *args: str, body: Json | None = None) -> str:
         """The answer to a command that the API server does not accept."""
-        try:
-            answer = self(*args, body=body)
-        except Exception as refused:  # which error kubectl's failure becomes is up to the fixture
-            return f"{refused} {getattr(refused, 'stderr', '')}"
-        raise AssertionError(f"accepted: {answer}")
+        with pytest.raises(KubectlFailed) as refused:
+            self(*args, body=body)
+        return refused.value.stderr
 
     def create(self, body: Json, **options: str) -> None:
         """Create a resource with the strict validation that kubectl asks for. Raises ApiException."""
@@ -76,7 +69,7 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def installed(control_plane: ControlPlane) -> ControlPlane:
+def installed(control_plane: Cluster) -> Cluster:
     """A control plane that knows the CRDs."""
     control_plane.kubectl("apply", "-f", str(crds.ROOT / "crds"))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds.ROOT / "crds"))
@@ -85,7 +78,7 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
 
 
 @pytest.fixture(scope="module")
-def api(installed: ControlPlane) -> Iterator[Api]:
+def api(installed: Cluster) -> Iterator[Api]:
     installed.kubectl("create", "namespace", NAMESPACE)
     api = Api(installed, NAMESPACE)
     yield api
@@ -94,7 +87,7 @@ def api(installed: ControlPlane) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="module")
-def nowhere(installed: ControlPlane) -> Iterator[Api]:
+def nowhere(installed: Cluster) -> Iterator[Api]:
     """A namespace in which everything is refused; at the end there must be nothing in it."""
     installed.kubectl("create", "namespace", f"{NAMESPACE}-refused")
     nowhere = Api(installed, f"{NAMESPACE}-refused")
@@ -110,7 +103,7 @@ def _until_served(api: Api) -> None:
     while True:
         try:
             api("get", "md,msnap,mtpl")
-        except Exception:
+        except KubectlFailed:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -302,6 +295,14 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {}, minRequests: 5}]}}}",
         ("spec.strategy.canary.steps[1]", "belong to a step with a weight: remove them"),
     ),
+    "pause of no time": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {for: 0s}}]}}}",
+        ("spec.strategy.canary.steps[1].pause.for", "or leave it out to wait for approval"),
+    ),
+    "longest duration in days": (
+        "spec: {strategy: {canary: {maxDuration: 2d}}}",
+        ("spec.strategy.canary.maxDuration", "for example 6h"),
+    ),
     "too many steps": (
         "spec: {strategy: {canary: {steps: [" + ", ".join(["{weight: 5, bake: 1m}"] * 21) + "]}}}",
         ("spec.strategy.canary.steps: Too many", "must have at most 20"),
@@ -336,6 +337,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "spec: {metrics: [{name: a, ratio: {bad: errors_total, total: 'all_total{ {{.version}} }'}}]}",
         ("spec.metrics[0].ratio.bad", "write {{.version}} where the version's labels go"),
     ),
+    "total that does not tell the versions apart": (
+        "spec: {metrics: [{name: a, ratio: {bad: 'errors_total{ {{.version}} }', total: all_total}}]}",
+        ("spec.metrics[0].ratio.total", "for example answers_total{ {{.version}} }"),
+    ),
     "value without limits": (
         "spec: {metrics: [{name: a, value: {query: up}}]}",
         ("spec.metrics[0].value", 'for example max: "0.95"'),
@@ -347,6 +352,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "value's limit in percent": (
         "spec: {metrics: [{name: a, value: {query: up, max: 95%}}]}",
         ("spec.metrics[0].value.max", 'for example "0.95" or "500m"'),
+    ),
+    "value's lower limit in words": (
+        "spec: {metrics: [{name: a, value: {query: up, min: one}}]}",
+        ("spec.metrics[0].value.min", 'for example "0.95" or "500m"'),
     ),
     "value that cannot pass": (
         "spec: {metrics: [{name: a, value: {query: up, min: '1', max: 500m}}]}",
@@ -380,6 +389,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "for of a ratio": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, for: 2m}]}",
         ("spec.metrics[0].for", "remove for"),
+    ),
+    "for without a unit": (
+        "spec: {metrics: [{name: a, value: {query: up, min: '1'}, for: '120'}]}",
+        ("spec.metrics[0].for", "from 1s to 24h, for example 2m"),
     ),
     "unknown severity": (
         "spec: {metrics: [{name: a, template: {name: t}, severity: high}]}",
@@ -773,6 +786,10 @@ TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         ("spec.arguments[1]: Duplicate value",),
     ),
     "versions not told apart": ("spec: {ratio: {bad: errors_total}}", ("spec.ratio.bad", "write {{.version}} where")),
+    "totals not told apart": (
+        "spec: {ratio: {total: all_total}}",
+        ("spec.ratio.total", "write {{.version}} where"),
+    ),
     "buckets not told apart": (
         "spec: {ratio: null, histogram: {buckets: seconds_bucket}}",
         ("spec.histogram.buckets", "write {{.version}} where"),
@@ -788,10 +805,16 @@ TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+BUILT_IN_REFUSED = {
+    name: (f"metadata: {{name: {name}}}", ("are built in: write a metadata.name of your own",)) for name in built_in()
+}
+
+
 class TestMetricTemplates:
-    @pytest.mark.parametrize("case", TEMPLATES_REFUSED)
-    def test_refused_with_the_field_and_the_fix(self, nowhere: Api, case: str) -> None:
-        patch, words = TEMPLATES_REFUSED[case]
+    @pytest.mark.parametrize(
+        ("patch", "words"), (TEMPLATES_REFUSED | BUILT_IN_REFUSED).values(), ids=TEMPLATES_REFUSED | BUILT_IN_REFUSED
+    )
+    def test_refused_with_the_field_and_the_fix(self, nowhere: Api, patch: str, words: tuple[str, ...]) -> None:
         body = _merge(documents("canary.yaml")[1], yaml.safe_load(patch))
         message = nowhere.creation_refused(body)
         assert [word for word in words if word not in message] == [], message
@@ -807,10 +830,34 @@ class TestMetricTemplates:
         body = _merge(documents("canary.yaml")[1], yaml.safe_load(patch)) | {"metadata": {"name": "other"}}
         api.create(body, dry_run="All")
 
-    @pytest.mark.parametrize("name", sorted(built_in()))
-    def test_a_built_in_cannot_be_replaced(self, nowhere: Api, name: str) -> None:
-        body = _merge(documents("canary.yaml")[1], {"metadata": {"name": name}})
-        assert "are built in: write a metadata.name of your own" in nowhere.creation_refused(body)
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("kind", "cases"), [("ModelDeployment", REFUSED), ("MetricTemplate", TEMPLATES_REFUSED | BUILT_IN_REFUSED)]
+    )
+    def test_every_rule_has_its_case(self, kind: str, cases: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        untried = [
+            (path, message)
+            for path, message in _rules(crds.schema(kind))
+            if not any(_answers(words, path, message) for _, words in cases.values())
+        ]
+        assert untried == []
+
+
+def _rules(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every rule of a schema: the field that it names, and its message."""
+    for rule in part.get("x-kubernetes-validations", ()):
+        yield path + rule.get("fieldPath", ""), rule["message"]
+    for name, inner in part.get("properties", {}).items():
+        yield from _rules(inner, f"{path}.{name}")
+    if "items" in part:
+        yield from _rules(part["items"], path)
+
+
+def _answers(words: tuple[str, ...], path: str, message: str) -> bool:
+    """Whether a case expects this message for this field; rules of the whole resource name no field."""
+    field = re.sub(r"\[\d+\]|:.*", "", words[0])
+    return (not path or path.endswith(field)) and any(word in message for word in words)
 
 
 class TestNames:
