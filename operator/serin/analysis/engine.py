@@ -14,23 +14,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import combine, latency, limits, ratio, values
+from serin.analysis import combine, drift, fidelity, latency, limits, means, ratio, values
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
 from serin.analysis.model import (
     Against,
+    DistributionTick,
     HistogramTick,
     Judgement,
+    MeanTick,
     MetricVerdict,
     NoData,
     NoDataReason,
     Policy,
     RatioTick,
+    ReferenceTick,
+    SplitTick,
     Tick,
     ValueTick,
     Verdict,
 )
 
 overall = combine.overall
+Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,18 @@ QUESTIONS = {
     Kind.LATENCY: Question(latency.read, latency.write, latency.fold, latency.judge),
     Kind.LIMIT: Question(limits.read, limits.write, limits.fold, limits.judge),
     Kind.VALUE: Question(values.read, values.write, values.fold, values.judge),
+    Kind.DRIFT: Question(drift.read_arms, drift.write_arms, drift.fold_arms, drift.judge_arms),
+    Kind.REFERENCE: Question(drift.read_live, drift.write_live, drift.fold_live, drift.judge_live),
+    Kind.MEAN: Question(means.read, means.write, means.fold, means.judge),
+    Kind.SPLIT: Question(fidelity.read, fidelity.write, fidelity.fold, fidelity.judge),
+}
+
+KINDS = {
+    ValueTick: Kind.VALUE,
+    DistributionTick: Kind.DRIFT,
+    ReferenceTick: Kind.REFERENCE,
+    MeanTick: Kind.MEAN,
+    SplitTick: Kind.SPLIT,
 }
 
 
@@ -84,13 +101,13 @@ def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:
     return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message)
 
 
-def kind_of(policy: Policy, tick: RatioTick | HistogramTick | ValueTick) -> Kind:
+def kind_of(policy: Policy, tick: Counted) -> Kind:
     """Which question a tick answers under this policy."""
-    if isinstance(tick, ValueTick):
-        return Kind.VALUE
-    if policy.against is Against.LIMIT:
-        return Kind.LIMIT
-    return Kind.RATIO if isinstance(tick, RatioTick) else Kind.LATENCY
+    if isinstance(tick, RatioTick | HistogramTick):
+        if policy.against is Against.LIMIT:
+            return Kind.LIMIT
+        return Kind.RATIO if isinstance(tick, RatioTick) else Kind.LATENCY
+    return KINDS[type(tick)]
 
 
 def _read(evidence: Evidence | None, kind: Kind) -> Any:

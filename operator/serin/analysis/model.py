@@ -77,7 +77,56 @@ class ValueTick:
     value: float
 
 
-Tick = RatioTick | HistogramTick | ValueTick | NoData
+@dataclass(frozen=True, slots=True)
+class DistributionTick:
+    """Requests per category or bucket of the model's answers, of both arms, since the tick before.
+
+    `ordered`: the entries are buckets of a number, in ascending order. Always the same entries in the same order.
+    """
+
+    at: float
+    candidate: tuple[int, ...]
+    stable: tuple[int, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTick:
+    """Live requests per category or bucket since the tick before, and the frozen reference's counts (all of them)."""
+
+    at: float
+    live: tuple[int, ...]
+    reference: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """A number that requests carry (cost, tokens, reward): how many carried it, its sum and its sum of squares."""
+
+    requests: int
+    total: float
+    squares: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeanTick:
+    """The numbers of both arms since the tick before."""
+
+    at: float
+    candidate: Moments
+    stable: Moments
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTick:
+    """Requests that each snapshot received since the tick before, and the router's weights for them (percent)."""
+
+    at: float
+    requests: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
 
 
 class Severity(StrEnum):
@@ -101,12 +150,13 @@ class Policy:
     """How one metric is judged. Probabilities and ratios are plain floats: the API layer has parsed the strings.
 
     `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
-    `able_to_see`: a Pass had the power to see a ratio this large. `limit`: the absolute limit (Against.LIMIT), a ratio
-    for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values). `consecutive`: raw values only.
-    `overdispersion`: log evidence is divided by this, 1 or more. `alpha_pass`: how often a candidate that is
-    `able_to_see` times worse may pass. `floor`: a Pass need not tell a share of bad requests under `able_to_see` times
-    this from none at all (doubling next to nothing is next to nothing). `quantile`: the share of requests that must be
-    no slower than `limit` (histograms against a limit). `lower_is_worse`: for means, such as a reward.
+    `able_to_see`: a Pass had the power to see a ratio this large, `alpha_pass`: how often a candidate that much worse may
+    pass all the same. `floor`: a Pass need not tell a share of bad requests under `able_to_see` times this from none at
+    all (doubling next to nothing is next to nothing). `limit`: the absolute limit (Against.LIMIT), a ratio for ratio
+    metrics, in the metric's unit for values (`minimum`/`maximum` for values) and for histograms, where `quantile` is the
+    share of requests that must be no slower; for distributions the PSI that counts as drift (left out: 0.1).
+    `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more. `lower_is_worse`: for
+    means, such as a reward.
     """
 
     metric: str

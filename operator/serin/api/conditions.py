@@ -47,6 +47,9 @@ class Reason(StrEnum):
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"
+    DIFFERENT_FROM_STABLE = "DifferentFromStable"
+    DRIFTED_FROM_REFERENCE = "DriftedFromReference"
+    SPLIT_NOT_AS_ROUTED = "SplitNotAsRouted"
     CANDIDATE_CRASHED = "CandidateCrashed"
     CANDIDATE_UNAVAILABLE = "CandidateUnavailable"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"

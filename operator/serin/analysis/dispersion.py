@@ -1,0 +1,56 @@
+"""How much more do failures vary than if every request failed on its own?
+
+Errors come in bursts and from single bad pods, and a test that takes them for independent is five to eight times too
+trigger-happy. The stable pods show how bad it is: they serve the same requests at the same time, so within a short
+block of time their shares of bad requests should differ by chance alone.
+
+A heuristic, with no guarantee: the past hour of stable stands for the next hour of the candidate, and dividing the log
+evidence by a variance ratio is exact only for large counts. It errs towards caution: the worse of two block lengths,
+never below 1, and 2 when there is too little to go by.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from serin.analysis.hypergeometric import Floats
+from serin.analysis.model import Arm
+
+UNKNOWN = 2.0  # with fewer than 3 pods or no history
+PODS = 3
+BLOCKS = (1, 5)  # lengths of blocks, in the minutes that the counts come in
+ENOUGH = 20  # degrees of freedom below which the history is too short
+
+
+def overdispersion(pods: Sequence[Sequence[Arm]]) -> float:
+    """The variance ratio phi >= 1 by which log evidence is divided.
+
+    `pods`: for every stable pod its counts in the same consecutive minutes (Arm(0, 0) while it did not run), an hour
+    at most. Per block, Pearson's chi-square of the pods against their common share over its degrees of freedom,
+    summed over blocks (McCullagh & Nelder 1989, section 4.5).
+    """
+    if len(pods) < PODS or not pods[0]:
+        return UNKNOWN
+    requests = np.array([[minute.requests for minute in pod] for pod in pods], dtype=np.float64)
+    bad = np.array([[minute.bad for minute in pod] for pod in pods], dtype=np.float64)
+    ratios = [ratio for length in BLOCKS if (ratio := _ratio(_sum(requests, length), _sum(bad, length))) is not None]
+    return max(1.0, *ratios) if ratios else UNKNOWN
+
+
+def _sum(counts: Floats, length: int) -> Floats:
+    """Blocks of `length` minutes, the newest complete ones; shape (pods, blocks)."""
+    blocks = counts.shape[1] // length
+    newest = counts[:, counts.shape[1] - blocks * length :]
+    summed: Floats = newest.reshape(counts.shape[0], blocks, length).sum(axis=2)
+    return summed
+
+
+def _ratio(requests: Floats, bad: Floats) -> float | None:
+    """Chi-square over degrees of freedom, None when there are too few of them."""
+    share = bad.sum(axis=0) / np.maximum(requests.sum(axis=0), 1.0)
+    used = (share > 0.0) & (share < 1.0)
+    expected, alive = requests * share, requests > 0.0
+    variance = np.where(alive & used, expected * (1.0 - share), 1.0)
+    chi_square = np.where(alive & used, (bad - expected) ** 2 / variance, 0.0).sum()
+    freedom = np.where(used, alive.sum(axis=0) - 1, 0).sum()
+    return float(chi_square / freedom) if freedom >= ENOUGH else None

@@ -1,0 +1,261 @@
+"""Has what the model says changed? Two questions that must not be confused.
+
+Candidate against stable, in the same minutes: is the *model* different? Guaranteed: if both answer with the same
+distribution, whatever it is and however it moves, a difference is ever reported with probability at most `alpha_minor`
+(`alpha_critical` for FailCritical). Half of the evidence is a two-sided log-rank e-process (ordered buckets only), half
+the two-sample e-value of Turner, Ly & Grunwald (2024) for categories: each arm's shares are estimated from the ticks
+before, shrunk towards the common ones by 50, 500 or 5000 requests. A difference of next to nothing is let pass.
+
+Live against a frozen reference: has the *world* moved? The population stability index with its bias removed,
+PSI - (B-1)(1/n + 1/m), and bounds from its standard deviation sqrt(2 (B-1) (1/n + 1/m)^2 + 4 PSI (1/n + 1/m)). A
+heuristic at a fixed number of looks: the reference is one sample, the world always moves a little, so what matters is
+whether it moved by more than a threshold. No verdict before the PSI that no drift at all would give (chi-square, 99%)
+is under the threshold. The verdict is about now and may be taken back; old counts fade.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import chdtri, ndtri
+
+from serin.analysis import text
+from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, floats, number, word
+from serin.analysis.hypergeometric import Floats, log_likelihoods
+from serin.analysis.model import DistributionTick, MetricVerdict, NoDataReason, Policy, ReferenceTick, Verdict
+from serin.analysis.sequential import Mixture, advance, begin, failure
+
+SHRINKAGE: Floats = np.array([50.0, 500.0, 5000.0])
+HAZARDS: Floats = np.array([1.5, 2.5, 1.0 / 1.5, 1.0 / 2.5])
+THRESHOLD = 0.1  # PSI, unless the policy's limit says otherwise
+NEGLIGIBLE = 0.01  # PSI between the arms that is let pass
+MOST = 20  # categories or buckets
+FADE = 20.0  # live counts are halved when there are this many times more than a verdict needs
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Counts of both arms so far, evidence of a difference, and the failure if it came to that."""
+
+    at: float
+    candidate: Floats
+    stable: Floats
+    different: Mixture
+    ordered: bool
+    failed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Live counts (fading) and the reference's."""
+
+    at: float
+    live: Floats
+    reference: Floats
+
+
+def fold_arms(policy: Policy, before: Arms | None, tick: DistributionTick) -> Arms:
+    """The state after `tick`."""
+    candidate, stable = _counts(tick.candidate), _counts(tick.stable)
+    prior = _prior(tick.ordered)
+    state = before or Arms(0.0, 0.0 * candidate, 0.0 * stable, begin(prior), tick.ordered, "")
+    if not candidate.size == stable.size == state.candidate.size or tick.ordered != state.ordered:
+        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+    logs = _plug_in(state, candidate, stable)
+    if tick.ordered:
+        logs = np.concatenate([logs, _log_rank(candidate, stable)])
+    logs /= max(1.0, policy.overdispersion)
+    different = advance(state.different, logs, prior, 1.0 / max(1, policy.expected_ticks))
+    after = Arms(tick.at, state.candidate + candidate, state.stable + stable, different, state.ordered, state.failed)
+    both = bool(after.candidate.any() and after.stable.any())
+    matters = both and stability_index(after.candidate, after.stable)[0] >= NEGLIGIBLE
+    proven = different.log_e if matters else -math.inf
+    return replace(after, failed=failure(policy, state.failed, proven, proven))
+
+
+def fold_live(policy: Policy, before: Live | None, tick: ReferenceTick) -> Live:
+    """The state after `tick`."""
+    live, reference = _counts(tick.live), _counts(tick.reference)
+    if live.size != reference.size:
+        message = f"{live.size} live categories, but {reference.size} in the reference"
+        raise Unusable(NoDataReason.PARTIAL, message)
+    if not reference.any():
+        raise Unusable(NoDataReason.SERIES_ABSENT, "the reference is empty")
+    if before is not None and before.live.size == live.size:
+        live = before.live + live
+    needed = requests_needed(live.size, reference.sum(), _threshold(policy))
+    if needed is not None and live.sum() > FADE * needed:
+        live = 0.5 * live
+    return Live(tick.at, live, reference)
+
+
+def judge_arms(policy: Policy, state: Arms) -> MetricVerdict:
+    """Estimate and interval are of the PSI between the arms, its bias removed."""
+    if not (state.candidate.any() and state.stable.any()):
+        return _silent(policy, state.at, "one of the versions has given no answers yet")
+    threshold, requests = _threshold(policy), int(state.candidate.sum())
+    index, low, high = _bounded(policy, state.candidate, state.stable)
+    needed = _missing(state.candidate, state.stable, threshold)
+    kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+    if state.failed:
+        kind, reason, needed = Verdict(state.failed), "DifferentFromStable", 0
+    elif needed == 0 and high < threshold:
+        kind, reason = Verdict.PASS, "NotWorse"
+    message = (
+        f"the candidate's answers differ from stable's by a PSI of {text.number(index)} "
+        f"({text.number(low)} to {text.number(high)}; {text.count(requests)} answers)"
+    )
+    log_e = state.different.log_e
+    return MetricVerdict(
+        policy.metric, policy.severity, kind, reason, message, log_e, index, low, high, requests, needed, state.at
+    )
+
+
+def judge_live(policy: Policy, state: Live) -> MetricVerdict:
+    """Estimate and interval are of the PSI against the reference, its bias removed."""
+    if not state.live.any():
+        return _silent(policy, state.at, "no answers have been counted yet")
+    threshold, requests = _threshold(policy), int(state.live.sum())
+    index, low, high = _bounded(policy, state.live, state.reference)
+    needed = _missing(state.live, state.reference, threshold)
+    kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+    if needed == 0 and low > threshold:
+        kind, reason = Verdict.FAIL_MINOR, "DriftedFromReference"
+    elif needed == 0 and high < threshold:
+        kind, reason = Verdict.PASS, "NotWorse"
+    message = (
+        f"the answers have moved from the reference by a PSI of {text.number(index)} "
+        f"({text.number(low)} to {text.number(high)}), the threshold is {text.number(threshold)}"
+    )
+    return MetricVerdict(
+        policy.metric, policy.severity, kind, reason, message, 0.0, index, low, high, requests, needed, state.at
+    )
+
+
+def _silent(policy: Policy, at: float, message: str) -> MetricVerdict:
+    reason = NoDataReason.NO_TRAFFIC.value
+    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, reason, message, at=at)
+
+
+def stability_index(live: Floats, reference: Floats) -> tuple[float, float]:
+    """Population stability index sum (p - q) ln(p / q) in nats with its bias removed, and its standard deviation.
+
+    Half a request is added to every category, so that empty ones stay finite. Neither may be without requests.
+    """
+    n, m = float(live.sum()), float(reference.sum())
+    p, q = (live + 0.5) / (n + 0.5 * live.size), (reference + 0.5) / (m + 0.5 * live.size)
+    index = float(((p - q) * np.log(p / q)).sum())
+    unit, freedom = 1.0 / n + 1.0 / m, live.size - 1
+    unbiased = index - freedom * unit
+    return unbiased, math.sqrt(2.0 * freedom * unit**2 + 4.0 * max(unbiased, 0.0) * unit)
+
+
+def requests_needed(categories: int, reference: float, threshold: float) -> int | None:
+    """Requests after which no drift at all gives a raw PSI under `threshold` with probability 99%.
+
+    None: never, because the reference itself is too small.
+    """
+    room = threshold / float(chdtri(categories - 1, 0.01)) - 1.0 / reference if categories > 1 else 0.0
+    return math.ceil(1.0 / room) if room > 0.0 else None
+
+
+def write_arms(state: Arms) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.DRIFT.value,
+        "at": state.at,
+        "candidate": state.candidate.tolist(),
+        "stable": state.stable.tolist(),
+        "different": state.different.as_list(),
+        "ordered": state.ordered,
+        "failed": state.failed,
+    }
+
+
+def read_arms(evidence: Evidence) -> Arms:
+    """From JSON; raises `Unreadable`."""
+    ordered = evidence.get("ordered") is True
+    candidate = array(evidence, "candidate")
+    return Arms(
+        number(evidence, "at"),
+        candidate,
+        array(evidence, "stable", candidate.size),
+        Mixture.of(floats(evidence, "different", _prior(ordered).size + 1)),
+        ordered,
+        word(evidence, "failed"),
+    )
+
+
+def write_live(state: Live) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.REFERENCE.value,
+        "at": state.at,
+        "live": state.live.tolist(),
+        "reference": state.reference.tolist(),
+    }
+
+
+def read_live(evidence: Evidence) -> Live:
+    """From JSON; raises `Unreadable`."""
+    live = array(evidence, "live")
+    return Live(number(evidence, "at"), live, array(evidence, "reference", live.size))
+
+
+def _counts(counts: tuple[int, ...]) -> Floats:
+    if not 2 <= len(counts) <= MOST:
+        message = f"a distribution has 2 to {MOST} categories or buckets, got {len(counts)}; merge the rare ones"
+        raise Unusable(NoDataReason.PARTIAL, message)
+    for value in counts:
+        check_count("the answers in a category", value)
+    return np.array(counts, dtype=np.float64)
+
+
+def _prior(ordered: bool) -> Floats:
+    plug_in = np.full(SHRINKAGE.size, 1.0 / SHRINKAGE.size)
+    if not ordered:
+        return plug_in
+    return np.concatenate([0.5 * plug_in, np.full(HAZARDS.size, 0.5 / HAZARDS.size)])
+
+
+def _plug_in(state: Arms, candidate: Floats, stable: Floats) -> Floats:
+    """Log e-values of one tick, one per shrinkage; shares are estimated from earlier ticks only."""
+    requests, others = float(candidate.sum()), float(stable.sum())
+    if not (requests and others):
+        return np.zeros(SHRINKAGE.size)
+    pooled = state.candidate + state.stable + 1.0
+    common = SHRINKAGE[:, None] * (pooled / pooled.sum())
+    first = (state.candidate + common) / (state.candidate.sum() + SHRINKAGE[:, None])
+    second = (state.stable + common) / (state.stable.sum() + SHRINKAGE[:, None])
+    share = requests / (requests + others)
+    middle = share * first + (1.0 - share) * second
+    logs: Floats = np.log(first / middle) @ candidate + np.log(second / middle) @ stable
+    return logs
+
+
+def _log_rank(candidate: Floats, stable: Floats) -> Floats:
+    """Log e-values of one tick against equal hazards, one per alternative."""
+    at_risk = [arm[::-1].cumsum()[::-1][:-1] for arm in (candidate, stable)]
+    done = candidate[:-1], stable[:-1]
+    odds = np.log(np.concatenate([[1.0], HAZARDS]))
+    logs = log_likelihoods(at_risk[0], at_risk[1], done[0] + done[1], done[0], odds).sum(axis=0)
+    gains: Floats = logs[1:] - logs[0]
+    return gains
+
+
+def _threshold(policy: Policy) -> float:
+    return THRESHOLD if policy.limit is None else policy.limit
+
+
+def _bounded(policy: Policy, live: Floats, reference: Floats) -> tuple[float, float, float]:
+    """The PSI with bounds that each miss with probability `alpha_minor`."""
+    index, deviation = stability_index(live, reference)
+    reach = -float(ndtri(policy.alpha_minor)) * deviation
+    return index, index - reach, index + reach
+
+
+def _missing(live: Floats, reference: Floats, threshold: float) -> int | None:
+    """Requests still needed before a verdict; None: it cannot be reached."""
+    total = float(reference.sum())
+    needed = requests_needed(live.size, total, threshold) if total else None
+    return None if needed is None else max(0, needed - int(live.sum()))

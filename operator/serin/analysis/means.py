@@ -1,0 +1,197 @@
+"""Is a number that requests carry higher for the candidate: cost, tokens, seconds of GPU? Or lower: a reward?
+
+The promise of ratio.py, but only asymptotically: an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha,
+Kennedy & Ramdas, Annals of Statistics 2024) needs a finite variance and enough requests, so nothing is said before 100
+per arm. Numbers with very heavy tails need more than that, and no test can tell.
+
+Formula: per tick the difference of the two means, weighted by nc ns / (nc + ns), so that a season or a change of
+weights cancels; Robbins' one-sided normal mixture of the summed difference over its estimated variance, with a
+standard deviation of a quarter of the requests' own. Against `critical_ratio` the difference is taken to
+(critical_ratio - 1) times stable's mean.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from scipy.special import log_ndtr
+
+from serin.analysis import text
+from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, floats, number, word
+from serin.analysis.model import MeanTick, MetricVerdict, Moments, NoDataReason, Policy, Verdict
+from serin.analysis.ratio import mixture_radius
+from serin.analysis.sequential import failure
+
+ENOUGH = 100  # requests per arm before the normal approximation is believed
+SCALE = 0.25  # standard deviation of the mixture, in standard deviations of a request
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Requests and sums of either arm; weight, weighted difference and weighted variance over ticks."""
+
+    at: float
+    candidate: tuple[float, float]
+    stable: tuple[float, float]
+    weight: float
+    difference: float
+    variance: float
+    highest: tuple[float, float]  # log evidence at its highest: critical, minor
+    failed: str
+
+
+EMPTY = State(0.0, (0.0, 0.0), (0.0, 0.0), 0.0, 0.0, 0.0, (0.0, 0.0), "")
+
+
+def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
+    """The state after `tick`."""
+    state = before or EMPTY
+    candidate, stable = _check("the candidate", tick.candidate), _check("stable", tick.stable)
+    after = replace(
+        state,
+        at=tick.at,
+        candidate=(state.candidate[0] + candidate.requests, state.candidate[1] + candidate.total),
+        stable=(state.stable[0] + stable.requests, state.stable[1] + stable.total),
+    )
+    requests = candidate.requests + stable.requests
+    if min(candidate.requests, stable.requests) < 1 or requests < 3:
+        return after
+    weight = candidate.requests * stable.requests / requests
+    spread = (_scatter(candidate) + _scatter(stable)) / (requests - 2)
+    difference = candidate.total / candidate.requests - stable.total / stable.requests
+    after = replace(
+        after,
+        weight=state.weight + weight,
+        difference=state.difference + weight * difference,
+        variance=state.variance + weight * spread,
+    )
+    critical, minor = _evidence(policy, after, policy.critical_ratio), _evidence(policy, after, policy.tolerance)
+    highest = max(critical, state.highest[0]), max(minor, state.highest[1])
+    estimate = _ratio(after)
+    worse = (
+        estimate is None
+        or (1.0 / estimate if policy.lower_is_worse and estimate > 0 else estimate) >= policy.min_effect
+    )
+    return replace(
+        after, highest=highest, failed=failure(policy, state.failed, critical, minor if worse else -math.inf)
+    )
+
+
+def judge(policy: Policy, state: State) -> MetricVerdict:
+    """Estimate and interval are of the ratio of the means; None while stable's mean is not positive."""
+    estimate, low, high = _ratio(state), None, None
+    if estimate is not None and state.variance > 0.0:
+        radius = mixture_radius(_variance(policy, state), policy.alpha_minor, _scale(state)) / _mean(state.stable)
+        low, high = estimate - radius, estimate + radius
+    kind, reason, needed = Verdict.INCONCLUSIVE, "GatheringEvidence", _needed(policy, state)
+    if not state.candidate[0]:
+        kind, reason = Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value
+    elif state.failed:
+        kind, reason, needed = Verdict(state.failed), "WorseThanStable", 0
+    elif needed == 0:
+        kind, reason = Verdict.PASS, "NotWorse"
+    message = (
+        f"the candidate's mean is {text.number(_mean(state.candidate))} ({text.count(state.candidate[0])} requests), "
+        f"stable's {text.number(_mean(state.stable))} ({text.count(state.stable[0])})"
+    )
+    if estimate is not None and low is not None and high is not None:
+        message += f": {text.times(estimate, max(low, 0.0), high)} as much"
+    requests, log_e = int(state.candidate[0]), max(state.highest)
+    return MetricVerdict(
+        policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at
+    )
+
+
+def log_mixture(difference: float, variance: float, scale: float) -> float:
+    """Log of Robbins' one-sided normal mixture: evidence that the true difference is over 0.
+
+    2 sqrt(v / (v + s^2)) exp(s^2 d^2 / (2 v (v + s^2))) Phi(d s / sqrt(v (v + s^2))), d estimated with variance v.
+    """
+    both = variance + scale**2
+    root = difference * scale / math.sqrt(variance * both)
+    return math.log(2.0) + 0.5 * math.log(variance / both) + 0.5 * root**2 + float(log_ndtr(root))
+
+
+def write(state: State) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.MEAN.value,
+        "at": state.at,
+        "total": [*state.candidate, *state.stable],
+        "sums": [state.weight, state.difference, state.variance],
+        "highest": list(state.highest),
+        "failed": state.failed,
+    }
+
+
+def read(evidence: Evidence) -> State:
+    """From JSON; raises `Unreadable`."""
+    total, sums, highest = floats(evidence, "total", 4), floats(evidence, "sums", 3), floats(evidence, "highest", 2)
+    return State(
+        number(evidence, "at"),
+        (total[0], total[1]),
+        (total[2], total[3]),
+        sums[0],
+        sums[1],
+        sums[2],
+        (highest[0], highest[1]),
+        word(evidence, "failed"),
+    )
+
+
+def _check(name: str, moments: Moments) -> Moments:
+    check_count(f"{name}'s requests", moments.requests)
+    if not (math.isfinite(moments.total) and math.isfinite(moments.squares)):
+        message = f"{name}: the sum is {moments.total}, the sum of squares {moments.squares}"
+        raise Unusable(NoDataReason.NOT_A_NUMBER, message)
+    return moments
+
+
+def _scatter(moments: Moments) -> float:
+    """Sum of squared deviations from the arm's mean."""
+    return max(0.0, moments.squares - moments.total**2 / moments.requests)
+
+
+def _mean(arm: tuple[float, float]) -> float:
+    return arm[1] / arm[0] if arm[0] else 0.0
+
+
+def _variance(policy: Policy, state: State) -> float:
+    """Variance of the weighted mean difference."""
+    return max(1.0, policy.overdispersion) * state.variance / state.weight**2
+
+
+def _scale(state: State) -> float:
+    """Standard deviation of the mixture, in the metric's unit."""
+    return SCALE * math.sqrt(state.variance / state.weight)
+
+
+def _ratio(state: State) -> float | None:
+    mean = _mean(state.stable)
+    return 1.0 + state.difference / state.weight / mean if state.weight and mean > 0.0 else None
+
+
+def _believable(state: State) -> bool:
+    return min(state.candidate[0], state.stable[0]) >= ENOUGH and state.variance > 0.0
+
+
+def _evidence(policy: Policy, state: State, times: float) -> float:
+    """Log evidence that the candidate is over `times` stable's mean (or under 1/`times` of it: lower is worse)."""
+    if not _believable(state):
+        return 0.0
+    mean = abs(_mean(state.stable))
+    worse = -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
+    allowed = mean * (1.0 - 1.0 / times) if policy.lower_is_worse else mean * (times - 1.0)
+    return log_mixture(worse - allowed, _variance(policy, state), _scale(state))
+
+
+def _needed(policy: Policy, state: State) -> int | None:
+    """Candidate requests until a Pass can be expected; 0: now."""
+    missing = max(0, max(policy.min_requests, ENOUGH) - int(state.candidate[0]))
+    if not _believable(state):
+        return missing or None
+    mean, times = abs(_mean(state.stable)), policy.able_to_see
+    worse = -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
+    allowed = mean * (1.0 - 1.0 / times) if policy.lower_is_worse else mean * (times - 1.0)
+    if log_mixture(allowed - worse, _variance(policy, state), _scale(state)) >= -math.log(policy.alpha_pass):
+        return missing
+    return missing or None
