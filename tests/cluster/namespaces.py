@@ -122,10 +122,9 @@ def connect(one: Slice) -> None:
     _run(*in_namespace, "link", "set", inside, "name", "eth0")
     _run(*in_namespace, "address", "add", f"{one.node_ip}/{prefix}", "dev", "eth0")
     _run(*in_namespace, "link", "set", "eth0", "up")
-    # kube-proxy rewrites Service addresses, but only of packets that the kernel has a route for.
-    _run(*in_namespace, "link", "add", "services", "type", "dummy")
-    _run(*in_namespace, "link", "set", "services", "up")
-    _run(*in_namespace, "route", "add", str(one.services), "dev", "services", "src", str(one.node_ip))
+    # kube-proxy rewrites Service addresses, but only of packets that the kernel has a route for. On the veth pair
+    # nobody has a Service's address, so one that no Service has is "unreachable" at once.
+    _run(*in_namespace, "route", "add", str(one.services), "dev", "eth0", "src", str(one.node_ip))
     for network in (one.pods, one.services):
         _run("ip", "route", "add", str(network), "via", str(one.node_ip), "dev", one.name)
 

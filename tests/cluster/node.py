@@ -7,6 +7,7 @@ Service `kube-dns` leads to it, so pods find it where they always do.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -109,6 +110,7 @@ def snapshotter(folder: Path) -> str:
     options = ",".join(f"{kind}dir={place / kind}" for kind in ("lower", "upper", "work"))
     mount = [program("mount"), "-t", "overlay", "overlay", "-o", options, str(place / "merged")]
     done = subprocess.run([program("unshare"), "--mount", *mount], capture_output=True, check=False)
+    shutil.rmtree(place)
     return "native" if done.returncode else "overlayfs"
 
 
