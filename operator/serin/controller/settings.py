@@ -11,6 +11,7 @@ from pathlib import Path
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.controller.logs import Format
 from serin.metrics import prometheus
+from serin.traffic.envoy import XDS_PORT
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("lease-name", "serin", "name of the Lease that elects the replica that acts")
     flag("identity", socket.gethostname(), "name of this replica")
     flag("http-port", "8080", "port of /healthz, /readyz and /metrics", type=int)
-    flag("xds-port", "8081", "port on which the router asks for its configuration", type=int)
+    flag("xds-port", str(XDS_PORT), "port on which the router asks for its configuration", type=int)
     flag("workers", "4", "how many model deployments are looked at side by side", type=int)
     flag("log-format", Format.JSON.value, "json or console", choices=[form.value for form in Format])
     flag("log-level", "info", "what is worth a line", choices=LEVELS)
