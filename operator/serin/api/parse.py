@@ -79,17 +79,18 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     it is the pod's contract, and if it were not versioned a new port would be sent to the running stable pods at once,
     with no step and no way back. It is the effective port, so writing the derived one out changes nothing.
 
-    Empty maps of Serin's own fields, empty pod metadata and nulls mean the same as nothing at all and are left out. The
-    pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`).
+    Nulls, empty lists, empty maps of Serin's own fields and empty pod metadata mean the same as nothing at all and are
+    left out. The pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`). A
+    change of these rules renames the snapshots of every user and starts their rollouts, so they do not change.
     """
     root = _Field(spec, "spec")
-    template = _without_nulls(root["template"].value)
+    template = _without_absent(root["template"].value)
     metadata = {key: value for key, value in template.pop("metadata", {}).items() if value}
     if metadata:
         template["metadata"] = metadata
     return {
         "runtime": {"template": template, "runtime": root["runtime"].value, "port": _port(root)},
-        **{name: _without_nulls(spec.get(name) or {}) or None for name in ("model", "config", "features")},
+        **{name: _without_absent(spec.get(name) or {}) or None for name in ("model", "config", "features")},
     }
 
 
@@ -235,10 +236,10 @@ def _analysis(field: _Field) -> Analysis:
     )
 
 
-def _without_nulls(value: Any) -> Any:
-    """A copy in which no map has a null value: Kubernetes reads null as absent, so both have to be the same version."""
+def _without_absent(value: Any) -> Any:
+    """A copy in which no map has a null or an empty list: Kubernetes reads both as absent, so they are one version."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _without_absent(item) for key, item in value.items() if item not in (None, [])}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [_without_absent(item) for item in value]
     return value

@@ -199,11 +199,28 @@ class TestContent:
         spec["template"]["metadata"] = metadata
         assert content_of(spec) == content_of(smallest())
 
-    def test_a_null_in_the_pod_template_is_the_same_version(self) -> None:
+    @pytest.mark.parametrize("nothing", [None, []])
+    def test_nothing_in_the_pod_template_is_the_same_version(self, nothing: Any) -> None:
         spec = smallest()
-        spec["template"]["spec"] |= {"nodeName": None}
-        spec["template"]["spec"]["containers"][0]["command"] = None
+        spec["template"]["spec"] |= {"volumes": nothing}
+        spec["template"]["spec"]["containers"][0]["command"] = nothing
         assert content_of(spec) == content_of(smallest())
+
+    def test_names_stay_what_they_are(self) -> None:
+        """A release that names the same content differently would start a rollout of every deployment at once."""
+        container = {"name": "model", "image": "registry.example/iris:1", "ports": [{"containerPort": 8080}]}
+        spec = {
+            "runtime": "mlserver",
+            "template": {"metadata": {"labels": {"team": "a"}}, "spec": {"containers": [container]}},
+            "model": {"name": "iris", "version": "7"},
+            "config": {"threshold": "0.5", "größe": "µ"},
+            "features": {"schemaVersion": "3"},
+        }
+        assert names.snapshot_name("iris", content_of(spec)) == "iris-cbsjvx56lc"
+        assert (
+            names.snapshot_name("iris", content_of({key: spec[key] for key in ("runtime", "template")}))
+            == "iris-bs5hd88gvd"
+        )
 
     def test_an_empty_map_in_the_pod_spec_means_something(self) -> None:
         spec = smallest()
