@@ -37,7 +37,7 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Of the network namespace, the cgroups, and the host's end of the veth pair."""
+        """Of the cgroups and the host's end of the veth pair."""
         return f"serin-{self.index}"
 
     @property
@@ -71,11 +71,6 @@ class Slice:
         return self.services[10]
 
     @property
-    def network(self) -> Path:
-        """The file that is the network namespace."""
-        return Path("/run/netns") / self.name
-
-    @property
     def cgroups(self) -> list[Path]:
         """Its cgroup in every hierarchy of this machine, v1 or v2."""
         return [mount / self.name for mount in cgroup_mounts()]
@@ -89,17 +84,17 @@ def choose(taken: set[int]) -> Slice:
     """
     for index in range(SLICES):
         one = Slice(index)
-        if index not in taken and not one.network.exists() and not _collides(one.addresses):
+        if index not in taken and not _link(one).exists() and not _collides(one.addresses):
             return one
     raise Unavailable(
         f"no room for another cluster: {SLICES} can run side by side, each in an eighth of {RANGE}, and every eighth "
-        "is used by a cluster or has a route already (see `ip netns` and `ip route`)"
+        "is used by a cluster or has a route already (see `ip route`)"
     )
 
 
-def make_network(one: Slice) -> None:
-    """Make the network namespace."""
-    _run("ip", "netns", "add", one.name)
+def network(init: int) -> Path:
+    """Return the file that is the network namespace of the process `init`."""
+    return Path(f"/proc/{init}/ns/net")
 
 
 def _collides(addresses: IPv4Network) -> bool:
@@ -111,33 +106,32 @@ def _collides(addresses: IPv4Network) -> bool:
     return False
 
 
-def connect(one: Slice) -> None:
-    """Join host and namespace by a veth pair, with routes to pods and Services."""
-    inside, prefix = f"{one.name}-in", 30
-    _run("ip", "link", "add", one.name, "type", "veth", "peer", "name", inside, "netns", one.name)
+def connect(one: Slice, init: int) -> None:
+    """Join the host and the namespace of the process `init` by a veth pair, with routes to pods and Services."""
+    prefix = 30
+    _run("ip", "link", "add", one.name, "type", "veth", "peer", "name", "eth0", "netns", str(init))
     _run("ip", "address", "add", f"{one.host_ip}/{prefix}", "dev", one.name)
     _run("ip", "link", "set", one.name, "up")
-    in_namespace = ("ip", "-n", one.name)
+    in_namespace = ("nsenter", f"--net={network(init)}", program("ip"))
     _run(*in_namespace, "link", "set", "lo", "up")
-    _run(*in_namespace, "link", "set", inside, "name", "eth0")
     _run(*in_namespace, "address", "add", f"{one.node_ip}/{prefix}", "dev", "eth0")
     _run(*in_namespace, "link", "set", "eth0", "up")
     # kube-proxy rewrites Service addresses, but only of packets that the kernel has a route for. On the veth pair
     # nobody has a Service's address, so one that no Service has is "unreachable" at once.
     _run(*in_namespace, "route", "add", str(one.services), "dev", "eth0", "src", str(one.node_ip))
-    for network in (one.pods, one.services):
-        _run("ip", "route", "add", str(network), "via", str(one.node_ip), "dev", one.name)
+    for addresses in (one.pods, one.services):
+        _run("ip", "route", "add", str(addresses), "via", str(one.node_ip), "dev", one.name)
 
 
-def sandbox_command(one: Slice, hostname: str) -> list[str]:
-    """Return the command that makes the other namespaces and waits in them; killing it ends all that is inside.
+def sandbox_command(hostname: str) -> list[str]:
+    """Return the command that makes the namespaces and waits in them; killing it ends all that is inside.
 
-    Not `ip netns exec`: that mounts a new /sys, which hides the cgroups.
+    The network namespace has no name in /run/netns, and so goes with its last process. Nothing is run by
+    `ip netns exec`: that mounts a new /sys, which hides the cgroups.
     """
-    unshare = [program("unshare"), "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child"]
-    init = [sys.executable, "-I", "-S", str(INIT), hostname]
-    enter = [program("nsenter"), f"--net={one.network}"]
-    return [*enter, *unshare, "--propagation", "private", *init]
+    kinds = ("--net", "--mount", "--pid", "--uts", "--ipc")
+    unshare = [program("unshare"), *kinds, "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
+    return [*unshare, sys.executable, "-I", "-S", str(INIT), hostname]
 
 
 def enter_command(init: int) -> tuple[str, ...]:
@@ -199,15 +193,16 @@ def remove(one: Slice) -> list[str]:
     The processes inside must have ended.
     """
     # The pair goes with either end, the routes with the host's end.
-    if Path(f"/sys/class/net/{one.name}").exists():
+    if _link(one).exists():
         _try("ip", "link", "delete", one.name)
-    if one.network.exists():
-        _try("ip", "netns", "delete", one.name)
     limit = time.monotonic() + 20
     while (left := [str(folder) for folder in one.cgroups if not _remove_cgroup(folder)]) and time.monotonic() < limit:
         time.sleep(0.1)
-    outside = (Path(f"/sys/class/net/{one.name}"), one.network)
-    return [*left, *(str(place) for place in outside if place.exists())]
+    return [*left, *([f"network link {one.name}"] if _link(one).exists() else [])]
+
+
+def _link(one: Slice) -> Path:
+    return Path(f"/sys/class/net/{one.name}")
 
 
 def _remove_cgroup(folder: Path) -> bool:

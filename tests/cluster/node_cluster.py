@@ -93,7 +93,7 @@ class NodeCluster(LocalCluster):
             ports=self.record.ports,
             address=str(self.node_ip),
             services=self.slice.services,
-            network=self.slice.network,
+            network=namespaces.network(self.init),
             inside=namespaces.enter_command(self.init),
         )
 
@@ -143,17 +143,15 @@ class NodeCluster(LocalCluster):
             one = namespaces.choose(taken)
             self.record.slice = one.index  # first, so that the next launcher removes it whatever happens to this one
             self.record.save()
-            namespaces.make_network(one)
-        namespaces.connect(one)
-        namespaces.make_cgroups(one)
         log = self.logs_dir / f"{SANDBOX}.log"
 
         def ready() -> str | None:
             return None if "ready" in log.read_text() else "the namespaces are not set up yet"
 
-        command = Command(SANDBOX, tuple(namespaces.sandbox_command(one, NODE_NAME)), ready)
-        self.begin_with(command)
+        self.begin_with(Command(SANDBOX, tuple(namespaces.sandbox_command(NODE_NAME)), ready))
         self.await_ready(SANDBOX)
+        namespaces.connect(one, self.init)
+        namespaces.make_cgroups(one)
 
     def _snapshotter(self) -> str:
         settings = (self.folder / "containerd.toml").read_text()
