@@ -173,16 +173,28 @@ class Envoy:
     async def ready(self, seconds: float = 15.0) -> None:
         await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200, seconds)
 
+    async def scrape(self) -> "Scrape":
+        _, text = await self.get("/stats/prometheus")
+        return Scrape(text)
+
     async def count(self, series: str, **labels: str) -> float:
+        return (await self.scrape()).count(series, **labels)
+
+
+class Scrape:
+    """One reading of all series."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def count(self, series: str, **labels: str) -> float:
         """Sum of all samples of one series with these labels (those of the deployment under test unless given)."""
         wanted = {"serin_namespace": NAMESPACE, "serin_model_deployment": DEPLOYMENT, **labels}
-        _, text = await self.get("/stats/prometheus")
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == series and wanted.items() <= sample.labels.items()
-        )
+        # The parser calls every counter ..._total.
+        names = (series, f"{series}_total")
+        found = [sample.value for sample in self.samples if sample.name in names and wanted.items() <= sample.labels.items()]
+        return sum(found)
 
 
 def model(

@@ -38,9 +38,9 @@ def _connections(model: VirtualModel, name: str) -> JsonObject:
         "rds": {"route_config_name": name, "config_source": config_source()},
         "http_filters": [typed("router", _ROUTER, router)],
         "access_log": answer_logs(model),
-        # Clients are other pods: not trusted to switch the shield off with an x-envoy-... header.
+        # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
         "use_remote_address": True,
-        "internal_address_config": {"unix_sockets": False},
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",  # the routes' own
         "generate_request_id": False,

@@ -117,7 +117,7 @@ def _patience(model: VirtualModel) -> float:
 def _own_policy(model: VirtualModel) -> JsonObject:
     return {
         "retry_on": _UNSENT,
-        "num_retries": 1,
+        "num_retries": 3,
         "retry_host_predicate": [
             typed(
                 "envoy.retry_host_predicates.previous_hosts",
@@ -125,7 +125,8 @@ def _own_policy(model: VirtualModel) -> JsonObject:
                 {},
             )
         ],
-        "host_selection_retry_max_attempts": 3,
+        # A pod that has gone has no requests in flight, so the load balancer likes it best: draw until it is another.
+        "host_selection_retry_max_attempts": 20,
         **_back_off(),
         **_per_try(model.router.timeout),
     }

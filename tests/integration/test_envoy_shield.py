@@ -1,0 +1,249 @@
+"""The shield on a real Envoy: what clients see, what the model servers know, and what the series say must agree."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from serin.api.spec import EnvoyRouter, Shield
+from tests.integration.envoy_rig import CANDIDATE, STABLE, ModelServer, Rig, eventually, model, rig
+
+WEIGHT = 50
+
+
+async def evidence(of: Rig) -> Counter[str]:
+    """The series of one scrape, once the histograms (merged once a second) have caught up."""
+    first = {"serin_attempt": "first"}
+    series = {
+        "attempts": ("envoy_serin_attempts", {"serin_snapshot": CANDIDATE, **first}),
+        "failures": ("envoy_serin_failures", {"serin_snapshot": CANDIDATE, **first}),
+        "hedged": ("envoy_serin_hedged", {"serin_snapshot": CANDIDATE, **first}),
+        "timed": ("envoy_serin_milliseconds_count", {"serin_snapshot": CANDIDATE, **first}),
+        "stable attempts": ("envoy_serin_attempts", {"serin_snapshot": STABLE, **first}),
+        "stable failures": ("envoy_serin_failures", {"serin_snapshot": STABLE, **first}),
+        "shielding": ("envoy_serin_attempts", {"serin_snapshot": STABLE, "serin_attempt": "shield"}),
+        "answers": ("envoy_serin_answers", {"serin_snapshot": CANDIDATE}),
+        "answer failures": ("envoy_serin_answer_failures", {"serin_snapshot": CANDIDATE}),
+    }
+
+    async def read() -> Counter[str]:
+        scrape = await of.envoy.scrape()
+        return Counter({name: int(scrape.count(one, **labels)) for name, (one, labels) in series.items()})
+
+    return await eventually(read, lambda found: found["timed"] == found["attempts"])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+async def test_failures_of_the_candidate_reach_no_client_and_are_all_counted(tmp_path: Path, share: float) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT)
+        it.candidate.error_share = share
+        it.stable.error_share = 0.01
+        seen = await it.send(1000)
+        found = await evidence(it)
+        print(f"candidate fails {share:.0%}: clients {dict(seen)}, candidate {dict(it.candidate.truth)}, {dict(found)}")
+        assert it.candidate.truth["failed"] > 0
+        assert found["attempts"] == it.candidate.truth["received"]
+        assert found["failures"] == it.candidate.truth["failed"] == found["shielding"]
+        assert seen["500"] == it.stable.truth["failed"], "clients see stable's own failures and no others"
+        assert seen["200"] + seen["500"] == 1000
+        assert found["stable attempts"] + found["shielding"] == it.stable.truth["received"]
+        assert found["answer failures"] + found["stable failures"] == it.stable.truth["failed"]
+
+
+async def test_resets_are_shielded_and_counted_and_client_errors_are_neither(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT)
+        it.candidate.reset_share, it.candidate.refuse_share = 0.3, 0.3
+        seen = await it.send(400)
+        found = await evidence(it)
+        assert it.candidate.truth["failed"] > 20
+        assert it.candidate.truth["refused"] > 20
+        assert found["failures"] == found["shielding"] == it.candidate.truth["failed"]
+        assert found["attempts"] == it.candidate.truth["received"]
+        assert seen["400"] == it.candidate.truth["refused"]
+        assert seen["200"] + seen["400"] == 400
+
+
+async def test_a_dead_candidate_costs_no_request(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT)
+        traffic = asyncio.create_task(it.send(600))
+        await asyncio.sleep(1.0)
+        await it.candidate.stop()
+        seen = await traffic
+        found = await evidence(it)
+        print(f"candidate dies: clients {dict(seen)}, {dict(found)}")
+        assert seen["200"] == 600
+        assert found["failures"] == found["shielding"] >= found["attempts"] - it.candidate.truth["received"] > 50
+        assert found["answer failures"] == 0
+
+
+async def test_a_slow_candidate_is_hedged(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT, EnvoyRouter(hedge_after=0.1, timeout=10))
+        it.candidate.delay, it.candidate.slow_share = 1.0, 0.5
+        loop = asyncio.get_running_loop()
+        slowest = 0.0
+        for _ in range(5):
+            started = loop.time()
+            await it.send(40)
+            slowest = max(slowest, loop.time() - started)
+        found = await evidence(it)
+        slow = it.candidate.truth["slow"]
+        print(f"hedge: slowest batch of 0.2 s took {slowest:.2f} s, {slow} slow, {dict(found)}")
+        assert slow > 20
+        assert slowest < 0.9, "nobody waited for the slow second"
+        assert found["failures"] == 0
+        assert slow <= found["hedged"] == found["shielding"] <= slow + 5
+        over = found["timed"] - await it.envoy.count(
+            "envoy_serin_milliseconds_bucket", serin_snapshot=CANDIDATE, serin_attempt="first", le="80.0"
+        )
+        assert over >= slow, "slow attempts are in the histogram with the time that they had lasted"
+
+
+async def test_a_hedged_candidate_that_fails_late_is_a_failure_once(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(100, EnvoyRouter(hedge_after=0.05, timeout=10))
+        it.candidate.delay, it.candidate.error_share = 0.2, 1.0
+        it.stable.delay = 0.5
+        seen = await it.send(20)
+        found = await evidence(it)
+        assert seen["200"] == 20
+        assert found["failures"] == found["hedged"] == found["attempts"] == 20
+
+
+async def test_time_outs_are_shielded_and_counted(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT, EnvoyRouter(timeout=0.3))
+        it.candidate.delay, it.candidate.slow_share = 5.0, 0.3
+        seen = await it.send(200)
+        found = await evidence(it)
+        assert it.candidate.truth["slow"] > 10
+        assert seen["200"] == 200
+        assert found["failures"] == found["shielding"] == it.candidate.truth["slow"]
+
+
+async def test_time_outs_of_both_fail_once_each(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        for router in (EnvoyRouter(timeout=0.3), EnvoyRouter(timeout=0.5, hedge_after=0.1)):
+            await it.route(100, router)
+            it.candidate.delay = it.stable.delay = 5.0
+            before = await evidence(it)
+            seen = await it.send(20)
+            found = await evidence(it)
+            found.subtract(before)
+            assert seen["504"] == 20
+            assert found["attempts"] == found["failures"] == found["answer failures"] == 20
+
+
+async def test_a_client_that_hangs_up_is_no_failure(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        it.candidate.delay = 5.0
+        seen = await it.send(20, timeout=aiohttp.ClientTimeout(total=0.2))
+        assert seen["TimeoutError"] == 20
+        found = await evidence(it)
+        assert found["attempts"] == 20
+        assert found["failures"] == found["shielding"] == found["answers"] == 0
+
+
+async def test_unsent_shields_only_what_never_reached_the_model(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT, EnvoyRouter(shield=Shield.UNSENT))
+        it.candidate.error_share = 0.5
+        seen = await it.send(200)
+        found = await evidence(it)
+        assert seen["500"] == it.candidate.truth["failed"] == found["failures"] == found["answer failures"] > 20
+        assert found["shielding"] == 0
+        await it.candidate.stop()
+        seen = await it.send(200)
+        after = await evidence(it)
+        assert seen["200"] == 200
+        assert after["shielding"] == after["failures"] - found["failures"] == after["attempts"] - found["attempts"] > 50
+
+
+async def test_off_shields_nothing_and_counts_the_same(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(WEIGHT, EnvoyRouter(shield=Shield.OFF))
+        it.candidate.error_share, it.candidate.reset_share = 0.3, 0.2
+        seen = await it.send(200)
+        found = await evidence(it)
+        assert found["failures"] == found["answer failures"] == it.candidate.truth["failed"] > 20
+        assert seen["200"] == 200 - it.candidate.truth["failed"]
+        await it.candidate.stop()
+        seen = await it.send(100)
+        after = await evidence(it)
+        assert seen["503"] == after["failures"] - found["failures"] == after["attempts"] - found["attempts"] > 20
+        assert found["shielding"] == after["shielding"] == 0
+
+
+async def test_an_answer_that_breaks_off_is_a_failure(tmp_path: Path) -> None:
+    """It has begun, so nobody can shield it; the evidence has it."""
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        for _ in range(10):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with it.client.get(it.url + "/broken") as response:
+                    await response.read()
+        found = await evidence(it)
+        assert found["attempts"] == found["failures"] == found["answer failures"] == 10
+
+
+async def test_the_shield_holds_under_load(tmp_path: Path) -> None:
+    """Envoy's own limit is 3 retries at once."""
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        it.candidate.error_share, it.candidate.delay = 1.0, 0.05
+        it.stable.delay = 0.2
+        seen = await it.send(300, rate=1000)
+        assert seen["200"] == seen["shielded"] == 300
+
+
+async def test_large_requests_are_shielded(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        it.candidate.error_share = 1.0
+        body = b"x" * (8 * 1024 * 1024)
+        async with it.client.post(it.url, data=body) as response:
+            assert response.status == 200
+            assert (await response.json()) == {"model": "stable", "bytes": len(body)}
+            assert response.headers["x-serin-snapshot"] == STABLE
+            assert response.headers["x-serin-shielded"] == "true"
+
+
+async def test_clients_cannot_switch_the_shield_off(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        it.candidate.error_share = 1.0
+        seen = await it.send(20, headers={"x-envoy-max-retries": "0", "x-envoy-upstream-rq-timeout-ms": "1"})
+        assert seen["200"] == seen["shielded"] == 20
+
+
+async def test_without_a_pod_of_stable_the_candidate_fails_alone(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        wanted = model(it.port, (), (it.candidate,), 100)
+        it.xds.update([wanted])
+        await it.served(wanted)
+        it.candidate.error_share = 1.0
+        seen = await it.send(20)
+        found = await evidence(it)
+        assert seen["500"] == 20
+        assert found["attempts"] == found["failures"] == it.candidate.truth["failed"] == 20
+
+
+async def test_a_pod_of_stable_that_has_just_gone_costs_no_request(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        other = await ModelServer("stable").start()
+        wanted = model(it.port, (it.stable, other))
+        it.xds.update([wanted])
+        await eventually(lambda: it.send(10), lambda seen: other.truth["received"] > 0)
+        await other.stop()
+        seen = await it.send(300)
+        assert seen["200"] == 300
+        gone = replace(wanted, arms=(replace(wanted.arms[0], endpoints=(it.stable.endpoint,)),))
+        it.xds.update([gone])
+        assert (await it.send(100))["200"] == 100
