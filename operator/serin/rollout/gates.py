@@ -14,7 +14,7 @@ from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.spec import NoDataAction, PauseStep, WeightStep
 from serin.api.times import human
-from serin.rollout.model import Observation, Workload
+from serin.rollout.model import Observation, Route, Workload
 from serin.rollout.status import State
 
 
@@ -164,13 +164,17 @@ def spec_incomplete(look: Look) -> Finding | None:
 
 def route_unsure(look: Look) -> Finding | None:
     """The router is away, or refused what it was given: weights would say one thing and traffic do another."""
-    route = look.seen.route
+    return unrouted(look.seen.route)
+
+
+def unrouted(route: Route) -> Finding | None:
+    """Why clients do not reach what the weights say; None when they do."""
     if route.not_ours:
         return Finding(Reason.SERVICE_NOT_OURS, route.not_ours)
     if route.refused:
         return Finding(Reason.ROUTE_REFUSED, f"the router refused its configuration: {route.refused}")
     if not route.ready:
-        return Finding(Reason.ROUTER_NOT_READY, "no router pod is ready, so weights cannot change")
+        return Finding(Reason.ROUTER_NOT_READY, "no router pod is ready")
     return None
 
 

@@ -98,7 +98,9 @@ def _settle(draft: Draft) -> None:
         draft.happened(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
     draft.state = replace(_without_candidate(draft), phase=Phase.HEALTHY, split=all_to(stable))
     workload = draft.seen.workloads.get(stable)
-    if workload and workload.ready:
+    if lost := gates.unrouted(draft.seen.route):
+        draft.why = Note(lost.reason, lost.message, warning=True)
+    elif workload and workload.ready:
         draft.why = Note(Reason.SERVING, f"{stable} serves all traffic")
     else:
         problem = f": {workload.problem}" if workload and workload.problem else ""

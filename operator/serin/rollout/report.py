@@ -11,6 +11,7 @@ from serin.api.json import JsonObject
 from serin.api.spec import PauseStep
 from serin.api.times import rfc3339, rfc3339_whole
 from serin.rollout.draft import Draft
+from serin.rollout.gates import unrouted
 from serin.rollout.model import Observation, Workload
 from serin.rollout.phases import Phase
 from serin.rollout.status import write
@@ -127,28 +128,22 @@ def _just_rolled_back(draft: Draft) -> bool:
 
 
 def _ready(draft: Draft, stable: Workload | None) -> _Condition:
-    state, route = draft.state, draft.seen.route
-    if route.not_ours:
-        return ConditionType.READY, False, Reason.SERVICE_NOT_OURS, route.not_ours
+    state = draft.state
+    lost = unrouted(draft.seen.route)
+    if lost and lost.reason is not Reason.ROUTE_REFUSED:  # a router that refuses goes on with what it had
+        return ConditionType.READY, False, lost.reason, lost.message
     if not state.stable:
         return ConditionType.READY, False, draft.why.reason, draft.why.message
     if not stable or not stable.ready:
         problem = f": {stable.problem}" if stable and stable.problem else ""
         return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {state.stable} is ready{problem}"
-    if not route.ready:
-        return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is ready"
     message = f"{state.stable} serves with {stable.ready} of {stable.desired} pods"
     return ConditionType.READY, True, Reason.SERVING, message
 
 
 def _routed(draft: Draft) -> _Condition:
-    route = draft.seen.route
-    if route.not_ours:
-        return ConditionType.ROUTED, False, Reason.SERVICE_NOT_OURS, route.not_ours
-    if route.refused:
-        return ConditionType.ROUTED, False, Reason.ROUTE_REFUSED, route.refused
-    if not route.ready:
-        return ConditionType.ROUTED, False, Reason.ROUTER_NOT_READY, "no router pod is ready"
+    if lost := unrouted(draft.seen.route):
+        return ConditionType.ROUTED, False, lost.reason, lost.message
     return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
 
 

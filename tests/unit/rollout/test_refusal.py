@@ -1,0 +1,42 @@
+"""A spec that only the parser can refuse: nobody is left without traffic, and nobody with traffic that is not weighed."""
+
+from serin.rollout.refusal import refuse
+from serin.rollout.status import read
+
+from tests.narratives.world import World, spec
+
+MESSAGE = "spec.config: two keys become one variable: rename one of them"
+
+
+def _refused(world: World) -> dict[str, object]:
+    return refuse(world.status, MESSAGE, generation=7, now=world.now)
+
+
+def test_what_serves_goes_on() -> None:
+    world = World()
+    world.run(20)
+    refused = _refused(world)
+    assert read(refused).split == read(world.status).split
+    assert refused["stable"] == world.status["stable"]
+    stalled = {one["type"]: one for one in refused["conditions"]}["Stalled"]  # type: ignore[attr-defined]
+    assert (stalled["status"], stalled["reason"], stalled["message"]) == ("True", "InvalidSpec", MESSAGE)
+    assert {one["type"] for one in world.status["conditions"]} <= {one["type"] for one in refused["conditions"]}  # type: ignore[attr-defined]
+
+
+def test_a_candidate_that_nobody_weighs_loses_its_traffic() -> None:
+    world = World()
+    world.run(20)
+    candidate = world.change(spec("2"))
+    world.run(30)
+    assert world.candidate_weight
+    after = read(_refused(world))
+    assert after.split.of(candidate) == 0
+    assert after.candidate is None
+    assert candidate in after.draining
+
+
+def test_saying_it_again_changes_nothing() -> None:
+    world = World()
+    world.run(20)
+    refused = _refused(world)
+    assert refuse(refused, MESSAGE, generation=7, now=world.now + 60) is refused
