@@ -184,6 +184,9 @@ class Applier:
             await self._cluster.delete(kind, namespace, name, uid=uid, resource_version=version)
         except Gone:
             log.debug("object.gone-already", kind=kind.name, namespace=namespace, name=name)
+        # An object that a finalizer holds back comes again, in a newer version.
+        if (known := self._cache.get(kind, namespace, name)) is not None and known["metadata"]["uid"] == uid:
+            self._cache.drop(kind, known)
 
     def _check_leading(self) -> None:
         if not self._leading():

@@ -29,6 +29,7 @@ from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
 from serin.controller.report import Reporter
 from serin.controller.routes import EnvoyRoutes
+from serin.controller.routing import RouterFeed
 from serin.controller.settings import Settings
 from serin.controller.telemetry import Telemetry
 from serin.controller.ticker import Ticker
@@ -36,6 +37,7 @@ from serin.controller.watch import WATCHED, Watches, scopes
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
+from serin.traffic.xds import XdsServer
 
 log: Final = structlog.get_logger("serin.operator")
 
@@ -53,6 +55,8 @@ class Operator:
         self._namespaces = sorted(namespaces)
         self._cache = ObjectCache(scopes(namespaces))
         self._cache.listen(self._on_change)
+        self._xds = XdsServer(propagated=lambda _key, seconds: self._telemetry.propagation.observe(seconds))
+        self._feed = RouterFeed(self._cache, self._xds)
         self._stopping = asyncio.Event()
         self._deciding = False
 
@@ -64,6 +68,8 @@ class Operator:
             stack.push_async_callback(cluster.close)
             pages = health.application(self._telemetry, lambda: "", self._not_ready)
             await stack.enter_async_context(health.serving(pages, self._settings.http_port))
+            await self._xds.start(port=self._settings.xds_port)
+            stack.push_async_callback(self._xds.stop)
             self._show_gauges()
             self._stop_on_signals()
             if not await self._kinds_are_there(cluster):
@@ -99,6 +105,7 @@ class Operator:
             await self._cache.wait_until_synced()
             log.info("cache.synced", **{kind.plural: self._cache.count(kind) for kind in WATCHED})
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._feed.run(), name="router feed")
                 group.create_task(events.run(), name="events")
                 group.create_task(election.run(lambda: self._decide(cluster, election, events, prometheus)))
         finally:
@@ -110,8 +117,9 @@ class Operator:
     ) -> None:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
         collector = Collector(prometheus)
+        self._telemetry.queries.set_function(lambda: collector.queries)
         ticker = Ticker(self._cache, collector, self._telemetry, self._queue.add)
-        router = EnvoyRoutes(self._cache, self._settings.namespace, lambda _namespace, _name: None)
+        router = EnvoyRoutes(self._cache, self._settings.namespace, self._xds)
         observer = Observer(self._cache, router, ticker, Ports(self._cache))
         applier = Applier(cluster, self._cache, router, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
@@ -162,6 +170,7 @@ class Operator:
         self._telemetry.leader.set_function(lambda: float(self._deciding))
         self._telemetry.waiting.set_function(self._queue.ready)
         self._telemetry.planned.set_function(lambda: len(self._queue))
+        self._telemetry.envoys.set_function(self._xds.envoys)
         for kind in WATCHED:
             self._telemetry.objects.labels(kind.name).set_function(partial(self._cache.count, kind))
 

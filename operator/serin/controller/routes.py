@@ -4,11 +4,12 @@ The router's pods are the endpoints of the Service `serin-router` in Serin's own
 label serin.dev/model-deployment with an empty value, so that the one watch of EndpointSlices shows them too.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
+from serin.api.split import Split
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
@@ -17,15 +18,22 @@ from serin.traffic.clients import SERVICE_NAME_LABEL, ClientRoute, slice_name
 
 ROUTER: Final = "serin-router"
 
-# The router's own words on why it refused the configuration of (namespace, name); None when it did not.
-Refused = Callable[[str, str], str | None]
+
+class Envoys(Protocol):
+    """What the connected Envoys have taken and refused; traffic.xds.XdsServer is it."""
+
+    def observe(self, namespace: str, name: str) -> Split | None:
+        """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
+
+    def refused(self) -> Mapping[tuple[str, str], str]:
+        """Envoy's words, per deployment whose configuration it refuses."""
 
 
 class EnvoyRoutes:
     """The router `envoy`, as the cache shows it. `namespace`: Serin's own."""
 
-    def __init__(self, cache: ObjectCache, namespace: str, refused: Refused) -> None:
-        self._cache, self._namespace, self._refused = cache, namespace, refused
+    def __init__(self, cache: ObjectCache, namespace: str, envoys: Envoys) -> None:
+        self._cache, self._namespace, self._envoys = cache, namespace, envoys
 
     def observe(self, deployment: ModelDeployment) -> Route:
         """What the router serves for this deployment."""
@@ -34,8 +42,9 @@ class EnvoyRoutes:
         service = self._cache.get(kinds.SERVICE, deployment.namespace, deployment.name)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         return Route(
-            split=state.split,
-            refused=self._refused(deployment.namespace, deployment.name),
+            # Envoys may all be connected to another replica: then what was decided is the best that is known.
+            split=self._envoys.observe(deployment.namespace, deployment.name) or state.split,
+            refused=self._envoys.refused().get((deployment.namespace, deployment.name)),
             ready=bool(routers),
             published=state.port is not None and route.is_published(service, endpoints),
             not_ours=route.not_ours(service),

@@ -1,0 +1,169 @@
+"""`serin run` as a process of its own, behind a proxy that counts and cuts; and what a test does as a kubelet would."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import aiohttp
+
+from serin.api.json import JsonObject
+from tests.crds import FILES, ROOT
+from tests.integration.proxy import Proxy, kubeconfig_through, proxied
+
+
+class ControlPlane(Protocol):
+    """What these tests need of the fixture `control_plane`."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *args: str, input: str | None = None) -> str: ...
+
+
+class Cluster:
+    """A namespace for one test, with a namespace for Serin itself, on a control plane that has Serin's CRDs."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._kubectl = control_plane.kubectl
+        suffix = uuid4().hex[:6]
+        self.shop, self.system = f"shop-{suffix}", f"serin-{suffix}"
+        for file in FILES.values():
+            self._kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / file))
+        for namespace in (self.shop, self.system):
+            self._kubectl("create", "namespace", namespace)
+
+    def remove(self) -> None:
+        """Delete both namespaces, without waiting for it."""
+        self._kubectl("delete", "namespace", self.shop, self.system, "--wait=false")
+
+    def kubectl(self, *args: str, body: JsonObject | None = None) -> str:
+        return self._kubectl("--namespace", self.shop, *args, input=None if body is None else json.dumps(body))
+
+    def read(self, *args: str, namespace: str | None = None) -> JsonObject:
+        text = self._kubectl("--namespace", namespace or self.shop, "get", *args, "-o", "json")
+        found: JsonObject = json.loads(text)
+        return found
+
+    def deploy(self, name: str = "fraud", version: str = "1", **spec: Any) -> None:
+        """Apply a ModelDeployment."""
+        container = {"name": "model", "image": "registry.test/model:1", "ports": [{"containerPort": 8080}]}
+        body: JsonObject = {
+            "apiVersion": "serin.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": name},
+            "spec": {"model": {"name": name, "version": version}, "template": {"spec": {"containers": [container]}}}
+            | spec,
+        }
+        self.kubectl("apply", "-f", "-", body=body)
+
+    def status(self, name: str = "fraud") -> JsonObject:
+        status: JsonObject = self.read("md", name).get("status") or {}
+        return status
+
+    def make_pods_ready(self, ready: bool = True) -> int:
+        """Say what a kubelet would say of every pod; returns how many there are."""
+        pods = self.read("pods")["items"]
+        condition = {"type": "Ready", "status": str(ready)}
+        patch = json.dumps({"status": {"phase": "Running", "conditions": [condition]}})
+        for pod in pods:
+            self.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+        return len(pods)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(true: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
+    """Wait until a condition holds; it is asked in a thread, since it may run kubectl."""
+    end = time.monotonic() + seconds
+    while not await asyncio.to_thread(true):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {seconds:g} s")
+        await asyncio.sleep(0.1)
+
+
+class OperatorProcess:
+    """One running `serin run`."""
+
+    def __init__(self, kubeconfig: Path, cluster: Cluster, log: Path) -> None:
+        self.port, self._log = free_port(), log
+        flags = {
+            "kubeconfig": kubeconfig,
+            "namespace": cluster.system,
+            "watch-namespaces": cluster.shop,
+            "http-port": self.port,
+            "xds-port": free_port(),
+            "prometheus-url": "http://127.0.0.1:9",
+        }
+        command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(command, stderr=out, env={**os.environ, "SERIN_LOG_LEVEL": "info"})
+
+    async def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page; 0 while nothing listens."""
+        try:
+            url = f"http://127.0.0.1:{self.port}/{path}"
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                return answer.status, await answer.text()
+        except aiohttp.ClientError:
+            return 0, ""
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's series that have these labels."""
+        _, text = await self.page("metrics")
+        total = 0.0
+        for found in re.finditer(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE):
+            has = dict(re.findall(r'(\w+)="([^"]*)"', found.group(1) or ""))
+            total += float(found.group(2)) if labels.items() <= has.items() else 0.0
+        return total
+
+    async def wait_until_ready(self, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while (await self.page("readyz"))[0] != 200:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < end, self.log()
+            await asyncio.sleep(0.1)
+
+    async def wait_until_leading(self, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not await self.metric("serin_leader"):
+            assert time.monotonic() < end, self.log()
+            await asyncio.sleep(0.05)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+@asynccontextmanager
+async def operating(
+    control_plane: ControlPlane, cluster: Cluster, folder: Path
+) -> AsyncIterator[tuple[OperatorProcess, Proxy]]:
+    """An operator that leads, and the proxy that all its requests pass."""
+    async with proxied(control_plane.kubeconfig) as proxy:
+        operator = OperatorProcess(kubeconfig_through(proxy, folder), cluster, folder / "operator.log")
+        try:
+            await operator.wait_until_ready()
+            await operator.wait_until_leading()
+            yield operator, proxy
+        finally:
+            await operator.stop(signal.SIGKILL)

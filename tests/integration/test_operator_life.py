@@ -1,0 +1,197 @@
+"""The running operator on a real API server: what it leaves untouched, what it costs when idle, what it survives."""
+
+import asyncio
+import json
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.operator_process import Cluster, OperatorProcess, operating, until
+from tests.integration.proxy import Proxy, kubeconfig_through, proxied
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture
+def cluster(control_plane: Any) -> Iterator[Cluster]:
+    made = Cluster(control_plane)
+    yield made
+    made.remove()
+
+
+async def serving(cluster: Cluster, name: str = "fraud") -> None:
+    """Wait until a deployment's first version serves."""
+    await until(lambda: cluster.make_pods_ready() and "stable" in cluster.status(name), what=f"{name} serving")
+
+
+def requests(proxy: Proxy) -> Counter[tuple[str, str, bool]]:
+    """Everything but the Lease, whose renewal has nothing to do with the number of deployments."""
+    return Counter({key: times for key, times in proxy.requests.items() if "/leases" not in key[1]})
+
+
+async def quiet(proxy: Proxy, seconds: float = 2.0, limit: float = 30.0) -> None:
+    """Wait until no request was made for so long."""
+    for _ in range(int(limit / seconds)):
+        before = requests(proxy)
+        await asyncio.sleep(seconds)
+        if requests(proxy) == before:
+            return
+    raise AssertionError(f"the operator does not come to rest: {requests(proxy)}")
+
+
+async def test_a_first_version_serves_and_users_objects_carry_nothing_of_kopfs(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        cluster.deploy(replicas=2)
+        await serving(cluster)
+        await quiet(proxy)
+        body = cluster.read("md", "fraud")
+    applied_only = {"kubectl.kubernetes.io/last-applied-configuration"}
+    assert body["metadata"].get("annotations", {}).keys() <= applied_only
+    assert "finalizers" not in body["metadata"]
+    snapshot = body["status"]["stable"]["snapshot"]
+    assert body["status"]["traffic"]["weights"] == {snapshot: 100}
+    # Every write is one of Serin's own, to one of the kinds that it writes, and none of them to the spec.
+    kinds = {
+        re.sub(r"/[^/]+$", "", re.sub(rf"/{cluster.shop}|/{cluster.system}", "", path)) for _, path in proxy.writes()
+    }
+    assert {method for method, _ in proxy.writes()} <= {"PATCH", "POST"}
+    assert not [path for _, path in proxy.writes() if path.endswith("/modeldeployments/fraud")]
+    assert "kopf" not in " ".join(kinds)
+    owned = cluster.read("deploy,svc,msnap,endpointslices", "-l", "serin.dev/model-deployment=fraud")["items"]
+    ours = [one for one in owned if "endpointslice-controller" not in json.dumps(one["metadata"].get("labels", {}))]
+    assert {one["kind"] for one in ours} == {"Deployment", "Service", "ModelSnapshot", "EndpointSlice"}
+    for one in ours:
+        assert [owner["uid"] for owner in one["metadata"]["ownerReferences"]] == [body["metadata"]["uid"]]
+        assert "finalizers" not in one["metadata"]
+        managers = {entry["manager"] for entry in one["metadata"].get("managedFields", ())}
+        assert "kopf" not in managers
+
+
+async def test_idle_deployments_cause_no_writes_and_no_reads(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
+        for name in ("fraud", "churn", "spam"):
+            cluster.deploy(name)
+        for name in ("fraud", "churn", "spam"):
+            await serving(cluster, name)
+        await quiet(proxy)
+        before, looks = requests(proxy), await operator.metric("serin_reconciles_total")
+        await asyncio.sleep(10.0)
+        assert requests(proxy) == before
+        assert await operator.metric("serin_reconciles_total") == looks
+        assert await operator.metric("serin_ticks_total") == 0
+
+
+async def test_what_was_deleted_while_no_watch_was_open_is_swept_by_the_list_that_follows(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
+        for name in ("kept", "deleted"):
+            cluster.deploy(name)
+        await until(lambda: "phase" in cluster.status("kept") and "phase" in cluster.status("deleted"))
+        await quiet(proxy)
+        assert await operator.metric("serin_cache_objects", kind="ModelDeployment") == 2
+        proxy.cut()
+        cluster.kubectl("delete", "md", "deleted")
+        watched = {path for _, path, watch in proxy.requests if watch}
+        assert any(path.endswith("/modeldeployments") for path in watched)
+        proxy.mend(*watched)
+        for _ in range(150):
+            if await operator.metric("serin_cache_objects", kind="ModelDeployment") == 1:
+                break
+            await asyncio.sleep(0.2)
+        assert await operator.metric("serin_cache_objects", kind="ModelDeployment") == 1
+        assert await operator.metric("serin_cache_swept_total", kind="ModelDeployment") == 1
+        # The one that is left still works.
+        await until(lambda: cluster.make_pods_ready() and "stable" in cluster.status("kept"))
+
+
+async def test_an_api_server_that_is_away_is_waited_for(control_plane: Any, cluster: Cluster, tmp_path: Path) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
+        cluster.deploy()
+        await serving(cluster)
+        proxy.cut()
+        await until(lambda: "lease.lost" in operator.log(), seconds=30, what="stepping down")
+        assert (await operator.page("healthz"))[0] == 200
+        assert await operator.metric("serin_leader") == 0
+        cluster.kubectl("scale", "md", "fraud", "--replicas=3")
+        proxy.mend()
+        await operator.wait_until_leading(60)
+        snapshot = cluster.status()["stable"]["snapshot"]
+        await until(lambda: cluster.read("deploy", snapshot)["spec"]["replicas"] == 3, seconds=60, what="scaling up")
+
+
+async def test_sigterm_gives_the_lease_back_and_another_replica_goes_on_at_once(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (first, _), proxied(control_plane.kubeconfig) as proxy:
+        (tmp_path / "second").mkdir()
+        second = OperatorProcess(kubeconfig_through(proxy, tmp_path / "second"), cluster, tmp_path / "second" / "log")
+        try:
+            await second.wait_until_ready()
+            cluster.deploy()
+            await serving(cluster)
+            assert not [path for _, path in proxy.writes()], "a standby writes"
+            assert await first.stop() == 0
+            await second.wait_until_leading(3.0)
+            lease = cluster.read("lease", "serin", namespace=cluster.system)
+            assert lease["spec"]["leaseTransitions"] == 1
+            cluster.kubectl("scale", "md", "fraud", "--replicas=2")
+            await until(lambda: cluster.status().get("replicas") == 2, what="the second one at work")
+        finally:
+            await second.stop(signal.SIGKILL)
+
+
+async def test_a_pod_template_that_the_api_server_refuses_is_told_in_its_words(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        container = {"name": "model", "image": "m:1", "ports": [{"containerPort": 8080}], "nonsense": True}
+        cluster.deploy(template={"spec": {"containers": [container]}})
+        await until(lambda: cluster.status().get("reason") == "PodTemplateRefused", what="the refusal")
+        assert "nonsense" in cluster.status()["message"]
+        await quiet(proxy)
+        cluster.deploy()
+        await serving(cluster)
+
+
+async def test_deleting_a_deployment_leaves_nothing_behind(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, _):
+        cluster.deploy()
+        await serving(cluster)
+        cluster.kubectl("delete", "md", "fraud", "--timeout=20s")
+        everything = ("deploy,svc,msnap,pods,endpointslices", "-l", "serin.dev/model-deployment")
+        await until(lambda: not cluster.read(*everything)["items"], what="the garbage collector's work")
+        await asyncio.sleep(1.0)
+        assert not cluster.read(*everything)["items"]
+        assert await operator.metric("serin_reconciles_total", outcome="failed") == 0
+
+
+async def test_a_service_of_somebody_elses_is_left_alone(control_plane: Any, cluster: Cluster, tmp_path: Path) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "fraud"},
+        "spec": {"ports": [{"port": 1234}], "selector": {"app": "theirs"}},
+    }
+    cluster.kubectl("apply", "-f", "-", body=service)
+    before = cluster.read("svc", "fraud")
+    async with operating(control_plane, cluster, tmp_path):
+        cluster.deploy()
+        await until(lambda: "is not Serin's" in json.dumps(cluster.status()), what="the condition")
+        assert cluster.read("svc", "fraud")["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        cluster.kubectl("delete", "svc", "fraud")
+        await until(
+            lambda: cluster.read("svc", "fraud", "--ignore-not-found")["spec"]["ports"][0]["port"] == 8080,
+            what="Serin's own Service",
+        )
