@@ -1,8 +1,7 @@
-"""A spec that only the parser can refuse: nobody is left without traffic, and nobody with traffic that is not weighed."""
+"""A spec that only the parser can refuse: nobody loses traffic, and nobody gets traffic that is not weighed."""
 
 from serin.rollout.refusal import refuse
 from serin.rollout.status import read
-
 from tests.narratives.world import World, spec
 
 MESSAGE = "spec.config: two keys become one variable: rename one of them"
