@@ -140,12 +140,19 @@ class Exporter:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, name: str, labels: Labels, amount: float = 1) -> None:
         series = render(name, labels)
         with self.lock:
             self.values[series] = self.values.get(series, 0.0) + amount
+
+    def add_together(self, amounts: Mapping[str, float]) -> None:
+        """Add to several series between two scrapes; a series appears with its first increment."""
+        with self.lock:
+            for series, amount in amounts.items():
+                if amount or series in self.values:
+                    self.values[series] = self.values.get(series, 0.0) + amount
 
     def stop(self) -> None:
         self.server.shutdown()
@@ -173,7 +180,7 @@ def answering(reply: Reply, authorizations: list[str | None] | None = None) -> I
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

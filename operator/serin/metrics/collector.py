@@ -156,9 +156,10 @@ class Collector:
     async def _computed(
         self, source: ValueSource | ExpressionSource, wants: Sequence[Want], now: float
     ) -> dict[Key, Tick]:
-        interval = max(self._intervals.values(), default=ASSUMED_INTERVAL)
-        at = now - interval
-        due = [want for want in wants if at - want.since >= interval]
+        # A value is read as it is; totals are counted, so they must have settled.
+        shortest = 1.0 if isinstance(source, ValueSource) else max(self._intervals.values(), default=ASSUMED_INTERVAL)
+        at = now - shortest
+        due = [want for want in wants if at - want.since >= shortest]
         if isinstance(source, ValueSource):
             jobs = [value_tick(self._ask, source.query, want.version, at) for want in due]
         else:

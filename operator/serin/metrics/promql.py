@@ -7,6 +7,7 @@ that Prometheus computes, with the weaker promises of such a number. This module
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 NAMESPACE_LABEL = "serin_namespace"
 DEPLOYMENT_LABEL = "serin_model_deployment"
@@ -132,6 +133,7 @@ def _one_of(label: str, values: Sequence[str]) -> str:
     return Matcher(label, "=~", "|".join(re.escape(value).replace("\\-", "-") for value in distinct)).render()
 
 
+@cache
 def parse_sum(text: str) -> tuple[Term, ...] | None:
     """Terms of a sum or difference of plain selectors, `sum(...)` around them dropped; None: it is something else.
 

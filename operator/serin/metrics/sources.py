@@ -4,6 +4,7 @@ All three have the same form, so that a built-in template is an example for user
 This module reads no cluster: whoever calls it hands it the MetricTemplate's spec.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,8 @@ from serin.metrics.promql import PromQLError, Term, fill, parse_sum, placeholder
 
 UNITS = ("s", "ms", "")
 OWN_PLACEHOLDERS = ("version", "candidate", "stable")
+
+_RATE = re.compile(r"\b(rate|irate|increase|delta|idelta|deriv)\s*\(")
 
 
 class SourceError(ValueError):
@@ -138,6 +141,11 @@ def _ratio(total: str, bad: str) -> Source:
     if all_terms is not None and bad_terms is not None:
         return RatioSource(all_terms, bad_terms)
     for part, text in (("total", total), ("bad", bad)):
+        if found := _RATE.search(text):
+            raise PromQLError(
+                f"{part} has {found[1]}(), and Serin counts from one look to the next by itself: "
+                "write the counter alone, as in name{ {{.version}} }"
+            )
         if placeholders(text) != {"version"}:
             raise PromQLError(
                 f"{part} must say whose series it means by {{{{.version}}}} among the labels, and by nothing else: "

@@ -1,0 +1,400 @@
+"""The collector against a real Prometheus that scrapes every second, while pods, targets and Prometheus itself fail."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from serin.analysis.model import NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.metrics.collector import Collector, Want
+from serin.metrics.prometheus import Prometheus, Settings
+from tests.integration.prometheus_server import Exporter, PrometheusServer, render, wait_for
+
+STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"
+ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
+FIRST = {"serin_attempt": "first"}
+
+
+def version(snapshot: str) -> dict[str, str]:
+    return {"serin_namespace": "shop", "serin_model_deployment": "fraud", "serin_snapshot": snapshot}
+
+
+@dataclass
+class World:
+    """Router pods, one pod of the model's own metrics per version, and the Prometheus that scrapes them."""
+
+    server: PrometheusServer
+    pods: list[Exporter]
+    models: dict[str, Exporter]
+    truth: dict[str, list[int]] = field(default_factory=lambda: {STABLE: [0, 0], CANDIDATE: [0, 0]})
+
+    def know(self, pod: Exporter, *snapshots: str) -> None:
+        for snapshot in snapshots:
+            pod.add("envoy_cluster_membership_total", version(snapshot), 1)
+
+    def serve(self, pod: Exporter, snapshot: str, requests: int, bad: int) -> None:
+        """Count as the router does: a failure and its request at the same moment, series born with their first."""
+        pod.add_together(
+            {
+                render("envoy_serin_attempts", {**version(snapshot), **FIRST}): requests,
+                render("envoy_serin_failures", {**version(snapshot), **FIRST}): bad,
+            }
+        )
+        self.truth[snapshot][0] += requests
+        self.truth[snapshot][1] += bad
+
+    def wait_scrape(self, pod: Exporter) -> None:
+        """Wait until everything that the pod has counted is stored."""
+        seen = pod.scrapes
+        wait_for(lambda: pod.scrapes >= seen + 2, "the pod is not scraped")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    pods = [Exporter(), Exporter()]
+    models = {STABLE: Exporter(), CANDIDATE: Exporter()}
+    routers = ", ".join(f'"{pod.address}"' for pod in pods)
+    config = (
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n"
+        f"- job_name: router\n  static_configs: [{{targets: [{routers}]}}]\n- job_name: models\n  static_configs:\n"
+    )
+    for snapshot, model in models.items():
+        labels = ", ".join(f"{name}: {value}" for name, value in version(snapshot).items())
+        config += f'  - {{targets: ["{model.address}"], labels: {{{labels}}}}}\n'
+    server = PrometheusServer(tmp_path / "prometheus", config).start()
+    yield World(server, pods, models)
+    server.stop()
+    for exporter in (*pods, *models.values()):
+        exporter.stop()
+
+
+@pytest.fixture(scope="module")
+def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+    """A Prometheus that scrapes itself twice, under two jobs, each with the labels of a version."""
+    server = PrometheusServer(tmp_path_factory.mktemp("itself"))
+    server.config = "global: {scrape_interval: 1s}\nscrape_configs:\n"
+    for snapshot in (STABLE, CANDIDATE):
+        labels = ", ".join(f"{name}: {value}" for name, value in version(snapshot).items())
+        target = f'{{targets: ["127.0.0.1:{server.port}"], labels: {{{labels}}}}}'
+        server.config += f"- job_name: {snapshot}\n  static_configs: [{target}]\n"
+    server.start()
+    wait_for(lambda: (server.value("count(up)") or 0) > 1, "nothing is scraped")
+    time.sleep(1.5)  # values are read as they were a second ago
+    yield server
+    server.stop()
+
+
+class Looker:
+    """Looks as the operator does: keeps `since` with the evidence, and sums what it was told."""
+
+    def __init__(self, world: World, metric: Metric = ERRORS, since: float | None = None) -> None:
+        self.prometheus = Prometheus(Settings(world.server.url, timeout=3))
+        self.collector = Collector(self.prometheus)
+        self.metric = metric
+        self.since = time.time() if since is None else since
+        self.sums = {STABLE: [0, 0], CANDIDATE: [0, 0]}
+        self.seen: list[Tick] = []
+
+    async def look(self) -> Tick | None:
+        want = Want("shop", "fraud", CANDIDATE, STABLE, self.metric, self.since)
+        tick = (await self.collector.collect(time.time(), [want])).get(want.key)
+        if tick is None:
+            return None
+        self.seen.append(tick)
+        if isinstance(tick, RatioTick):
+            assert tick.at > self.since
+            for snapshot, arm in ((STABLE, tick.stable), (CANDIDATE, tick.candidate)):
+                self.sums[snapshot][0] += arm.requests
+                self.sums[snapshot][1] += arm.bad
+        self.since = tick.at or self.since
+        return tick
+
+    async def until(self, condition: Callable[[Tick | None], object], seconds: float = 20.0) -> Tick:
+        """Look three times a second until a tick is as wanted."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            tick = await self.look()
+            if tick is not None and condition(tick):
+                return tick
+            await asyncio.sleep(0.3)
+        raise AssertionError(f"not seen; the last looks found {self.seen[-3:]}")
+
+
+def no_data(reason: NoDataReason) -> Callable[[Tick | None], bool]:
+    return lambda tick: isinstance(tick, NoData) and tick.reason is reason
+
+
+async def in_thread(function: Callable[..., object], *arguments: object) -> None:
+    await asyncio.to_thread(function, *arguments)
+
+
+@pytest.mark.slow
+async def test_counts_survive_everything_that_fails(world: World) -> None:
+    """Traffic all the time; looks at random moments, the collector replaced at random; pods and Prometheus fail."""
+    for pod in world.pods:
+        world.know(pod, STABLE)
+        world.serve(pod, STABLE, 1000, 10)  # long before the candidate
+    await in_thread(world.wait_scrape, world.pods[0])
+    await in_thread(world.wait_scrape, world.pods[1])
+    world.truth[STABLE] = [0, 0]
+    looker = Looker(world)
+    for pod in world.pods:
+        world.know(pod, CANDIDATE)
+    chance = random.Random(3)
+    paused: set[int] = set()
+    done = asyncio.Event()
+
+    async def traffic() -> None:
+        while not done.is_set():
+            for index, pod in enumerate(world.pods):
+                if index not in paused:
+                    world.serve(pod, STABLE, chance.randrange(9), 0)
+                    world.serve(pod, CANDIDATE, requests := chance.randrange(3), chance.randrange(requests + 1))
+            await asyncio.sleep(0.02)
+
+    async def looks() -> None:
+        while not done.is_set():
+            if chance.random() < 0.2:
+                looker.collector = Collector(looker.prometheus)
+            await looker.look()
+            await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
+
+    tasks = [asyncio.create_task(traffic()), asyncio.create_task(looks())]
+    await asyncio.sleep(4)
+    # A pod's process restarts just after a scrape: its counters begin again, series by series.
+    paused.add(0)
+    await in_thread(world.wait_scrape, world.pods[0])
+    with world.pods[0].lock:
+        world.pods[0].values.clear()
+    world.know(world.pods[0], STABLE, CANDIDATE)
+    await in_thread(world.wait_scrape, world.pods[0])
+    paused.clear()
+    await asyncio.sleep(2)
+    # Scrapes are missed for longer than any window that a tick reads.
+    world.pods[1].down = True
+    await asyncio.sleep(7)
+    world.pods[1].down = False
+    await asyncio.sleep(2)
+    # Prometheus restarts with its data.
+    await in_thread(world.server.stop)
+    await asyncio.sleep(2)
+    await in_thread(world.server.start)
+    await asyncio.sleep(3)
+    # A pod vanishes just after a scrape.
+    paused.add(1)
+    await in_thread(world.wait_scrape, world.pods[1])
+    world.pods[1].down = True
+    await asyncio.sleep(3)
+    paused.add(0)
+    await in_thread(world.wait_scrape, world.pods[0])
+    await asyncio.sleep(2)
+    done.set()
+    await asyncio.gather(*tasks)
+    await looker.look()
+    assert world.truth[CANDIDATE][0] > 500
+    assert looker.sums == world.truth
+    assert sum(isinstance(tick, RatioTick) for tick in looker.seen) > 8
+    unreachable = [tick for tick in looker.seen if no_data(NoDataReason.PROMETHEUS_UNREACHABLE)(tick)]
+    assert unreachable, "Prometheus' restart was not noticed"
+
+
+async def test_nobody_asks_is_no_traffic_and_then_traffic_counts(world: World) -> None:
+    for pod in world.pods:
+        world.know(pod, STABLE, CANDIDATE)
+    looker = Looker(world)
+    tick = await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    assert isinstance(tick, NoData)
+    assert tick.at is not None, "what was certainly idle need not be read again"
+    assert tick.message.startswith("metric errors: ")
+    world.serve(world.pods[0], CANDIDATE, 5, 5)
+    tick = await looker.until(lambda tick: isinstance(tick, RatioTick))
+    assert isinstance(tick, RatioTick)
+    assert (tick.candidate.requests, tick.candidate.bad) == (5, 5), "born at 5, counted from 0"
+
+
+async def test_an_unknown_candidate_is_an_absent_series(world: World) -> None:
+    world.know(world.pods[0], STABLE)
+    looker = Looker(world)
+    await in_thread(world.wait_scrape, world.pods[0])
+    tick = await looker.until(no_data(NoDataReason.SERIES_ABSENT))
+    assert isinstance(tick, NoData)
+    assert CANDIDATE in tick.message
+
+
+async def test_a_target_that_is_down_is_said_with_its_address(world: World) -> None:
+    for pod in world.pods:
+        world.know(pod, STABLE, CANDIDATE)
+    looker = Looker(world)
+    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    for pod in world.pods:
+        pod.down = True
+    tick = await looker.until(no_data(NoDataReason.TARGET_DOWN))
+    assert isinstance(tick, NoData)
+    assert f"cannot scrape {min(pod.address for pod in world.pods)} (job router)" in tick.message
+    for pod in world.pods:
+        pod.down = False
+    world.serve(world.pods[0], CANDIDATE, 3, 1)
+    tick = await looker.until(lambda tick: isinstance(tick, RatioTick))
+    assert isinstance(tick, RatioTick)
+    assert (tick.candidate.requests, tick.candidate.bad) == (3, 1)
+
+
+async def test_series_that_stop_while_their_target_is_up_are_stale(world: World) -> None:
+    world.know(world.pods[0], STABLE, CANDIDATE)
+    looker = Looker(world)
+    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    with world.pods[0].lock:
+        world.pods[0].values.clear()
+    tick = await looker.until(no_data(NoDataReason.STALE))
+    assert isinstance(tick, NoData)
+    assert "series have stopped" in tick.message
+
+
+async def test_prometheus_away_and_back_is_one_tick_with_everything(world: World) -> None:
+    for pod in world.pods:
+        world.know(pod, STABLE, CANDIDATE)
+    looker = Looker(world)
+    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    await in_thread(world.server.stop)
+    tick = await looker.until(no_data(NoDataReason.PROMETHEUS_UNREACHABLE))
+    assert isinstance(tick, NoData)
+    assert world.server.url in tick.message
+    for _ in range(50):
+        world.serve(world.pods[1], CANDIDATE, 2, 1)
+    await in_thread(world.server.start)
+    tick = await looker.until(lambda tick: isinstance(tick, RatioTick))
+    assert isinstance(tick, RatioTick)
+    assert (tick.candidate.requests, tick.candidate.bad) == (100, 50)
+
+
+def predictions(model: Exporter, count: int, **labels: str) -> None:
+    """The model server's own counter; Prometheus adds the labels of the target."""
+    model.add("predictions_total", labels, count)
+
+
+def own(total: str, bad: str) -> Metric:
+    return Metric("own", RatioQuery(bad, total), "major", "stable")
+
+
+PLAIN = own("predictions_total{ {{.version}} }", 'predictions_total{ {{.version}}, outcome="wrong" }')
+COMPUTED = own(
+    "sum by (serin_snapshot) (predictions_total{ {{.version}} } * 1)",
+    'sum by (serin_snapshot) (predictions_total{ {{.version}}, outcome="wrong" } * 1)',
+)
+
+
+@pytest.mark.parametrize("metric", [PLAIN, COMPUTED], ids=["plain", "computed"])
+async def test_own_promql_as_a_ratio(world: World, metric: Metric) -> None:
+    for model in world.models.values():
+        predictions(model, 40, outcome="right")
+        predictions(model, 10, outcome="wrong")
+        await in_thread(world.wait_scrape, model)
+    await asyncio.sleep(1.2)
+    looker = Looker(world, metric)
+    looker.collector._intervals.update(await learned(world))
+    predictions(world.models[CANDIDATE], 7, outcome="right")
+    predictions(world.models[CANDIDATE], 3, outcome="wrong")
+    predictions(world.models[STABLE], 20, outcome="right")
+    await looker.until(lambda _: looker.sums == {CANDIDATE: [10, 3], STABLE: [20, 0]})
+
+
+async def learned(world: World) -> Mapping[object, float]:
+    """Scrape intervals as a collector knows them that has looked at counters before."""
+    looker = Looker(world, PLAIN, time.time() - 10)
+    await looker.look()
+    assert looker.collector.scrape_interval(PLAIN) == pytest.approx(1.0, abs=0.05)
+    return looker.collector._intervals
+
+
+async def test_own_counter_without_a_request_yet_is_no_traffic(world: World) -> None:
+    predictions(world.models[STABLE], 40, outcome="right")
+    looker = Looker(world, PLAIN)
+    await in_thread(world.wait_scrape, world.models[CANDIDATE])
+    tick = await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    assert isinstance(tick, NoData)
+    assert f"{CANDIDATE}: its pods are scraped, but have counted no request yet" in tick.message
+
+
+async def test_own_promql_as_a_value(world: World) -> None:
+    query = "max(gpu_memory_used_ratio{ {{.candidate}} }) / max(gpu_memory_used_ratio{ {{.stable}} })"
+    for model, used in ((world.models[CANDIDATE], 0.9), (world.models[STABLE], 0.45)):
+        model.add("gpu_memory_used_ratio", {}, used)
+        await in_thread(world.wait_scrape, model)
+    looker = Looker(world, Metric("memory", ValueQuery(query, maximum=0.95), "minor", "limit"), time.time() - 60)
+    tick = await looker.until(lambda tick: isinstance(tick, ValueTick))
+    assert isinstance(tick, ValueTick)
+    assert tick.value == 2.0
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "words"),
+    [
+        (ValueQuery("max(nothing{ {{.candidate}} })"), NoDataReason.SERIES_ABSENT, "no result"),
+        (ValueQuery("up"), NoDataReason.QUERY_FAILED, "make it one number, as with max(...)"),
+        (ValueQuery("vector(0) / 0"), NoDataReason.NOT_A_NUMBER, "nan"),
+        (ValueQuery("vector(1) / 0"), NoDataReason.NOT_A_NUMBER, "inf"),
+        (ValueQuery("max(up{ {{.canary}} })"), NoDataReason.QUERY_FAILED, "{{.canary}} is not known here"),
+        (ValueQuery("max(up"), NoDataReason.QUERY_FAILED, "unclosed left parenthesis"),
+        (
+            RatioQuery("errors_total", "up{ {{.version}} }"),
+            NoDataReason.QUERY_FAILED,
+            "write errors_total{ {{.version}} }",
+        ),
+        (RatioQuery("a{ {{.version}}, b=~`[` }", "up{ {{.version}} }"), NoDataReason.QUERY_FAILED, "missing closing ]"),
+        (
+            RatioQuery("rate(a{ {{.version}} }[1m])", "sum(rate(up{ {{.version}} }[1m]))"),
+            NoDataReason.QUERY_FAILED,
+            "total has rate(), and Serin counts from one look to the next by itself: write the counter alone",
+        ),
+        (
+            RatioQuery("vector(0) unless up{ {{.version}} }", "vector(1) unless up{ {{.version}} }"),
+            NoDataReason.QUERY_FAILED,
+            "write sum by (serin_snapshot) (...)",
+        ),
+        (TemplateRef("reqest-errors"), NoDataReason.QUERY_FAILED, "write one of request-errors, request-latency"),
+    ],
+)
+async def test_what_the_user_must_mend_is_said(
+    itself: PrometheusServer, source: RatioQuery | ValueQuery | TemplateRef, reason: NoDataReason, words: str
+) -> None:
+    metric = Metric("mine", source, "minor", "limit")
+    prometheus = Prometheus(Settings(itself.url))
+    want = Want("shop", "fraud", CANDIDATE, STABLE, metric, time.time() - 60)
+    tick = (await Collector(prometheus).collect(time.time(), [want]))[want.key]
+    prometheus.close()
+    assert isinstance(tick, NoData)
+    assert tick.reason is reason
+    assert tick.message.startswith("metric mine: ")
+    assert words in tick.message
+
+
+async def test_the_number_of_queries_does_not_grow_with_the_deployments(world: World) -> None:
+    names = [f"model-{number}" for number in range(200)]
+    for name in names:
+        for snapshot in ("a", "b"):
+            labels = {"serin_namespace": "shop", "serin_model_deployment": name, "serin_snapshot": f"{name}-{snapshot}"}
+            world.pods[0].add("envoy_cluster_membership_total", labels, 1)
+            world.pods[0].add("envoy_serin_attempts", {**labels, **FIRST}, 100)
+    await in_thread(world.wait_scrape, world.pods[0])
+    since = time.time()
+    for name in names:
+        labels = {"serin_namespace": "shop", "serin_model_deployment": name, "serin_snapshot": f"{name}-b"}
+        world.pods[0].add("envoy_serin_attempts", {**labels, **FIRST}, 5)
+        world.pods[0].add("envoy_serin_failures", {**labels, **FIRST}, 2)
+    await in_thread(world.wait_scrape, world.pods[0])
+    await asyncio.sleep(1.5)
+    prometheus = Prometheus(Settings(world.server.url))
+    collector = Collector(prometheus)
+    wants = [Want("shop", name, f"{name}-b", f"{name}-a", ERRORS, since) for name in names]
+    ticks = await collector.collect(time.time(), wants)
+    prometheus.close()
+    assert collector.queries == 1
+    assert len(ticks) == 200
+    for tick in ticks.values():
+        assert isinstance(tick, RatioTick), tick
+        assert (tick.candidate.requests, tick.candidate.bad, tick.stable.requests) == (5, 2, 0)
