@@ -22,7 +22,13 @@ from tests.cluster.node_cluster import NodeCluster
 KUBECONFIG_VARIABLE = "SERIN_TEST_KUBECONFIG"
 SIMULATED_NODES = 3
 
-TOOLS = {"control_plane": ("serin-kube", "kwok"), "node_cluster": ("serin-kube", "coredns"), "helm": ("helm",)}
+TOOLS = {
+    "control_plane": ("serin-kube", "kwok"),
+    "kube_tools": ("serin-kube", "kwok"),
+    "helm": ("helm",),
+    "node_cluster": ("serin-kube", "coredns"),
+    "node_tools": ("serin-kube", "coredns"),
+}
 """What must be built before a fixture can start. In the order in which their tests run: quick ones first."""
 
 MARKERS = {"control_plane": "control_plane", "node_cluster": "node"}
@@ -115,6 +121,16 @@ def own_node_cluster(node_cluster: Cluster) -> NodeCluster:
     if not isinstance(node_cluster, NodeCluster):
         pytest.skip(f"{KUBECONFIG_VARIABLE} is set, and that is not a node of ours")
     return node_cluster
+
+
+@pytest.fixture(scope="session")
+def kube_tools() -> None:
+    """For tests that start a control plane of their own: its tools are built when the test starts."""
+
+
+@pytest.fixture(scope="session")
+def node_tools() -> None:
+    """The same, for a node of their own."""
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
     folder = options.dir
-    if _runs(folder):
+    if _runs(folder, options.level):
         say(f"the cluster in {folder} runs already")
     elif options.level == NODE:
         launcher.release(launcher.start_node_cluster(folder))
@@ -63,8 +63,8 @@ def _up(options: argparse.Namespace) -> None:
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
 
 
-def _runs(folder: Path) -> bool:
-    """Whether a whole cluster runs there; what is left of a broken one is removed."""
+def _runs(folder: Path, level: str) -> bool:
+    """Whether a whole cluster of this level runs there; what is left of a broken one is removed."""
     try:
         cluster = launcher.attach(folder)
     except ClusterError:
@@ -77,6 +77,8 @@ def _runs(folder: Path) -> bool:
         say(f"the cluster in {folder} is broken and is started anew: {failure}")
         launcher.stop_in(folder)
         return False
+    if cluster.record.level != level:
+        raise ClusterError(f"a cluster of level {cluster.record.level} runs in {folder}: `make cluster-down` stops it")
     return True
 
 

@@ -42,9 +42,9 @@ class LocalCluster(Cluster):
         return ""
 
     def check(self) -> None:
-        """Raise ComponentFailed for the first component that is not running."""
-        for component in self._components.values():
-            component.check()
+        """Raise ComponentFailed for the first of the components started so far that does not run."""
+        for name in list(self.record.components):
+            self._component(name).check()
 
     def check_all(self) -> None:
         """Raise ComponentFailed unless every component runs, whoever started it."""

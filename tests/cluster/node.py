@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.cluster import probes
 from tests.cluster.control_plane import NODE_NAME, Site
 from tests.cluster.namespaces import Slice
-from tests.cluster.packages import PLUGINS, program
+from tests.cluster.packages import program
 from tests.cluster.pki import Authority
 from tests.cluster.processes import Command, Probe
 
@@ -144,13 +144,9 @@ state = "/run/containerd"
   SystemdCgroup = false
 
 [{cri}.cni]
-  bin_dir = {q(str(_plugins()))}
+  bin_dir = {q(str(Path(program("bridge")).parent))}
   conf_dir = {q(str(network))}
 """
-
-
-def _plugins() -> Path:
-    return Path(program("bridge")).parent if not (PLUGINS / "bridge").exists() else PLUGINS
 
 
 def _cni(folder: Path, one: Slice) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.cluster import binaries, control_plane, images, namespaces, node, packages, recipes, state
 from tests.cluster.control_plane import NODE_NAME, Site
-from tests.cluster.errors import ClusterError, Unavailable
+from tests.cluster.errors import ClusterError, ComponentFailed, Unavailable
 from tests.cluster.local import (
     LocalCluster,
     await_default_account,
@@ -76,7 +76,8 @@ class NodeCluster(LocalCluster):
         outer = self.record.components.get(SANDBOX)
         inside = children(outer.pid) if outer and outer.alive() else []
         if not inside:
-            raise ClusterError(f"the namespaces of the cluster in {self.folder} are gone")
+            cause = "somebody ended their first process, or the machine was started anew"
+            raise ComponentFailed(SANDBOX, "are gone", cause, "", str(self.logs_dir / f"{SANDBOX}.log"))
         return inside[0]
 
     @property
@@ -100,7 +101,8 @@ class NodeCluster(LocalCluster):
     def commands(self) -> dict[str, Command]:
         """Every component, in the order of the start."""
         site, one = self.site, self.slice
-        found = {"containerd": node.containerd(site, self.init), **control_plane_commands(site)}
+        found = {SANDBOX: self._sandbox(), "containerd": node.containerd(site, self.init)}
+        found |= control_plane_commands(site)
         found["kubelet"] = node.kubelet(site, one)
         found["kube-proxy"] = node.kube_proxy(site, one)
         found["coredns"] = node.coredns(site, binaries.path("coredns"))
@@ -143,15 +145,18 @@ class NodeCluster(LocalCluster):
             one = namespaces.choose(taken)
             self.record.slice = one.index  # first, so that the next launcher removes it whatever happens to this one
             self.record.save()
+        self.begin_with(self._sandbox())
+        self.await_ready(SANDBOX)
+        namespaces.connect(one, self.init)
+        namespaces.make_cgroups(one)
+
+    def _sandbox(self) -> Command:
         log = self.logs_dir / f"{SANDBOX}.log"
 
         def ready() -> str | None:
             return None if "ready" in log.read_text() else "the namespaces are not set up yet"
 
-        self.begin_with(Command(SANDBOX, tuple(namespaces.sandbox_command(NODE_NAME)), ready))
-        self.await_ready(SANDBOX)
-        namespaces.connect(one, self.init)
-        namespaces.make_cgroups(one)
+        return Command(SANDBOX, tuple(namespaces.sandbox_command(NODE_NAME)), ready)
 
     def _snapshotter(self) -> str:
         settings = (self.folder / "containerd.toml").read_text()

@@ -26,45 +26,50 @@ PROGRAMS = {
     "util-linux": ("unshare", "nsenter", "mount"),
     "prometheus": ("prometheus",),
 }
-_PATH = os.pathsep.join((str(PLUGINS), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+FOLDERS = (PLUGINS, *map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")))
+"""Where programs are looked for besides PATH, which for many users has no sbin and for nobody has the CNI plugins."""
+
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _REFUSE = "#!/bin/sh\n# Put here by Serin's tests while they install packages; 101 = do not start services.\nexit 101\n"
 
 
-def missing(search: str = _PATH) -> list[str]:
+def missing() -> list[str]:
     """Return the packages of which at least one program is not there."""
-    path = os.pathsep.join((search, os.environ.get("PATH", ""))) if search == _PATH else search
-    return [name for name, programs in PROGRAMS.items() if not all(shutil.which(one, path=path) for one in programs)]
+    return [name for name, programs in PROGRAMS.items() if not all(_which(one) for one in programs)]
 
 
 def program(name: str) -> str:
     """Return the path of a program of one of the packages."""
-    found = shutil.which(name, path=os.pathsep.join((_PATH, os.environ.get("PATH", ""))))
+    found = _which(name)
     if not found:
         raise Unavailable(f"no program {name!r} on this machine")
     return found
 
 
-def ensure(search: str = _PATH) -> None:
+def ensure() -> None:
     """Install what is missing, as root and where there is apt.
 
     Raises:
         Unavailable: with the command that installs it.
     """
-    absent = missing(search)
+    absent = missing()
     if not absent:
         return
     command = f"apt-get install --no-install-recommends {' '.join(absent)}"
     named = f"a cluster with a real node needs Debian packages that this machine lacks: {', '.join(absent)}"
     if os.geteuid() != 0:
         raise Unavailable(f"{named}. Install them with `sudo {command}`")
-    if not shutil.which("apt-get", path=search):
+    if not _which("apt-get"):
         raise Unavailable(f"{named}. There is no apt-get here: install these programs in your system's own way")
     say(f"{named}; installing them")
     _install(absent)
-    absent = missing(search)
+    absent = missing()
     if absent:
         raise Unavailable(f"{', '.join(absent)}: installed, but their programs are not where they were expected")
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join((*map(str, FOLDERS), os.environ.get("PATH", ""))))
 
 
 def _install(names: list[str]) -> None:
