@@ -39,8 +39,21 @@ class Cluster:
         self.shop, self.system = f"shop-{suffix}", f"serin-{suffix}"
         for file in FILES.values():
             self._kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / file))
+        self._wait_for_storage()
         for namespace in (self.shop, self.system):
             self._kubectl("create", "namespace", namespace)
+
+    def _wait_for_storage(self) -> None:
+        """A kind's first second is over when it can be listed: until then the API server answers 429."""
+        end = time.monotonic() + 20.0
+        while True:
+            try:
+                self._kubectl("get", "md,msnap,mtpl")
+                return
+            except Exception:  # which error kubectl's failure becomes is up to the fixture
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
 
     def remove(self) -> None:
         """Delete both namespaces, without waiting for it."""

@@ -205,15 +205,16 @@ async def test_a_wrong_token_is_worth_another_try_since_tokens_rotate(
     control_plane: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The token file holds a wrong token first; the client finds the right one when it looks again."""
-    right = await login.log_in(control_plane.kubeconfig)
-    token = (await right.get_api_key_with_prefix("BearerToken") or "").removeprefix("Bearer ")
-    if not token:
-        pytest.skip("the control plane's kubeconfig logs in by certificate")
+    admin = await login.log_in(control_plane.kubeconfig)
+    right = control_plane.kubectl("--namespace", NAMESPACE, "create", "token", "default").strip()
     (tmp_path / "token").write_text("wrong")
+    server = {"server": admin.host, "certificate-authority": admin.ssl_ca_cert}
+    if not admin.verify_ssl:
+        server = {"server": admin.host, "insecure-skip-tls-verify": True}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": right.host, "insecure-skip-tls-verify": True}}],
+        "clusters": [{"name": "c", "cluster": server}],
         "users": [{"name": "u", "user": {"tokenFile": str(tmp_path / "token")}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
@@ -223,8 +224,10 @@ async def test_a_wrong_token_is_worth_another_try_since_tokens_rotate(
     client = KubernetesCluster(await login.log_in(tmp_path / "config"))
     with pytest.raises(Retryable, match="Unauthorized"):
         await client.list(kinds.POD, NAMESPACE)
-    (tmp_path / "token").write_text(token)
-    await client.list(kinds.POD, NAMESPACE)
+    (tmp_path / "token").write_text(right)
+    # Known now, and not allowed: the ServiceAccount has no permissions.
+    with pytest.raises(Refused, match="system:serviceaccount:default:default"):
+        await client.list(kinds.POD, NAMESPACE)
     await client.close()
 
 

@@ -1,0 +1,246 @@
+"""Applying a plan to a real API server: what is proved first, what stops it, and what a stop leaves behind."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from serin.api.conditions import Reason
+from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.client import KubernetesCluster
+from serin.cluster.login import log_in
+from serin.controller.apply import Applied, Applier
+from serin.controller.observe import Observer
+from serin.controller.ports import Ports
+from serin.controller.reconcile import Reconciler, TryAgain
+from serin.controller.report import Reporter
+from serin.controller.routes import EnvoyRoutes
+from serin.controller.telemetry import Outcome, Telemetry
+from serin.controller.ticker import Ticker
+from serin.controller.watch import WATCHED
+from serin.metrics.collector import Collector
+from serin.metrics.prometheus import Prometheus, Settings
+from serin.rollout.model import (
+    Action,
+    CreateSnapshot,
+    DeleteWorkload,
+    Note,
+    Observation,
+    Order,
+    Plan,
+    RunWorkload,
+    WriteStatus,
+)
+from serin.traffic.xds import XdsServer
+from tests.integration.operator_process import Cluster, until
+
+pytestmark = pytest.mark.control_plane
+
+
+class Told:
+    """Events as they are recorded, not written."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str, bool]] = []
+
+    def record(self, regarding: JsonObject, reason: str, note: str, *, warning: bool = False) -> None:
+        assert regarding["kind"] == "ModelDeployment"
+        self.notes.append((reason, note, warning))
+
+
+class Bench:
+    """Everything behind one look, with the planner replaced by a function of the test's own."""
+
+    def __init__(self, cluster: Cluster, client: KubernetesCluster, requests: list[tuple[str, str]]) -> None:
+        self.cluster, self.client, self.requests = cluster, client, requests
+        self.cache, self.leading, self.told = ObjectCache(), True, Told()
+        self.telemetry = Telemetry()
+        prometheus = Prometheus(Settings("http://127.0.0.1:9"))
+        ticker = Ticker(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
+        routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
+        self.observer = Observer(self.cache, routes, ticker, Ports(self.cache))
+        self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
+
+    async def refresh(self) -> None:
+        """What the watches would have shown by now."""
+        for kind in WATCHED:
+            for body in await self.client.list(kind, self.cluster.shop):
+                self.cache.put(kind, body)
+        self.requests.clear()
+
+    def seen(self) -> Observation:
+        body = self.cache.get(kinds.MODEL_DEPLOYMENT, self.cluster.shop, "fraud")
+        assert body is not None
+        return self.observer.observe(body, 1_800_000_000.0)
+
+    async def apply(self, *actions: Action, seen: Observation | None = None) -> Applied:
+        self.requests.clear()
+        return await self.applier.apply(seen or self.seen(), Plan(actions, (), None))
+
+    def reconciler(self, plan: Callable[[Observation], Plan]) -> Reconciler:
+        reporter = Reporter(self.told, self.telemetry)
+        return Reconciler(self.cache, self.observer, plan, self.applier, reporter, self.telemetry)
+
+
+@pytest.fixture
+async def bench(control_plane: Any) -> AsyncIterator[Bench]:
+    cluster = Cluster(control_plane)
+    requests: list[tuple[str, str]] = []
+    client = KubernetesCluster(
+        await log_in(control_plane.kubeconfig), observer=lambda verb, kind, _status, _s: requests.append((verb, kind))
+    )
+    cluster.deploy()
+    made = Bench(cluster, client, requests)
+    await made.refresh()
+    yield made
+    await client.close()
+    cluster.remove()
+
+
+def status(**weights: int) -> JsonObject:
+    return {"phase": "Healthy", "traffic": {"weights": weights}}
+
+
+async def run_workload(bench: Bench, snapshot: str) -> None:
+    """Start a workload and say that its pods are ready; the cache has seen it."""
+    content = bench.seen().deployment.spec.content
+    applied = await bench.apply(CreateSnapshot(snapshot, content), RunWorkload(snapshot, 2, "candidate", Order.CREATE))
+    assert applied.outcome is Outcome.DONE
+    await until(lambda: bench.cluster.make_pods_ready() == 2, what="two pods")
+    await bench.refresh()
+
+
+SNAPSHOT = "fraud-bbbbbbbbbb"
+
+
+async def test_a_raise_is_refused_when_the_pods_are_not_ready_at_that_moment_whatever_the_cache_says(
+    bench: Bench,
+) -> None:
+    await run_workload(bench, SNAPSHOT)
+    seen = bench.seen()
+    assert seen.workloads[SNAPSHOT].ready == 2
+    bench.cluster.kubectl("delete", "deploy", SNAPSHOT, "--wait=true")
+    await until(lambda: not bench.cluster.read("pods")["items"], what="the pods' end")
+    raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: 1})
+    applied = await bench.apply(raising, DeleteWorkload("fraud-x", "uid", "1"), seen=seen)
+    assert applied.outcome is Outcome.STOPPED
+    assert applied.done == ()
+    assert not applied.recorded
+    assert applied.why == f"0 pods of {SNAPSHOT} are ready at this moment, 1 are needed for its traffic"
+    assert bench.requests == [("list", "Pod")]
+    assert bench.cluster.status() == {}
+
+
+async def test_a_raise_goes_through_when_live_reads_prove_it(bench: Bench) -> None:
+    await run_workload(bench, SNAPSHOT)
+    applied = await bench.apply(WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: 2}))
+    assert applied.outcome is Outcome.DONE
+    assert bench.requests == [("list", "Pod"), ("apply", "ModelDeployment")]
+    assert bench.cluster.status()["traffic"]["weights"] == {SNAPSHOT: 100}
+
+
+async def test_lowering_is_one_write_with_no_read_before_it(bench: Bench) -> None:
+    applied = await bench.apply(WriteStatus(Order.LOWER, status(stable=100)))
+    assert applied.outcome is Outcome.DONE
+    assert bench.requests == [("apply", "ModelDeployment")]
+
+
+async def test_the_next_look_sees_what_this_one_wrote(bench: Bench) -> None:
+    content = bench.seen().deployment.spec.content
+    await bench.apply(
+        WriteStatus(Order.RECORD, status(stable=100)),
+        CreateSnapshot(SNAPSHOT, content),
+        RunWorkload(SNAPSHOT, 3, "candidate", Order.CREATE),
+    )
+    seen = bench.seen()
+    assert seen.deployment.status["traffic"]["weights"] == {"stable": 100}
+    assert seen.snapshots[SNAPSHOT].content == content
+    assert (seen.workloads[SNAPSHOT].desired, seen.workloads[SNAPSHOT].role) == (3, "candidate")
+
+
+async def test_a_status_planned_on_an_old_version_stops_the_plan_and_the_next_look_is_up_to_date(bench: Bench) -> None:
+    seen = bench.seen()
+    bench.cluster.kubectl("annotate", "md", "fraud", "moved=yes")
+    run = RunWorkload(SNAPSHOT, 1, "candidate", Order.CREATE)
+    applied = await bench.apply(WriteStatus(Order.RECORD, status(stable=100)), run, seen=seen)
+    assert applied.outcome is Outcome.CONFLICT
+    assert applied.done == ()
+    assert bench.requests == [("apply", "ModelDeployment"), ("get", "ModelDeployment")]
+    assert bench.seen().deployment.annotations["moved"] == "yes"
+    assert (await bench.apply(WriteStatus(Order.RECORD, status(stable=100)))).outcome is Outcome.DONE
+
+
+async def test_nothing_is_written_once_the_lease_is_lost(bench: Bench) -> None:
+    bench.leading = False
+    applied = await bench.apply(
+        WriteStatus(Order.LOWER, status(stable=100)), RunWorkload(SNAPSHOT, 1, "candidate", Order.CREATE)
+    )
+    assert applied.outcome is Outcome.STOPPED
+    assert bench.requests == []
+
+
+async def test_a_workload_is_deleted_whole_and_a_stale_deletion_deletes_nothing_of_it(bench: Bench) -> None:
+    await run_workload(bench, SNAPSHOT)
+    workload = bench.seen().workloads[SNAPSHOT]
+    stale = replace(workload, resource_version="1")
+    applied = await bench.apply(DeleteWorkload(SNAPSHOT, stale.uid, stale.resource_version))
+    assert applied.outcome is Outcome.CONFLICT
+    assert bench.cluster.read("deploy", SNAPSHOT)
+    await bench.refresh()
+    workload = bench.seen().workloads[SNAPSHOT]
+    applied = await bench.apply(DeleteWorkload(SNAPSHOT, workload.uid, workload.resource_version))
+    assert applied.outcome is Outcome.DONE
+    assert SNAPSHOT not in bench.seen().workloads
+    await until(lambda: not bench.cluster.read("deploy,svc", "-l", f"serin.dev/snapshot={SNAPSHOT}")["items"])
+
+
+async def test_a_service_that_somebody_deleted_is_made_again(bench: Bench) -> None:
+    await run_workload(bench, SNAPSHOT)
+    service = bench.cache.get(kinds.SERVICE, bench.cluster.shop, SNAPSHOT)
+    assert service is not None
+    bench.cluster.kubectl("delete", "svc", SNAPSHOT)
+    bench.cache.drop(kinds.SERVICE, service)
+    assert bench.seen().workloads[SNAPSHOT].role == "", "half a workload must not look like a whole one"
+    await bench.apply(RunWorkload(SNAPSHOT, 2, "candidate", Order.CREATE))
+    assert bench.cluster.read("svc", SNAPSHOT)["spec"]["clusterIP"] == "None"
+
+
+async def test_objects_of_an_earlier_deployment_of_the_same_name_do_not_count(bench: Bench) -> None:
+    await run_workload(bench, SNAPSHOT)
+    bench.cluster.kubectl("delete", "md", "fraud", "--cascade=orphan")
+    bench.cluster.deploy()
+    await bench.refresh()
+    assert bench.seen().workloads == {}
+    assert bench.seen().snapshots == {}
+
+
+async def test_a_note_is_told_once_its_status_is_written_and_not_before(bench: Bench) -> None:
+    await run_workload(bench, SNAPSHOT)
+    key = (bench.cluster.shop, "fraud")
+    note = Note(Reason.PROMOTED, "it is promoted", warning=False)
+
+    def plan(proof: int) -> Callable[[Observation], Plan]:
+        raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: proof})
+        return lambda _: Plan((raising,), (note,), None)
+
+    assert await bench.reconciler(plan(3))(key) == 1.0
+    assert bench.told.notes == []
+    await bench.reconciler(plan(2))(key)
+    assert bench.told.notes == [("Promoted", "it is promoted", False)]
+
+
+async def test_a_failed_request_and_a_broken_planner_bring_the_key_back_and_harm_no_other(bench: Bench) -> None:
+    key = (bench.cluster.shop, "fraud")
+
+    def broken(_: Observation) -> Plan:
+        raise ZeroDivisionError
+
+    bad = WriteStatus(Order.RECORD, {"phase": "Healthy", "traffic": {"weights": {"x": "not a number"}}})
+    for plan in (broken, lambda _: Plan((bad,), (), None)):
+        with pytest.raises(TryAgain):
+            await bench.reconciler(plan)(key)
+    assert await bench.reconciler(lambda _: Plan((), (), 7.0))(key) == 7.0
+    assert await bench.reconciler(broken)((bench.cluster.shop, "absent")) is None
