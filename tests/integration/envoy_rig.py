@@ -193,8 +193,14 @@ class Scrape:
         wanted = {"serin_namespace": NAMESPACE, "serin_model_deployment": DEPLOYMENT, **labels}
         # The parser calls every counter ..._total.
         names = (series, f"{series}_total")
-        found = [sample.value for sample in self.samples if sample.name in names and wanted.items() <= sample.labels.items()]
+        found = [
+            sample.value for sample in self.samples if sample.name in names and wanted.items() <= sample.labels.items()
+        ]
         return sum(found)
+
+    def total(self, series: str) -> float:
+        """One of Envoy's own counters, which has no labels."""
+        return sum(sample.value for sample in self.samples if sample.name in (series, f"{series}_total"))
 
 
 def model(

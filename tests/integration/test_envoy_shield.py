@@ -240,7 +240,7 @@ async def test_a_pod_of_stable_that_has_just_gone_costs_no_request(tmp_path: Pat
         other = await ModelServer("stable").start()
         wanted = model(it.port, (it.stable, other))
         it.xds.update([wanted])
-        await eventually(lambda: it.send(10), lambda seen: other.truth["received"] > 0)
+        await eventually(lambda: it.send(10), lambda _: other.truth["received"] > 0)
         await other.stop()
         seen = await it.send(300)
         assert seen["200"] == 300

@@ -34,7 +34,9 @@ class _Node:
     open: int = 0
     versions: dict[Topic, str] = field(default_factory=dict)
     sent: dict[Topic, Answer] = field(default_factory=dict)
+    doubted: dict[Topic, str] = field(default_factory=dict)  # versions that it did not take at the first time
     stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused
+    clusters: frozenset[str] | None = None  # in the answer that it got last, None when that was before our time
     active: set[str] = field(default_factory=set)  # clusters with endpoints
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
 
@@ -50,10 +52,20 @@ class _Wanted:
 
 
 class Delivery:
-    """Desired resources, and what each Envoy has of them. `propagated` hears of routes that every Envoy has taken."""
+    """Desired resources, and what each Envoy has of them.
 
-    def __init__(self, clock: Callable[[], float], propagated: Callable[[Key, float], None], address: str) -> None:
+    `propagated` hears of routes that every Envoy has taken, `refused` of questions after an answer that was refused.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        propagated: Callable[[Key, float], None],
+        refused: Callable[[Question], None],
+        address: str,
+    ) -> None:
         self._clock = clock
+        self._refused = refused
         self._propagated = propagated
         self._address = address
         self._wanted: dict[str, _Wanted] = {}
@@ -115,8 +127,11 @@ class Delivery:
         node.seen = self._clock()
         node.open += 1
         sent = node.sent.pop(question.topic, None)
-        if question.error is not None and sent is not None and sent.version != question.version:
+        if sent is not None and sent.version != question.version:
             return self._hear_refusal(node, question, sent)
+        node.doubted.pop(question.topic, None)
+        if question.kind is Kind.ENDPOINTS and not question.version:
+            node.active.discard(question.name)
         if not question.version or node.versions.get(question.topic) == question.version:
             return set()
         node.versions[question.topic] = question.version
@@ -145,7 +160,8 @@ class Delivery:
         names = {item.name for item in content.resources} if content is not None else set[str]()
         match question.kind:
             case Kind.ENDPOINTS:
-                node.active.add(question.name)
+                if node.clusters is None or question.name in node.clusters:
+                    node.active.add(question.name)
                 # A route of the same deployment may have waited for this.
                 return {(Kind.ROUTES, question.name.rpartition("/")[0])}
             case Kind.ROUTES if content is not None:
@@ -155,16 +171,19 @@ class Delivery:
                     del node.uses[name]
                     node.versions.pop((Kind.ROUTES, name), None)
             case Kind.CLUSTERS if content is not None:
-                node.active &= names
+                node.clusters = frozenset(names)
         self._forget()
         return {(Kind.CLUSTERS, "")}
 
     def _hear_refusal(self, node: _Node, question: Question, sent: Answer) -> set[Topic]:
-        names = self._quarantine.refuse(question.kind, sent.resources, question.error or "")
+        """An Envoy that still has its old version after an answer has refused it, or the answer was lost: ask twice."""
+        if node.doubted.get(question.topic) != sent.version:
+            node.doubted[question.topic] = sent.version
+            return set()
         node.stuck[question.topic] = sent.version
-        if question.kind in COLLECTIONS:
-            return {question.topic}
-        return {(question.kind, name) for name in names}
+        self._quarantine.refuse(question.kind, sent.resources, question.node, empty=not question.version)
+        self._refused(question)
+        return {question.topic}
 
     def answer(self, question: Question) -> Answer | None:
         """What to tell now, None: nothing new, or not yet."""
@@ -178,6 +197,8 @@ class Delivery:
         if answer.version in (question.version, node.stuck.get(question.topic)):
             return None
         node.sent[question.topic] = answer
+        if question.kind is Kind.CLUSTERS:
+            self._drop(node, frozenset(item.name for item in answer.resources))
         if question.kind is Kind.ROUTES:
             having = node.uses.get(question.name, frozenset())
             node.uses[question.name] = having | clusters_of(answer.resources[0].body)
@@ -194,6 +215,13 @@ class Delivery:
             used = frozenset[str]().union(*node.uses.values())
             resources += [item for name, item in self._lingering[Kind.CLUSTERS].items() if name in used]
         return resources
+
+    def _drop(self, node: _Node, clusters: frozenset[str]) -> None:
+        """From now on the Envoy has these clusters, and whatever it had of others is gone."""
+        for name in node.active - clusters:
+            node.versions.pop((Kind.ENDPOINTS, name), None)
+        node.active &= clusters
+        node.clusters = clusters
 
     def _may_route(self, node: _Node, name: str) -> bool:
         """Whether every cluster that the routes name is there, or has had its time."""
@@ -224,7 +252,7 @@ class Delivery:
         return len(self._connected())
 
     def refused(self) -> dict[Key, str]:
-        """Envoy's words per deployment whose configuration it refuses."""
+        """A sentence per deployment whose configuration an Envoy refuses."""
         return self._quarantine.messages()
 
     def _connected(self) -> list[_Node]:

@@ -1,11 +1,11 @@
 """Resources that an Envoy has refused: kept away from the others, so that one bad deployment blocks nobody.
 
-Envoy refuses an answer as a whole. The resources to blame are those that its error names, or else all that are new in
-the answer. Until their content changes, or a minute has passed, the last content that was accepted is served in their
-place, or nothing when there is none.
+Over REST an Envoy does not say why it refuses an answer, nor which of its resources is to blame (that is in its log).
+So the one to blame is found by trying: of the resources that are new in the answer, half is withheld, until what is
+refused is a single one. In place of a resource that is refused or withheld, the content that was accepted last is
+served, or nothing when there is none. A minute later, or when its content changes, it gets another chance.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,13 +16,20 @@ from serin.traffic.xds.resources import Kind, Resource
 # A port that was taken, for example, may be free by then.
 _RETRY: Final = 60.0
 
+_WORDS: Final = {
+    Kind.CLUSTERS: "cluster",
+    Kind.ENDPOINTS: "endpoints",
+    Kind.LISTENERS: "listener",
+    Kind.ROUTES: "routes",
+}
+
 _Place = tuple[Kind, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     digest: str
-    message: str
+    node: str
     retry_at: float
 
 
@@ -32,31 +39,43 @@ class Quarantine:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._refusals: dict[_Place, _Refusal] = {}
+        self._withheld: dict[Kind, frozenset[str]] = {}
         self._accepted: dict[_Place, Resource] = {}
+        self._known: set[Kind] = set()  # kinds of which something was accepted in this process' time
 
     def accept(self, kind: Kind, resources: Iterable[Resource]) -> None:
-        """An Envoy has taken these."""
+        """An Envoy has taken these. What was withheld to find out gets its turn."""
+        self._known.add(kind)
+        self._withheld.pop(kind, None)
         for item in resources:
             self._accepted[kind, item.name] = item
             refusal = self._refusals.get((kind, item.name))
             if refusal is not None and refusal.digest == item.digest:
                 del self._refusals[kind, item.name]
 
-    def refuse(self, kind: Kind, resources: Iterable[Resource], message: str) -> frozenset[str]:
-        """An Envoy has refused these, and said why. Returns the names of those that are kept away from now on."""
-        fresh = [item for item in resources if self._accepted.get((kind, item.name)) != item]
-        blamed = [item for item in fresh if _mentions(message, item.name)] or fresh
-        retry_at = self._clock() + _RETRY
-        for item in blamed:
-            self._refusals[kind, item.name] = _Refusal(item.digest, message, retry_at)
-        return frozenset(item.name for item in blamed)
+    def refuse(self, kind: Kind, resources: Iterable[Resource], node: str, *, empty: bool) -> None:
+        """An Envoy has refused these. `empty`: it has nothing of the kind yet, so nothing can be taken from it.
+
+        Right after the operator's start nobody knows what an Envoy has accepted before. Then nothing is withheld: that
+        could take from it what it serves.
+        """
+        fresh = sorted(
+            (item for item in resources if self._accepted.get((kind, item.name)) != item), key=lambda item: item.name
+        )
+        if len(fresh) == 1:
+            self._refusals[kind, fresh[0].name] = _Refusal(fresh[0].digest, node, self._clock() + _RETRY)
+            self._withheld.pop(kind, None)
+        elif empty or kind in self._known:
+            half = frozenset(item.name for item in fresh[(len(fresh) + 1) // 2 :])
+            self._withheld[kind] = self._withheld.get(kind, frozenset()) | half
 
     def safe(self, kind: Kind, wanted: Resource) -> Resource | None:
         """What to serve of `wanted`: itself, or what was accepted last, or nothing."""
         refusal = self._refusals.get((kind, wanted.name))
-        if refusal is None or refusal.digest != wanted.digest or refusal.retry_at <= self._clock():
-            return wanted
-        return self._accepted.get((kind, wanted.name))
+        refused = refusal is not None and refusal.digest == wanted.digest and refusal.retry_at > self._clock()
+        if refused or wanted.name in self._withheld.get(kind, ()):
+            return self._accepted.get((kind, wanted.name))
+        return wanted
 
     def prune(self, wanted: Mapping[Kind, Mapping[str, Resource]]) -> None:
         """Forget what is no longer wanted, and refusals of content that has changed since."""
@@ -68,15 +87,13 @@ class Quarantine:
         }
 
     def messages(self) -> dict[Key, str]:
-        """Envoy's words per deployment. The first two parts of every resource's name are the deployment's."""
-        return {_deployment(name): refusal.message for (_, name), refusal in sorted(self._refusals.items())}
+        """One sentence per deployment. The first two parts of every resource's name are the deployment's."""
+        return {
+            _deployment(name): f"router pod {refusal.node} refuses the {_WORDS[kind]} {name}; its log says why"
+            for (kind, name), refusal in sorted(self._refusals.items())
+        }
 
 
 def _deployment(name: str) -> Key:
     namespace, deployment, *_ = name.split("/")
     return namespace, deployment
-
-
-def _mentions(message: str, name: str) -> bool:
-    """Whether the message has the whole name, not only as the beginning of a longer one."""
-    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])", message) is not None

@@ -50,14 +50,13 @@ def resource(name: str, body: JsonObject) -> Resource:
 class Question:
     """What one Envoy asks: it has `version` ("" when nothing yet) and wants to hear of any other.
 
-    `name`: empty for collections. `error`: why it refused the last answer, None when it did not.
+    `name`: empty for collections.
     """
 
     node: str
     kind: Kind
     name: str
     version: str
-    error: str | None
 
     @property
     def topic(self) -> Topic:

@@ -32,6 +32,10 @@ def _ignore(key: Key, seconds: float) -> None:
     pass
 
 
+def _log_refusal(question: Question) -> None:
+    log.warning("xds.refused", node=question.node, kind=question.kind.value, name=question.name)
+
+
 class XdsServer:
     """Serves Envoys what `update` says, and tells what they have taken (`observe`) and refused (`refused`).
 
@@ -46,7 +50,7 @@ class XdsServer:
         listen_address: str = "0.0.0.0",
         hold: float = HOLD,
     ) -> None:
-        self._delivery = Delivery(time.monotonic, propagated, listen_address)
+        self._delivery = Delivery(time.monotonic, propagated, _log_refusal, listen_address)
         self._hold = hold
         self._synced = False
         self._closing = False
@@ -63,7 +67,7 @@ class XdsServer:
         return self._delivery.observe((namespace, name))
 
     def refused(self) -> Mapping[Key, str]:
-        """Envoy's words, per deployment whose configuration it refuses."""
+        """A sentence per deployment whose configuration an Envoy refuses."""
         return self._delivery.refused()
 
     def envoys(self) -> int:
@@ -101,10 +105,6 @@ class XdsServer:
         if not self._synced or self._closing:
             raise web.HTTPServiceUnavailable(text="the operator's caches are not synced\n")
         question = _read(request.path.rpartition(":")[2], await request.json())
-        if question.error is not None:
-            log.warning(
-                "xds.refused", node=question.node, kind=question.kind.value, name=question.name, error=question.error
-            )
         self._wake(self._delivery.hear(question))
         try:
             return await self._answer(question)
@@ -154,5 +154,4 @@ def _read(kind: str, body: dict[str, Any]) -> Question:
     node = (body.get("node") or {}).get("id") or ""
     if not node:
         raise web.HTTPBadRequest(text="node.id is needed: start Envoy with --service-node\n")
-    error = (body.get("error_detail") or {}).get("message")
-    return Question(node, found, "" if found in COLLECTIONS else names[0], body.get("version_info", ""), error)
+    return Question(node, found, "" if found in COLLECTIONS else names[0], body.get("version_info", ""))
