@@ -1,0 +1,50 @@
+"""The ModelDeployment under test: a fraud model, version by version, healthy or with faults of its config."""
+
+from typing import Any
+
+from tests.e2e.models.image import PORT
+
+NAME = "fraud"
+STEPS: tuple[dict[str, Any], ...] = (
+    {"weight": 10, "bake": "4s"},
+    {"weight": 30, "bake": "4s"},
+    {"weight": 50, "bake": "4s"},
+)
+# Enough to compare with; the machine that runs the tests has two cores.
+REPLICAS = 2
+
+
+def fraud(
+    image: str,
+    version: str,
+    *,
+    config: dict[str, str] | None = None,
+    steps: tuple[dict[str, Any], ...] = STEPS,
+    shield: str = "Failures",
+    router: dict[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A manifest as a user writes it. `config`: faults by name, see models/server/faults.py."""
+    container = {
+        "name": "model",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"containerPort": PORT}],
+    }
+    body: dict[str, Any] = {
+        "replicas": REPLICAS,
+        "runtime": "mlserver",
+        "model": {"name": NAME, "version": version},
+        "template": {"spec": {"terminationGracePeriodSeconds": 10, "containers": [container]}},
+        "router": {"envoy": {"shield": shield, **(router or {})}},
+        "strategy": {"canary": {"steps": [dict(step) for step in steps]}},
+        "progressDeadline": "2m",
+    }
+    if config:
+        body["config"] = config
+    return {
+        "apiVersion": "serin.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": NAME},
+        "spec": body | spec,
+    }

@@ -1,0 +1,62 @@
+"""Serin installed into the node cluster from its chart, with images built here. What a user does with `helm install`."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from serin.api.names import SYSTEM_NAMESPACE
+
+from tests.cluster import recipes
+from tests.cluster.node_cluster import NodeCluster
+from tests.e2e.models.image import model_image
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "serin"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A running Serin. `model`: name of the image of the model server."""
+
+    cluster: NodeCluster
+    model: str
+
+    def pods(self, name: str) -> list[str]:
+        """Names of the pods of `serin-operator` or `serin-router`."""
+        words = ["get", "pods", "-l", f"app.kubernetes.io/name={name}", "-o", "jsonpath={.items[*].metadata.name}"]
+        return self.cluster.kubectl("-n", SYSTEM_NAMESPACE, *words).split()
+
+    def wait(self, name: str) -> None:
+        """Wait until the Deployment is rolled out."""
+        self.cluster.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+
+    def logs(self) -> str:
+        """What the operator's replicas said last."""
+        words = ["logs", "-l", "app.kubernetes.io/name=serin-operator", "--tail=200", "--prefix"]
+        return self.cluster.kubectl("-n", SYSTEM_NAMESPACE, *words)
+
+
+def install(
+    cluster: NodeCluster, helm: Path, prometheus_url: str, *, operators: int = 2, routers: int = 1
+) -> Installation:
+    """Build and load the images, install the chart, and wait until both Deployments are ready."""
+    operator, envoy, model = recipes.operator_image(), recipes.envoy_image(), model_image()
+    for image in (operator, envoy, model):
+        cluster.load(image)
+    cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE)
+    cluster.kubectl("label", "namespace", SYSTEM_NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    values = {
+        "operator.image": operator.reference,
+        "operator.replicas": operators,
+        "operator.logFormat": "console",
+        "router.image": envoy.reference,
+        "router.replicas": routers,
+        "prometheus.url": prometheus_url,
+    }
+    command = [str(helm), "install", "serin", str(CHART), "--namespace", SYSTEM_NAMESPACE]
+    command += ["--kubeconfig", str(cluster.kubeconfig)]
+    command += [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    installation = Installation(cluster, model.reference)
+    for name in ("serin-operator", "serin-router"):
+        installation.wait(name)
+    return installation
