@@ -47,6 +47,8 @@ Key = tuple[str, str, str]  # namespace, deployment, metric
 # Before anything is known: how far to look back for two samples, and what to assume when there are not two.
 FIRST_LOOKBACK = 300.0
 ASSUMED_INTERVAL = 15.0
+# How long to wait for the second scrape of something new before it is called stale.
+FIRST_WAIT = 60.0
 # Intervals before `since` in which the last counted sample is looked for; older ones cost a query more.
 LOOKBACK_INTERVALS = 4
 # Bounds of one query: answers are held in memory whole. 500,000 samples are about 12 MB.
@@ -194,14 +196,18 @@ class Collector:
         if failure := next((found for found in map(failure_of, answers) if found), None):
             return {want.key: failure for want in wants}
         look = await asyncio.to_thread(self._read, source, answers, now, len(wants))
+        if look is None:
+            return {}
         return await self._judge(source, reading, wants, look, start)
 
-    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look:
-        """Learn the scrape interval, cut what is too young, find the births."""
+    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look | None:
+        """Learn the scrape interval, cut what is too young, find the births; None: there is one scrape so far."""
         found = [series_of(answer) for answer in answers]
         interval = learn_interval(one for each in found for one in each)
         if interval is not None:
             self._intervals[source] = interval
+        elif source not in self._intervals and any(one.times[-1] > now - FIRST_WAIT for each in found for one in each):
+            return None
         interval = self._intervals.get(source, ASSUMED_INTERVAL)
         if any(found):
             self._series_each[source] = sum(map(len, found)) / deployments

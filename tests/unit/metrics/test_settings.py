@@ -1,0 +1,39 @@
+"""Settings of the adapter from the environment: what is read, and what a wrong value is answered with."""
+
+from pathlib import Path
+
+import pytest
+
+from serin.metrics.prometheus import Settings, SettingsError, read_settings, without_credentials
+
+
+def test_defaults_and_everything_set() -> None:
+    url = {"SERIN_PROMETHEUS_URL": "http://prometheus:9090/"}
+    assert read_settings(url) == Settings("http://prometheus:9090")
+    everything = {
+        **url,
+        "SERIN_PROMETHEUS_CREDENTIALS": "/etc/serin/prometheus",
+        "SERIN_PROMETHEUS_INSECURE_SKIP_VERIFY": "true",
+        "SERIN_PROMETHEUS_TIMEOUT": "2.5",
+    }
+    assert read_settings(everything) == Settings("http://prometheus:9090", Path("/etc/serin/prometheus"), True, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("URL", "", "write an address such as"),
+        ("URL", "prometheus:9090", "write an address such as"),
+        ("TIMEOUT", "10s", "write seconds, above 0 and up to 300"),
+        ("TIMEOUT", "0", "write seconds, above 0 and up to 300"),
+        ("TIMEOUT", "nan", "write seconds, above 0 and up to 300"),
+        ("INSECURE_SKIP_VERIFY", "yes", "write true or false"),
+    ],
+)
+def test_wrong_values_are_refused(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"SERIN_PROMETHEUS_{name} is .*{words}"):
+        read_settings({"SERIN_PROMETHEUS_URL": "http://a", f"SERIN_PROMETHEUS_{name}": value})
+
+
+def test_credentials_never_show() -> None:
+    assert without_credentials("https://me:secret@host:9090/path") == "https://host:9090/path"

@@ -1,0 +1,120 @@
+"""From series to a tick: sums over pods, buckets made comparable, and everything that is no tick."""
+
+import math
+
+import pytest
+
+from serin.analysis.model import Arm, HistogramTick, NoData, NoDataReason, RatioTick, Tick
+from serin.metrics.answers import Series
+from serin.metrics.readings import Row
+from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, ratio_tick
+
+MOMENT = Moment(since=10.0, until=40.0, interval=10.0)
+
+
+def row(*values: float, sign: int = 1, start: float = 10.0, **labels: str) -> Row:
+    times = tuple(start + 10.0 * index for index in range(len(values)))
+    return Row(sign, Series({"job": "router", "instance": "pod", **labels}, times, values), frozenset())
+
+
+def ratio(candidate: ArmRows, stable: ArmRows) -> Tick:
+    return ratio_tick(candidate, stable, MOMENT, {})
+
+
+QUIET = ArmRows([row(100, 100, 100)])
+
+
+def test_pods_and_terms_are_added_with_their_signs() -> None:
+    candidate = ArmRows(
+        [row(10, 20, 30, pod="a"), row(5, 5, 6, pod="b"), row(0, 1, 2, sign=-1, pod="a")], [row(1, 1, 4, pod="a")]
+    )
+    assert ratio(candidate, ArmRows([row(7, 8, 9)])) == RatioTick(30.0, Arm(19, 3), Arm(2, 0))
+
+
+def test_rounding_comes_after_adding() -> None:
+    halves = [row(0, 0, 0.4, pod=str(pod)) for pod in range(5)]
+    assert ratio(ArmRows(halves), QUIET) == RatioTick(30.0, Arm(2, 0), Arm(0, 0))
+
+
+def test_no_request_of_either_arm_is_no_traffic_up_to_the_newest_sample() -> None:
+    tick = ratio(QUIET, QUIET)
+    assert isinstance(tick, NoData)
+    assert (tick.reason, tick.at) == (NoDataReason.NO_TRAFFIC, 30.0)
+
+
+def test_no_counter_yet_but_known_to_the_router_is_no_traffic() -> None:
+    known = ArmRows([], [], [row(1, 1, 1)])
+    tick = ratio(known, known)
+    assert isinstance(tick, NoData)
+    assert (tick.reason, tick.at) == (NoDataReason.NO_TRAFFIC, 30.0)
+    assert histogram_tick(known, known, MOMENT, {}, "s") == tick
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [ArmRows([row(0, 1, 2)], [row(0, 0, 3)]), ArmRows([row(0, 5, 9, sign=-1)])],
+    ids=["more bad than all", "negative"],
+)
+def test_what_does_not_add_up_is_left_for_the_next_look(candidate: ArmRows) -> None:
+    tick = ratio(candidate, QUIET)
+    assert isinstance(tick, NoData)
+    assert tick.reason is NoDataReason.PARTIAL
+    assert tick.at is None, "the next look must start where this one did"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_is_no_data(bad: float) -> None:
+    tick = ratio(ArmRows([row(1, 2, bad)]), QUIET)
+    assert isinstance(tick, NoData)
+    assert tick.reason is NoDataReason.NOT_A_NUMBER
+
+
+def test_an_orphan_counts_from_its_base() -> None:
+    young = row(30, 40, start=20.0)
+    bases = {identity(young.series): 25.0}
+    assert ratio_tick(ArmRows([young]), QUIET, MOMENT, bases) == RatioTick(30.0, Arm(15, 0), Arm(0, 0))
+
+
+def histogram(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
+    return [row(*values, le=bound, **labels) for bound, values in counts.items()]
+
+
+def test_buckets_are_counted_one_by_one() -> None:
+    candidate = histogram({"1": (0, 2, 3), "5": (0, 2, 7), "+Inf": (10, 12, 18)})
+    stable = histogram({"1.0": (5, 5, 6), "5": (5, 6, 8), "+Inf": (5, 6, 8)})
+    tick = histogram_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, "ms")
+    assert tick == HistogramTick(30.0, (1.0, 5.0), (3, 4, 1), (1, 2, 0), "ms")
+
+
+def test_other_bounds_of_a_version_leave_those_that_both_share() -> None:
+    candidate = histogram({"1": (0, 3), "2": (0, 4), "5": (0, 7), "+Inf": (0, 8)})
+    stable = histogram({"1": (0, 1), "5": (0, 2), "10": (0, 3), "+Inf": (0, 3)}, serin_snapshot="a")
+    tick = histogram_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, "s")
+    assert tick == HistogramTick(20.0, (1.0, 5.0), (3, 4, 1), (1, 1, 1), "s")
+
+
+def test_a_version_without_a_request_has_empty_buckets() -> None:
+    stable = histogram({"1": (0, 1), "+Inf": (0, 3)})
+    tick = histogram_tick(ArmRows([], [], [row(1, 1)]), ArmRows(stable), MOMENT, {}, "s")
+    assert tick == HistogramTick(20.0, (1.0,), (0, 0), (1, 2), "s")
+
+
+def test_series_that_are_no_histogram_are_refused() -> None:
+    for rows in ([row(1, 2)], histogram({"1": (0, 1), "5": (0, 2)}), histogram({"x": (0, 1), "+Inf": (0, 2)})):
+        tick = histogram_tick(ArmRows(rows), ArmRows(histogram({"7": (0, 1)}, serin_snapshot="a")), MOMENT, {}, "s")
+        assert isinstance(tick, NoData)
+        assert tick.reason is NoDataReason.QUERY_FAILED
+
+
+def test_buckets_that_do_not_add_up_are_left_for_the_next_look() -> None:
+    rows = histogram({"1": (0, 4), "+Inf": (0, 3)})
+    tick = histogram_tick(ArmRows(rows), ArmRows(rows), MOMENT, {}, "s")
+    assert isinstance(tick, NoData)
+    assert (tick.reason, tick.at) == (NoDataReason.PARTIAL, None)
+
+
+def test_late_is_not_stale() -> None:
+    late, stopped = Moment(30.0, 59.0, 10.0), Moment(30.0, 61.0, 10.0)
+    assert find_lack(QUIET, late) is None
+    assert find_lack(QUIET, stopped) is Lack.STALE
+    assert find_lack(ArmRows([]), late) is Lack.ABSENT
