@@ -164,8 +164,8 @@ def write_arms(state: Arms) -> Evidence:
     return {
         "kind": Kind.DRIFT.value,
         "at": state.at,
-        "candidate": state.candidate.tolist(),
-        "stable": state.stable.tolist(),
+        "candidate": state.candidate.astype(int).tolist(),
+        "stable": state.stable.astype(int).tolist(),
         "different": state.different.as_list(),
         "ordered": state.ordered,
         "failed": state.failed,
@@ -192,7 +192,7 @@ def write_live(state: Live) -> Evidence:
         "kind": Kind.REFERENCE.value,
         "at": state.at,
         "live": state.live.tolist(),
-        "reference": state.reference.tolist(),
+        "reference": state.reference.astype(int).tolist(),
     }
 
 

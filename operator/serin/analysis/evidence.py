@@ -5,7 +5,7 @@ read is `Unreadable`; the engine then starts afresh, because evidence that is no
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from itertools import pairwise
 
@@ -61,11 +61,6 @@ def array(evidence: Evidence, key: str, length: int | None = None) -> Floats:
 def number(evidence: Evidence, key: str) -> float:
     """One finite number."""
     return floats({key: [evidence.get(key)]}, key, 1)[0]
-
-
-def rounded(values: Sequence[float] | Floats, digits: int = 4) -> list[Json]:
-    """Numbers short enough to store: whole ones as whole, others with a fixed number of decimals."""
-    return [int(value) if value == int(value) else round(float(value), digits) for value in values]
 
 
 def word(evidence: Evidence, key: str) -> str:

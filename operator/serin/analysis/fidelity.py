@@ -99,8 +99,8 @@ def write(state: State) -> Evidence:
     return {
         "kind": Kind.SPLIT.value,
         "at": state.at,
-        "weights": state.weights.tolist(),
-        "requests": state.requests.tolist(),
+        "weights": state.weights.astype(int).tolist(),
+        "requests": state.requests.astype(int).tolist(),
         "before": state.before,
     }
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from serin.analysis import text
-from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, rounded, word
+from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.model import HistogramTick, MetricVerdict, NoDataReason, Policy, Verdict
 from serin.analysis.power import requests_to_catch
@@ -68,7 +68,7 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     new = np.stack([_regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
     pending = state.pending + new
     after = replace(state, at=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1])
-    after = replace(after, low=_near_nobody(policy, after, new[0]))
+    after = replace(after, low=round(_near_nobody(policy, after, new[0]), DIGITS))
     sums = pending.sum(axis=1)
     if sums.min() < 1 or sums.sum() < ENOUGH:
         return replace(after, pending=np.zeros_like(pending) if sums.sum() >= HOPELESS else pending)
@@ -138,12 +138,12 @@ def write(state: State) -> Evidence:
         "at": state.at,
         "bounds": list(state.bounds),
         "unit": state.unit,
-        "candidate": rounded(state.candidate),
-        "stable": rounded(state.stable),
-        "pending": rounded(state.pending.ravel()) if state.pending.any() else [],
-        "critical": rounded([*state.critical.started, state.critical.waiting], DIGITS),
-        "minor": rounded([*state.minor.started, state.minor.waiting], DIGITS),
-        "better": rounded([*state.better, state.low], DIGITS),
+        "candidate": state.candidate.astype(int).tolist(),
+        "stable": state.stable.astype(int).tolist(),
+        "pending": state.pending.astype(int).ravel().tolist() if state.pending.any() else [],
+        "critical": state.critical.as_list(),
+        "minor": state.minor.as_list(),
+        "better": [*state.better, state.low],
         "failed": state.failed,
     }
 
@@ -214,10 +214,15 @@ def _weigh(policy: Policy, state: State, table: Floats) -> State:
     return replace(
         state,
         pending=np.zeros_like(table),
-        critical=advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, hazard),
-        minor=advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, hazard),
-        better=(body, tail),
+        critical=_round(advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, hazard)),
+        minor=_round(advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, hazard)),
+        better=(round(body, DIGITS), round(tail, DIGITS)),
     )
+
+
+def _round(mixture: Mixture) -> Mixture:
+    """Short enough to store. Done when the weights change, so that the evidence says the same after a restart."""
+    return Mixture(np.round(mixture.started, DIGITS), round(mixture.waiting, DIGITS))
 
 
 def _log_likelihoods(table: Floats, log_odds: Floats) -> Floats:

@@ -150,13 +150,13 @@ class Policy:
     """How one metric is judged. Probabilities and ratios are plain floats: the API layer has parsed the strings.
 
     `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
-    `able_to_see`: a Pass had the power to see a ratio this large, `alpha_pass`: how often a candidate that much worse may
-    pass all the same. `floor`: a Pass need not tell a share of bad requests under `able_to_see` times this from none at
-    all (doubling next to nothing is next to nothing). `limit`: the absolute limit (Against.LIMIT), a ratio for ratio
-    metrics, in the metric's unit for values (`minimum`/`maximum` for values) and for histograms, where `quantile` is the
-    share of requests that must be no slower; for distributions the PSI that counts as drift (left out: 0.1).
-    `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more. `lower_is_worse`: for
-    means, such as a reward.
+    `able_to_see`: a Pass had the power to see a ratio this large, `alpha_pass`: how often a candidate that much
+    worse may pass all the same. `floor`: a Pass need not tell a share of bad requests under `able_to_see` times
+    this from none at all (doubling next to nothing is next to nothing). `limit`: the absolute limit
+    (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values) and
+    for histograms, where `quantile` is the share of requests that must be no slower; for distributions the PSI that
+    counts as drift (left out: 0.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by
+    this, 1 or more. `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str

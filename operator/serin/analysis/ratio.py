@@ -7,7 +7,8 @@ rare, and always at 1.) The price is that requests fail independently given thei
 by one bad pod, the log evidence is divided by `overdispersion`, which is a heuristic.
 
 Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
-totals; averaged over psi in 1.5, 3 and 10 times psi0 and over the start of the trouble (sequential.py).
+totals; averaged over psi in 1.5, 3 and 10 times psi0 and over the start of the trouble (sequential.py). What is worse
+by less than about a fifth looks more like no difference than like 1.5 times, so it is never called worse.
 
 Pass is a statement about now: it is given while there is enough evidence that the candidate is *not* `able_to_see`
 times worse, and taken back when that evidence wanes, which it can do quickly because it is capped. A failure is kept.
@@ -305,4 +306,5 @@ def _needed(policy: Policy, state: State) -> int | None:
     rate = max(total.stable_share, policy.floor)
     by_power = requests_to_catch(policy, rate, share, policy.able_to_see) - total.candidate
     by_evidence = requests_to_pass(policy, rate, share, threshold - state.better)
-    return max(missing, math.ceil(max(0.0, min(by_power, by_evidence))))
+    soonest = min(by_power, by_evidence)
+    return None if math.isinf(soonest) else max(missing, math.ceil(max(0.0, soonest)))

@@ -13,7 +13,7 @@ def percent(share: float) -> str:
     value = 100.0 * share
     if value == 0.0:
         return "0%"
-    if value >= 1.0:
+    if value >= 0.995:
         return f"{value:.1f}%"
     return f"{value:.{1 - math.floor(math.log10(value))}f}%"
 

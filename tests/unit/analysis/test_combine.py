@@ -1,0 +1,60 @@
+"""Several metrics together, and the name of the trouble."""
+
+import pytest
+
+from serin.analysis.combine import overall, split_alpha
+from serin.analysis.diagnosis import Trouble, diagnose
+from serin.analysis.model import MetricVerdict, Severity, Verdict
+
+
+def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: str = "Because") -> MetricVerdict:
+    return MetricVerdict("errors", severity, verdict, reason, "words")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "together"),
+    [
+        ((), Verdict.NO_DATA),
+        ((said(Verdict.PASS), said(Verdict.PASS, Severity.MAJOR)), Verdict.PASS),
+        ((said(Verdict.PASS), said(Verdict.INCONCLUSIVE)), Verdict.INCONCLUSIVE),
+        ((said(Verdict.PASS), said(Verdict.NO_DATA), said(Verdict.INCONCLUSIVE)), Verdict.NO_DATA),
+        ((said(Verdict.NO_DATA), said(Verdict.FAIL_MINOR, Severity.MAJOR)), Verdict.FAIL_MINOR),
+        ((said(Verdict.FAIL_MINOR), said(Verdict.FAIL_CRITICAL)), Verdict.FAIL_CRITICAL),
+        ((said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.MINOR)), Verdict.INCONCLUSIVE),
+        ((said(Verdict.PASS), said(Verdict.NO_DATA, Severity.MINOR)), Verdict.PASS),
+        ((said(Verdict.PASS), said(Verdict.FAIL_CRITICAL, Severity.INFO)), Verdict.PASS),
+    ],
+)
+def test_the_worst_critical_or_major_metric_decides(verdicts: tuple[MetricVerdict, ...], together: Verdict) -> None:
+    assert overall(verdicts) is together
+
+
+def test_the_promise_is_shared_out_by_weight() -> None:
+    assert split_alpha(0.01, {"errors": 3.0, "latency": 1.0}) == pytest.approx({"errors": 0.0075, "latency": 0.0025})
+    assert split_alpha(0.01, {}) == {}
+    with pytest.raises(ValueError, match="must be positive"):
+        split_alpha(0.01, {"errors": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("stable", "past", "infrastructure", "trouble", "roll_back"),
+    [
+        ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL, True),
+        ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL, True),
+        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.WORLD_CHANGED, False),
+        ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, True),
+        ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, False),
+        ([said(Verdict.NO_DATA, reason="PrometheusUnreachable")], [], [], Trouble.INFRASTRUCTURE, False),
+        ([said(Verdict.NO_DATA, reason="NoTraffic")], [], [], Trouble.NO_DATA, False),
+        ([], [], [], Trouble.NO_DATA, False),
+        ([said(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED, False),
+        ([said(Verdict.PASS)], [said(Verdict.PASS)], [], Trouble.NONE, False),
+        ([said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.INFO)], [], [], Trouble.NONE, False),
+    ],
+)
+def test_the_trouble_has_a_name(
+    stable: list[MetricVerdict], past: list[MetricVerdict], infrastructure: list[str], trouble: Trouble, roll_back: bool
+) -> None:
+    diagnosis = diagnose(stable, past, infrastructure)
+    assert (diagnosis.trouble, diagnosis.roll_back) == (trouble, roll_back)
+    assert diagnosis.message

@@ -1,0 +1,108 @@
+"""Is the model different, or has the world moved?"""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from serin.analysis.drift import requests_needed, stability_index
+from serin.analysis.model import DistributionTick, Policy, ReferenceTick, Severity, Verdict
+from tests.unit.analysis.ticks import feed, size
+
+DRIFT = Policy("prediction", Severity.MAJOR)
+DECILES = stats.norm.ppf(np.arange(1, 10) / 10.0)
+REFERENCE = (1000,) * 10
+
+
+def scores(rng: np.random.Generator, requests: int, shift: float = 0.0) -> tuple[int, ...]:
+    counts = np.bincount(np.searchsorted(DECILES, rng.standard_normal(requests) + shift), minlength=10)
+    return tuple(counts.tolist())
+
+
+def arms(seed: int, ticks: int, shift: float, both: float = 0.0, ordered: bool = True) -> list[DistributionTick]:
+    rng = np.random.default_rng(seed)
+    return [
+        DistributionTick(t + 1.0, scores(rng, 50, shift + both), scores(rng, 450, both), ordered) for t in range(ticks)
+    ]
+
+
+@pytest.mark.parametrize(("shift", "ticks"), [(0.25, 16), (0.5, 5)])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_model_that_answers_differently_is_found(shift: float, ticks: int, ordered: bool) -> None:
+    found = [feed(DRIFT, arms(seed, ticks, shift, ordered=ordered)).verdict for seed in range(10)]
+    assert sum(one.verdict is Verdict.FAIL_MINOR for one in found) >= 8
+    assert {one.reason for one in found} >= {"DifferentFromStable"}
+
+
+def test_when_the_world_moves_the_arms_agree_and_the_reference_does_not() -> None:
+    assert feed(DRIFT, arms(1, 40, 0.0, both=1.0)).verdict.verdict is Verdict.PASS
+    rng = np.random.default_rng(1)
+    live = [ReferenceTick(t + 1.0, scores(rng, 50, 1.0), REFERENCE) for t in range(10)]
+    assert feed(DRIFT, live).verdict.reason == "DriftedFromReference"
+
+
+def test_a_world_at_rest_passes_once_there_are_enough_requests() -> None:
+    rng = np.random.default_rng(1)
+    live = [ReferenceTick(t + 1.0, scores(rng, 50), REFERENCE) for t in range(10)]
+    assert feed(DRIFT, live[:3]).verdict.verdict is Verdict.INCONCLUSIVE
+    assert feed(DRIFT, live).verdict.verdict is Verdict.PASS
+
+
+def test_a_verdict_about_the_world_is_taken_back_when_the_world_comes_back() -> None:
+    rng = np.random.default_rng(1)
+    away = [ReferenceTick(t + 1.0, scores(rng, 500, 1.0), REFERENCE) for t in range(10)]
+    back = [ReferenceTick(t + 100.0, scores(rng, 500), REFERENCE) for t in range(100)]
+    gone = feed(DRIFT, away)
+    assert gone.verdict.verdict is Verdict.FAIL_MINOR
+    assert feed(DRIFT, back, gone.evidence).verdict.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("categories", "requests"), [(10, 241), (20, 403)])
+def test_the_published_numbers_of_requests(categories: int, requests: int) -> None:
+    """PSI 0.1 at 1% against a control nine times as large: (1/n + 1/9n) chi-square(0.99) = 0.1."""
+    assert requests_needed(categories, 9.0 * requests, 0.1) == requests
+
+
+def test_a_reference_that_is_too_small_never_gives_a_verdict() -> None:
+    assert requests_needed(10, 100.0, 0.1) is None
+    small = [ReferenceTick(t + 1.0, (500,) * 10, (5,) * 10) for t in range(10)]
+    verdict = feed(DRIFT, small).verdict
+    assert (verdict.verdict, verdict.needed) == (Verdict.INCONCLUSIVE, None)
+
+
+def test_the_bias_of_the_index_is_removed_and_its_deviation_right() -> None:
+    rng = np.random.default_rng(1)
+    drawn = [stability_index(*(rng.multinomial(n, [0.1] * 10).astype(float) for n in (500, 4500))) for _ in range(2000)]
+    indices, deviations = np.array(drawn).T
+    assert abs(indices.mean()) < 0.001
+    assert indices.std() == pytest.approx(deviations.mean(), rel=0.15)
+    p = stats.norm.cdf(np.append(DECILES, np.inf) - 0.5) - stats.norm.cdf(np.insert(DECILES, 0, -np.inf) - 0.5)
+    true = float(((p - 0.1) * np.log(p / 0.1)).sum())
+    drawn = [
+        stability_index(rng.multinomial(500, p).astype(float), rng.multinomial(4500, [0.1] * 10).astype(float))
+        for _ in range(2000)
+    ]
+    indices, deviations = np.array(drawn).T
+    assert indices.mean() == pytest.approx(true, rel=0.05)
+    assert indices.std() == pytest.approx(deviations.mean(), rel=0.2)
+
+
+def test_categories_that_change_are_no_data() -> None:
+    first = feed(DRIFT, [DistributionTick(1.0, (5, 5), (50, 50))])
+    assert feed(DRIFT, [DistributionTick(2.0, (5, 5, 1), (50, 50, 1))], first.evidence).verdict.reason == "Partial"
+    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (1, 2, 3))]).verdict.reason == "Partial"
+    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (0, 0))]).verdict.reason == "SeriesAbsent"
+    too_many = feed(DRIFT, [DistributionTick(1.0, (1,) * 21, (1,) * 21)]).verdict
+    assert "merge the rare ones" in too_many.message
+
+
+def test_silence_is_no_data() -> None:
+    assert feed(DRIFT, [DistributionTick(1.0, (0, 0), (50, 50))]).verdict.reason == "NoTraffic"
+    assert feed(DRIFT, [ReferenceTick(1.0, (0, 0), (50, 50))]).verdict.reason == "NoTraffic"
+
+
+def test_evidence_of_twenty_categories_is_under_one_kibibyte() -> None:
+    rng = np.random.default_rng(1)
+    counts = [tuple(rng.integers(10**5, 10**6, 20).tolist()) for _ in range(6)]
+    arms_ = [DistributionTick(1.7e9 + t, counts[t], counts[t + 1], True) for t in range(5)]
+    assert size(feed(DRIFT, arms_).evidence) < 1024
+    assert size(feed(DRIFT, [ReferenceTick(1.7e9, counts[0], counts[1])]).evidence) < 1024

@@ -1,0 +1,88 @@
+"""Numbers that requests carry."""
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from serin.analysis.engine import fold
+from serin.analysis.means import log_mixture
+from serin.analysis.model import MeanTick, Moments, Policy, Severity, Verdict
+from tests.unit.analysis.ticks import feed, size
+
+COST = Policy("cost", Severity.MAJOR)
+REWARD = Policy("reward", Severity.MAJOR, lower_is_worse=True)
+
+
+def moments(values: np.ndarray) -> Moments:
+    return Moments(values.size, float(values.sum()), float((values**2).sum()))
+
+
+def stream(seed: int, ticks: int, times: float, season: bool = False) -> list[MeanTick]:
+    rng = np.random.default_rng(seed)
+    levels = [1.0 + (t / ticks if season else 0.0) for t in range(ticks)]
+    return [
+        MeanTick(t + 1.0, moments(level * times * rng.gamma(4.0, size=50)), moments(level * rng.gamma(4.0, size=450)))
+        for t, level in enumerate(levels)
+    ]
+
+
+def test_a_third_more_cost_is_found_and_no_more_passes() -> None:
+    dear = [feed(COST, stream(seed, 8, 1.33)).verdict for seed in range(10)]
+    same = [feed(COST, stream(seed, 8, 1.0)).verdict for seed in range(10)]
+    assert all(one.verdict is Verdict.FAIL_MINOR for one in dear)
+    assert sum(one.verdict is Verdict.PASS for one in same) >= 9
+    assert dear[0].estimate == pytest.approx(1.33, abs=0.15)
+    assert dear[0].low is not None
+    assert dear[0].high is not None
+    assert dear[0].low < 1.33 < dear[0].high
+
+
+def test_a_reward_is_worse_when_it_is_lower() -> None:
+    assert feed(REWARD, stream(1, 10, 0.75)).verdict.verdict is Verdict.FAIL_MINOR
+    assert feed(REWARD, stream(1, 10, 1.33)).verdict.verdict is Verdict.PASS
+    assert feed(COST, stream(1, 10, 0.75)).verdict.verdict is Verdict.PASS
+
+
+def test_a_season_that_lifts_both_arms_is_no_difference() -> None:
+    assert feed(COST, stream(1, 60, 1.0, season=True)).verdict.verdict is Verdict.PASS
+
+
+def test_nothing_is_said_before_a_hundred_requests() -> None:
+    verdict = feed(COST, stream(1, 1, 3.0)).verdict
+    assert (verdict.verdict, verdict.needed) == (Verdict.INCONCLUSIVE, 50)
+
+
+def test_false_alarms_over_a_hundred_looks_keep_the_promise() -> None:
+    alarms = 0
+    for seed in range(80):
+        evidence = None
+        for tick in stream(seed, 100, 1.0):
+            judgement = fold(COST, evidence, tick)
+            evidence = judgement.evidence
+        alarms += judgement.verdict.verdict is Verdict.FAIL_MINOR
+    assert alarms <= 6
+
+
+@pytest.mark.parametrize(("difference", "variance", "scale"), [(0.3, 0.01, 0.25), (-0.2, 0.05, 0.5), (0.0, 1.0, 1.0)])
+def test_the_closed_form_is_the_integral_that_it_stands_for(difference: float, variance: float, scale: float) -> None:
+    def weighted(theta: float) -> float:
+        ratio = stats.norm.pdf(difference, theta, variance**0.5) / stats.norm.pdf(difference, 0.0, variance**0.5)
+        return float(2.0 * stats.norm.pdf(theta, 0.0, scale) * ratio)
+
+    integral = integrate.quad(weighted, 0.0, np.inf)[0]
+    assert log_mixture(difference, variance, scale) == pytest.approx(np.log(integral), abs=1e-6)
+
+
+def test_numbers_that_are_none_are_no_data() -> None:
+    tick = MeanTick(1.0, Moments(5, float("nan"), 1.0), Moments(5, 1.0, 1.0))
+    assert feed(COST, [tick]).verdict.reason == "NaN"
+
+
+def test_constant_numbers_and_one_request_say_nothing() -> None:
+    ticks = [MeanTick(float(t), Moments(50, 50.0, 50.0), Moments(450, 450.0, 450.0)) for t in range(1, 10)]
+    assert feed(COST, ticks).verdict.verdict is Verdict.INCONCLUSIVE
+    assert feed(COST, [MeanTick(1.0, Moments(1, 5.0, 25.0), Moments(1, 1.0, 1.0))]).verdict.estimate is None
+
+
+def test_evidence_is_small() -> None:
+    assert size(feed(COST, stream(1, 20, 1.1)).evidence) < 1024
