@@ -1,0 +1,110 @@
+"""Protocols and streams through a real Envoy."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from serin.api.spec import EnvoyRouter, Protocol
+from serin.traffic.model import Endpoint, VirtualModel
+from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class GrpcModel:
+    """A gRPC model server: answers with its name, or aborts with `code`; `pieces` makes it stream."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.code: grpc.StatusCode | None = None
+        self.received = 0
+
+    async def infer(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        self.received += 1
+        if self.code is not None:
+            await context.abort(self.code, "no")
+        return self.name.encode() + request
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[Endpoint]:
+        server = grpc.aio.server()
+        handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(self.infer)}
+        handler = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield Endpoint("127.0.0.1", port)
+        finally:
+            await server.stop(None)
+
+
+async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int) -> VirtualModel:
+    plain = model(it.port, (it.stable,), (it.candidate,), weight, EnvoyRouter(protocol=Protocol.HTTP2))
+    arms = (replace(plain.arms[0], endpoints=(stable,)), replace(plain.arms[1], endpoints=(candidate,)))
+    wanted = replace(plain, arms=arms)
+    it.xds.update([wanted])
+    await it.served(wanted)
+    # The protocol is the cluster's and the log's: both are new, beside the route.
+    await eventually(
+        lambda: it.envoy.get("/config_dump", it.envoy.admin_port), lambda found: "UNIMPLEMENTED" in found[1]
+    )
+    return wanted
+
+
+async def test_grpc_is_served_shielded_and_counted(tmp_path: Path) -> None:
+    stable, candidate = GrpcModel("stable"), GrpcModel("candidate")
+    async with rig(tmp_path) as it, stable.serve() as one, candidate.serve() as other:
+        await grpc_route(it, one, other, 100)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
+            infer = channel.unary_unary(METHOD)
+            assert await infer(b"!", wait_for_ready=True, timeout=10) == b"candidate!"
+            for code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
+                candidate.code = code
+                call = infer(b"!", timeout=10)
+                assert await call == b"stable!"
+                assert dict(await call.initial_metadata())["x-serin-shielded"] == "true"
+            candidate.code = grpc.StatusCode.INVALID_ARGUMENT
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await infer(b"!", timeout=10)
+            assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        first = {"serin_snapshot": CANDIDATE, "serin_attempt": "first"}
+        assert candidate.received == await it.envoy.count("envoy_serin_attempts", **first) == 5
+        assert await it.envoy.count("envoy_serin_failures", **first) == 3
+        assert await it.envoy.count("envoy_serin_attempts", serin_snapshot=STABLE, serin_attempt="shield") == 3
+        assert await it.envoy.count("envoy_serin_answer_failures") == 0
+
+
+async def test_a_stream_outlives_the_time_out(tmp_path: Path) -> None:
+    """The time-out is for the beginning of an answer: 3 seconds of events with a time-out of 0.5 s."""
+    async with rig(tmp_path) as it:
+        for router in (EnvoyRouter(timeout=0.5), EnvoyRouter(timeout=0.5, hedge_after=0.2)):
+            await it.route(100, router)
+            async with it.client.get(it.url + "/stream?events=30&pause=0.1") as response:
+                assert response.status == 200
+                arrived = []
+                async for line in response.content:
+                    if line.strip():
+                        arrived.append((asyncio.get_running_loop().time(), line))
+            assert [line for _, line in arrived] == [f"data: candidate {number}\n".encode() for number in range(30)]
+            assert arrived[-1][0] - arrived[0][0] > 2.5, "events came one by one"
+        assert await it.envoy.count("envoy_serin_failures") == 0
+
+
+async def test_a_stream_goes_on_when_its_version_loses_the_traffic(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await it.route(100)
+        async with it.client.get(it.url + "/stream?events=20&pause=0.1") as response:
+            await it.route(0)
+            only = model(it.port, (it.stable,))
+            it.xds.update([only])
+            await it.served(only)
+            text = await response.text()
+        assert text.count("candidate") == 20
+        assert (await it.send(20))[STABLE] == 20
