@@ -184,7 +184,7 @@ class Collector:
         self, source: CounterSource, reading: Reading, wants: Sequence[Want], now: float
     ) -> dict[Key, Tick]:
         """Ticks of plain counters for one chunk of deployments."""
-        known = self._intervals.get(source)
+        known = self._intervals.get(source) or await self._learn(source, reading, wants[:1], now)
         at = now - (known or 0.0)
         wants = [want for want in wants if at > want.since + TICK_OF_TIME]
         if not wants:
@@ -199,6 +199,14 @@ class Collector:
         if look is None:
             return {}
         return await self._judge(source, reading, wants, look, start)
+
+    async def _learn(self, source: Source, reading: Reading, wants: Sequence[Want], now: float) -> float | None:
+        """Learn the scrape interval from one deployment, so that the look at all of them need not reach back far."""
+        (selector,) = _filled(reading.selectors[:1], wants)
+        interval = learn_interval(series_of(await self._ask(f"{selector}[{FIRST_LOOKBACK:.0f}s]", now)))
+        if interval is not None:
+            self._intervals[source] = interval
+        return interval
 
     def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look | None:
         """Learn the scrape interval, cut what is too young, find the births; None: there is one scrape so far."""

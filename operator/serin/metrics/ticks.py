@@ -1,7 +1,9 @@
 """From the series of both arms to one tick. Pure: no query, no clock.
 
 A tick that does not add up (more bad requests than requests, a negative count) is no tick: the next look starts where
-this one did and finds both sides of what was cut apart. Nothing is clamped, for a clamp would make evidence up.
+this one did and finds both sides of what was cut apart. What still does not add up some intervals later never will (a
+process restarted and counted past its old value before the next scrape), and is given up. Nothing is clamped, for a
+clamp would make evidence up.
 """
 
 import math
@@ -16,6 +18,8 @@ from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
 STALE_INTERVALS = 3.0
+# Intervals after which counts that do not add up are left out.
+GIVE_UP_INTERVALS = 5.0
 
 # What an orphan's first sample is counted from (see counting.growth), by the identity of its labels.
 Bases = Mapping[frozenset[tuple[str, str]], float | None]
@@ -92,24 +96,22 @@ def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases
     counted = []
     for name, arm in (("candidate", candidate), ("stable", stable)):
         requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
-        if problem := _check_counts(name, requests, bad):
-            return problem
+        if not (math.isfinite(requests) and math.isfinite(bad)):
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter holds a value that is not a finite number")
+        if requests < 0 or bad < 0 or round(bad) > round(requests):
+            return _odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
         counted.append(Arm(round(requests), round(bad)))
     if not any(arm.requests for arm in counted):
         return _no_traffic(at)
     return RatioTick(at, counted[0], counted[1])
 
 
-def _check_counts(arm: str, requests: float, bad: float) -> NoData | None:
-    if not (math.isfinite(requests) and math.isfinite(bad)):
-        return NoData(NoDataReason.NOT_A_NUMBER, f"{arm}: a counter holds a value that is not a finite number")
-    if requests < 0 or bad < 0 or round(bad) > round(requests):
-        return NoData(
-            NoDataReason.PARTIAL,
-            f"{arm}: {bad:g} bad of {requests:g} requests do not add up yet; counted at the next look. "
-            "If it stays so, bad does not count a part of total",
-        )
-    return None
+def _odd(what: str, at: float, moment: Moment) -> NoData:
+    """Say what does not add up; after a while, also that the next look shall begin after it."""
+    if at - moment.since <= GIVE_UP_INTERVALS * moment.interval:
+        return NoData(NoDataReason.PARTIAL, f"{what} do not add up yet; counted at the next look")
+    words = "do not add up and are left out; if it stays so, bad does not count a part of total"
+    return NoData(NoDataReason.PARTIAL, f"{what} {words}", at)
 
 
 def _no_traffic(at: float) -> NoData:
@@ -138,7 +140,7 @@ def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: B
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:
-            return NoData(NoDataReason.PARTIAL, f"{name}: the buckets do not add up yet; counted at the next look")
+            return _odd(f"{name}: the buckets", at, moment)
         counts.append(per_bucket)
     if not any(map(sum, counts)):
         return _no_traffic(at)

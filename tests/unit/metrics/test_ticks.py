@@ -62,6 +62,16 @@ def test_what_does_not_add_up_is_left_for_the_next_look(candidate: ArmRows) -> N
     assert tick.at is None, "the next look must start where this one did"
 
 
+def test_what_never_adds_up_is_left_out_after_a_while() -> None:
+    """Or a restart that nobody saw would end the judging of a candidate for good."""
+    values = [0.0, 1, 2, 3, 4, 5, 6, 7]
+    candidate = ArmRows([row(*values)], [row(*(2 * value for value in values))])
+    tick = ratio_tick(candidate, QUIET, Moment(10.0, 80.0, 10.0), {})
+    assert isinstance(tick, NoData)
+    assert (tick.reason, tick.at) == (NoDataReason.PARTIAL, 80.0)
+    assert "left out" in tick.message
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_a_number_is_no_data(bad: float) -> None:
     tick = ratio(ArmRows([row(1, 2, bad)]), QUIET)
