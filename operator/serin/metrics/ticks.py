@@ -97,7 +97,7 @@ def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases
     for name, arm in (("candidate", candidate), ("stable", stable)):
         requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
         if not (math.isfinite(requests) and math.isfinite(bad)):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter holds a value that is not a finite number")
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
             return _odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
         counted.append(Arm(round(requests), round(bad)))
@@ -136,7 +136,7 @@ def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: B
             rows.setdefault(_bound(row.series), []).append(row)
         cumulative = [grown(rows.get(bound, ()), moment.since, bases) for bound in bounds]
         if not all(math.isfinite(count) for count in cumulative):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a bucket holds a value that is not a finite number")
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a bucket was not a finite number", at)
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:

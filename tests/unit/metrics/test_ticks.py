@@ -77,6 +77,7 @@ def test_what_is_not_a_number_is_no_data(bad: float) -> None:
     tick = ratio(ArmRows([row(1, 2, bad)]), QUIET)
     assert isinstance(tick, NoData)
     assert tick.reason is NoDataReason.NOT_A_NUMBER
+    assert tick.at == 30.0, "the next look must leave the odd sample behind"
 
 
 def test_an_orphan_counts_from_its_base() -> None:
