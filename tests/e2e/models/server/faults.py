@@ -1,0 +1,73 @@
+"""Faults that a version of the model can be given, each by one key of `spec.config`; without any it is healthy.
+
+| key | what happens |
+|---|---|
+| error-ratio: "0.2" | that share of the requests ends in HTTP 500 |
+| slow-ratio: "0.5", slow-seconds: "0.3" | that share waits so long before it is answered |
+| wrong-order: "true" | the features reach the model in another order: answers quick, well-formed and wrong |
+| not-loaded: "true" | the server is up, but its model never gets ready |
+| crash-after: "30" | the process dies that many seconds after its model was loaded |
+
+An incident that hits every version at once needs no fault: the client sends malformed requests (see traffic.py).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong; ratios from 0 to 1, times in seconds, None is never."""
+
+    error_ratio: float = 0.0
+    slow_ratio: float = 0.0
+    slow_seconds: float = 0.0
+    wrong_order: bool = False
+    not_loaded: bool = False
+    crash_after: float | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Faults:
+        """Read SERIN_CONFIG_ERROR_RATIO and its like.
+
+        Raises:
+            ValueError: a value cannot be what its name says, or a slow share without a time.
+        """
+        after = environment.get("SERIN_CONFIG_CRASH_AFTER")
+        faults = cls(
+            error_ratio=_ratio(environment, "SERIN_CONFIG_ERROR_RATIO"),
+            slow_ratio=_ratio(environment, "SERIN_CONFIG_SLOW_RATIO"),
+            slow_seconds=float(environment.get("SERIN_CONFIG_SLOW_SECONDS", "0")),
+            wrong_order=_flag(environment, "SERIN_CONFIG_WRONG_ORDER"),
+            not_loaded=_flag(environment, "SERIN_CONFIG_NOT_LOADED"),
+            crash_after=float(after) if after else None,
+        )
+        if bool(faults.slow_ratio) != bool(faults.slow_seconds):
+            raise ValueError("slow-ratio and slow-seconds belong together: write both")
+        return faults
+
+    def fails(self) -> bool:
+        """Draw whether this request fails."""
+        return random.random() < self.error_ratio
+
+    def delay(self) -> float:
+        """Draw how many seconds this request waits."""
+        return self.slow_seconds if random.random() < self.slow_ratio else 0.0
+
+
+def _ratio(environment: Mapping[str, str], name: str) -> float:
+    value = float(environment.get(name, "0"))
+    if not 0 <= value <= 1:
+        raise ValueError(f'{name} is {value}: write a share from 0 to 1, such as "0.2"')
+    return value
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "false")
+    if value not in ("true", "false"):
+        raise ValueError(f'{name} is {value!r}: write "true" or "false"')
+    return value == "true"
