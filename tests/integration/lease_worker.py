@@ -17,11 +17,11 @@ from serin.cluster.client import KubernetesCluster
 from serin.cluster.lease import Election, Terms
 from serin.cluster.login import log_in
 
-TERMS = Terms(duration=3, margin=1, renew=0.8, look=0.2)
+TERMS = Terms(duration=5, margin=2, renew=1, look=0.2)
 
 
 async def main(kubeconfig: str, lease: str, identity: str, counter: str, skew: str = "0") -> None:
-    client = KubernetesCluster(await log_in(Path(kubeconfig)), timeout=1.0)
+    client = KubernetesCluster(await log_in(Path(kubeconfig)), timeout=2.0)
     wall = timedelta(seconds=float(skew))
     election = Election(client, "default", lease, identity, terms=TERMS, wall=lambda: datetime.now(UTC) + wall)
     out = os.open(counter, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

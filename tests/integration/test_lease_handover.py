@@ -37,7 +37,7 @@ class Replicas:
             self.wait_until_standing(identity)
 
     def wait_until_standing(self, identity: str) -> None:
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 90.0
         while not self._counter.with_name(f"writes.{identity}").exists():
             assert time.monotonic() < end, f"{identity} did not start"
             time.sleep(0.05)
@@ -50,7 +50,7 @@ class Replicas:
         lines = [line.split() for line in self._counter.read_text().splitlines()]
         return sorted((float(at), identity) for at, identity in lines)
 
-    def wait_for_a_write(self, identity: str, after: float = 0.0, seconds: float = 15.0) -> float:
+    def wait_for_a_write(self, identity: str, after: float = 0.0, seconds: float = 30.0) -> float:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for at, writer in self.writes():
@@ -82,7 +82,7 @@ def test_a_killed_leader_is_followed_within_its_term(replicas: Replicas) -> None
     killed = replicas.send("first", signal.SIGKILL)
     followed = replicas.wait_for_a_write("second", killed)
     assert replicas.reigns() == ["first", "second"]
-    assert followed - killed < TERMS.duration + 2 * TERMS.look + 1.0
+    assert followed - killed < TERMS.duration + 3.0
 
 
 def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) -> None:
@@ -127,7 +127,7 @@ def test_clocks_that_are_an_hour_apart_change_nothing(replicas: Replicas, skew: 
 
 
 def test_of_many_that_start_together_one_leads(replicas: Replicas) -> None:
-    names = [f"replica-{number}" for number in range(4)]
+    names = [f"replica-{number}" for number in range(3)]
     for name in names:
         replicas.start(name, wait=False)
     for name in names:

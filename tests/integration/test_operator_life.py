@@ -163,6 +163,27 @@ async def test_a_pod_template_that_the_api_server_refuses_is_told_in_its_words(
         await serving(cluster)
 
 
+async def test_a_spec_that_the_schema_cannot_refuse_is_told_and_what_serves_goes_on(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        cluster.deploy()
+        await serving(cluster)
+        weights = cluster.status()["traffic"]["weights"]
+        cluster.deploy(config={"max-age": "1", "max.age": "2"})
+        await until(lambda: cluster.status()["reason"] == "InvalidSpec", what="the refusal")
+        status = cluster.status()
+        assert "max-age" in status["message"]
+        assert status["traffic"]["weights"] == weights
+        conditions = {one["type"]: one["status"] for one in status["conditions"]}
+        assert conditions["Stalled"] == "True"
+        assert conditions.keys() >= {"Ready", "Reconciling", "Routed"}, "the others must not be lost"
+        await quiet(proxy)
+        cluster.deploy(config={"max-age": "1"})
+        await until(lambda: cluster.status()["reason"] != "InvalidSpec", what="going on")
+        assert cluster.status()["candidate"]["changed"] == ["config"]
+
+
 async def test_deleting_a_deployment_leaves_nothing_behind(
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:

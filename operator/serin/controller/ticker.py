@@ -107,7 +107,11 @@ class Ticker:
                 await self._wake.wait()
                 continue
             started = time.monotonic()
-            await self.tick(rollouts)
+            try:
+                await self.tick(rollouts)
+            except Exception:
+                # Evidence that is missing holds a rollout, and says so; without a clock nothing would even be held.
+                log.exception("tick.failed")
             pause = min(self.interval(deployment) for deployment, _ in rollouts)
             await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
 
