@@ -219,14 +219,9 @@ def unproven(look: Look) -> Finding | None:
         if one.verdict is Verdict.FAIL_MINOR and one.severity is Severity.MINOR:
             return Finding(Reason(one.reason), f"{one.metric}: {one.message}; a minor metric holds the rollout", one)
         if one.severity in BLOCKING and (one.verdict is not Verdict.PASS or (one.at or 0.0) < since):
-            return Finding(Reason.GATHERING_EVIDENCE, f"{one.metric}: {_progress(one)}", one)
+            return Finding(Reason.GATHERING_EVIDENCE, f"{one.metric}: {one.message}", one)
     unseen = [one.name for one in look.seen.deployment.spec.metrics if one.severity in BLOCKING]
     judged = {one.metric for one in look.seen.evidence.verdicts}
     if waiting := [name for name in unseen if name not in judged]:
         return Finding(Reason.GATHERING_EVIDENCE, f"{', '.join(waiting)}: no look at Prometheus has come back yet")
     return None
-
-
-def _progress(one: MetricVerdict) -> str:
-    wanted = f", about {one.needed} more are needed" if one.needed else ""
-    return f"{one.message} ({one.requests} candidate requests so far{wanted})"

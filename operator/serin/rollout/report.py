@@ -105,7 +105,8 @@ def _conditions(draft: Draft, stable: Workload | None) -> list[JsonObject]:
         (ConditionType.CANDIDATE_REJECTED, rejected, why.reason, why.message if rejected else "nothing is rejected"),
     ]
     stalled = rejected or why.reason in _STALLED or bool(seen.invalid) or bool(seen.route.not_ours)
-    found.append((ConditionType.STALLED, stalled, why.reason, why.message))
+    stuck = why.message if stalled else "nothing is in the way"
+    found.append((ConditionType.STALLED, stalled, why.reason, stuck))
     if state.candidate:
         found.append(_evidence(draft))
     now = rfc3339_whole(seen.now)

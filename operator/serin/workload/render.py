@@ -145,10 +145,10 @@ def _serving(container: JsonObject, content: Mapping[str, JsonObject | None]) ->
     result.setdefault("lifecycle", {"preStop": {"sleep": {"seconds": _DRAIN_BEFORE_STOP}}})
     probe = _model_probe(content)
     if "readinessProbe" not in container:
-        result["readinessProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2}
+        result["readinessProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}
     elif "httpGet" in probe and "startupProbe" not in container:
         # The user's own readiness probe stays; that the model is loaded is then asked once, before it.
-        result["startupProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 1800}
+        result["startupProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 1800}
     return result
 
 
