@@ -6,22 +6,24 @@ Make before break, for every Envoy by itself:
   version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is always there;
 - a cluster goes away only when this Envoy no longer has, or is about to get, a route that names it.
 
-What an Envoy has is known from its questions alone, so a restarted operator knows it again after one round of them. All
-questions of one Envoy must reach the same operator replica (the Service has session affinity); when they do not, a
-route waits no longer than GRACE seconds for its proof.
+What an Envoy has is known from its questions alone, so a restarted operator knows it again after one round of them, and
+takes no cluster away before (SETTLE). All questions of one Envoy must reach the same operator replica (the Service has
+session affinity); when they do not, a route waits no longer than GRACE seconds for its proof.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from serin.api.split import Split
 from serin.traffic.envoy import Rendered, clusters_of, render
-from serin.traffic.model import Key, VirtualModel
+from serin.traffic.envoy.clusters import cluster as render_cluster
+from serin.traffic.model import Arm, Key, VirtualModel
 from serin.traffic.xds.quarantine import Quarantine
 from serin.traffic.xds.resources import COLLECTIONS, Answer, Kind, Question, Resource, Topic, answer_of, resource
 
 GRACE: Final = 3.0
+SETTLE: Final = 1.0
 # An Envoy without an open question asks again within a few tenths of a second, or it is gone.
 _GONE_AFTER: Final = 5.0
 
@@ -30,6 +32,7 @@ _GONE_AFTER: Final = 5.0
 class _Node:
     """What one Envoy has, as its questions tell."""
 
+    since: float
     seen: float
     open: int = 0
     versions: dict[Topic, str] = field(default_factory=dict)
@@ -37,8 +40,14 @@ class _Node:
     doubted: dict[Topic, str] = field(default_factory=dict)  # versions that it did not take at the first time
     stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused
     clusters: frozenset[str] | None = None  # in the answer that it got last, None when that was before our time
+    listeners: frozenset[str] | None = None  # that it has, None when it got them before our time
     active: set[str] = field(default_factory=set)  # clusters with endpoints
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
+
+    def may_use(self, cluster: str) -> bool:
+        """Whether it may have a route to the cluster that it got before our time."""
+        name = cluster.rpartition("/")[0]
+        return name not in self.uses and (self.listeners is None or name in self.listeners)
 
 
 @dataclass(slots=True)
@@ -123,7 +132,7 @@ class Delivery:
 
     def hear(self, question: Question) -> set[Topic]:
         """Learn from a question what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
-        node = self._nodes.setdefault(question.node, _Node(self._clock()))
+        node = self._nodes.setdefault(question.node, _Node(self._clock(), self._clock()))
         node.seen = self._clock()
         node.open += 1
         sent = node.sent.pop(question.topic, None)
@@ -157,23 +166,28 @@ class Delivery:
     def _hear_version(self, node: _Node, question: Question, content: Answer | None) -> set[Topic]:
         if content is not None:
             self._quarantine.accept(question.kind, content.resources)
-        names = {item.name for item in content.resources} if content is not None else set[str]()
+            self._know(node, question, content)
+        if question.kind is Kind.ENDPOINTS:
+            if node.clusters is None or question.name in node.clusters:
+                node.active.add(question.name)
+            # A route of the same deployment may have waited for this.
+            return {(Kind.ROUTES, question.name.rpartition("/")[0])}
+        self._forget()
+        return {(Kind.CLUSTERS, "")}
+
+    def _know(self, node: _Node, question: Question, content: Answer) -> None:
+        """This is what the Envoy has, no more and no less."""
+        names = frozenset(item.name for item in content.resources)
         match question.kind:
-            case Kind.ENDPOINTS:
-                if node.clusters is None or question.name in node.clusters:
-                    node.active.add(question.name)
-                # A route of the same deployment may have waited for this.
-                return {(Kind.ROUTES, question.name.rpartition("/")[0])}
-            case Kind.ROUTES if content is not None:
+            case Kind.ROUTES:
                 node.uses[question.name] = clusters_of(content.resources[0].body)
-            case Kind.LISTENERS if content is not None:
+            case Kind.LISTENERS:
+                node.listeners = names
                 for name in set(node.uses) - names:
                     del node.uses[name]
                     node.versions.pop((Kind.ROUTES, name), None)
-            case Kind.CLUSTERS if content is not None:
-                node.clusters = frozenset(names)
-        self._forget()
-        return {(Kind.CLUSTERS, "")}
+            case Kind.CLUSTERS:
+                node.clusters = names
 
     def _hear_refusal(self, node: _Node, question: Question, sent: Answer) -> set[Topic]:
         """An Envoy that still has its old version after an answer has refused it, or the answer was lost: ask twice."""
@@ -190,17 +204,21 @@ class Delivery:
         node = self._nodes[question.node]
         if question.kind is Kind.ROUTES and not self._may_route(node, question.name):
             return None
+        if self._settling(node, question) > 0:
+            return None
         resources = self._resources_for(node, question)
         if not resources and question.kind not in COLLECTIONS:
             return None
         answer = answer_of(question.kind, resources)
+        if answer.version == question.version:
+            self._know(node, question, answer)
         if answer.version in (question.version, node.stuck.get(question.topic)):
             return None
         node.sent[question.topic] = answer
         if question.kind is Kind.CLUSTERS:
             self._drop(node, frozenset(item.name for item in answer.resources))
         if question.kind is Kind.ROUTES:
-            having = node.uses.get(question.name, frozenset())
+            having = node.uses.get(question.name) or _of_deployment(node.active, question.name)
             node.uses[question.name] = having | clusters_of(answer.resources[0].body)
         return answer
 
@@ -213,8 +231,23 @@ class Delivery:
         resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(question.kind, item))]
         if question.kind is Kind.CLUSTERS:
             used = frozenset[str]().union(*node.uses.values())
-            resources += [item for name, item in self._lingering[Kind.CLUSTERS].items() if name in used]
+            used |= {name for name in node.active if node.may_use(name)}
+            resources += [kept for name in used if name not in wanted and (kept := self._keep(name))]
         return resources
+
+    def _keep(self, cluster: str) -> Resource | None:
+        """A cluster that is no longer wanted, for an Envoy that may still have a route to it."""
+        if kept := self._lingering[Kind.CLUSTERS].get(cluster):
+            return kept
+        deployment, _, snapshot = cluster.rpartition("/")
+        item = self._wanted.get(deployment)
+        return resource(cluster, render_cluster(item.model, Arm(snapshot, 0, ()))) if item is not None else None
+
+    def _settling(self, node: _Node, question: Question) -> float:
+        """Seconds that an Envoy which the operator's predecessor has configured is listened to first."""
+        if question.kind is not Kind.CLUSTERS or node.clusters is not None or not question.version:
+            return 0.0
+        return node.since + SETTLE - self._clock()
 
     def _drop(self, node: _Node, clusters: frozenset[str]) -> None:
         """From now on the Envoy has these clusters, and whatever it had of others is gone."""
@@ -239,6 +272,7 @@ class Delivery:
         """Seconds after which time alone may change the answer."""
         item = self._wanted.get(question.name) if question.kind is Kind.ROUTES else None
         left = item.since + GRACE - self._clock() if item is not None else 0.0
+        left = max(left, self._settling(self._nodes[question.node], question))
         return left if left > 0 else float("inf")
 
     def observe(self, key: Key) -> Split | None:
@@ -299,6 +333,10 @@ class Delivery:
         for lingering in self._lingering.values():
             for name in set(lingering) - used:
                 del lingering[name]
+
+
+def _of_deployment(clusters: Iterable[str], name: str) -> frozenset[str]:
+    return frozenset(cluster for cluster in clusters if cluster.rpartition("/")[0] == name)
 
 
 def _changes(before: dict[Kind, dict[str, Resource]], after: dict[Kind, dict[str, Resource]]) -> set[Topic]:
