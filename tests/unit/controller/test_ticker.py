@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from tests.crds import defaulted
-
 from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Tick
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
@@ -15,6 +13,7 @@ from serin.controller.telemetry import Telemetry
 from serin.controller.ticker import Ticker
 from serin.metrics.collector import Key, Want
 from serin.rollout.status import read
+from tests.crds import defaulted
 
 NOW = 1_800_000_000.0
 
@@ -34,9 +33,7 @@ class Prometheus:
         return {want.key: self.answers.get(want.metric.name, tick) for want in wants}
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
-        assert metric.name
-        assert template is None, "no MetricTemplate exists here"
-        return self._interval
+        return self._interval if metric.name and template is None else None
 
 
 def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidence: float) -> JsonObject:

@@ -1,0 +1,106 @@
+"""Observations: what the cache holds as the planner sees it, with the newest tick folded into the evidence."""
+
+from typing import Any
+
+from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Verdict
+from serin.api.conditions import Reason
+from serin.api.json import JsonObject
+from serin.api.spec import ModelDeployment
+from serin.cluster import kinds
+from serin.controller.observe import Observer
+from serin.controller.ports import Ports
+from serin.rollout.model import Observation, Route
+from tests.unit.controller.test_ticker import NOW, Bench, deployment
+
+
+class Router:
+    """A router that serves everything."""
+
+    def observe(self, deployment: ModelDeployment) -> Route:
+        assert deployment.name
+        return Route()
+
+    def objects(self, deployment: ModelDeployment, port: int) -> tuple[JsonObject, ...]:
+        raise AssertionError(f"observing publishes nothing, not {deployment.name} at {port}")
+
+
+def observe(bench: Bench, body: JsonObject) -> Observation:
+    return Observer(bench.cache, Router(), bench.ticker, Ports(bench.cache)).observe(body, NOW)
+
+
+def verdicts(seen: Observation) -> dict[str, Verdict]:
+    return {one.metric: one.verdict for one in seen.evidence.verdicts}
+
+
+async def test_a_tick_becomes_evidence_and_a_verdict_and_is_counted_once() -> None:
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(200, 100), Arm(2000, 20))
+    await bench.tick()
+    first = observe(bench, body)
+    assert verdicts(first)["errors"] is Verdict.FAIL_CRITICAL
+    [errors] = [one for one in first.evidence.verdicts if one.metric == "errors"]
+    assert errors.requests == 200
+    # The same look again, before and after its evidence is written, counts nothing twice.
+    assert observe(bench, body).evidence == first.evidence
+    body["status"]["evidence"] = dict(first.evidence.kept)
+    again = observe(bench, body)
+    assert again.evidence.kept["errors"] == first.evidence.kept["errors"]
+    assert verdicts(again)["errors"] is Verdict.FAIL_CRITICAL
+
+
+async def test_no_data_keeps_the_evidence_and_says_why() -> None:
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(50, 1), Arm(500, 9))
+    await bench.tick()
+    body["status"]["evidence"] = dict(observe(bench, body).evidence.kept)
+    bench.prometheus.answers["errors"] = NoData(NoDataReason.PROMETHEUS_UNREACHABLE, "no answer")
+    await bench.tick()
+    seen = observe(bench, body)
+    assert seen.evidence.kept["errors"] == body["status"]["evidence"]["errors"]
+    [errors] = [one for one in seen.evidence.verdicts if one.metric == "errors"]
+    assert (errors.verdict, errors.reason) == (Verdict.NO_DATA, "PrometheusUnreachable")
+
+
+async def test_a_restarted_operator_judges_from_the_evidence_alone() -> None:
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(200, 100), Arm(2000, 20))
+    await bench.tick()
+    body["status"]["evidence"] = dict(observe(bench, body).evidence.kept)
+    assert verdicts(observe(Bench(body), body))["errors"] is Verdict.FAIL_CRITICAL
+
+
+def test_without_a_candidate_there_is_no_evidence() -> None:
+    body = deployment()
+    del body["status"]["candidate"]
+    seen = observe(Bench(body), body)
+    assert (seen.evidence.kept, seen.evidence.verdicts) == ({}, ())
+
+
+def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
+    body = deployment()
+    body["spec"]["metrics"][0]["template"] = {"name": "absent"}
+    bench = Bench(body)
+    invalid = observe(bench, body).invalid
+    assert invalid is not None
+    assert invalid[0] is Reason.METRIC_TEMPLATE_NOT_FOUND
+    assert "create a MetricTemplate of that name" in invalid[1]
+    template: dict[str, Any] = {
+        "metadata": {"namespace": "shop", "name": "absent", "uid": "t", "resourceVersion": "1"},
+        "spec": {"value": {"query": "vector(1)"}},
+    }
+    bench.cache.put(kinds.METRIC_TEMPLATE, template)
+    assert observe(bench, body).invalid is None
+
+
+def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
+    body = deployment("fraud")
+    bench = Bench(body)
+    observer = Observer(bench.cache, Router(), bench.ticker, Ports(bench.cache))
+    observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
+    observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
+    found = observer.observe(body, NOW).workloads
+    assert found.keys() == {"fraud-bbbbbbbbbb"}
+    assert (found["fraud-bbbbbbbbbb"].refused, found["fraud-bbbbbbbbbb"].problem) == (True, "unknown field")
