@@ -263,12 +263,12 @@ def test_no_order_of_events_breaks_a_route(seed: int) -> None:
     it = setting()
     envoys = [it.envoy("one"), it.envoy("two")]
     models: list[VirtualModel] = []
-    for _ in range(250):
-        match draw.randrange(12):
+    for _ in range(300):
+        match draw.randrange(30):
             case 0 | 1:
                 models = [random_model(draw, number) for number in range(3) if draw.random() < 0.8]
                 it.delivery.update(models)
-            case 2 if draw.random() < 0.1:
+            case 2 if draw.random() < 0.3:
                 it = setting()
                 it.delivery.update(models)
                 for envoy in envoys:
