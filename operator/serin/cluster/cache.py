@@ -72,6 +72,7 @@ class ObjectCache:
         self._gone: OrderedDict[str, str] = OrderedDict()
         self._unlisted: set[tuple[Kind, str | None]] = set(expected)
         self._outstanding: dict[tuple[Kind, str | None], set[str]] = {}
+        self._complete = False
         self._listeners: list[Listener] = []
         self._changed_sync = asyncio.Event()
 
@@ -142,8 +143,9 @@ class ObjectCache:
         return len(missed)
 
     def synced(self) -> bool:
-        """Whether every expected list has arrived, and every object in it."""
-        return not self._unlisted and not any(self._outstanding.values())
+        """Whether every expected list has arrived once, and every object in it. Stays so: later lists only refresh."""
+        self._complete = self._complete or not (self._unlisted or any(self._outstanding.values()))
+        return self._complete
 
     async def wait_until_synced(self) -> None:
         """Return once `synced`."""
@@ -153,6 +155,8 @@ class ObjectCache:
 
     def missing(self) -> str:
         """What the cache still waits for, in words; empty when synced."""
+        if self.synced():
+            return ""
         unlisted = sorted(f"{kind.plural} not listed" for kind, _ in self._unlisted)
         outstanding = sorted(
             f"{len(uids)} {kind.plural} not seen" for (kind, _), uids in self._outstanding.items() if uids

@@ -140,6 +140,8 @@ def test_synced_means_every_list_has_come_and_every_object_in_it() -> None:
     cache.drop(kinds.POD, pod("c"))
     assert cache.synced()
     assert cache.missing() == ""
+    listed(cache, kinds.POD, "uid-a", "uid-new")
+    assert cache.synced(), "a list that refreshes makes no replica unready"
 
 
 async def test_waiting_ends_when_the_last_object_arrives() -> None:
