@@ -1,6 +1,6 @@
 """Prometheus through prometheus-api-client: one query at an explicit time, one typed answer, no surprises.
 
-The library is the transport, not the interface. Read in its source (0.7.2) and avoided here: it repeats failed requests
+The library is the transport, not the interface. Read in its source (0.7.2) and avoided here: it repeats what failed
 three times with back-off unless told otherwise; it has no time-out by default; `custom_query` drops Prometheus'
 `warnings` and its error type, and puts the parameters of a POST into the URL. `_Connection` therefore sends the request
 itself, with the library's own session, retry policy, time-out and TLS, and keeps the whole answer.
