@@ -1,11 +1,10 @@
-"""Serin installed into the node cluster from its chart, with images built here. What a user does with `helm install`."""
+"""Serin installed into the node cluster from its chart, with images built here, as a user does it with helm."""
 
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
-
 from tests.cluster import recipes
 from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.models.image import model_image
@@ -36,7 +35,7 @@ class Installation:
 
 
 def install(
-    cluster: NodeCluster, helm: Path, prometheus_url: str, *, operators: int = 2, routers: int = 1
+    cluster: NodeCluster, helm: Path, prometheus_url: str, *, operators: int = 2, routers: int = 2
 ) -> Installation:
     """Build and load the images, install the chart, and wait until both Deployments are ready."""
     operator, envoy, model = recipes.operator_image(), recipes.envoy_image(), model_image()

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from serin.api.times import rfc3339
 from tests.cluster.access import Cluster
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shop:
-    """One namespace of the test cluster."""
+    """One namespace of the test cluster. `applied`: when the newest manifest was applied (RFC 3339, UTC)."""
 
     cluster: Cluster
     namespace: str
+    applied: str = ""
 
     def kubectl(self, *words: str, body: str | None = None) -> str:
         """Run kubectl in this namespace."""
@@ -24,6 +26,7 @@ class Shop:
 
     def apply(self, body: Json) -> None:
         """Apply a manifest as `kubectl apply` does."""
+        self.applied = rfc3339(time.time())
         self.kubectl("apply", "-f", "-", body=json.dumps(body))
 
     def annotate(self, name: str, annotation: str) -> None:
@@ -72,11 +75,12 @@ class Shop:
         return self.wait(name, f"serving model {version} alone", holds, seconds)
 
     def wait_rolled_back(self, name: str, seconds: float = 120.0) -> Json:
-        """Wait until the newest version is rolled back; answers lastRollback."""
-        status = self.wait(
-            name, "rolled back", lambda one: one.get("lastRollback") and not one.get("candidate"), seconds
-        )
-        rollback: Json = status["lastRollback"]
+        """Wait until what was applied last is rolled back; answers lastRollback."""
+
+        def holds(status: Json) -> bool:
+            return bool(not status.get("candidate") and status.get("lastRollback", {}).get("at", "") > self.applied)
+
+        rollback: Json = self.wait(name, "rolled back", holds, seconds)["lastRollback"]
         return rollback
 
     def story(self, name: str) -> str:

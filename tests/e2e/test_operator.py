@@ -1,0 +1,82 @@
+"""The operator and the router die, at any moment: the rollout ends as it would have, and clients notice nothing."""
+
+import random
+import time
+
+import pytest
+
+from serin.api.names import SYSTEM_NAMESPACE
+from tests.e2e.conftest import Apply
+from tests.e2e.fraud import NAME
+from tests.e2e.install import Installation
+from tests.e2e.processes import kill_pod
+from tests.e2e.shop import Shop
+from tests.e2e.traffic import Traffic
+
+KILLS = 20
+SEED = 7
+
+
+def _holder(serin: Installation) -> str:
+    """Pod name of the replica that holds the Lease."""
+    words = ["-n", SYSTEM_NAMESPACE, "get", "lease", "serin", "-o", "jsonpath={.spec.holderIdentity}"]
+    return serin.cluster.kubectl(*words)
+
+
+def _leader(serin: Installation) -> str:
+    holder = _holder(serin)
+    return next((pod for pod in serin.pods("serin-operator") if holder.startswith(pod)), "")
+
+
+@pytest.mark.timeout(300)
+def test_the_leader_dies_and_the_other_goes_on(
+    serin: Installation, shop: Shop, version: Apply, traffic: Traffic
+) -> None:
+    version("2", config={"error-ratio": "0.5"}, steps=({"weight": 20, "bake": "60s"},))
+    shop.wait(NAME, "under evaluation", lambda one: one.get("candidate"), 60)
+    before, leader = _holder(serin), _leader(serin)
+    assert leader
+    began = time.monotonic()
+    kill_pod(serin.cluster, leader)
+    while _holder(serin) == before:
+        assert time.monotonic() - began < 30, "nobody took the Lease over"
+        time.sleep(0.2)
+    print(f"the Lease changed hands {time.monotonic() - began:.1f} s after the leader's SIGKILL")
+    assert shop.wait_rolled_back(NAME, 120)["reason"] == "WorseThanStable"
+    assert traffic.stop().failures == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_router_pod_is_replaced(serin: Installation, traffic: Traffic) -> None:
+    victim = serin.pods("serin-router")[0]
+    serin.cluster.kubectl("-n", SYSTEM_NAMESPACE, "delete", "pod", victim, "--wait=false")
+    serin.wait("serin-router")
+    time.sleep(15)
+    total = traffic.stop()
+    assert victim not in serin.pods("serin-router")
+    # Connections that were open may break; nothing else may.
+    assert set(total.statuses) <= {200, 0}, total
+    assert total.failures <= 10, total
+    after = traffic.summary(since=time.time() - 5)
+    assert after.failures == 0, after
+
+
+@pytest.mark.timeout(600)
+def test_the_operator_is_killed_at_twenty_moments_of_a_rollout(
+    serin: Installation, shop: Shop, version: Apply, traffic: Traffic
+) -> None:
+    dice = random.Random(SEED)
+    steps = ({"weight": 20, "bake": "5s"}, {"weight": 50, "bake": "5s"}, {"weight": 80, "bake": "5s"})
+    version("2", steps=steps, analysis={"ableToSee": "5"})
+    for number in range(KILLS):
+        time.sleep(dice.uniform(0.5, 4.0))
+        pods = serin.pods("serin-operator")
+        # Mostly the one that acts; the other one's death must not matter either.
+        victim = _leader(serin) if dice.random() < 0.7 else dice.choice(pods)
+        if victim:
+            kill_pod(serin.cluster, victim)
+            print(f"kill {number + 1}: {victim}")
+    shop.wait_serving(NAME, "2", 240)
+    time.sleep(2)
+    total = traffic.stop()
+    assert total.failures == 0, total

@@ -1,0 +1,48 @@
+"""The shield: what the candidate fails, stable answers; the evidence counts every failure, the verdict is as quick."""
+
+import time
+
+import pytest
+
+from tests.e2e.conftest import Apply
+from tests.e2e.fraud import NAME
+from tests.e2e.shop import Shop
+from tests.e2e.traffic import Traffic
+
+STEPS = ({"weight": 20, "bake": "60s"}, {"weight": 50, "bake": "60s"})
+
+
+@pytest.mark.parametrize("ratio", ["0.05", "0.5", "1"])
+def test_clients_see_no_failure_of_the_candidate(shop: Shop, version: Apply, traffic: Traffic, ratio: str) -> None:
+    began = time.time()
+    version("2", config={"error-ratio": ratio}, steps=STEPS)
+    rollback = shop.wait_rolled_back(NAME, 200)
+    time.sleep(2)
+    total = traffic.stop()
+    print(f"rolled back after {time.time() - began:.0f} s: {rollback['message']}")
+    assert rollback["metric"] == "errors"
+    assert rollback["reason"] == "WorseThanStable"
+    assert total.failures == 0, total
+    assert total.wrong == 0, total
+
+
+def test_a_dead_process_hurts_nobody(shop: Shop, version: Apply, traffic: Traffic) -> None:
+    version("2", config={"crash-after": "8"}, steps=STEPS)
+    rollback = shop.wait_rolled_back(NAME, 200)
+    time.sleep(2)
+    total = traffic.stop()
+    print(rollback["message"])
+    assert rollback["reason"] in ("CandidateCrashed", "WorseThanStable")
+    assert total.failures == 0, total
+
+
+def test_a_slow_candidate_is_hedged(shop: Shop, version: Apply, traffic: Traffic) -> None:
+    router = {"hedgeAfter": "400ms"}
+    version("2", config={"slow-ratio": "0.5", "slow-seconds": "3"}, steps=STEPS, router=router)
+    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"), 120)
+    rollback = shop.wait_rolled_back(NAME, 200)
+    time.sleep(4)
+    total = traffic.stop()
+    print(rollback["message"], total.quantile(0.999))
+    assert total.failures == 0, total
+    assert total.quantile(0.999) < 2.5, "no client waited as long as the candidate takes"
