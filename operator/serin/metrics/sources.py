@@ -94,7 +94,13 @@ def resolve(metric: Metric, template: JsonObject | None = None) -> Source:
             case ValueQuery():
                 return _value(source.query)
             case TemplateRef():
-                return _from_template(source, template)
+                found = _from_template(source, template)
+                if isinstance(found, ValueSource) and metric.limit is None:
+                    raise SourceError(
+                        f"template {source.name} gives a number, and a number needs a limit: "
+                        'write against: limit and limit: "0.95" (the largest value that is still good)'
+                    )
+                return found
     except PromQLError as error:
         raise SourceError(f"metric {metric.name}: {error}") from error
     except SourceError as error:

@@ -82,9 +82,9 @@ def test_histogram_and_value_templates() -> None:
     histogram = read(TemplateRef("h"), {"histogram": {"buckets": "d_bucket{ {{.version}} }", "unit": "ms"}})
     assert isinstance(histogram, HistogramSource)
     assert histogram.unit == "ms"
-    assert read(TemplateRef("v"), {"value": {"query": "max(up{ {{.candidate}} })"}}) == ValueSource(
-        "max(up{ {{.candidate}} })"
-    )
+    limited = Metric("mine", TemplateRef("v"), "major", "limit", limit=0.9)
+    template = {"value": {"query": "max(up{ {{.candidate}} })"}}
+    assert resolve(limited, template) == ValueSource("max(up{ {{.candidate}} })")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,7 @@ def test_histogram_and_value_templates() -> None:
         (RatioQuery(bad="a", total="b{ {{.version}} }"), None, "a does not say which version: write a{ {{.version}} }"),
         (RatioQuery(bad="a{ {{.candidate}} } * 1", total="b{ {{.version}} }"), None, "bad must say whose series"),
         (RatioQuery(bad="increase(a{ {{.version}} }[5m])", total="b{ {{.version}} }"), None, "bad has increase()"),
+        (TemplateRef("v"), {"value": {"query": "max(up{ {{.candidate}} })"}}, "write against: limit and limit:"),
         (ValueQuery("max(a{ {{.canary}} })"), None, "write {{.candidate}}, {{.stable}} or {{.version}}"),
     ],
 )
