@@ -5,13 +5,15 @@ trigger-happy. The stable pods show how bad it is: they serve the same requests 
 block of time their shares of bad requests should differ by chance alone.
 
 A heuristic, with no guarantee: the past hour of stable stands for the next hour of the candidate, and dividing the log
-evidence by a variance ratio is exact only for large counts. It errs towards caution: the worse of two block lengths,
-never below 1, and 2 when there is too little to go by.
+evidence by a variance ratio is exact only for large counts. It errs towards caution where there is a sign of trouble:
+the worse of two block lengths, and 2 when there is too little to go by. Without such a sign (the chi-square is within
+what chance gives 19 times in 20) it is 1, so that the noise of the estimate does not slow every rollout down.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import chdtri
 
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.model import Arm
@@ -19,6 +21,7 @@ from serin.analysis.model import Arm
 UNKNOWN = 2.0  # with fewer than 3 pods or no history
 PODS = 3
 BLOCKS = (1, 5)  # lengths of blocks, in the minutes that the counts come in
+CHANCE = 0.05
 ENOUGH = 20  # degrees of freedom below which the history is too short
 
 
@@ -46,11 +49,13 @@ def _sum(counts: Floats, length: int) -> Floats:
 
 
 def _ratio(requests: Floats, bad: Floats) -> float | None:
-    """Chi-square over degrees of freedom, None when there are too few of them."""
+    """Chi-square over degrees of freedom, 1 when chance explains it, None when there are too few of them."""
     share = bad.sum(axis=0) / np.maximum(requests.sum(axis=0), 1.0)
     used = (share > 0.0) & (share < 1.0)
     expected, alive = requests * share, requests > 0.0
     variance = np.where(alive & used, expected * (1.0 - share), 1.0)
     chi_square = np.where(alive & used, (bad - expected) ** 2 / variance, 0.0).sum()
     freedom = np.where(used, alive.sum(axis=0) - 1, 0).sum()
-    return float(chi_square / freedom) if freedom >= ENOUGH else None
+    if freedom < ENOUGH:
+        return None
+    return float(chi_square / freedom) if chi_square > chdtri(freedom, CHANCE) else 1.0

@@ -257,7 +257,7 @@ def _at_bound(state: State, index: int) -> Counts:
     """All requests of both arms, and those slower than a bound."""
     candidate, stable = state.candidate, state.stable
     slower = candidate[index + 1 :].sum(), stable[index + 1 :].sum()
-    return Counts(float(candidate.sum()), float(slower[0]), float(stable.sum()), float(slower[1]))
+    return Counts(int(candidate.sum()), int(slower[0]), int(stable.sum()), int(slower[1]))
 
 
 def _shown_bound(state: State) -> int:

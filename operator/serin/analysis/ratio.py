@@ -24,7 +24,7 @@ import numpy as np
 
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
-from serin.analysis.hypergeometric import Floats, log_likelihoods
+from serin.analysis.hypergeometric import Floats, log_likelihood
 from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Verdict
 from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
@@ -42,10 +42,10 @@ INTERVAL_SCALE = 0.7  # standard deviation of the log ratio at which the interva
 class Counts:
     """Requests and bad requests of both arms."""
 
-    candidate: float
-    candidate_bad: float
-    stable: float
-    stable_bad: float
+    candidate: int
+    candidate_bad: int
+    stable: int
+    stable_bad: int
 
     def plus(self, other: "Counts") -> "Counts":
         """Both together."""
@@ -58,7 +58,7 @@ class Counts:
 
     def as_list(self) -> list[Json]:
         """In the order of the fields."""
-        return [int(self.candidate), int(self.candidate_bad), int(self.stable), int(self.stable_bad)]
+        return [self.candidate, self.candidate_bad, self.stable, self.stable_bad]
 
     @property
     def candidate_share(self) -> float:
@@ -127,7 +127,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     estimate, low, high = interval(policy, state)
     kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
     log_e = max(state.critical.log_e, state.minor.log_e)
-    requests = int(state.total.candidate)
+    requests = state.total.candidate
     return MetricVerdict(
         policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at
     )
@@ -226,8 +226,8 @@ def read(evidence: Evidence) -> State:
     numerator, denominator, spread = floats(evidence, "sums", 3)
     return State(
         at=number(evidence, "at"),
-        total=Counts(*floats(evidence, "total", 4)),
-        pending=Counts(*floats(evidence, "pending", 4)),
+        total=Counts(*map(int, floats(evidence, "total", 4))),
+        pending=Counts(*map(int, floats(evidence, "pending", 4))),
         critical=Mixture.of(floats(evidence, "critical", PRIOR.size + 1)),
         minor=Mixture.of(floats(evidence, "minor", PRIOR.size + 1)),
         better=number(evidence, "better"),
@@ -241,7 +241,7 @@ def _counts(tick: RatioTick) -> Counts:
     candidate, stable = tick.candidate, tick.stable
     check_arm("the candidate", candidate)
     check_arm("stable", stable)
-    return Counts(candidate.requests, candidate.bad, stable.requests, stable.bad)
+    return Counts(int(candidate.requests), int(candidate.bad), int(stable.requests), int(stable.bad))
 
 
 def _can_be_judged(counts: Counts) -> bool:
@@ -261,9 +261,8 @@ def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
     """Log e-values of one table: against the critical null, against the minor one, and for not being worse."""
     log_odds = _log_odds(policy.tolerance, policy.critical_ratio, policy.able_to_see)
     bad = counts.candidate_bad + counts.stable_bad
-    requests, others = np.array([counts.candidate]), np.array([counts.stable])
-    logs = log_likelihoods(requests, others, np.array([bad]), np.array([counts.candidate_bad]), log_odds)[0]
-    logs /= max(1.0, policy.overdispersion)
+    logs = log_likelihood(counts.candidate, counts.stable, bad, counts.candidate_bad, log_odds)
+    logs = logs / max(1.0, policy.overdispersion)
     return logs[4:7] - logs[2], logs[7:10] - logs[3], float(logs[0] - logs[1])
 
 
@@ -297,7 +296,7 @@ def _needed(policy: Policy, state: State) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
     total = state.total
     threshold = _pass_threshold(policy)
-    missing = max(0, policy.min_requests - int(total.candidate))
+    missing = max(0, policy.min_requests - total.candidate)
     if max(state.better, state.low) >= threshold:
         return missing
     if not total.stable:

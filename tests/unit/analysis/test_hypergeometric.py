@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from serin.analysis.hypergeometric import EXACT, log_likelihoods
+from serin.analysis.hypergeometric import EXACT, log_likelihood, log_likelihoods
 
 ODDS = np.array([0.1, 0.5, 1.0, 1.5, 3.0, 10.0, 20.0])
 
@@ -49,6 +49,12 @@ def test_huge_tables_agree_with_the_normal_approximation() -> None:
     deviation = np.sqrt(10**8 * 0.1 * 0.9)
     shift = 10**8 * (1.5 * 0.1 / (1.5 * 0.1 + 0.9)) - 10**7
     assert logs[2] - logs[3] == pytest.approx(shift**2 / (2 * deviation**2), rel=0.3)
+
+
+@pytest.mark.parametrize("table", [(50, 450, 5, 3), (1, 400, 7, 0), (60_000, 128, 127, 0), (5_000, 45_000, 400, 60)])
+def test_the_short_way_for_one_table_gives_the_same(table: tuple[int, int, int, int]) -> None:
+    short, long = log_likelihood(*table, np.log(ODDS)), likelihoods(*table)
+    assert short - short[2] == pytest.approx(long - long[2], abs=1e-8)
 
 
 @pytest.mark.parametrize("table", [(0, 100, 5, 0), (100, 0, 5, 5), (50, 450, 0, 0), (50, 450, 500, 50)])
