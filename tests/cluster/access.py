@@ -62,15 +62,19 @@ class Cluster:
         """
         command = [*self.kubectl_command(), *arguments]
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
-        done = subprocess.run(
-            command,
-            env=environment,
-            input=input or "",
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                input=input or "",
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            stderr = f"no end after {timeout:.0f} s"
+            raise KubectlFailed(["kubectl", *arguments], 124, stderr, self.explain()) from late
         if done.returncode:
             raise KubectlFailed(["kubectl", *arguments], done.returncode, done.stderr, self.explain())
         return done.stdout

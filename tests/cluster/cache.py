@@ -50,7 +50,9 @@ def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
     with lock(place.with_name(f".{place.name}.lock"), f"another process to finish making {name}"):
         if place.is_dir():
             return place
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place.parent))
+        for left in place.parent.glob(f".{place.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)  # its maker was killed: a live one would hold the lock
+        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         scratch.chmod(0o755)
         try:
             make(scratch)

@@ -129,7 +129,10 @@ def sweep() -> None:
     for record in state.records():
         if record.abandoned():
             say(f"removing the cluster in {record.folder}: its launcher ended without doing so")
-            stop(record, keep_logs=True)
+            try:
+                stop(record, keep_logs=True)
+            except ClusterError as error:  # no reason not to start another: the record keeps its place taken
+                say(str(error))
 
 
 def _begin(level: str, folder: Path, ports: Ports) -> Record:

@@ -8,6 +8,7 @@ programs on the host reach pods and Services, and a cgroup per hierarchy; their 
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import json
 import os
@@ -165,7 +166,8 @@ def make_cgroups(one: Slice) -> None:
             _delegate(folder)
             _fill_cpuset(folder)
         except OSError as error:
-            raise Unavailable(f"a cgroup cannot be made in {folder.parent}: {error}") from error
+            hint = "; in a container on cgroup v2 that takes `--cgroupns=host`" if error.errno == errno.EBUSY else ""
+            raise Unavailable(f"a cgroup cannot be made in {folder.parent}: {error}{hint}") from error
 
 
 def _delegate(folder: Path) -> None:

@@ -165,7 +165,9 @@ def test_a_maker_that_was_killed_holds_nobody_up(own_cache: Path) -> None:
         "import os; from tests.cluster import cache\ncache.entry('thing', '1', lambda place: os.kill(os.getpid(), 9))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
+    assert len(list(own_cache.glob(".thing-1-*"))) == 1
     assert cache.entry("thing", "1", lambda _: None) == own_cache / "thing-1"
+    assert sorted(path.name for path in own_cache.iterdir()) == [".thing-1.lock", "thing-1"]
 
 
 # Packages
