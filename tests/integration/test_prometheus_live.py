@@ -210,7 +210,6 @@ async def test_nobody_asks_is_no_traffic_and_then_traffic_counts(world: World) -
     tick = await looker.until(no_data(NoDataReason.NO_TRAFFIC))
     assert isinstance(tick, NoData)
     assert tick.at is not None, "what was certainly idle need not be read again"
-    assert tick.message.startswith("metric errors: ")
     world.serve(world.pods[0], CANDIDATE, 5, 5)
     tick = await looker.until(lambda tick: isinstance(tick, RatioTick))
     assert isinstance(tick, RatioTick)
@@ -369,7 +368,6 @@ async def test_what_the_user_must_mend_is_said(
     prometheus.close()
     assert isinstance(tick, NoData)
     assert tick.reason is reason
-    assert tick.message.startswith("metric mine: ")
     assert words in tick.message
 
 

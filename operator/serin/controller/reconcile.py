@@ -10,10 +10,8 @@ from typing import Final
 
 import structlog
 
-from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
 from serin.api.parse import InvalidSpec
-from serin.api.times import rfc3339_whole
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import ClusterError
@@ -22,6 +20,7 @@ from serin.controller.observe import Observer
 from serin.controller.report import Reporter
 from serin.controller.telemetry import Outcome, Telemetry
 from serin.rollout.model import Observation, Plan
+from serin.rollout.refusal import refuse
 
 log: Final = structlog.get_logger("serin.reconcile")
 
@@ -82,20 +81,12 @@ class Reconciler:
         return applied.outcome, plan.next_look if applied.outcome is Outcome.DONE else 1.0
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
-        """A spec that cannot work changes nothing but the conditions: what serves goes on serving."""
+        """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""
         status = body.get("status") or {}
-        generation = body["metadata"]["generation"]
-        told = {"observedGeneration": generation, "reason": Reason.INVALID_SPEC.value, "message": message}
-        if told.items() <= status.items():
+        told = refuse(status, message, generation=body["metadata"]["generation"], now=self._clock())
+        if told is status:
             return Outcome.DONE
-        now = rfc3339_whole(self._clock())
-        said = [
-            condition(kind, is_so, Reason.INVALID_SPEC, message, generation=generation, now=now)
-            for kind, is_so in ((ConditionType.STALLED, True), (ConditionType.RECONCILING, False))
-        ]
-        before = status.get("conditions") or []
-        others = [one for one in before if one["type"] not in {one["type"] for one in said}]
-        outcome = await self._applier.refuse(body, {**status, **told, "conditions": merge(before, [*others, *said])})
+        outcome = await self._applier.refuse(body, told)
         if outcome is Outcome.DONE:
             self._reporter.refuse(body, message)
         return outcome

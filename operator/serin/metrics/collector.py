@@ -131,7 +131,7 @@ class Collector:
                 batches.setdefault((source, age), []).append(want)
         for found in await asyncio.gather(*(self._batch(source, batch, now) for (source, _), batch in batches.items())):
             ticks.update(found)
-        return {want.key: _named(ticks[want.key], want) for want in wants if want.key in ticks}
+        return {want.key: ticks[want.key] for want in wants if want.key in ticks}
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None before the first look, or without samples."""
@@ -316,10 +316,3 @@ def _filled(selectors: Iterable[str], wants: Sequence[Want]) -> list[str]:
     version = matchers_of([want.version for want in wants])
     return [fill(text, {"version": version}) for text in selectors]
 
-
-def _named(tick: Tick, want: Want) -> Tick:
-    """Say which metric found nothing, once."""
-    prefix = f"metric {want.metric.name}: "
-    if isinstance(tick, NoData) and not tick.message.startswith(prefix):
-        return NoData(tick.reason, prefix + tick.message, tick.at)
-    return tick
