@@ -278,7 +278,7 @@ async def test_without_a_ready_pod_the_answer_says_so(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         empty = model(it.port, ())
         it.xds.update([empty])
-        await it.served(empty)
+        await eventually(lambda: it.envoy.get("/", it.port), lambda found: found[0] == 503)
         async with it.client.get(it.url) as response:
             assert response.status == 503
             assert await response.text() == (

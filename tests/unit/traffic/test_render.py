@@ -92,7 +92,7 @@ def test_no_time_out_is_no_limit_anywhere() -> None:
         assert one["route"]["timeout"] == "0s"
         assert one["route"]["idle_timeout"] == "0.000s"
         assert "per_try_timeout" not in one["route"]["retry_policy"]
-    text = json.dumps(render(model(Arm("a", 100, POD), timeout=0.0)).listener)
+    text = json.dumps(render(model(Arm("a", 100, POD), timeout=0.0, hedge_after=1.0)).listener)
     assert "duration_filter" not in text
 
 

@@ -46,26 +46,29 @@ BUCKETS: Final = (
 _LOST_UPSTREAM: Final = ("UF", "UC", "UR", "UPE")
 # A client's answer that had begun and broke off, or never came (UT: time-out, SI: the stream stood still).
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, "UT", "SI")
-_HEDGED: Final = "UT"  # with hedge_on_per_try_timeout, the flag of an attempt that took longer than the hedge
+# An attempt that took longer than it may. With a hedge that is no failure yet, only the reason for a second attempt.
+_LATE: Final = "UT"
 _GRPC_FAILURES: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
-# Envoy's clock of an attempt starts a little after the clock of the time-out, and whole milliseconds are rounded down.
-_TIMEOUT_MARGIN: Final = 10
+# Envoy's timers run by a clock that a busy worker reads late, so a time-out can come that much too early.
+_TIMER_SHARE: Final = 0.1
+_TIMER_SECONDS: Final = 1.0
 
 
 def attempt_logs(model: VirtualModel, *, hedged: bool) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log)."""
     tags = {**_tags(model), "serin_snapshot": _host("snapshot"), "serin_attempt": _host("attempt")}
     duration = {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": "%DURATION%"}
-    failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(_LOST_UPSTREAM)}}]
-    if model.router.timeout:
-        failed.append(_all_of(_no_status(), _lasted(round(model.router.timeout * 1000) - _TIMEOUT_MARGIN)))
+    lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, _LATE)
+    failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(lost)}}]
+    if hedged and model.router.timeout:
+        failed.append(_all_of(_no_status(), _lasted(model.router.timeout)))
     logs = [
         _logger([_counter("attempts", tags)], histograms=[duration]),
         _logger([_counter("failures", tags)], only=_any_of(*failed, *_grpc_failed(model.router.protocol))),
     ]
     if hedged:
-        flag: JsonObject = {"response_flag_filter": {"flags": [_HEDGED]}}
+        flag: JsonObject = {"response_flag_filter": {"flags": [_LATE]}}
         logs.append(_logger([_counter("hedged", tags)], only=flag))
     return logs
 
@@ -153,8 +156,9 @@ def _no_status() -> JsonObject:
     return {"status_code_filter": _compare("LE", 0)}
 
 
-def _lasted(milliseconds: int) -> JsonObject:
-    return {"duration_filter": _compare("GE", max(milliseconds, 1))}
+def _lasted(seconds: float) -> JsonObject:
+    limit = seconds - min(_TIMER_SECONDS, _TIMER_SHARE * seconds)
+    return {"duration_filter": _compare("GE", max(round(limit * 1000), 1))}
 
 
 def _any_of(*filters: JsonObject) -> JsonObject:

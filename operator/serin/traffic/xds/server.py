@@ -26,6 +26,8 @@ log = structlog.get_logger()
 # Shorter than Envoy's request_timeout (envoy.shape).
 HOLD: Final = 25.0
 _MAX_QUESTION: Final = 1024 * 1024
+# An Envoy asks for every cluster and every deployment at once when it starts.
+_BACKLOG: Final = 4096
 
 
 def _ignore(key: Key, seconds: float) -> None:
@@ -88,7 +90,7 @@ class XdsServer:
             self.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0, keepalive_timeout=2 * HOLD
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, address, port)
+        site = web.TCPSite(self._runner, address, port, backlog=_BACKLOG)
         await site.start()
         bound: int = self._runner.addresses[0][1]
         log.info("xds.started", address=address, port=bound)
