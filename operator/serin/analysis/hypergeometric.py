@@ -60,9 +60,9 @@ def log_likelihood(candidate: int, stable: int, bad: int, candidate_bad: int, lo
         or candidate + stable >= LOG_FACTORIALS.size
         or float(log_odds.max()) > MOST_LOG_ODDS
     ):
-        tables = (np.array([float(value)]) for value in (candidate, stable, bad, candidate_bad))
-        one, two, three, four = tables
-        return log_likelihoods(one, two, three, four, log_odds)[0]
+        table = np.array([[candidate], [stable], [bad], [candidate_bad]], dtype=np.float64)
+        rows = log_likelihoods(table[0], table[1], table[2], table[3], log_odds)
+        return np.ravel(rows)
     terms = LOG_FACTORIALS[low : high + 1] + LOG_FACTORIALS[stable - bad + low : stable - bad + high + 1]
     terms = terms + LOG_FACTORIALS[candidate - high : candidate - low + 1][::-1]
     terms += LOG_FACTORIALS[bad - high : bad - low + 1][::-1]

@@ -306,6 +306,6 @@ def _needed(policy: Policy, state: State) -> int | None:
     rate = max(_at_bound(state, tail).stable_share, policy.floor)
     share = requests / (requests + others)
     by_power = requests_to_catch(
-        policy, rate, share, policy.able_to_see, cost=math.log(2.0 / _prior(len(state.bounds))[0])
+        policy, rate, share, policy.able_to_see, cost=-float(begin(_prior(len(state.bounds))).started[0])
     )
     return None if math.isinf(by_power) else max(missing, math.ceil(max(0.0, by_power - requests)))

@@ -30,11 +30,10 @@ from serin.analysis.model import (
     Verdict,
 )
 from serin.analysis.power import crossing
-from serin.analysis.sequential import CAP, MIXTURE_COST, Mixture, advance, begin, failure
+from serin.analysis.sequential import CAP, MIXTURE_COST, PRIOR, Mixture, advance, begin, failure
 
 WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
 BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
-PRIOR: Floats = np.full(WORSE.size, 1.0 / WORSE.size)
 
 
 @dataclass(frozen=True, slots=True)

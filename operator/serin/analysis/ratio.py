@@ -7,8 +7,10 @@ rare, and always at 1.) The price is that requests fail independently given thei
 by one bad pod, the log evidence is divided by `overdispersion`, which is a heuristic.
 
 Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
-totals; averaged over psi in 1.5, 3 and 10 times psi0 and over the start of the trouble (sequential.py). What is worse
-by less than about a fifth looks more like no difference than like 1.5 times, so it is never called worse.
+totals; averaged over psi in 2, 5 and 15 times psi0 and over the start of the trouble (sequential.py). What is worse by
+less than about two fifths looks more like no difference than like 2 times, so it is never called worse; who wants to
+see less than a doubling says so with `able_to_see`, which then takes the place of the 2. (These sizes and weights were
+chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer false alarms.)
 
 Pass is a statement about now: it is given while there is enough evidence that the candidate is *not* `able_to_see`
 times worse, and taken back when that evidence wanes, which it can do quickly because it is capped. A failure is kept.
@@ -27,10 +29,9 @@ from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, w
 from serin.analysis.hypergeometric import Floats, log_likelihood
 from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Verdict
 from serin.analysis.power import requests_to_catch, requests_to_pass
-from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
+from serin.analysis.sequential import CAP, PRIOR, Mixture, advance, begin, failure
 
-ALTERNATIVES: Floats = np.array([1.5, 3.0, 10.0])  # times the ratio that the null allows
-PRIOR: Floats = np.array([1.0, 1.0, 1.0]) / 3.0
+SMALL, LARGE, HUGE = 2.0, 5.0, 15.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
 HOPELESS = 5000  # requests after which a table without one of the arms is given up
 FAILED = "failed"
@@ -252,8 +253,9 @@ def _can_be_judged(counts: Counts) -> bool:
 @lru_cache(maxsize=256)
 def _log_odds(tolerance: float, critical_ratio: float, able_to_see: float) -> Floats:
     """Logarithms of the odds ratios that a table is judged at: 1, `able_to_see`, the two nulls, their alternatives."""
-    minor, critical = tolerance * ALTERNATIVES, critical_ratio * ALTERNATIVES
-    ratios: Floats = np.concatenate([[1.0, able_to_see, critical_ratio, tolerance], critical, minor])
+    effects = np.array([max(1.05, min(SMALL, able_to_see)), LARGE, HUGE])
+    nulls = [1.0, able_to_see, critical_ratio, tolerance]
+    ratios: Floats = np.concatenate([nulls, critical_ratio * effects, tolerance * effects])
     return np.log(ratios)
 
 

@@ -2,8 +2,8 @@
 
 An e-value is a number whose mean under the null hypothesis is at most 1; products over ticks are again e-values, and
 by Ville's inequality the running product ever reaches 1/alpha with probability at most alpha, however often one looks.
-The candidate's effect is unknown, so several sizes run side by side; so is the moment at which it begins, so half of
-the mass starts at once and the rest enters tick by tick. A mixture of e-processes is an e-process whatever its
+The candidate's effect is unknown, so several sizes run side by side; so is the moment at which it begins, so most
+of the mass starts at once and the rest enters tick by tick. A mixture of e-processes is an e-process whatever its
 weights, as long as they do not look at the tick that they weigh.
 """
 
@@ -16,8 +16,9 @@ import numpy as np
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.model import Json, Policy, Severity, Verdict
 
-WAITING_AT_START = 0.5
-MIXTURE_COST = math.log(6.0)  # what a third of the mass that starts at once has to make up for
+WAITING_AT_START = 0.3
+PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect
+MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # what the weight of one effect has to be made up for with
 CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so that a Pass is soon taken back
 SILENT = -1.0e9  # log weight of nothing at all: JSON has no infinity
 

@@ -39,16 +39,18 @@ def test_a_doubling_is_a_minor_failure_and_not_a_critical_one() -> None:
 
 
 def test_an_effect_under_the_smallest_that_matters_is_let_pass() -> None:
-    policy = Policy("errors", Severity.CRITICAL, min_effect=1.5)
-    ticks = [ratio(float(t), (675, 50_000), (4500, 450_000)) for t in range(1, 11)]
+    policy = Policy("errors", Severity.CRITICAL, min_effect=1.8)
+    ticks = [ratio(float(t), (800, 50_000), (4500, 450_000)) for t in range(1, 11)]
     assert feed(ERRORS, ticks).verdict.verdict is Verdict.FAIL_MINOR
     assert feed(policy, ticks).verdict.verdict is Verdict.PASS
 
 
-def test_a_difference_of_a_tenth_is_never_called_worse() -> None:
-    """The smallest alternative is 1.5 times; no number of requests makes 1.1 look more like 1.5 than like 1."""
-    ticks = [ratio(float(t), (550, 50_000), (4500, 450_000)) for t in range(1, 11)]
+def test_a_difference_of_a_quarter_is_called_worse_only_for_those_who_want_to_see_it() -> None:
+    """The smallest effect is 2 times; no number of requests makes 1.25 look more like 2 than like 1."""
+    ticks = [ratio(float(t), (625, 50_000), (4500, 450_000)) for t in range(1, 11)]
     assert feed(ERRORS, ticks).verdict.verdict is Verdict.PASS
+    sharp = Policy("errors", Severity.CRITICAL, able_to_see=1.2)
+    assert feed(sharp, ticks).verdict.verdict is Verdict.FAIL_MINOR
 
 
 def test_no_difference_passes_after_a_few_hundred_requests() -> None:
