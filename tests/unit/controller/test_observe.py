@@ -89,7 +89,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
     assert "create a MetricTemplate of that name" in invalid[1]
     template: dict[str, Any] = {
         "metadata": {"namespace": "shop", "name": "absent", "uid": "t", "resourceVersion": "1"},
-        "spec": {"value": {"query": "vector(1)"}},
+        "spec": {"ratio": {"bad": "b{ {{.version}} }", "total": "t{ {{.version}} }"}},
     }
     bench.cache.put(kinds.METRIC_TEMPLATE, template)
     assert observe(bench, body).invalid is None
