@@ -12,7 +12,7 @@ import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from tests.cluster import binaries, control_plane, images, namespaces, node, packages, recipes, state
+from tests.cluster import binaries, control_plane, images, namespaces, node, packages, prometheus, recipes, state
 from tests.cluster.control_plane import NODE_NAME, Site
 from tests.cluster.errors import ClusterError, ComponentFailed, Unavailable
 from tests.cluster.local import (
@@ -71,6 +71,11 @@ class NodeCluster(LocalCluster):
         return self.slice.host_ip
 
     @property
+    def prometheus_url(self) -> str:
+        """Prometheus, for programs on the host."""
+        return prometheus.url(self.slice)
+
+    @property
     def init(self) -> int:
         """The first process of the namespaces, by its id on the host."""
         outer = self.record.components.get(SANDBOX)
@@ -106,10 +111,10 @@ class NodeCluster(LocalCluster):
         found["kubelet"] = node.kubelet(site, one)
         found["kube-proxy"] = node.kube_proxy(site, one)
         found["coredns"] = node.coredns(site, binaries.path("coredns"))
-        return found
+        return found | prometheus.commands(site, one)
 
     def bring_up(self) -> None:
-        """Start everything; afterwards the node is Ready and DNS answers."""
+        """Start everything; afterwards the node is Ready, and DNS and Prometheus answer."""
         binaries.prepare(["serin-kube", "coredns"])
         pause = recipes.pause_image()
         self._make_namespaces()
@@ -117,13 +122,16 @@ class NodeCluster(LocalCluster):
         authority = control_plane.write_keys(site)
         node.write_keys(site, self.slice, authority)
         node.write_settings(site, self.slice, pause.reference)
+        prometheus.write_keys(authority)
+        prometheus.write_settings(site)
         self.begin("containerd")
         start_control_plane(self)
-        self.kubectl("apply", "--server-side", "-f", "-", input=node.dns_manifests(self.slice))
+        for manifests in (node.dns_manifests(self.slice), prometheus.manifests(self.slice)):
+            self.kubectl("apply", "--server-side", "-f", "-", input=manifests)
         self.await_ready("containerd")
         self.load(pause)
-        self.begin("kubelet", "kube-proxy", "coredns")
-        self.await_ready("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
+        self.begin("kubelet", "kube-proxy", "coredns", *prometheus.commands(site, self.slice))
+        self.await_ready(*self.commands())
         self.await_condition(f"node {NODE_NAME} is Ready", self._node_is_ready)
         await_default_account(self)
 

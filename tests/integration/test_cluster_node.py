@@ -1,5 +1,6 @@
 """The node level: real pods, Services, DNS and exec; two clusters side by side; nothing left behind."""
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +153,29 @@ def test_a_pod_reaches_the_api_server_with_its_token(web: NodeCluster) -> None:
         "print(r.urlopen(q, context=c).status)"
     )
     assert web.kubectl("exec", "client", "--", "python3", "-c", program).strip() == "200"
+
+
+def test_prometheus_scrapes_an_annotated_pod_and_no_other(web: NodeCluster) -> None:
+    program = "mkdir /tmp/w; echo 'birds_total 7' > /tmp/w/metrics; exec python3 -m http.server 8000 -d /tmp/w"
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8000"}
+    for name, extra in (("scraped", annotations), ("ignored", {})):
+        image = recipes.python_image().reference
+        container = {"name": "web", "image": image, "command": ["sh", "-c", program]}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": extra}, "spec": spec}
+        web.kubectl("apply", "-f", "-", input=json.dumps(pod))
+    web.kubectl("wait", "--for=condition=Ready", "pod/scraped", "pod/ignored", WAIT)
+
+    def found() -> list[dict[str, Any]]:
+        answer = json.loads(get(f"{web.prometheus_url}/api/v1/query?query=birds_total"))
+        return list(answer["data"]["result"])
+
+    web.await_condition("Prometheus scrapes the pod", lambda: bool(found()), 60)
+    (one,) = found()
+    assert one["value"][1] == "7"
+    assert one["metric"]["pod"] == "scraped"
+    assert one["metric"]["namespace"] == "default"
+    web.kubectl("delete", "pod/scraped", "pod/ignored", "--wait=false")
 
 
 def test_an_image_archive_is_loaded(web: NodeCluster, tmp_path: Path) -> None:
