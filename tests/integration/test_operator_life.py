@@ -141,7 +141,7 @@ async def test_sigterm_gives_the_lease_back_and_another_replica_goes_on_at_once(
             await serving(cluster)
             assert not [path for _, path in proxy.writes()], "a standby writes"
             assert await first.stop() == 0
-            await second.wait_until_leading(3.0)
+            await second.wait_until_leading(8.0)
             lease = cluster.read("lease", "serin", namespace=cluster.system)
             assert lease["spec"]["leaseTransitions"] == 1
             cluster.kubectl("scale", "md", "fraud", "--replicas=2")
