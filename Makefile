@@ -51,3 +51,14 @@ lint: venv ## format check, lint, types, import contract
 .PHONY: test
 test: venv ## run all tests (clusters start when a test needs them)
 	$(BIN)/pytest
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
+.PHONY: lock
+lock: venv ## write the lock files anew after a change of dependencies (keeps what is locked; UPGRADE=1 takes newer ones)
+	$(COMPILE) --universal --python-version 3.11 $(if $(UPGRADE),--upgrade) --excludes operator/not-in-image.txt \
+	    pyproject.toml -o operator/requirements.txt
+	$(COMPILE) --universal --python-version 3.11 $(if $(UPGRADE),--upgrade) --extra dev \
+	    pyproject.toml -o tests/requirements.txt
+	$(COMPILE) --python-version 3.11 --python-platform linux $(if $(UPGRADE),--upgrade) \
+	    tests/e2e/models/requirements.in -o tests/e2e/models/requirements.txt

@@ -1,29 +1,35 @@
-"""The command: `serin run` is the operator; more verbs come with the command line."""
+"""The command: `serin run` is the operator; every other verb is the command line's (serin.cli)."""
 
 import argparse
 import asyncio
 import sys
 
-from serin import __version__
-
 
 def main() -> None:
     """Run the verb named by the first argument."""
-    parser = argparse.ArgumentParser(prog="serin", description="Progressive delivery of machine-learning models.")
-    parser.add_argument("--version", action="version", version=f"serin {__version__}")
-    verbs = parser.add_subparsers(title="verbs", required=True)
-    _add_run(verbs)
-    arguments = parser.parse_args()
-    arguments.verb(arguments)
+    arguments = sys.argv[1:]
+    # Imported where needed: the operator's image has no packages of the command line, and a verb must start quickly.
+    if arguments[:1] == ["run"]:
+        _run_operator(arguments[1:])
+    else:
+        from serin.cli.app import main as verbs
+
+        verbs(arguments)
 
 
-def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    # Imported here: other verbs must not pay for what only the operator needs.
+def complete() -> None:
+    """Answer kubectl, which asks `kubectl_complete-serin` how to go on after `kubectl serin ...`."""
+    from serin.cli.app import complete as completions
+
+    completions(sys.argv[1:])
+
+
+def _run_operator(arguments: list[str]) -> None:
     from serin.controller import settings
 
-    parser = verbs.add_parser("run", help="run the operator")
+    parser = argparse.ArgumentParser(prog="serin run", description="Run the operator.")
     settings.add_arguments(parser)
-    parser.set_defaults(verb=lambda arguments: _run(parser, arguments))
+    _run(parser, parser.parse_args(arguments))
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -1,8 +1,7 @@
 """Requests to the API server: the official client's asynchronous transport, with dictionaries instead of models.
 
-This module owns what every request has in common: a time-out, the mapping of answers to errors cut by what the caller
-does about them, and a count. It refuses to retry (the queue does that, knowing more), and to read a status code
-anywhere else.
+This module owns what every request has in common: a time-out, the error of an answer that is not success (errors.py),
+and a count. It refuses to retry: the queue does that, knowing more.
 """
 
 import json
@@ -18,7 +17,8 @@ from serin import __version__
 from serin.api.json import JsonObject
 from serin.api.names import FIELD_MANAGER
 from serin.cluster import kinds
-from serin.cluster.protocol import ClusterError, Conflict, Gone, Kind, Refused, Retryable
+from serin.cluster.errors import error_of
+from serin.cluster.protocol import Kind, Retryable
 
 # Called after every request: verb, kind, HTTP status (0: no answer), seconds.
 RequestObserver = Callable[[str, str, int, float], None]
@@ -135,32 +135,4 @@ class KubernetesCluster:
         return response.status, await response.read()
 
 
-# Server-side apply answers 500 to a body with a field that the kind does not have, or of the wrong type.
-_BAD_APPLY: Final = "failed to create typed patch object"
 _METHODS: Final = {"get": "GET", "list": "GET", "apply": "PATCH", "delete": "DELETE", "create": "POST"}
-
-
-def error_of(status: int, text: bytes) -> ClusterError:
-    """The error of an answer that is not success, with the API server's own message."""
-    message = _message(status, text)
-    if message.startswith(_BAD_APPLY):
-        return Refused(message, status)
-    if status == 409:
-        return Conflict(message, status)
-    if status in (404, 410):
-        return Gone(message, status)
-    # 401: the token was rotated between reading and use, the next request carries the new one.
-    if status in (401, 408, 429) or status >= 500:
-        return Retryable(message, status)
-    return Refused(message, status)
-
-
-def _message(status: int, text: bytes) -> str:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict) and answer.get("message"):
-        return str(answer["message"])
-    words = text[:200].decode(errors="replace").strip()
-    return f"HTTP {status}: {words or 'no message'}"

@@ -1,0 +1,314 @@
+"""The verbs, their options, and how each ends. What they do is elsewhere; this module reads the command line.
+
+`serin VERB` and `kubectl serin VERB` are the same program: hints name the one that was typed.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from serin import __version__
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.api.units import parse_duration
+from serin.cli.exits import Exit, Stop
+
+_Verb = TypeVar("_Verb", bound=Callable[..., Any])
+_HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_EPILOG: Final = "The operator itself is `serin run`. Exit codes and examples: docs/cli.md."
+
+
+def program() -> str:
+    """The command as the user typed it: `serin`, or `kubectl serin` for the plugin."""
+    return "kubectl serin" if Path(sys.argv[0]).name.startswith("kubectl") else "serin"
+
+
+class _Duration(click.ParamType[float]):
+    """A duration as resources have it: 90s, 10m, 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the namespace's deployments; nothing when the cluster does not answer."""
+    from serin.cli.connection import connect
+    from serin.cluster import kinds
+
+    try:
+        connection = connect(ctx.params.get("kubeconfig"), ctx.params.get("context"), ctx.params.get("namespace"))
+        found = connection.list(kinds.MODEL_DEPLOYMENT, connection.namespace)
+    except Exception:  # a shell that waits for a completion is no place for any message
+        return []
+    return [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith(incomplete)]
+
+
+_NAME = click.argument("name", shell_complete=_complete_name)
+_ACCESS: Final = (
+    click.option("-n", "--namespace", help="Namespace. Default: the context's."),
+    click.option("--context", help="Context of the kubeconfig. Default: the current one."),
+    click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: KUBECONFIG, or ~/.kube/config."),
+)
+_OUTPUT = click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print the resource for programs.")
+
+
+def _access(verb: _Verb) -> _Verb:
+    for option in reversed(_ACCESS):
+        verb = option(verb)
+    return verb
+
+
+def _connect(options: dict[str, Any]) -> Any:
+    from serin.cli.connection import connect
+
+    return connect(options["kubeconfig"], options["context"], options["namespace"])
+
+
+@click.group(context_settings=_HELP, epilog=_EPILOG)
+@click.version_option(__version__, "--version", message="serin %(version)s")
+def verbs() -> None:
+    """Progressive delivery of machine-learning models: look, explain, check, and ask."""
+
+
+@verbs.command("list")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Of every namespace that you may read.")
+@_OUTPUT
+@_access
+def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
+    """List model deployments, what they serve and what is under way."""
+    from serin.cli import show
+    from serin.cli.connection import explained
+    from serin.cli.facts import gather
+    from serin.cli.output import console, dump, say
+    from serin.cluster import kinds
+    from serin.cluster.protocol import ClusterError
+
+    connection = _connect(options)
+    where = None if all_namespaces else connection.namespace
+    try:
+        found = connection.list(kinds.MODEL_DEPLOYMENT, where)
+    except ClusterError as error:
+        raise explained(error, "ModelDeployment") from error
+    found = sorted(found, key=lambda one: (one["metadata"]["namespace"], one["metadata"]["name"]))
+    if output:
+        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in found]}, output)
+    elif found:
+        facts = [gather(one, connection.now()) for one in found]
+        console().print(show.listing(facts, namespaces=all_namespaces))
+    else:
+        say(f"no ModelDeployment in {'any namespace' if all_namespaces else f'namespace {where}'}")
+
+
+@verbs.command()
+@_NAME
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it, until Ctrl-C.")
+@click.option("--wait", is_flag=True, help="Show it until the spec's version serves (exit 0) or is rejected (1).")
+@click.option("--timeout", type=_Duration(), help="With --wait: give up after this time (exit 2), for example 30m.")
+@_OUTPUT
+@_access
+def status(name: str, watch: bool, wait: bool, timeout: float | None, output: str | None, **options: Any) -> None:
+    """Show who serves, how far the candidate is, and what each metric says."""
+    from serin.cli import show, watching
+    from serin.cli.output import console, dump, say
+    from serin.cluster.protocol import ClusterError
+
+    _check_combination(watch, wait, timeout, output)
+    connection = _connect(options)
+    if watch or wait:
+        code, facts = watching.follow(
+            connection, name, until=watching.outcome if wait else lambda _: None, timeout=timeout
+        )
+        if facts and console().is_terminal:
+            console().print(show.status(facts))
+        if code is not Exit.DONE:
+            raise Stop(code, watching.ended(code, facts, name, timeout))
+        return
+    if output:
+        from serin.cli.connection import explained
+        from serin.cluster import kinds
+
+        try:
+            dump(_plain(connection.get(kinds.MODEL_DEPLOYMENT, connection.namespace, name)), output)
+        except ClusterError as error:
+            raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error
+        return
+    facts = _look(connection, name)
+    console().print(show.status(facts))
+    if not facts.serves_what_is_wanted:
+        say(f"\nWhy, and what to do: {program()} explain {name} -n {connection.namespace}")
+
+
+def _check_combination(watch: bool, wait: bool, timeout: float | None, output: str | None) -> None:
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait: write both, or neither")
+    if watch and wait:
+        raise click.UsageError("write --watch to look on, or --wait for an exit code, not both")
+    if output and (watch or wait):
+        raise click.UsageError("-o prints once: leave --watch and --wait away, or use kubectl get md --watch -o json")
+
+
+def _look(connection: Any, name: str) -> Any:
+    from serin.cli.connection import explained
+    from serin.cli.watching import look
+    from serin.cluster.protocol import Retryable
+
+    try:
+        return look(connection, name)
+    except Retryable as error:
+        raise explained(error, name) from error
+
+
+@verbs.command()
+@_NAME
+@_OUTPUT
+@_access
+def explain(name: str, output: str | None, **options: Any) -> None:
+    """Say in sentences why it is not moving, what would move it, and what you can do."""
+    from serin.cli import sentences, show
+    from serin.cli.output import console, dump
+
+    connection = _connect(options)
+    facts = _look(connection, name)
+    told = sentences.explain(facts, program())
+    if output:
+        dump({"name": name, "namespace": facts.namespace, "reason": facts.reason, "sentences": told}, output)
+    else:
+        console().print(show.paragraphs(told))
+
+
+@verbs.command()
+@_NAME
+@_OUTPUT
+@_access
+def history(name: str, output: str | None, **options: Any) -> None:
+    """List the versions that Serin remembers with what was decided about each, newest first."""
+    from serin.cli import show
+    from serin.cli.asking import read
+    from serin.cli.connection import explained
+    from serin.cli.output import console, dump, say
+    from serin.cluster import kinds
+    from serin.cluster.protocol import ClusterError
+
+    connection = _connect(options)
+    facts = read(connection, name)
+    try:
+        selector = f"{names.LABEL_MODEL_DEPLOYMENT}={name}"
+        found = show.newest_first(connection.list(kinds.MODEL_SNAPSHOT, connection.namespace, selector))
+    except ClusterError as error:
+        raise explained(error, "ModelSnapshot") from error
+    if output:
+        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in found]}, output)
+    elif found:
+        console().print(show.history(facts, found))
+    else:
+        say(f"{name} has no snapshot yet: Serin makes the first one when it looks at the spec")
+
+
+def _plain(body: JsonObject) -> JsonObject:
+    """Without the bookkeeping of field managers, as kubectl prints it."""
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+@verbs.command()
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, allow_dash=True),
+    help="File, folder (all its *.yaml, *.yml and *.json), or - for standard input. Can be repeated.",
+)
+@_OUTPUT
+def lint(files: tuple[Path, ...], output: str | None) -> None:
+    """Check manifests without a cluster: schema and rules of the CRDs, PromQL, and policy that cannot work."""
+    from serin.cli.lint.check import check
+    from serin.cli.lint.documents import expand
+    from serin.cli.output import console, dump
+
+    report = check(expand(files))
+    if output:
+        dump([finding.as_json() for finding in report.findings], output)
+    else:
+        console().print(report.text(), soft_wrap=True)
+    if report.errors:
+        sys.exit(Exit.NO)
+
+
+@verbs.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: source <(serin completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"no completion for {shell}")
+    click.echo(found(verbs, {}, "serin", "_SERIN_COMPLETE").source())
+
+
+def _add_asks() -> None:
+    from serin.cli.asking import ASKS
+
+    for what in ASKS:
+
+        def run(name: str, wait: bool, _what: Any = what, **options: Any) -> None:
+            from serin.cli.asking import ask
+            from serin.cli.output import console
+
+            console().print(ask(_connect(options), name, _what, wait=wait), soft_wrap=True)
+
+        waits = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")
+        verb = click.command(what.verb, help=f"{what.help[0].upper()}{what.help[1:]}.")
+        verbs.add_command(verb(_NAME(waits(_access(run)))))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the verb named by the first argument and exit."""
+    _add_asks()
+    try:
+        code = verbs.main(list(arguments), prog_name=program(), standalone_mode=False, complete_var="_SERIN_COMPLETE")
+    except Stop as stop:
+        _fail(stop.message, stop.code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        sys.exit(Exit.DONE)
+    sys.exit(code if isinstance(code, int) else Exit.DONE)
+
+
+def complete(arguments: Sequence[str]) -> None:
+    """Print the completions of the last argument as kubectl reads them: one a line, then what the shell may add."""
+    from click.shell_completion import ShellComplete
+
+    _add_asks()
+    *before, incomplete = arguments or ("",)
+    found = ShellComplete(verbs, {}, "serin", "_SERIN_COMPLETE").get_completions(list(before), incomplete)
+    for one in found:
+        if one.type == "plain":
+            click.echo(f"{one.value}\t{one.help}" if one.help else one.value)
+    files = any(one.type != "plain" for one in found)
+    click.echo(":0" if files else ":4")  # cobra's directives: default, and no file names
+
+
+def _fail(message: str, code: Exit) -> None:
+    click.echo(f"{program()}: {message}", err=True)
+    sys.exit(code)

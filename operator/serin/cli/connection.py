@@ -1,0 +1,134 @@
+"""The cluster as the user reaches it: kubeconfig, context, namespace, and a handful of requests.
+
+Synchronous, on the official client's transport, so that a verb starts in half the time that its asynchronous part and
+the operator's caches need. It writes one thing only, annotations of ModelDeployments, by a merge patch of its own field
+manager: `serin` is the operator's, and sharing it would make one take away what the other has set.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from serin import __version__
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.cli.exits import Exit, Stop
+from serin.cluster import kinds
+from serin.cluster.errors import error_of
+from serin.cluster.protocol import ClusterError, Gone, Kind, Retryable
+
+FIELD_MANAGER: Final = "serin-cli"
+_TIMEOUT_SECONDS: Final = 10.0
+_MERGE: Final = "application/merge-patch+json"
+
+
+class Connection:
+    """Requests to one API server as one user. `namespace`: where names are looked up unless said otherwise."""
+
+    def __init__(self, client: Any, namespace: str, server: str) -> None:
+        self._client = client
+        self.namespace = namespace
+        self._server = server
+        self._ahead = 0.0  # seconds that the server's clock is ahead of ours
+
+    def now(self) -> float:
+        """Unix seconds by the API server's clock, which wrote the times that are shown beside it."""
+        return time.time() + self._ahead
+
+    def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
+        """Read one object. Raises ClusterError's subclasses."""
+        return self._request("GET", kinds.object_path(kind, namespace, name))
+
+    def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Sequence[JsonObject]:
+        """All objects of a kind (None: of every namespace) that match a label selector."""
+        query = {"labelSelector": selector} if selector else {}
+        answer = self._request("GET", kinds.collection_path(kind, namespace), query)
+        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in answer["items"]]
+
+    def annotate(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> JsonObject:
+        """Set annotations of a ModelDeployment; None removes one."""
+        path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)
+        body: JsonObject = {"metadata": {"annotations": dict(annotations)}}
+        return self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, body)
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: JsonObject | None = None
+    ) -> JsonObject:
+        from urllib3.exceptions import HTTPError
+
+        target = f"{path}?{urlencode(query)}" if query else path
+        headers = {"Accept": "application/json", "Content-Type": _MERGE if body else "application/json"}
+        try:
+            _, url, headers, *_ = self._client.param_serialize(
+                method, target, header_params=headers, auth_settings=["BearerToken"]
+            )
+            answer = self._client.call_api(
+                method, url, header_params=headers, body=body, _request_timeout=_TIMEOUT_SECONDS
+            )
+            text = answer.read()
+        except (HTTPError, OSError) as error:
+            raise Retryable(f"no answer from {self._server}: {_plain(error)}") from error
+        self._read_clock(answer.getheader("Date"))
+        if answer.status < 300:
+            found: JsonObject = json.loads(text)
+            return found
+        raise error_of(answer.status, text)
+
+    def _read_clock(self, date: str | None) -> None:
+        """The header has whole seconds: a difference under two is none."""
+        if not date:
+            return
+        ahead = parsedate_to_datetime(date).timestamp() - time.time()
+        self._ahead = ahead if abs(ahead) >= 2.0 else 0.0
+
+
+def connect(kubeconfig: Path | None, context: str | None, namespace: str | None) -> Connection:
+    """Log in as kubectl would. Raises Stop with what to set when there is no usable kubeconfig."""
+    # Half a second of imports: only for verbs that speak to a cluster.
+    from kubernetes import client, config
+    from kubernetes.config.config_exception import ConfigException
+
+    file = str(kubeconfig) if kubeconfig else None
+    where = file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    try:
+        settings = client.Configuration()
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=file, context=context, client_configuration=settings, persist_config=False
+        )
+        contexts, current = config.list_kube_config_contexts(config_file=file)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError, KeyError, TypeError, ValueError) as error:
+        raise Stop(
+            Exit.NO_ACCESS,
+            f"cannot use the kubeconfig {where}: {_plain(error).rstrip('.')}. Set --kubeconfig or KUBECONFIG to a "
+            "kubeconfig file, and --context to one of its contexts",
+        ) from error
+    settings.retries = False
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    api = client.ApiClient(settings)
+    api.user_agent = f"serin-cli/{__version__}"
+    return Connection(api, namespace or chosen["context"].get("namespace") or "default", settings.host)
+
+
+def explained(error: ClusterError, what: str) -> Stop:
+    """The Stop for a request that did not succeed; `what` was asked for, as in "ModelDeployment fraud in shop"."""
+    match error:
+        case Gone() if "could not find the requested resource" in error.message:
+            return Stop(Exit.NO_ACCESS, f"this cluster does not know {names.GROUP}: install Serin's CRDs first")
+        case Gone():
+            return Stop(Exit.NOT_FOUND, f"there is no {what}")
+        case Retryable() if error.status == 401:
+            return Stop(Exit.NO_ACCESS, "the API server does not know you (401): log in again, or choose --context")
+        case _:
+            return Stop(Exit.NO_ACCESS, error.message)
+
+
+def _plain(error: BaseException) -> str:
+    """The innermost cause, without the client's own wrapping."""
+    reason = getattr(error, "reason", None) or error
+    text = str(reason)
+    return text.rsplit(">: ", 1)[-1].rsplit(": ", 1)[-1] if "object at 0x" in text else text or type(reason).__name__

@@ -1,0 +1,1 @@
+"""`serin lint`: what the API server and the operator would say to a file, said without either."""

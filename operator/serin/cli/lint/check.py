@@ -1,0 +1,181 @@
+"""All checks of `serin lint`, in the order in which the API server and the operator would make them.
+
+A resource that the schema refuses is not asked further: the rest would only repeat it in other words.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.api.parse import InvalidSpec, parse_spec
+from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
+from serin.cli.lint import documents, policy, promql, rules, schema
+from serin.cli.lint.documents import Document
+from serin.cli.lint.schema import Problem
+from serin.metrics.sources import SourceError, built_in, resolve
+
+ERROR = "error"
+NOTE = "note"  # what cannot be checked without a cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding. `level`: error, or note."""
+
+    file: str
+    line: int
+    resource: str
+    path: str
+    message: str
+    level: str = ERROR
+
+    def as_json(self) -> JsonObject:
+        """For programs."""
+        return {name: getattr(self, name) for name in ("file", "line", "resource", "path", "level", "message")}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, in the order of the files. `checked`: resources of Serin's; `others`: documents that are not."""
+
+    findings: tuple[Finding, ...]
+    checked: int
+    others: int
+
+    @property
+    def errors(self) -> int:
+        """How many findings must be mended."""
+        return sum(one.level == ERROR for one in self.findings)
+
+    def text(self) -> Text:
+        """For people, as compilers print it, so that editors can jump there."""
+        text = Text()
+        for one in self.findings:
+            where = f"{one.path}: " if one.path and not one.message.startswith("unknown field") else ""
+            style = "bold red" if one.level == ERROR else "yellow"
+            text.append(f"{one.file}:{one.line}: ").append(one.level, style=style)
+            text.append(f": {one.resource}: {where}{one.message}\n")
+        told = f"{self.errors} error{'s' * (self.errors != 1)}" if self.errors else "no errors"
+        text.append(f"{_counted(self.checked, 'resource')} of Serin checked, {told}")
+        return text.append(f"; {_counted(self.others, 'other document')} left out" if self.others else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def check(files: Iterable[Path]) -> Report:
+    """Check the files together: a ModelDeployment may use a MetricTemplate of another file."""
+    found = documents.read(files)
+    findings = [Finding(file, line, "file", path, message) for file, line, path, message in found.problems]
+    templates = [one for one in found.documents if one.kind == names.METRIC_TEMPLATE]
+    for document in found.documents:
+        findings += _document(document, templates)
+    findings += _twice(found.documents)
+    findings.sort(key=lambda one: (one.file, one.line))
+    return Report(tuple(findings), len(found.documents), found.others)
+
+
+def _document(document: Document, templates: list[Document]) -> Iterator[Finding]:
+    resource = f"{document.kind or 'resource'} {document.name}".strip()
+
+    def found(problem: Problem, level: str = ERROR) -> Finding:
+        line = document.line(problem.path)
+        return Finding(document.file, line, resource, problem.path, problem.message, level)
+
+    if problem := _not_ours(document):
+        yield found(problem)
+        return
+    # The same order as in the API server: defaults, schema, rules; then what only the operator sees.
+    body = schema.defaulted(document.body)
+    problems = schema.problems(body)
+    problems += rules.broken(body, schema.schema(document.kind), frozenset(one.path for one in problems))
+    if problems:
+        yield from map(found, problems)
+    elif document.kind == names.METRIC_TEMPLATE:
+        yield from map(found, _template(body["spec"]))
+    else:
+        known = {one.name: one.body["spec"] for one in templates if _reaches(document, one)}
+        yield from map(found, _deployment(body, known))
+        yield from (found(problem, NOTE) for problem in _unknown(body, known))
+
+
+def _not_ours(document: Document) -> Problem | None:
+    """Documents that cannot be looked at with a schema of ours."""
+    kinds = (names.MODEL_DEPLOYMENT, names.METRIC_TEMPLATE)
+    if document.kind == names.MODEL_SNAPSHOT:
+        return Problem("kind", "Serin makes ModelSnapshots itself: apply the ModelDeployment instead")
+    if document.kind not in kinds:
+        return Problem("kind", f"{names.GROUP} has no such kind: write {' or '.join(kinds)}")
+    served = schema.versions(document.kind)
+    if document.body["apiVersion"].split("/")[1] not in served:
+        return Problem("apiVersion", f"write {names.GROUP}/{served[0]}")
+    if not document.name:
+        return Problem("metadata.name", "Required value: write a name, for example metadata: {name: fraud}")
+    return None
+
+
+def _reaches(deployment: Document, template: Document) -> bool:
+    return not deployment.namespace or not template.namespace or deployment.namespace == template.namespace
+
+
+def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+    try:
+        spec = parse_spec(body["spec"])
+    except InvalidSpec as error:
+        path, _, message = str(error).partition(": ")
+        yield Problem(path, message)
+        return
+    for index, metric in enumerate(spec.metrics):
+        path = f"spec.metrics[{index}]"
+        written = list(promql.check(body["spec"]["metrics"][index], path, {}))
+        yield from written or _metric(metric, path, templates)
+    yield from policy.check(spec)
+
+
+def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+    name = metric.source.name if isinstance(metric.source, TemplateRef) else None
+    if name is not None and name not in templates and name not in built_in():
+        return
+    try:
+        resolve(metric, templates.get(name or ""))
+    except SourceError as error:
+        yield Problem(path, str(error).removeprefix(f"metric {metric.name}: "))
+        return
+    yield from policy.limited(metric, path, templates)
+
+
+def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+    spec: ModelDeploymentSpec
+    try:
+        spec = parse_spec(body["spec"])
+    except InvalidSpec:
+        return
+    for index, metric in enumerate(spec.metrics):
+        source = metric.source
+        if isinstance(source, TemplateRef) and source.name not in templates and source.name not in built_in():
+            yield Problem(
+                f"spec.metrics[{index}].template.name",
+                f"not checked: {source.name} is not built in ({', '.join(sorted(built_in()))}), and no MetricTemplate "
+                "of that name is in these files; it must be in the namespace",
+            )
+
+
+def _template(spec: JsonObject) -> Iterator[Problem]:
+    """A MetricTemplate with something in place of its arguments."""
+    arguments = {one["name"]: one.get("default") or "value" for one in spec.get("arguments", ())}
+    yield from promql.check(spec, "spec", arguments)
+
+
+def _twice(found: list[Document]) -> Iterator[Finding]:
+    first: dict[tuple[str, str, str], Document] = {}
+    for one in found:
+        key = (one.kind, one.namespace, one.name)
+        earlier = first.setdefault(key, one)
+        if earlier is not one and one.name:
+            message = f"the same resource as in {earlier.file}:{earlier.line('')}: only the later one stays"
+            yield Finding(one.file, one.line("metadata.name"), f"{one.kind} {one.name}", "metadata.name", message)

@@ -1,0 +1,95 @@
+"""Policy that the API server accepts and that cannot do what it says: each check is a sentence with the way out.
+
+Only what is certain from the file is said. What depends on traffic (whether the requests ever suffice) is not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from serin.analysis.combine import BLOCKING
+from serin.api.json import JsonObject
+from serin.api.spec import Metric, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery, WeightStep
+from serin.api.times import human
+from serin.cli.lint.schema import Problem
+
+Check = Callable[[ModelDeploymentSpec], Iterator[Problem]]
+
+
+def _bakes(spec: ModelDeploymentSpec) -> list[float]:
+    return [step.bake for step in spec.canary.steps if isinstance(step, WeightStep)]
+
+
+def _somebody_decides(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    if not any(one.severity in BLOCKING for one in spec.metrics):
+        yield Problem(
+            "spec.metrics",
+            "no metric is critical or major, so no evidence can roll a bad version back: give one severity: critical",
+        )
+
+
+def _breach_counts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    together = sum(_bakes(spec))
+    for index, metric in enumerate(spec.metrics):
+        source = metric.source
+        if isinstance(source, ValueQuery) and source.consecutive_seconds > together:
+            yield Problem(
+                f"spec.metrics[{index}].for",
+                f"the value must stay outside its limits for {human(source.consecutive_seconds)}, but all steps "
+                f"together bake for {human(together)}: write a shorter for, or longer bakes",
+            )
+
+
+def _silence_acts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    limit, analysis = spec.canary.max_duration, spec.analysis
+    if analysis.on_no_data is NoDataAction.ROLLBACK and limit is not None and analysis.on_no_data_after >= limit:
+        yield Problem(
+            "spec.analysis.onNoData.after",
+            f"the rollout is over after {human(limit)} (maxDuration), before there can be no data for "
+            f"{human(analysis.on_no_data_after)}: write a shorter time",
+        )
+
+
+def _deadline_before_the_end(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    limit = spec.canary.max_duration
+    if limit is not None and spec.progress_deadline >= limit:
+        yield Problem(
+            "spec.progressDeadline",
+            f"the rollout is over after {human(limit)} (maxDuration), before this deadline of "
+            f"{human(spec.progress_deadline)} can pass: write a shorter one, or a longer maxDuration",
+        )
+
+
+def _looks_within_a_step(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    interval, bakes = spec.analysis.interval, [one for one in _bakes(spec) if one]
+    if interval is not None and bakes and interval > min(bakes):
+        yield Problem(
+            "spec.analysis.interval",
+            f"the shortest bake is {human(min(bakes))}, so with a look every {human(interval)} no step can end by "
+            "then: write an interval of a tenth of the bake or less",
+        )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    _somebody_decides,  # a rollout that nothing can stop
+    _breach_counts_in_time,  # a breach that is over before it counts
+    _silence_acts_in_time,  # an action that never comes
+    _deadline_before_the_end,  # the same for the pods' deadline
+    _looks_within_a_step,  # looks that are rarer than steps
+)
+
+
+def check(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    """Every check's findings, in the order of CHECKS."""
+    for one in CHECKS:
+        yield from one(spec)
+
+
+def limited(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+    """A template that gives a number has no stable to be compared with: it needs a limit."""
+    source = metric.source
+    if isinstance(source, TemplateRef) and "value" in templates.get(source.name, {}) and metric.limit is None:
+        yield Problem(
+            path,
+            f"template {source.name} gives one number, which is compared with a limit: write against: limit "
+            'and for example limit: "0.95"',
+        )

@@ -1,0 +1,53 @@
+"""PromQL of metrics and MetricTemplates: is it PromQL at all, and can it tell the versions apart?
+
+Syntax and types of functions are checked by promql-parser, a Rust implementation of Prometheus' grammar; what the
+operator itself makes of a metric is asked of the operator's own code (metrics.sources). Whether the series exist,
+nobody can say without Prometheus.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import promql_parser
+
+from serin.api.json import JsonObject
+from serin.cli.lint.schema import Problem
+from serin.metrics.promql import PromQLError, fill, matchers_of, placeholders
+from serin.metrics.promql import Version as Versions
+
+_NOBODY: Final = Versions("namespace", "deployment", ("candidate", "stable"))
+_PLACES: Final = ("version", "candidate", "stable")
+_QUERIES: Final = (("ratio", "bad"), ("ratio", "total"), ("histogram", "buckets"), ("value", "query"))
+# What turns a counter into something that is counted no more.
+_RATE: Final = re.compile(r"\b(?:rate|irate|increase|delta)\s*\(")
+
+
+def check(body: JsonObject, path: str, arguments: Mapping[str, str]) -> Iterator[Problem]:
+    """Queries of a metric or a MetricTemplate's spec. `arguments`: values for the template's own placeholders."""
+    for source, field in _QUERIES:
+        text = (body.get(source) or {}).get(field)
+        if isinstance(text, str):
+            for message in _query(text, source, arguments):
+                yield Problem(f"{path}.{source}.{field}", message)
+
+
+def _query(text: str, source: str, arguments: Mapping[str, str]) -> Iterator[str]:
+    matchers = matchers_of([_NOBODY])
+    try:
+        filled = fill(text, {**dict.fromkeys(_PLACES, matchers), **arguments})
+    except PromQLError as error:
+        yield str(error)
+        return
+    try:
+        promql_parser.parse(filled)
+    except ValueError as error:
+        yield f"this is no PromQL: {error}, in {text}"
+        return
+    if source != "value" and _RATE.search(text):
+        yield "write the counters themselves, without rate and time window: Serin counts between its own looks"
+    if source == "value" and not placeholders(text) & set(_PLACES):
+        yield (
+            "the query is the same for every version, so it says nothing about the candidate: write "
+            "{{.candidate}} among the labels"
+        )

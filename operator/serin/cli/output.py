@@ -1,0 +1,46 @@
+"""Where output goes: colours for people at a terminal, plain lines for pipes, JSON and YAML for programs.
+
+Nothing is wrapped or cut in a pipe, and NO_COLOR is honoured (https://no-color.org). Messages to the user go to
+standard error, so that what a script reads is never mixed with them.
+"""
+
+import json
+import sys
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+_UNBOUNDED: Final = 10_000  # columns of a pipe: whoever reads it does the wrapping
+
+
+def console(*, error: bool = False) -> Console:
+    """The console to print to: as wide as the terminal, or unbounded where there is none."""
+    made = Console(stderr=error, highlight=False, emoji=False, markup=False)
+    if made.is_terminal:
+        return made
+    return Console(stderr=error, highlight=False, emoji=False, markup=False, width=_UNBOUNDED, no_color=True)
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the answer itself."""
+    console(error=True).print(message, soft_wrap=True)
+
+
+def dump(value: Any, form: str) -> None:
+    """Print as `json` or `yaml`."""
+    if form == "json":
+        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return
+    import yaml
+
+    yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True, width=120)
+
+
+def table(*columns: str) -> Table:
+    """A table as kubectl prints them: headers, no lines."""
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(name, overflow="fold", no_wrap=name != "WHY")
+    return made
