@@ -149,7 +149,7 @@ class ControlPlane(LocalCluster):
         self.await_ready("kube-controller-manager", "kube-scheduler", "kwok")
         await_default_account(self)
         if nodes:
-            self.kubectl("apply", "--server-side", "-f", "-", input=kwok.nodes(nodes))
+            self.kubectl("apply", "--server-side", "--validate=false", "-f", "-", input=kwok.nodes(nodes))
 
 
 def control_plane_commands(site: Site) -> dict[str, Command]:

@@ -127,7 +127,7 @@ class NodeCluster(LocalCluster):
         self.begin("containerd")
         start_control_plane(self)
         for manifests in (node.dns_manifests(self.slice), prometheus.manifests(self.slice)):
-            self.kubectl("apply", "--server-side", "-f", "-", input=manifests)
+            self.kubectl("apply", "--server-side", "--validate=false", "-f", "-", input=manifests)
         self.await_ready("containerd")
         self.load(pause)
         self.begin("kubelet", "kube-proxy", "coredns", *prometheus.commands(site, self.slice))
