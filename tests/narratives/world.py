@@ -13,6 +13,7 @@ from typing import Any
 from serin.analysis.model import MetricVerdict, NoDataReason, Severity, Verdict
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
+from serin.api.split import Split
 from serin.rollout import housekeeping
 from serin.rollout.model import (
     CreateSnapshot,
@@ -215,7 +216,7 @@ class World:
             deployment=parse_model_deployment(self.body),
             snapshots=dict(self.snapshots),
             workloads=workloads,
-            route=replace(self.route, published=self.published),
+            route=replace(self.route, published=self.published, split=Split(self.weights)),
             evidence=Evidence(kept, verdicts),
             free_port=10_000,
         )

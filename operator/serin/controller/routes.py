@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
-from serin.api.split import Split
+from serin.api.split import NOWHERE, Split
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
@@ -24,6 +24,9 @@ class Envoys(Protocol):
 
     def observe(self, namespace: str, name: str) -> Split | None:
         """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
+
+    def envoys(self) -> int:
+        """How many Envoys are connected to this replica."""
 
     def refused(self) -> Mapping[tuple[str, str], str]:
         """Envoy's words, per deployment whose configuration it refuses."""
@@ -41,9 +44,12 @@ class EnvoyRoutes:
         route = ClientRoute(deployment, state.port or 0, routers)
         service = self._cache.get(kinds.SERVICE, deployment.namespace, deployment.name)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
-        return Route(
+        taken = self._envoys.observe(deployment.namespace, deployment.name)
+        if taken is None:
             # Envoys may all be connected to another replica: then what was decided is the best that is known.
-            split=self._envoys.observe(deployment.namespace, deployment.name) or state.split,
+            taken = NOWHERE if self._envoys.envoys() else state.split
+        return Route(
+            split=taken,
             refused=self._envoys.refused().get((deployment.namespace, deployment.name)),
             ready=bool(routers),
             published=state.port is not None and route.is_published(service, endpoints),

@@ -6,6 +6,7 @@ clock, a cluster or a network, so that every decision can be replayed from the o
 """
 
 from dataclasses import replace
+from typing import Final
 
 from serin.api import names
 from serin.api.conditions import ROUTINE, Reason
@@ -16,6 +17,9 @@ from serin.rollout.gates import Finding, Look
 from serin.rollout.model import CreateSnapshot, Note, Observation, Order, Plan, PublishRoute, WriteStatus
 from serin.rollout.phases import Phase
 from serin.rollout.status import Rollback, State, StepState, read
+
+# How soon to ask the router again whether it has taken its first route.
+_ROUTER_SECONDS: Final = 0.5
 
 
 def plan(seen: Observation) -> Plan:
@@ -273,6 +277,8 @@ def _handle_leftover_requests(draft: Draft) -> None:
 def _record(draft: Draft, before: State) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     known = draft.seen.deployment.status
+    if draft.state.stable and not report.seen_by_router(draft) and not report.was_ready(draft):
+        draft.look_again(_ROUTER_SECONDS)
     status = report.status(draft)
     if (
         draft.why.reason.value != known.get("reason")

@@ -138,8 +138,21 @@ def _ready(draft: Draft, stable: Workload | None) -> _Condition:
     if not stable or not stable.ready:
         problem = f": {stable.problem}" if stable and stable.problem else ""
         return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {state.stable} is ready{problem}"
+    if not seen_by_router(draft) and not was_ready(draft):
+        return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
     message = f"{state.stable} serves with {stable.ready} of {stable.desired} pods"
     return ConditionType.READY, True, Reason.SERVING, message
+
+
+def seen_by_router(draft: Draft) -> bool:
+    """Whether the router says that it sends requests to stable."""
+    return draft.state.stable in draft.seen.route.split.serving()
+
+
+def was_ready(draft: Draft) -> bool:
+    """Whether the deployment was ready before this look: only the first readiness waits for the router's word."""
+    known = draft.seen.deployment.status.get("conditions") or []
+    return any(one["type"] == ConditionType.READY and one["status"] == "True" for one in known)
 
 
 def _routed(draft: Draft) -> _Condition:
