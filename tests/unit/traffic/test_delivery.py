@@ -217,6 +217,38 @@ def test_what_is_refused_is_found_among_many(it: Setting, bad: int) -> None:
     assert it.delivery.refused() == {}
 
 
+def test_an_envoy_that_was_restarted_has_nothing(it: Setting) -> None:
+    it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])
+    it.envoy().settle(it.clock)
+    again = it.envoy()
+    assert again.ask((Kind.CLUSTERS, ""))
+    question = Question("one", Kind.ROUTES, "shop/fraud", "")
+    it.delivery.hear(question)
+    assert it.delivery.answer(question) is None, "its clusters have no endpoints yet"
+    it.delivery.leave(question)
+    again.settle(it.clock)
+    assert len(again.routes["shop/fraud"]) == 2
+
+
+def test_a_port_that_becomes_free_is_taken_after_a_minute(it: Setting) -> None:
+    before = model("fraud", ("fraud-a", 100))
+    it.delivery.update([before])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    envoy.refuses = {"shop/other"}
+    it.delivery.update([before, model("other", ("other-a", 100))])
+    for _ in range(5):
+        envoy.ask_all()
+    assert set(it.delivery.refused()) == {("shop", "other")}
+    assert not envoy.ask_all()
+    envoy.refuses = set()
+    assert not envoy.ask_all(), "not asked again at once"
+    it.clock.now += 61
+    envoy.settle(it.clock)
+    assert envoy.listeners == {"shop/fraud", "shop/other"}
+    assert it.delivery.refused() == {}
+
+
 def test_a_restarted_operator_takes_nothing_away_that_it_does_not_know(it: Setting) -> None:
     """The candidate went while no operator was there to take the route away first."""
     it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])

@@ -38,16 +38,26 @@ class _Node:
     versions: dict[Topic, str] = field(default_factory=dict)
     sent: dict[Topic, Answer] = field(default_factory=dict)
     doubted: dict[Topic, str] = field(default_factory=dict)  # versions that it did not take at the first time
-    stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused
+    stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused, and nobody knows why
     clusters: frozenset[str] | None = None  # in the answer that it got last, None when that was before our time
     listeners: frozenset[str] | None = None  # that it has, None when it got them before our time
     active: set[str] = field(default_factory=set)  # clusters with endpoints
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
 
-    def may_use(self, cluster: str) -> bool:
-        """Whether it may have a route to the cluster that it got before our time."""
-        name = cluster.rpartition("/")[0]
-        return name not in self.uses and (self.listeners is None or name in self.listeners)
+    def forget(self, kind: Kind, names: frozenset[str]) -> None:
+        """Forget what it was told of all other resources of a kind."""
+        for told in (self.versions, self.sent, self.doubted, self.stuck):
+            for topic in [topic for topic in told if topic[0] is kind and topic[1] not in names]:
+                del told[topic]
+
+    def used(self) -> frozenset[str]:
+        """Clusters that it has a route to, or may have: a route that it got before our time is unknown."""
+
+        def unknown(name: str) -> bool:
+            return name not in self.uses and (self.listeners is None or name in self.listeners)
+
+        perhaps = frozenset(cluster for cluster in self.active if unknown(cluster.rpartition("/")[0]))
+        return perhaps.union(*self.uses.values())
 
 
 @dataclass(slots=True)
@@ -132,8 +142,12 @@ class Delivery:
 
     def hear(self, question: Question) -> set[Topic]:
         """Learn from a question what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
-        node = self._nodes.setdefault(question.node, _Node(self._clock(), self._clock()))
-        node.seen = self._clock()
+        now = self._clock()
+        node = self._nodes.setdefault(question.node, _Node(now, now))
+        if question.topic == (Kind.CLUSTERS, "") and not question.version and question.topic in node.versions:
+            # It has been restarted under the same name, and has nothing.
+            node = self._nodes[question.node] = _Node(now, now, open=node.open)
+        node.seen = now
         node.open += 1
         sent = node.sent.pop(question.topic, None)
         if sent is not None and sent.version != question.version:
@@ -183,9 +197,8 @@ class Delivery:
                 node.uses[question.name] = clusters_of(content.resources[0].body)
             case Kind.LISTENERS:
                 node.listeners = names
-                for name in set(node.uses) - names:
-                    del node.uses[name]
-                    node.versions.pop((Kind.ROUTES, name), None)
+                node.uses = {name: uses for name, uses in node.uses.items() if name in names}
+                node.forget(Kind.ROUTES, names)
             case Kind.CLUSTERS:
                 node.clusters = names
 
@@ -194,8 +207,8 @@ class Delivery:
         if node.doubted.get(question.topic) != sent.version:
             node.doubted[question.topic] = sent.version
             return set()
-        node.stuck[question.topic] = sent.version
-        self._quarantine.refuse(question.kind, sent.resources, question.node, empty=not question.version)
+        if not self._quarantine.refuse(question.kind, sent.resources, question.node, empty=not question.version):
+            node.stuck[question.topic] = sent.version
         self._refused(question)
         return {question.topic}
 
@@ -230,9 +243,7 @@ class Delivery:
             return [safe] if safe else []
         resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(question.kind, item))]
         if question.kind is Kind.CLUSTERS:
-            used = frozenset[str]().union(*node.uses.values())
-            used |= {name for name in node.active if node.may_use(name)}
-            resources += [kept for name in used if name not in wanted and (kept := self._keep(name))]
+            resources += [kept for name in node.used() if name not in wanted and (kept := self._keep(name))]
         return resources
 
     def _keep(self, cluster: str) -> Resource | None:
@@ -251,8 +262,7 @@ class Delivery:
 
     def _drop(self, node: _Node, clusters: frozenset[str]) -> None:
         """From now on the Envoy has these clusters, and whatever it had of others is gone."""
-        for name in node.active - clusters:
-            node.versions.pop((Kind.ENDPOINTS, name), None)
+        node.forget(Kind.ENDPOINTS, clusters)
         node.active &= clusters
         node.clusters = clusters
 
@@ -329,7 +339,7 @@ class Delivery:
         """Drop Envoys that are gone, and what no Envoy uses any more."""
         gone = self._clock() - 10 * _GONE_AFTER
         self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.seen > gone}
-        used = frozenset[str]().union(*(names for node in self._nodes.values() for names in node.uses.values()))
+        used = frozenset[str]().union(*(node.used() for node in self._nodes.values()))
         for lingering in self._lingering.values():
             for name in set(lingering) - used:
                 del lingering[name]

@@ -53,11 +53,11 @@ class Quarantine:
             if refusal is not None and refusal.digest == item.digest:
                 del self._refusals[kind, item.name]
 
-    def refuse(self, kind: Kind, resources: Iterable[Resource], node: str, *, empty: bool) -> None:
+    def refuse(self, kind: Kind, resources: Iterable[Resource], node: str, *, empty: bool) -> bool:
         """An Envoy has refused these. `empty`: it has nothing of the kind yet, so nothing can be taken from it.
 
-        Right after the operator's start nobody knows what an Envoy has accepted before. Then nothing is withheld: that
-        could take from it what it serves.
+        Returns whether it will be asked to take something else now. Right after the operator's start nobody knows what
+        an Envoy has accepted before; then nothing is withheld, as that could take from it what it serves.
         """
         fresh = sorted(
             (item for item in resources if self._accepted.get((kind, item.name)) != item), key=lambda item: item.name
@@ -65,9 +65,12 @@ class Quarantine:
         if len(fresh) == 1:
             self._refusals[kind, fresh[0].name] = _Refusal(fresh[0].digest, node, self._clock() + _RETRY)
             self._withheld.pop(kind, None)
-        elif empty or kind in self._known:
+        elif fresh and (empty or kind in self._known):
             half = frozenset(item.name for item in fresh[(len(fresh) + 1) // 2 :])
             self._withheld[kind] = self._withheld.get(kind, frozenset()) | half
+        else:
+            return False
+        return True
 
     def safe(self, kind: Kind, wanted: Resource) -> Resource | None:
         """What to serve of `wanted`: itself, or what was accepted last, or nothing."""
