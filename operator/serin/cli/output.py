@@ -5,6 +5,7 @@ standard error, so that what a script reads is never mixed with them.
 """
 
 import json
+import os
 import sys
 from typing import Any, Final
 
@@ -16,10 +17,11 @@ _UNBOUNDED: Final = 10_000  # columns of a pipe: whoever reads it does the wrapp
 
 def console(*, error: bool = False) -> Console:
     """The console to print to: as wide as the terminal, or unbounded where there is none."""
-    made = Console(stderr=error, highlight=False, emoji=False, markup=False)
-    if made.is_terminal:
-        return made
-    return Console(stderr=error, highlight=False, emoji=False, markup=False, width=_UNBOUNDED, no_color=True)
+    plain: Any = {"stderr": error, "highlight": False, "emoji": False, "markup": False}
+    if os.environ.get("NO_COLOR"):
+        plain["color_system"] = None  # no bold either: whoever sets it wants plain text
+    made = Console(**plain)
+    return made if made.is_terminal else Console(**plain, width=_UNBOUNDED)
 
 
 def say(message: str) -> None:

@@ -1,0 +1,103 @@
+"""What the command line's tests share: verbs run here or as commands, and real statuses in a cluster."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.api.times import parse_rfc3339, rfc3339
+from serin.cli.app import main
+from tests.integration.operator_process import Cluster
+from tests.narratives.stories import named
+from tests.unit.cli.frames import Frame, film
+
+_MOMENT = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Serin:
+    """The command line with one namespace of one cluster."""
+
+    def __init__(self, cluster: Cluster, kubeconfig: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.cluster, self.kubeconfig, self._capture = cluster, kubeconfig, capture
+
+    def __call__(self, *words: str, namespace: bool = True) -> Ran:
+        """Run a verb in this process: what it prints goes where a pipe would."""
+        where = ["-n", self.cluster.shop] if namespace else []
+        self._capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *where, "--kubeconfig", str(self.kubeconfig)])
+        told = self._capture.readouterr()
+        return Ran(int(ended.value.code or 0), told.out, told.err)
+
+    def command(self, *words: str, **environment: str) -> Ran:
+        """Run a verb as a user's shell does."""
+        full = {**os.environ, "KUBECONFIG": str(self.kubeconfig), **environment}
+        command = [sys.executable, "-m", "serin", *words]
+        done = subprocess.run(command, env=full, capture_output=True, text=True, timeout=60, check=False)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def every_state() -> dict[str, Frame]:
+    """One frame for each phase and reason that the stories lead to."""
+    found: dict[str, Frame] = {}
+    for _, story in named():
+        for frame in film(story):
+            found.setdefault(f"{frame.facts.state.phase.value}-{frame.facts.reason}", frame)
+    return found
+
+
+def put(cluster: Cluster, frame: Frame) -> JsonObject:
+    """Bring a deployment of a real cluster into the frame's state, its times moved to now; returns it as stored."""
+    cluster.kubectl("delete", "md,msnap", "--all", "--wait=true")
+    ahead = time.time() - frame.now
+    metadata = {"name": frame.facts.name, "annotations": frame.body["metadata"]["annotations"]}
+    body = {"apiVersion": names.API_VERSION, "kind": names.MODEL_DEPLOYMENT, "metadata": metadata}
+    cluster.kubectl("create", "-f", "-", body={**body, "spec": frame.body["spec"]})
+    status = moved(frame.body["status"], ahead)
+    status["observedGeneration"] = 1
+    write_status(cluster, names.MODEL_DEPLOYMENT, frame.facts.name, status)
+    for one in frame.snapshots:
+        plain = {key: one[key] for key in ("apiVersion", "kind", "spec")}
+        about = {key: one["metadata"][key] for key in ("name", "labels")}
+        cluster.kubectl("create", "-f", "-", body={**plain, "metadata": about})
+        if one["status"]:
+            write_status(cluster, names.MODEL_SNAPSHOT, about["name"], moved(one["status"], ahead))
+    return cluster.read("md", frame.facts.name)
+
+
+def write_status(cluster: Cluster, kind: str, name: str, status: JsonObject) -> None:
+    """As the operator writes it."""
+    body = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
+    words = ("--server-side", "--subresource=status", f"--field-manager={names.FIELD_MANAGER}", "--force-conflicts")
+    cluster.kubectl("apply", *words, "-f", "-", body=body)
+
+
+def moved(value: JsonObject, seconds: float) -> JsonObject:
+    """A copy in which every time is that much later."""
+
+    def walk(one: object) -> object:
+        if isinstance(one, dict):
+            return {key: walk(item) for key, item in one.items()}
+        if isinstance(one, list):
+            return [walk(item) for item in one]
+        return rfc3339(parse_rfc3339(one) + seconds) if isinstance(one, str) and _MOMENT.match(one) else one
+
+    copied: JsonObject = json.loads(json.dumps(walk(value)))
+    return copied
