@@ -86,8 +86,8 @@ def test_the_mean_of_limit_evidence_is_at_most_one(requests: int, limit: float, 
     assert mean <= 1.0 + ROUNDING
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.tuples(*[st.integers(0, 9)] * 4), st.integers(1, 6), st.sampled_from([1.0, 2.0]))
+@settings(max_examples=12, deadline=None)
+@given(st.tuples(*[st.integers(0, 9)] * 4), st.integers(1, 4), st.sampled_from([1.0, 2.0]))
 def test_the_mean_of_latency_evidence_is_at_most_one(pooled: tuple[int, ...], candidate: int, phi: float) -> None:
     """Arms that are alike: every way to deal the pooled histogram out between them is known."""
     assume(sum(pooled) >= latency.ENOUGH)
@@ -103,15 +103,17 @@ def test_the_mean_of_latency_evidence_is_at_most_one(pooled: tuple[int, ...], ca
         means[1] += probability * math.exp(state.critical.log_e)
     assert means[0] <= 1.0 + LATENCY_ROUNDING
     assert means[1] <= 1.0 + LATENCY_ROUNDING
+    if phi == 1.0:
+        assert abs(means[0] - 1.0) <= LATENCY_ROUNDING  # less would be evidence thrown away
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.tuples(*[st.integers(0, 60)] * 3),
     st.tuples(*[st.integers(0, 60)] * 3),
     st.tuples(*[st.floats(0.05, 1.0)] * 3),
+    st.integers(1, 3),
     st.integers(1, 4),
-    st.integers(1, 5),
     st.booleans(),
 )
 def test_the_mean_of_drift_evidence_is_at_most_one(
