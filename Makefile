@@ -12,9 +12,11 @@ help: ## print this list
 .PHONY: venv
 venv: $(BIN)/.ready ## make .venv with the package and all that its development needs
 
-$(BIN)/.ready: pyproject.toml
+$(BIN)/.ready: pyproject.toml tests/requirements.txt
+	@echo "serin: installing locked Python packages into $(VENV) (about two minutes the first time)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 .PHONY: cluster
@@ -49,8 +51,24 @@ lint: venv ## format check, lint, types, import contract
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: venv ## run all tests (clusters start when a test needs them)
+test: lint ## run everything: lint, then all tests (clusters start when a test needs them; root for the real node)
 	$(BIN)/pytest
+
+.PHONY: test-unit
+test-unit: venv ## run the tests that need no cluster
+	$(BIN)/pytest tests/unit tests/property tests/narratives tests/crash
+
+.PHONY: test-cluster
+test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods
+	$(BIN)/pytest tests/cluster tests/integration tests/chart tests/e2e
+
+.PHONY: bench-analysis
+bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)
+	$(BIN)/python -m tests.bench.analysis
+
+.PHONY: manifests
+manifests: venv ## write the router's bootstrap and manifests/install.yaml anew
+	$(BIN)/python -m manifests.generate
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock'
 

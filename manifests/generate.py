@@ -3,11 +3,11 @@
 Run by `make manifests`; a test compares the files with what this would write.
 """
 
-import argparse
 import subprocess
 from pathlib import Path
 
 import yaml
+from tests.cluster import binaries
 
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.traffic.envoy import XDS_PORT, bootstrap
@@ -43,12 +43,9 @@ def install(helm: Path) -> str:
 
 def main() -> None:
     """Write both files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--helm", type=Path, required=True, help="path of the helm binary")
-    helm = parser.parse_args().helm
     BOOTSTRAP.parent.mkdir(exist_ok=True)
     BOOTSTRAP.write_text(router_bootstrap())
-    INSTALL.write_text(install(helm))
+    INSTALL.write_text(install(binaries.path("helm")))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,26 @@ def first_version_never_ready(world: World) -> None:
     world.run(700)
 
 
+def router_takes_its_time(world: World) -> None:
+    world.router_hears = False
+    world.run(8)
+    world.tell(f"sees: Ready={_ready(world)}")
+    world.router_hears = True
+    world.run(2)
+    world.tell(f"sees: Ready={_ready(world)}")
+
+
+def router_never_says(world: World) -> None:
+    world.router_hears = False
+    world.run(40)
+    world.tell(f"sees: Ready={_ready(world)}")
+
+
+def _ready(world: World) -> str:
+    (ready,) = (one for one in world.status["conditions"] if one["type"] == "Ready")
+    return f"{ready['status']} {ready['reason']}: {ready['message']}"
+
+
 def good_candidate(world: World) -> None:
     serving(world)
     world.change(spec("2"))
@@ -211,6 +231,8 @@ def router_refuses(world: World) -> None:
 ALL: tuple[Story, ...] = (
     first_version,
     first_version_never_ready,
+    router_takes_its_time,
+    router_never_says,
     good_candidate,
     bad_candidate,
     bad_candidate_again_and_retry,

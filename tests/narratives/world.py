@@ -132,6 +132,7 @@ class World:
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
     published: bool = False
+    router_hears: bool = True
     writes: int = 0
     story: list[str] = field(default_factory=list)
     last_plan: Plan | None = None
@@ -216,7 +217,7 @@ class World:
             deployment=parse_model_deployment(self.body),
             snapshots=dict(self.snapshots),
             workloads=workloads,
-            route=replace(self.route, published=self.published, split=Split(self.weights)),
+            route=replace(self.route, published=self.published, split=Split(self.weights if self.router_hears else {})),
             evidence=Evidence(kept, verdicts),
             free_port=10_000,
         )

@@ -277,7 +277,7 @@ def _handle_leftover_requests(draft: Draft) -> None:
 def _record(draft: Draft, before: State) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     known = draft.seen.deployment.status
-    if draft.state.stable and not report.seen_by_router(draft) and not report.was_ready(draft):
+    if report.awaits_router(draft):
         draft.look_again(_ROUTER_SECONDS)
     status = report.status(draft)
     if (

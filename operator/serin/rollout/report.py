@@ -3,18 +3,23 @@
 The decided part comes from `status.write`; everything here is derived and never read back.
 """
 
+from typing import Final
+
 from serin.analysis.combine import BLOCKING, overall
 from serin.analysis.model import MetricVerdict, Verdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
 from serin.api.spec import PauseStep
-from serin.api.times import rfc3339, rfc3339_whole
+from serin.api.times import parse_rfc3339, rfc3339, rfc3339_whole
 from serin.rollout.draft import Draft
 from serin.rollout.gates import unrouted
 from serin.rollout.model import Observation, Workload
 from serin.rollout.phases import Phase
 from serin.rollout.status import write
+
+# Seconds for which a first route may be on its way to the router.
+_ROUTER_PATIENCE: Final = 10.0
 
 
 def ratio(value: float | None) -> str:
@@ -138,21 +143,24 @@ def _ready(draft: Draft, stable: Workload | None) -> _Condition:
     if not stable or not stable.ready:
         problem = f": {stable.problem}" if stable and stable.problem else ""
         return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {state.stable} is ready{problem}"
-    if not seen_by_router(draft) and not was_ready(draft):
+    if awaits_router(draft):
         return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
     message = f"{state.stable} serves with {stable.ready} of {stable.desired} pods"
     return ConditionType.READY, True, Reason.SERVING, message
 
 
-def seen_by_router(draft: Draft) -> bool:
-    """Whether the router says that it sends requests to stable."""
-    return draft.state.stable in draft.seen.route.split.serving()
+def awaits_router(draft: Draft) -> bool:
+    """Whether the first readiness waits for the router's word.
 
-
-def was_ready(draft: Draft) -> bool:
-    """Whether the deployment was ready before this look: only the first readiness waits for the router's word."""
+    Not for ever: an Envoy that asks another replica of the operator is not seen from this one.
+    """
+    if draft.state.stable is None or draft.state.stable in draft.seen.route.split.serving():
+        return False
     known = draft.seen.deployment.status.get("conditions") or []
-    return any(one["type"] == ConditionType.READY and one["status"] == "True" for one in known)
+    ready = next((one for one in known if one["type"] == ConditionType.READY), None)
+    if ready is None or ready["reason"] != Reason.ROUTER_NOT_READY:
+        return ready is None or ready["status"] != "True"
+    return draft.seen.now - parse_rfc3339(ready["lastTransitionTime"]) < _ROUTER_PATIENCE
 
 
 def _routed(draft: Draft) -> _Condition:

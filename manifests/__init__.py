@@ -1,0 +1,1 @@
+"""Generated manifests, and what generates them."""
