@@ -276,7 +276,7 @@ def main() -> None:
         "--runs",
         type=int,
         default=500,
-        help="half hours per world; four times as many for errors without a difference",
+        help="half hours per world; four times as many for errors",
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page and the plot")
@@ -285,7 +285,7 @@ def main() -> None:
     results = {}
     with Pool(options.processes) as pool:
         for name in WORLDS:
-            runs = options.runs * (4 if name in HEALTHY and isinstance(WORLDS[name], Ratio) else 1)
+            runs = options.runs * (4 if isinstance(WORLDS[name], Ratio) else 1)
             results[name] = pool.map(partial(run, name), range(runs), chunksize=10)
     page = report(results, targets(results, measured), time.monotonic() - start)
     print(page)

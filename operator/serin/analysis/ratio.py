@@ -7,7 +7,7 @@ rare, and always at 1.) The price is that requests fail independently given thei
 by one bad pod, the log evidence is divided by `overdispersion`, which is a heuristic.
 
 Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
-totals; averaged over psi in 2, 5 and 15 times psi0 and over the start of the trouble (sequential.py). What is worse by
+totals; averaged over psi in 2, 5 and 10 times psi0 and over the start of the trouble (sequential.py). What is worse by
 less than about two fifths looks more like no difference than like 2 times, so it is never called worse; who wants to
 see less than a doubling says so with `able_to_see`, which then takes the place of the 2. (These sizes and weights were
 chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer false alarms.)
@@ -31,7 +31,7 @@ from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, Rati
 from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import CAP, PRIOR, Mixture, advance, begin, failure
 
-SMALL, LARGE, HUGE = 2.0, 5.0, 15.0  # effects that evidence is gathered for, times the ratio that the null allows
+SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
 HOPELESS = 5000  # requests after which a table without one of the arms is given up
 FAILED = "failed"
@@ -105,22 +105,24 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
     if not _can_be_judged(pending):
         kept = NOTHING if pending.candidate + pending.stable >= HOPELESS else pending
         return replace(state, at=tick.at, total=total, pending=kept, low=low)
-    critical, minor, better = _log_e(policy, pending)
+    log_critical, log_minor, log_better = _log_e(policy, pending)
     hazard = 1.0 / max(1, policy.expected_ticks)
+    critical = advance(state.critical, log_critical, PRIOR, hazard)
+    minor = advance(state.minor, log_minor, PRIOR, hazard)
     after = State(
         at=tick.at,
         total=total,
         pending=NOTHING,
-        critical=advance(state.critical, critical, PRIOR, hazard),
-        minor=advance(state.minor, minor, PRIOR, hazard),
-        better=min(state.better + better, _pass_threshold(policy) + CAP),
+        critical=critical,
+        minor=minor,
+        better=min(state.better + log_better, _pass_threshold(policy) + CAP),
         low=low,
         sums=_mantel_haenszel(state.sums, pending),
-        failed=state.failed,
+        failed=failure(policy, state.failed, critical.log_e, minor.log_e),
     )
-    estimate = interval(policy, after)[0]
-    proven = after.minor.log_e if estimate is not None and estimate >= policy.min_effect else -math.inf
-    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, proven))
+    if after.failed == Verdict.FAIL_MINOR and not state.failed and not _matters(policy, after):
+        return replace(after, failed="")
+    return after
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -276,6 +278,12 @@ def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: fl
     null, alternative = min(0.5, policy.able_to_see * policy.floor), 0.5 * policy.floor
     gain = bad * math.log(alternative / null) + (requests - bad) * math.log((1.0 - alternative) / (1.0 - null))
     return min(before + gain / max(1.0, policy.overdispersion), _pass_threshold(policy) + CAP)
+
+
+def _matters(policy: Policy, state: State) -> bool:
+    """Whether the estimated effect is one that the user cares about."""
+    estimate = interval(policy, state)[0]
+    return estimate is not None and estimate >= policy.min_effect
 
 
 def _pass_threshold(policy: Policy) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.model import Json, Policy, Severity, Verdict
 
-WAITING_AT_START = 0.3
+WAITING_AT_START = 0.25
 PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect
 MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # what the weight of one effect has to be made up for with
 CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so that a Pass is soon taken back
