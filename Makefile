@@ -43,6 +43,10 @@ kubeconfig: venv ## print the path of the cluster's kubeconfig
 kind: venv ## make a cluster with kind instead, where Docker runs
 	$(CLUSTER) kind
 
+.PHONY: demo
+demo: venv ## the main job, on a real cluster: a good version promoted, a bad one rolled back (root)
+	$(BIN)/python -m tests.e2e.demo
+
 .PHONY: lint
 lint: venv ## format check, lint, types, import contract
 	$(BIN)/ruff format --check .
