@@ -1,4 +1,4 @@
-"""What a person asks for: the annotation that each verb sets, what it refuses to set, and the operator's answer to it."""
+"""What a person asks for: the annotation that each verb sets, what it refuses to set, the operator's answer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +57,8 @@ def test_a_verb_sets_its_annotation_to_a_new_value_and_nothing_else(
     assert after["spec"] == before["spec"]
     assert after["status"] == before["status"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
-    owners = [one["manager"] for one in after["metadata"]["managedFields"] if annotation in str(one)]
+    managed = after["metadata"]["managedFields"]
+    owners = [one["manager"] for one in managed if annotation in str(one["fieldsV1"].get("f:metadata"))]
     assert owners == ["serin-cli"]
     if verb != "pause":
         assert serin(verb, "fraud", "--no-wait").code == Exit.DONE
@@ -159,7 +160,6 @@ async def test_the_operator_does_what_is_asked(control_plane: Any, serin: Serin,
 
         aborted = await asyncio.to_thread(serin, "abort", "fraud")
         assert aborted.code == Exit.DONE, aborted.err
-        assert "model 2 was rolled back" in aborted.out
         assert "AbortedByUser" in aborted.out
         ended = await asyncio.to_thread(serin, "status", "fraud", "--wait", "--timeout", "20s")
         assert ended.code == Exit.NO

@@ -4,13 +4,17 @@ tests/integration/test_crds.py sends every case of the table to a real API serve
 really happens there.
 """
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from serin.cli.lint import check, rules, schema
+from serin.cli.lint import check, documents, rules, schema
 from tests import crds
 from tests.integration.test_crds import (
     ACCEPTED,
@@ -56,3 +60,209 @@ def test_what_the_api_server_accepts_is_not_refused_by_schema_and_rules(case: st
     problems = schema.problems(body)
     problems += rules.broken(body, schema.schema("ModelDeployment"), frozenset())
     assert problems == []
+
+
+METRIC = "name: a, severity: critical"
+# Accepted by the API server, and of no use all the same: what the operator would say, or nobody ever.
+HOPELESS: dict[str, tuple[str, str, str]] = {
+    "two keys, one variable": (
+        "config: {max-age: '1', max_age: '2'}",
+        "spec.config",
+        "the keys max-age and max_age both become SERIN_CONFIG_MAX_AGE in the container: rename one of them",
+    ),
+    "nobody decides": (
+        "metrics: [{name: a, template: {name: request-errors}, severity: minor}]",
+        "spec.metrics",
+        "no evidence can roll a bad version back: give one severity: critical",
+    ),
+    "a breach that never counts": (
+        "metrics: [{" + METRIC + ", value: {query: 'max(up{ {{.candidate}} })', max: '1'}, for: 2h}]",
+        "spec.metrics[0].for",
+        "all steps together bake for 25m: write a shorter for, or longer bakes",
+    ),
+    "silence that never acts": (
+        "{strategy: {canary: {maxDuration: 30m}}, analysis: {onNoData: {action: Rollback, after: 30m}}}",
+        "spec.analysis.onNoData.after",
+        "the rollout is over after 30m (maxDuration), before there can be no data for 30m: write a shorter time",
+    ),
+    "a deadline after the end": (
+        "{strategy: {canary: {maxDuration: 30m}}, progressDeadline: 1h}",
+        "spec.progressDeadline",
+        "write a shorter one, or a longer maxDuration",
+    ),
+    "looks rarer than steps": (
+        "analysis: {interval: 6m}",
+        "spec.analysis.interval",
+        "the shortest bake is 5m, so with a look every 6m no step can end by then",
+    ),
+    "a query with a brace too few": (
+        "metrics: [{" + METRIC + ", value: {query: 'max(up{ {{.candidate}} )', max: '1'}}]",
+        "spec.metrics[0].value.query",
+        "this is no PromQL: unexpected character inside braces: ')'",
+    ),
+    "a query of the wrong type": (
+        "metrics: [{" + METRIC + ", value: {query: 'rate(up{ {{.candidate}} })', max: '1'}}]",
+        "spec.metrics[0].value.query",
+        "expected type matrix in call to function 'rate', got vector",
+    ),
+    "a function that is not there": (
+        "metrics: [{" + METRIC + ", value: {query: 'maximum(up{ {{.candidate}} })', max: '1'}}]",
+        "spec.metrics[0].value.query",
+        "unknown function with name 'maximum'",
+    ),
+    "a misspelt placeholder": (
+        "metrics: [{" + METRIC + ", value: {query: 'max(up{ {{.candidat}} })', max: '1'}}]",
+        "spec.metrics[0].value.query",
+        "{{.candidat}} is not known here: write one of {{.version}}, {{.candidate}}, {{.stable}}",
+    ),
+    "a value of everybody": (
+        "metrics: [{" + METRIC + ", value: {query: 'max(up)', max: '1'}}]",
+        "spec.metrics[0].value.query",
+        "it says nothing about the candidate: write {{.candidate}} among the labels",
+    ),
+    "rates instead of counters": (
+        "metrics: [{" + METRIC + ", ratio: {bad: 'rate(x{ {{.version}} }[5m])', total: 'y{ {{.version}} }'}}]",
+        "spec.metrics[0].ratio.bad",
+        "write the counters themselves, without rate and time window",
+    ),
+    "totals that lose the version": (
+        "metrics: [{" + METRIC + ", ratio: {bad: 'max(x{ {{.version}} })', total: 'y{ {{.version}} }'}}]",
+        "spec.metrics[0]",
+        "bad does not keep the versions apart: write sum by (serin_snapshot) (...)",
+    ),
+    "half a ratio for both versions": (
+        "metrics: [{" + METRIC + ", ratio: {bad: 'x{ {{.version}} } + z', total: 'y{ {{.version}} }'}}]",
+        "spec.metrics[0]",
+        "z does not say which version: write z{ {{.version}} }",
+    ),
+    "an argument that the template does not have": (
+        "metrics: [{" + METRIC + ", template: {name: request-errors, arguments: {job: a}}}]",
+        "spec.metrics[0]",
+        "template request-errors has no argument job; it has: none",
+    ),
+    "an argument of the user's template that is missing": (
+        "metrics: [{" + METRIC + ", template: {name: answer-outcomes}}]",
+        "spec.metrics[0]",
+        "template answer-outcomes needs the argument outcome: write it under arguments",
+    ),
+    "a number without a limit": (
+        "metrics: [{" + METRIC + ", template: {name: memory}}]",
+        "spec.metrics[0]",
+        "a number needs a limit: write against: limit and limit:",
+    ),
+}
+MEMORY = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "MetricTemplate",
+    "metadata": {"name": "memory"},
+    "spec": {"value": {"query": "max(memory_bytes{ {{.candidate}} })"}},
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_what_cannot_work_is_found_with_its_field_and_the_fix(case: str, tmp_path: Path) -> None:
+    written, path, words = HOPELESS[case]
+    body = smallest("hopeless", yaml.safe_dump({"spec": yaml.safe_load(written)}))
+    found = said(lint(tmp_path, body, sample("canary.yaml")[1], MEMORY))
+    assert [one for one in found if one.startswith(f"{path}: ")], found
+    assert len([one for one in found if words in one]) == 1, found
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
+def test_samples_have_nothing_to_find(path: Path) -> None:
+    report = check.check([path])
+    assert report.findings == ()
+    assert report.checked
+
+
+class TestFiles:
+    def test_findings_name_the_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "fraud.yaml"
+        text = (SAMPLES / "smallest.yaml").read_text()
+        file.write_text(text + "  replicas: 0\n---\n" + text.replace("iris}", "other}") + "  progressDeadline: soon\n")
+        first, second = check.check([file]).findings
+        assert (first.line, first.path) == (len(text.splitlines()) + 1, "spec.replicas")
+        assert (second.line, second.path) == (2 * len(text.splitlines()) + 3, "spec.progressDeadline")
+
+    def test_what_is_written_twice(self, tmp_path: Path) -> None:
+        file = tmp_path / "fraud.yaml"
+        text = (SAMPLES / "smallest.yaml").read_text()
+        file.write_text(f"{text}  port: 1\n  port: 2\n---\n{text}")
+        messages = [one.message for one in check.check([file]).findings]
+        lines = len(text.splitlines())
+        assert messages == [
+            f"written twice, also in line {lines + 1}: only one of them counts, remove the other",
+            f"the same resource as in {file}:5: only the later one stays",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("a: b: c", "this is no YAML: mapping values are not allowed here"),
+            ("- a", "a resource is a map: write apiVersion, kind, metadata and spec"),
+            ("{apiVersion: serin.dev/v1, kind: ModelDeployment}", "write serin.dev/v1alpha1"),
+            ("{apiVersion: serin.dev/v1alpha1, kind: Model}", "no such kind: write ModelDeployment or MetricTemplate"),
+            ("{apiVersion: serin.dev/v1alpha1, kind: ModelSnapshot}", "apply the ModelDeployment instead"),
+            ("{apiVersion: serin.dev/v1alpha1, kind: ModelDeployment, spec: {}}", "write a name"),
+            ("{apiVersion: serin.dev/v1alpha1, kind: ModelDeployment, metadata: {name: a}}", "Required value"),
+            ("{apiVersion: serin.dev/v1alpha1, kind: MetricTemplate, metadata: {name: a}, spec: 5}", "of type object"),
+        ],
+    )
+    def test_what_is_no_resource_of_serin(self, tmp_path: Path, text: str, words: str) -> None:
+        (tmp_path / "a.yaml").write_text(text)
+        (finding,) = check.check([tmp_path / "a.yaml"]).findings
+        assert words in finding.message
+
+    def test_lists_and_others(self, tmp_path: Path) -> None:
+        body = smallest("listed", "spec: {replicas: 0}")
+        (tmp_path / "a.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [body]}))
+        (tmp_path / "b.json").write_text(json.dumps({"apiVersion": "v1", "kind": "ConfigMap"}))
+        report = check.check(documents.expand([tmp_path]))
+        assert [one.path for one in report.findings] == ["spec.replicas"]
+        assert (report.checked, report.others) == (1, 1)
+        assert report.text().plain.endswith("1 resource of Serin checked, 1 error; 1 other document left out")
+
+    def test_a_template_of_the_cluster_is_a_note_and_no_error(self, tmp_path: Path) -> None:
+        body = smallest("note", "spec: {metrics: [{name: a, template: {name: elsewhere}}]}")
+        report = lint(tmp_path, body)
+        assert report.errors == 0
+        assert "not checked: elsewhere is not built in" in report.findings[0].message
+
+
+class TestCommand:
+    """As scripts and pre-commit hooks run it: no cluster, no kubeconfig."""
+
+    def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serin", "lint", *words]
+        environment = {**os.environ, "KUBECONFIG": "/nowhere"}
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
+
+    def test_good_files(self) -> None:
+        done = self.run("-f", str(SAMPLES))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.endswith("checked, no errors\n")
+
+    def test_bad_input_for_programs(self) -> None:
+        body = smallest("bad", "spec: {replicas: 0, progressDeadline: 1d}")
+        done = self.run("-f", "-", "-o", "json", text=json.dumps(body))
+        assert done.returncode == 1
+        found = json.loads(done.stdout)
+        assert {one["path"] for one in found} == {"spec.replicas", "spec.progressDeadline"}
+        assert all(one.keys() == {"file", "line", "resource", "path", "level", "message"} for one in found)
+
+    def test_a_folder_without_manifests(self, tmp_path: Path) -> None:
+        done = self.run("-f", str(tmp_path))
+        assert done.returncode == 64
+        assert "has no .yaml, .yml, .json file" in done.stderr
+
+
+def test_defaults_are_those_of_the_api_server() -> None:
+    """tests/crds.py is compared with a real API server; this one must be the same."""
+    for path in SAMPLES.glob("*.yaml"):
+        for body in sample(path.name):
+            assert schema.defaulted(body) == crds.defaulted(body)
+
+
+def test_the_crds_of_the_package_are_the_ones_of_the_repository() -> None:
+    for kind in crds.FILES:
+        assert schema.crd(kind) == crds.load(kind)

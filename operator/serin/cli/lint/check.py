@@ -58,7 +58,7 @@ class Report:
             where = f"{one.path}: " if one.path and not one.message.startswith("unknown field") else ""
             style = "bold red" if one.level == ERROR else "yellow"
             text.append(f"{one.file}:{one.line}: ").append(one.level, style=style)
-            text.append(f": {one.resource}: {where}{one.message}\n")
+            text.append(f": {one.resource}: " if one.resource else ": ").append(f"{where}{one.message}\n")
         told = f"{self.errors} error{'s' * (self.errors != 1)}" if self.errors else "no errors"
         text.append(f"{_counted(self.checked, 'resource')} of Serin checked, {told}")
         return text.append(f"; {_counted(self.others, 'other document')} left out" if self.others else "")
@@ -71,7 +71,7 @@ def _counted(number: int, what: str) -> str:
 def check(files: Iterable[Path]) -> Report:
     """Check the files together: a ModelDeployment may use a MetricTemplate of another file."""
     found = documents.read(files)
-    findings = [Finding(file, line, "file", path, message) for file, line, path, message in found.problems]
+    findings = list(map(_unread, found.problems))
     templates = [one for one in found.documents if one.kind == names.METRIC_TEMPLATE]
     for document in found.documents:
         findings += _document(document, templates)
@@ -80,12 +80,14 @@ def check(files: Iterable[Path]) -> Report:
     return Report(tuple(findings), len(found.documents), found.others)
 
 
-def _document(document: Document, templates: list[Document]) -> Iterator[Finding]:
-    resource = f"{document.kind or 'resource'} {document.name}".strip()
+def _unread(one: documents.Unread) -> Finding:
+    return Finding(one.file, one.line, one.resource, one.path, one.message)
 
+
+def _document(document: Document, templates: list[Document]) -> Iterator[Finding]:
     def found(problem: Problem, level: str = ERROR) -> Finding:
         line = document.line(problem.path)
-        return Finding(document.file, line, resource, problem.path, problem.message, level)
+        return Finding(document.file, line, document.label, problem.path, problem.message, level)
 
     if problem := _not_ours(document):
         yield found(problem)
@@ -142,11 +144,11 @@ def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> I
     if name is not None and name not in templates and name not in built_in():
         return
     try:
-        resolve(metric, templates.get(name or ""))
+        source = resolve(metric, templates.get(name or ""))
     except SourceError as error:
         yield Problem(path, str(error).removeprefix(f"metric {metric.name}: "))
         return
-    yield from policy.limited(metric, path, templates)
+    yield from (Problem(path, message) for message in promql.versions_lost(source))
 
 
 def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
@@ -178,4 +180,4 @@ def _twice(found: list[Document]) -> Iterator[Finding]:
         earlier = first.setdefault(key, one)
         if earlier is not one and one.name:
             message = f"the same resource as in {earlier.file}:{earlier.line('')}: only the later one stays"
-            yield Finding(one.file, one.line("metadata.name"), f"{one.kind} {one.name}", "metadata.name", message)
+            yield Finding(one.file, one.line("metadata.name"), one.label, "metadata.name", message)

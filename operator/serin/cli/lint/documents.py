@@ -43,6 +43,11 @@ class Document:
         """Its metadata.namespace; "" when that is left to kubectl."""
         return str((self.body.get("metadata") or {}).get("namespace", ""))
 
+    @property
+    def label(self) -> str:
+        """Kind and name, for messages."""
+        return f"{self.kind or 'resource'} {self.name}".strip()
+
     def line(self, path: str) -> int:
         """The line of a field, or of the nearest field above it that is written."""
         while path and path not in self.lines:
@@ -50,12 +55,23 @@ class Document:
         return self.lines.get(path, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Something that cannot be read as it is meant, and what to do about it."""
+
+    file: str
+    line: int
+    message: str
+    resource: str = ""
+    path: str = ""
+
+
 @dataclass(slots=True)
 class Read:
-    """What was found in the files. `problems`: file, line, path and sentence of what could not be read."""
+    """What was found in the files. `others`: documents that are no resources of Serin's."""
 
     documents: list[Document] = field(default_factory=list)
-    problems: list[tuple[str, int, str, str]] = field(default_factory=list)
+    problems: list[Unread] = field(default_factory=list)
     others: int = 0
 
 
@@ -95,7 +111,7 @@ def read(files: Iterable[Path]) -> Read:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             what = getattr(error, "problem", None) or str(error).splitlines()[0]
-            result.problems.append((name, mark.line + 1 if mark else 1, "", f"this is no YAML: {what}"))
+            result.problems.append(Unread(name, mark.line + 1 if mark else 1, f"this is no YAML: {what}"))
     return result
 
 
@@ -112,20 +128,20 @@ def _take(result: Read, file: str, node: yaml.Node) -> None:
 
 def _take_one(result: Read, file: str, body: Any, node: yaml.Node) -> None:
     if not isinstance(body, dict):
-        result.problems.append(
-            (file, node.start_mark.line + 1, "", "a resource is a map: write apiVersion, kind, metadata and spec")
-        )
+        message = "a resource is a map: write apiVersion, kind, metadata and spec"
+        result.problems.append(Unread(file, node.start_mark.line + 1, message))
         return
     if not str(body.get("apiVersion", "")).startswith(f"{names.GROUP}/"):
         result.others += 1
         return
     lines: dict[str, int] = {}
+    document = Document(file, body, lines)
     for path, line in _walk(node, ""):
         if path in lines:
-            sentence = f"is written twice, also in line {lines[path]}: only one of them counts, remove the other"
-            result.problems.append((file, line, path, sentence))
+            message = f"written twice, also in line {lines[path]}: only one of them counts, remove the other"
+            result.problems.append(Unread(file, line, message, document.label, path))
         lines.setdefault(path, line)
-    result.documents.append(Document(file, body, lines))
+    result.documents.append(document)
 
 
 def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:

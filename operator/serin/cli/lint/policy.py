@@ -3,12 +3,11 @@
 Only what is certain from the file is said. What depends on traffic (whether the requests ever suffice) is not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from serin.analysis.combine import BLOCKING
-from serin.api.json import JsonObject
-from serin.api.spec import Metric, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery, WeightStep
+from serin.api.spec import ModelDeploymentSpec, NoDataAction, ValueQuery, WeightStep
 from serin.api.times import human
 from serin.cli.lint.schema import Problem
 
@@ -82,14 +81,3 @@ def check(spec: ModelDeploymentSpec) -> Iterator[Problem]:
     """Every check's findings, in the order of CHECKS."""
     for one in CHECKS:
         yield from one(spec)
-
-
-def limited(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
-    """A template that gives a number has no stable to be compared with: it needs a limit."""
-    source = metric.source
-    if isinstance(source, TemplateRef) and "value" in templates.get(source.name, {}) and metric.limit is None:
-        yield Problem(
-            path,
-            f"template {source.name} gives one number, which is compared with a limit: write against: limit "
-            'and for example limit: "0.95"',
-        )

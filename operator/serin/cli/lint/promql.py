@@ -13,10 +13,10 @@ import promql_parser
 
 from serin.api.json import JsonObject
 from serin.cli.lint.schema import Problem
-from serin.metrics.promql import PromQLError, fill, matchers_of, placeholders
-from serin.metrics.promql import Version as Versions
+from serin.metrics.promql import SNAPSHOT_LABEL, PromQLError, Version, fill, matchers_of, placeholders
+from serin.metrics.sources import ExpressionSource, Source
 
-_NOBODY: Final = Versions("namespace", "deployment", ("candidate", "stable"))
+_NOBODY: Final = Version("namespace", "deployment", ("candidate", "stable"))
 _PLACES: Final = ("version", "candidate", "stable")
 _QUERIES: Final = (("ratio", "bad"), ("ratio", "total"), ("histogram", "buckets"), ("value", "query"))
 # What turns a counter into something that is counted no more.
@@ -51,3 +51,13 @@ def _query(text: str, source: str, arguments: Mapping[str, str]) -> Iterator[str
             "the query is the same for every version, so it says nothing about the candidate: write "
             "{{.candidate}} among the labels"
         )
+
+
+def versions_lost(source: Source) -> Iterator[str]:
+    """An expression of totals that sums the versions up: its result could be anybody's."""
+    if not isinstance(source, ExpressionSource):
+        return
+    for part, text in (("total", source.total), ("bad", source.bad)):
+        parsed = promql_parser.parse(fill(text, {"version": matchers_of([_NOBODY])}))
+        if isinstance(parsed, promql_parser.AggregateExpr) and SNAPSHOT_LABEL not in text:
+            yield f"{part} does not keep the versions apart: write sum by ({SNAPSHOT_LABEL}) (...)"

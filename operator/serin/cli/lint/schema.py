@@ -7,6 +7,7 @@ it cannot read, and rules (rules.py) are asked only where the walk found nothing
 
 import copy
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -209,5 +210,5 @@ def _join(path: str, name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
