@@ -24,6 +24,9 @@ LABEL_ROLE: Final = f"{GROUP}/role"
 ROLE_STABLE: Final = "stable"
 ROLE_CANDIDATE: Final = "candidate"
 
+# The port's name on a snapshot's Service, by which the router finds it in the endpoints.
+PORT_NAME: Final = "http"
+
 # What a person asks for without editing the spec, so that Git stays the spec's owner.
 ANNOTATION_APPROVE: Final = f"{GROUP}/approve"
 ANNOTATION_PAUSE: Final = f"{GROUP}/pause"
@@ -36,6 +39,18 @@ DIMENSIONS: Final = ("runtime", "model", "config", "features")
 # A snapshot's name is also the name of a Service (63 characters at most): deployment name, hyphen, hash.
 HASH_LENGTH: Final = 10
 MAX_DEPLOYMENT_NAME: Final = 63 - 1 - HASH_LENGTH
+
+
+def owner_reference(deployment: str, uid: str) -> dict[str, object]:
+    """The reference by which the garbage collector deletes an object with its ModelDeployment."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": MODEL_DEPLOYMENT,
+        "name": deployment,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def content_hash(content: object) -> str:

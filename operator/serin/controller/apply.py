@@ -225,7 +225,7 @@ def _snapshot(seen: Observation, action: CreateSnapshot) -> JsonObject:
     body = _named(kinds.MODEL_SNAPSHOT, owner.namespace, action.name)
     body["metadata"] |= {
         "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name},
-        "ownerReferences": [owner.reference()],
+        "ownerReferences": [names.owner_reference(owner.name, owner.uid)],
     }
     content = {dimension: value for dimension, value in action.content.items() if value is not None}
     body["spec"] = {

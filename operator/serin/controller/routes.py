@@ -14,7 +14,8 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
 from serin.rollout.status import read
-from serin.traffic.clients import SERVICE_NAME_LABEL, ClientRoute, slice_name
+from serin.traffic.clients import ClientRoute, slice_name
+from serin.traffic.model import SERVICE_LABEL
 
 ROUTER: Final = "serin-router"
 
@@ -75,4 +76,4 @@ class EnvoyRoutes:
 def is_routers(body: JsonObject, namespace: str) -> bool:
     """Whether an EndpointSlice is one of the router's own Service."""
     labels = body["metadata"].get("labels") or {}
-    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_NAME_LABEL) == ROUTER
+    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_LABEL) == ROUTER

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment, Protocol
+from serin.traffic.model import SERVICE_LABEL
 
-_PORT_NAME = "http"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class ClientRoute:
 
     def service(self) -> JsonObject:
         """The clients' Service, at the port that the model server has too."""
-        port: JsonObject = {"name": _PORT_NAME, "port": self.deployment.spec.port, "protocol": "TCP"}
+        port: JsonObject = {"name": names.PORT_NAME, "port": self.deployment.spec.port, "protocol": "TCP"}
         if self.deployment.spec.router.protocol is Protocol.HTTP2:
             port["appProtocol"] = "kubernetes.io/h2c"
         metadata = self._metadata(self.deployment.name, {})
@@ -35,14 +34,14 @@ class ClientRoute:
 
     def endpoint_slice(self) -> JsonObject:
         """The Service's endpoints."""
-        labels = {SERVICE_NAME_LABEL: self.deployment.name, _MANAGED_BY: names.GROUP}
+        labels = {SERVICE_LABEL: self.deployment.name, _MANAGED_BY: names.GROUP}
         return {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": self._metadata(slice_name(self.deployment.name), labels),
             "addressType": f"IPv{_family(self.routers)}",
             "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in sorted(self.routers)],
-            "ports": [{"name": _PORT_NAME, "port": self.listener, "protocol": "TCP"}],
+            "ports": [{"name": names.PORT_NAME, "port": self.listener, "protocol": "TCP"}],
         }
 
     def is_published(self, service: JsonObject | None, endpoints: JsonObject | None) -> bool:
@@ -72,19 +71,11 @@ class ClientRoute:
 
     def _metadata(self, name: str, labels: dict[str, str]) -> JsonObject:
         owner = self.deployment
-        reference = {
-            "apiVersion": names.API_VERSION,
-            "kind": names.MODEL_DEPLOYMENT,
-            "name": owner.name,
-            "uid": owner.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
         return {
             "name": name,
             "namespace": owner.namespace,
             "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name, **labels},
-            "ownerReferences": [reference],
+            "ownerReferences": [names.owner_reference(owner.name, owner.uid)],
         }
 
 

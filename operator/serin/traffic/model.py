@@ -18,7 +18,6 @@ from serin.api.units import parse_duration
 Key = tuple[str, str]  # namespace and name of a ModelDeployment
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
-PORT_NAME: Final = "http"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -151,7 +150,7 @@ def _pods_by_service(slices: Iterable[JsonObject]) -> dict[Key, dict[str, _Pods]
 
 
 def _port(ports: Sequence[JsonObject]) -> int | None:
-    named = [port["port"] for port in ports if port.get("name") == PORT_NAME]
+    named = [port["port"] for port in ports if port.get("name") == names.PORT_NAME]
     return named[0] if named else None
 
 

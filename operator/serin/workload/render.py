@@ -17,7 +17,6 @@ _DRAIN_BEFORE_STOP: Final = 5
 _CONFIG_PATH: Final = "/etc/serin/config"
 _CONFIG_VOLUME: Final = "serin-config"
 _CONFIG_ANNOTATION: Final = f"config.{names.GROUP}/"
-PORT_NAME: Final = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,6 @@ class Owner:
     namespace: str
     name: str
     uid: str
-
-    def reference(self) -> JsonObject:
-        """The owner reference by which the garbage collector deletes the objects with their owner."""
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": names.MODEL_DEPLOYMENT,
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
 
 
 def service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None]) -> JsonObject:
@@ -49,7 +37,7 @@ def service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None
         "spec": {
             "clusterIP": "None",
             "selector": {names.LABEL_SNAPSHOT: snapshot},
-            "ports": [{"name": PORT_NAME, "port": _port(content), "targetPort": _port(content), "protocol": "TCP"}],
+            "ports": [{"name": names.PORT_NAME, "port": _port(content), "targetPort": _port(content), "protocol": "TCP"}],
         },
     }
 
@@ -86,7 +74,7 @@ def _metadata(owner: Owner, snapshot: str, labels: Mapping[str, str]) -> JsonObj
         "name": snapshot,
         "namespace": owner.namespace,
         "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name, names.LABEL_SNAPSHOT: snapshot, **labels},
-        "ownerReferences": [owner.reference()],
+        "ownerReferences": [names.owner_reference(owner.name, owner.uid)],
     }
 
 
