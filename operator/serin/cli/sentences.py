@@ -34,8 +34,10 @@ def headline(facts: Facts) -> str:
     stable = facts.version(state.stable)
     if state.candidate:
         return f"{name} {_rollout(facts, stable, facts.version(state.candidate))}"
-    if facts.condition(ConditionType.READY).get("status") == "False":
-        return f"{name} is down: {facts.condition(ConditionType.READY).get('message', '')}"
+    if _unready(facts):
+        ready = facts.condition(ConditionType.READY)
+        down = ready["reason"] == Reason.STABLE_UNAVAILABLE
+        return f"{name} is down: {ready['message']}" if down else f"clients do not reach {name}: {ready['message']}"
     serves = f"{name} serves {stable}"
     if facts.reason == Reason.INVALID_SPEC:
         return f"{serves}; the new spec cannot work and changes nothing"
@@ -44,6 +46,10 @@ def headline(facts: Facts) -> str:
         ago = f" {_ago(facts.now - last.at)}" if last and last.source == facts.wanted else ""
         return f"{serves}; {facts.version(facts.wanted or '')} was rolled back{ago} and is rejected"
     return serves if facts.observed else f"{serves}; Serin has not looked at the newest spec yet"
+
+
+def _unready(facts: Facts) -> bool:
+    return facts.condition(ConditionType.READY).get("status") == "False"
 
 
 def _rollout(facts: Facts, stable: str, candidate: str) -> str:
@@ -62,8 +68,8 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
 
 def waiting(facts: Facts) -> str:
     """The operator's own reason and sentence, with the time and the requests that are left."""
-    if not facts.reason:
-        return ""
+    if not facts.reason or (facts.reason == Reason.SERVING and _unready(facts)):
+        return ""  # the headline says what is missing
     told = facts.message
     if facts.rejected and (last := facts.state.last_rollback) and facts.reason == Reason.REJECTED_CONTENT:
         return f"{last.reason}: {last.message}"  # the long sentence repeats it, with a command for kubectl
@@ -137,6 +143,11 @@ def _unseen(facts: Facts) -> Iterator[str]:
 
 def _why(facts: Facts, serin: str) -> Iterator[str]:
     if not facts.reason:
+        return
+    if facts.reason == Reason.SERVING and _unready(facts):
+        ready = facts.condition(ConditionType.READY)
+        if found := advice(ready["reason"], facts.name, facts.namespace, serin):
+            yield f"What to do: {found}"
         return
     if facts.reason == Reason.SERVING and facts.state.candidate is None:
         yield "Nothing is under way: the spec describes what serves."
