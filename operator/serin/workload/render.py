@@ -37,7 +37,9 @@ def service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None
         "spec": {
             "clusterIP": "None",
             "selector": {names.LABEL_SNAPSHOT: snapshot},
-            "ports": [{"name": names.PORT_NAME, "port": _port(content), "targetPort": _port(content), "protocol": "TCP"}],
+            "ports": [
+                {"name": names.PORT_NAME, "port": _port(content), "targetPort": _port(content), "protocol": "TCP"}
+            ],
         },
     }
 
