@@ -69,22 +69,30 @@ def put(cluster: Cluster, frame: Frame) -> JsonObject:
     ahead = time.time() - frame.now
     metadata = {"name": frame.facts.name, "annotations": frame.body["metadata"]["annotations"]}
     body = {"apiVersion": names.API_VERSION, "kind": names.MODEL_DEPLOYMENT, "metadata": metadata}
-    cluster.kubectl("create", "-f", "-", body={**body, "spec": frame.body["spec"]})
-    status = moved(frame.body["status"], ahead)
-    status["observedGeneration"] = 1
-    write_status(cluster, names.MODEL_DEPLOYMENT, frame.facts.name, status)
+    made, statuses = [{**body, "spec": frame.body["spec"]}], []
+    status = moved(frame.body["status"], ahead) | {"observedGeneration": 1}
+    statuses.append(_status(names.MODEL_DEPLOYMENT, frame.facts.name, status))
     for one in frame.snapshots:
         plain = {key: one[key] for key in ("apiVersion", "kind", "spec")}
         about = {key: one["metadata"][key] for key in ("name", "labels")}
-        cluster.kubectl("create", "-f", "-", body={**plain, "metadata": about})
+        made.append({**plain, "metadata": about})
         if one["status"]:
-            write_status(cluster, names.MODEL_SNAPSHOT, about["name"], moved(one["status"], ahead))
+            statuses.append(_status(names.MODEL_SNAPSHOT, about["name"], moved(one["status"], ahead)))
+    cluster.kubectl("create", "-f", "-", body={"apiVersion": "v1", "kind": "List", "items": made})
+    _write(cluster, {"apiVersion": "v1", "kind": "List", "items": statuses})
     return cluster.read("md", frame.facts.name)
 
 
 def write_status(cluster: Cluster, kind: str, name: str, status: JsonObject) -> None:
     """As the operator writes it."""
-    body = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
+    _write(cluster, _status(kind, name, status))
+
+
+def _status(kind: str, name: str, status: JsonObject) -> JsonObject:
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
+
+
+def _write(cluster: Cluster, body: JsonObject) -> None:
     words = ("--server-side", "--subresource=status", f"--field-manager={names.FIELD_MANAGER}", "--force-conflicts")
     cluster.kubectl("apply", *words, "-f", "-", body=body)
 

@@ -1,9 +1,12 @@
 """What the verbs print and how they end, for real status documents of every phase in a real API server."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -58,7 +61,7 @@ def test_every_state_is_told_by_every_verb(serin: Serin, state: str) -> None:
     assert _timeless(shown.out.splitlines()[0]) == _timeless(headline(frame.facts))
     for snapshot in frame.body["status"]["traffic"]["weights"]:
         assert snapshot in shown.out
-    for metric in frame.facts.metrics:
+    for metric in frame.facts.metrics if frame.facts.weight else ():
         assert metric["message"] in shown.out
         assert metric["verdict"] in shown.out
     told = serin("explain", "fraud")
@@ -82,6 +85,8 @@ def test_every_state_is_told_by_every_verb(serin: Serin, state: str) -> None:
     assert ended.code == (Exit.TIMED_OUT if expected is None else expected)
     assert ended.out.count("\n") == 1
     assert ("fraud" in ended.err) == bool(ended.code)
+    for one in (shown, told, past, listed):
+        assert [line for line in one.out.splitlines() if line != line.rstrip() or len(line) > 400] == []
     assert all("\x1b" not in one.out for one in (shown, told, past, listed))
 
 
@@ -161,7 +166,7 @@ def test_pods_words_reach_the_user(serin: Serin) -> None:
         *("create", "-f", "-"), body={"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
     )
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fraud-pod", "labels": labels}}
-    serin.cluster.kubectl(*("create", "-f", "-"), body={**pod, "spec": template["spec"]})
+    serin.cluster.kubectl(*("create", "-f", "-"), body={**pod, "spec": {**template["spec"], "schedulerName": "nobody"}})
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
     container = {"name": "model", "ready": False, "restartCount": 0, "image": "m:1", "imageID": ""}
     status = {"containerStatuses": [{**container, "state": {"waiting": waiting}}]}
@@ -261,6 +266,26 @@ class TestAsACommand:
         assert "\x1b[" in _at_a_terminal(serin, words)
         assert "\x1b[" not in _at_a_terminal(serin, words, NO_COLOR="1")
 
+    def test_watching_at_a_terminal_until_interrupted(self, serin: Serin) -> None:
+        put(serin.cluster, STATES["Progressing-Baking"])
+        ours, other = pty.openpty()
+        words = [sys.executable, "-m", "serin", "status", "fraud", "-n", serin.cluster.shop, "--watch"]
+        environment = {**os.environ, "TERM": "xterm", "KUBECONFIG": str(serin.kubeconfig)}
+        process = subprocess.Popen(words, stdout=other, stderr=other, env=environment)
+        os.close(other)
+        text, end = b"", time.monotonic() + 60
+        while text.count(b"fraud tries model 2 on 5%") < 3 and time.monotonic() < end:
+            text += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                text += part
+        os.close(ours)
+        assert process.wait(30) == Exit.INTERRUPTED
+        assert b"Traceback" not in text
+        counted = {int(found) for found in re.findall(rb"(\d+)s left", text)}
+        assert len(counted) >= 2, "the seconds that are left count down"
+
     def test_a_reader_that_leaves_early_is_no_error(self, serin: Serin) -> None:
         program = f"{sys.executable} -m serin explain fraud -n {serin.cluster.shop} | true"
         environment = {**os.environ, "KUBECONFIG": str(serin.kubeconfig)}
@@ -269,8 +294,6 @@ class TestAsACommand:
 
 
 def _at_a_terminal(serin: Serin, words: tuple[str, ...], **environment: str) -> str:
-    import pty
-
     ours, other = pty.openpty()
     assert stat.S_ISCHR(os.fstat(other).st_mode)
     full = {**os.environ, "TERM": "xterm", "KUBECONFIG": str(serin.kubeconfig), **environment}

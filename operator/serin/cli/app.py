@@ -89,7 +89,7 @@ def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
     from serin.cli import show
     from serin.cli.connection import explained
     from serin.cli.facts import gather
-    from serin.cli.output import console, dump, say
+    from serin.cli.output import dump, put, say
     from serin.cluster import kinds
     from serin.cluster.protocol import ClusterError
 
@@ -104,7 +104,7 @@ def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
         dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in found]}, output)
     elif found:
         facts = [gather(one, connection.now()) for one in found]
-        console().print(show.listing(facts, namespaces=all_namespaces))
+        put(show.listing(facts, namespaces=all_namespaces))
     else:
         say(f"no ModelDeployment in {'any namespace' if all_namespaces else f'namespace {where}'}")
 
@@ -119,7 +119,7 @@ def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
 def status(name: str, watch: bool, wait: bool, timeout: float | None, output: str | None, **options: Any) -> None:
     """Show who serves, how far the candidate is, and what each metric says."""
     from serin.cli import show, watching
-    from serin.cli.output import console, dump, say
+    from serin.cli.output import console, dump, put, say
     from serin.cluster.protocol import ClusterError
 
     _check_combination(watch, wait, timeout, output)
@@ -129,7 +129,7 @@ def status(name: str, watch: bool, wait: bool, timeout: float | None, output: st
             connection, name, until=watching.outcome if wait else lambda _: None, timeout=timeout
         )
         if facts and console().is_terminal:
-            console().print(show.status(facts))
+            put(show.status(facts))
         if code is not Exit.DONE:
             raise Stop(code, watching.ended(code, facts, name, timeout))
         return
@@ -143,7 +143,7 @@ def status(name: str, watch: bool, wait: bool, timeout: float | None, output: st
             raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error
         return
     facts = _look(connection, name)
-    console().print(show.status(facts))
+    put(show.status(facts))
     if not facts.serves_what_is_wanted:
         say(f"\nWhy, and what to do: {program()} explain {name} -n {connection.namespace}")
 
@@ -175,7 +175,7 @@ def _look(connection: Any, name: str) -> Any:
 def explain(name: str, output: str | None, **options: Any) -> None:
     """Say in sentences why it is not moving, what would move it, and what you can do."""
     from serin.cli import sentences, show
-    from serin.cli.output import console, dump
+    from serin.cli.output import dump, put
 
     connection = _connect(options)
     facts = _look(connection, name)
@@ -183,7 +183,7 @@ def explain(name: str, output: str | None, **options: Any) -> None:
     if output:
         dump({"name": name, "namespace": facts.namespace, "reason": facts.reason, "sentences": told}, output)
     else:
-        console().print(show.paragraphs(told))
+        put(show.paragraphs(told))
 
 
 @verbs.command()
@@ -195,7 +195,7 @@ def history(name: str, output: str | None, **options: Any) -> None:
     from serin.cli import show
     from serin.cli.asking import read
     from serin.cli.connection import explained
-    from serin.cli.output import console, dump, say
+    from serin.cli.output import dump, put, say
     from serin.cluster import kinds
     from serin.cluster.protocol import ClusterError
 
@@ -209,7 +209,7 @@ def history(name: str, output: str | None, **options: Any) -> None:
     if output:
         dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in found]}, output)
     elif found:
-        console().print(show.history(facts, found))
+        put(show.history(facts, found))
     else:
         say(f"{name} has no snapshot yet: Serin makes the first one when it looks at the spec")
 

@@ -9,7 +9,8 @@ import os
 import sys
 from typing import Any, Final
 
-from rich.console import Console
+import click
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 _UNBOUNDED: Final = 10_000  # columns of a pipe: whoever reads it does the wrapping
@@ -22,6 +23,18 @@ def console(*, error: bool = False) -> Console:
         plain["color_system"] = None  # no bold either: whoever sets it wants plain text
     made = Console(**plain)
     return made if made.is_terminal else Console(**plain, width=_UNBOUNDED)
+
+
+def put(renderable: RenderableType) -> None:
+    """Print; in a pipe without the blanks that tables and paragraphs end with."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(renderable)
+        return
+    with screen.capture() as captured:
+        screen.print(renderable)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def say(message: str) -> None:

@@ -53,15 +53,18 @@ def _unready(facts: Facts) -> bool:
 
 
 def _rollout(facts: Facts, stable: str, candidate: str) -> str:
+    down = facts.reason == Reason.STABLE_UNAVAILABLE
     if facts.state.phase is Phase.PROMOTING:
         asked = ", as a person asked" if facts.state.step.forced else ""
         what = f"promotes {candidate}{asked}: all pods first, then all requests"
     elif not facts.weight:
-        what = f"brings up {candidate}; {stable} serves all requests"
+        rest = f"{stable}, which should serve all requests, is down" if down else f"{stable} serves all requests"
+        what = f"brings up {candidate}; {rest}"
     else:
-        down = facts.reason == Reason.STABLE_UNAVAILABLE
         rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
         what = f"tries {candidate} on {facts.weight}% of the requests; {rest}"
+    if _unready(facts) and not down:
+        return f"{what}, but clients do not reach them"
     held = {Reason.PAUSED_BY_USER: "it is paused", Reason.WAITING_FOR_APPROVAL: "it waits for approval"}
     return f"{what}; {held[Reason(facts.reason)]}" if facts.reason in held else what
 
@@ -180,8 +183,8 @@ def _step(facts: Facts) -> Iterator[str]:
 
 
 def _metrics(facts: Facts, serin: str) -> Iterator[str]:
-    if not facts.state.candidate:
-        return
+    if not facts.state.candidate or not facts.weight:
+        return  # nobody asks the candidate anything yet, so there is nothing to say about it
     if facts.state.step.forced:
         yield "A person asked to promote it, so it waits for no evidence."
         return
@@ -191,7 +194,7 @@ def _metrics(facts: Facts, serin: str) -> Iterator[str]:
             found = advice(one["reason"], facts.name, facts.namespace, serin)
             if found:
                 yield f"What to do about {one['name']}: {found}"
-    if not facts.metrics and facts.weight:
+    if not facts.metrics:
         yield "No metric has been read yet: the first look at Prometheus comes with the next tick."
 
 

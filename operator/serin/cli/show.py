@@ -40,7 +40,7 @@ def status(facts: Facts) -> RenderableType:
         parts += [Text(""), _versions(facts)]
     if facts.state.candidate and facts.steps:
         parts += [Text(""), _steps(facts)]
-    if facts.state.candidate and facts.metrics:
+    if facts.state.candidate and facts.weight and facts.metrics:
         parts += [Text(""), _metrics(facts)]
     return Group(*parts)
 

@@ -94,7 +94,7 @@ def _drawn(facts: Facts | None, problem: str) -> RenderableType:
 
 def _tell(facts: Facts | None, problem: str, said: str) -> str:
     """Print a line when it is news: the headline and the reason, without the seconds that count down."""
-    news = problem or (f"{headline(facts)} ({facts.reason})" if facts else "")
+    news = problem or (" ".join(filter(None, (headline(facts), facts.reason and f"({facts.reason})"))) if facts else "")
     if news and news != said:
         print(news, flush=True)
     return news
