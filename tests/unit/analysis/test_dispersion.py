@@ -23,6 +23,10 @@ def test_independent_failures_are_near_one_and_bursts_near_their_length() -> Non
     assert mean_of(3) == pytest.approx(3.0, rel=0.15)
 
 
+def test_the_noise_of_the_estimate_does_not_slow_rollouts_down() -> None:
+    assert sum(overdispersion(pods(seed)) == 1.0 for seed in range(30)) >= 24
+
+
 def test_a_season_that_all_pods_share_is_no_overdispersion() -> None:
     assert mean_of(1, season=True) < 1.2
 

@@ -40,6 +40,13 @@ def test_new_weights_are_a_new_stretch() -> None:
     assert size(judgement.evidence) < 1024
 
 
+def test_evidence_of_earlier_stretches_is_kept() -> None:
+    wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))])
+    both = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))], wrong.evidence)
+    alone = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))])
+    assert both.verdict.log_e == pytest.approx(wrong.verdict.log_e + alone.verdict.log_e)
+
+
 def test_requests_for_a_snapshot_without_weight() -> None:
     assert feed(SPLIT, [SplitTick(1.0, (450, 50), (100, 0))]).verdict.verdict is Verdict.FAIL_MINOR
 

@@ -43,6 +43,11 @@ def test_what_cannot_be_seen_takes_for_ever() -> None:
     assert requests_to_pass(ERRORS, 0.01, 0.1, -1.0) == 0.0
 
 
+def test_overdispersion_takes_more_requests() -> None:
+    twice = Policy("errors", Severity.CRITICAL, overdispersion=2.0)
+    assert requests_to_catch(twice, 0.01, 0.1, 2.0) > 1.5 * requests_to_catch(ERRORS, 0.01, 0.1, 2.0)
+
+
 def test_a_limit_needs_fewer_requests_the_further_it_is_exceeded() -> None:
     policy = Policy("errors", Severity.CRITICAL, against=Against.LIMIT, limit=0.02)
     doubled, fivefold = (limits.requests_to_catch(policy, 0.02, odds) for odds in (2.0, 5.0))

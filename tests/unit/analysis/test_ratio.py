@@ -81,6 +81,7 @@ def test_a_pass_is_soon_taken_back_when_the_candidate_turns_bad() -> None:
     good = [ratio(float(t), (1, 100), (9, 900)) for t in range(1, 361)]
     before = feed(ERRORS, good)
     assert before.verdict.verdict is Verdict.PASS
+    assert float(str(before.evidence["better"])) == pytest.approx(np.log(5.0) + 3.0, abs=0.5)
     after = feed(ERRORS, [ratio(400.0 + t, (5, 100), (9, 900)) for t in range(5)], before.evidence)
     assert after.verdict.verdict is not Verdict.PASS
 
