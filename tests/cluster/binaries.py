@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.cluster import cache, versions
 from tests.cluster.cache import say
 from tests.cluster.errors import BuildFailed
+from tests.cluster.processes import describe_exit
 
 KUBE_SOURCE = Path(__file__).parent / "kube"
 PROGRESS_SECONDS = 15.0
@@ -133,7 +134,7 @@ def run_slowly(what: str, command: list[str], environment: dict[str, str], cwd: 
         if status:
             output.seek(0)
             tail = "\n".join(output.read().splitlines()[-25:])
-            raise BuildFailed(f"{what} failed (exit status {status}).{_advice(tail)}\n{tail}")
+            raise BuildFailed(f"{what} failed: it {describe_exit(status)}.{_advice(tail)}\n{tail}")
     say(f"{what}: done in {_clock(time.monotonic() - began)}")
 
 

@@ -100,7 +100,7 @@ def test_a_failed_build_says_what_it_was_and_what_to_do(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo 'go: kwok@v9 requires go >= 1.99.0 (running go 1.25.0)'; exit 1"]
     with pytest.raises(BuildFailed) as failure:
         binaries.run_slowly("building kwok", command, dict(os.environ), tmp_path)
-    assert "building kwok failed (exit status 1). It needs Go 1.99.0" in str(failure.value)
+    assert "building kwok failed: it ended with exit status 1. It needs Go 1.99.0" in str(failure.value)
     assert "requires go >= 1.99.0 (running" in str(failure.value)
 
 
