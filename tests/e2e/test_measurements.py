@@ -53,7 +53,7 @@ def test_an_idle_deployment_costs_no_request(serin: Installation) -> None:
 
 def test_requests_of_a_rollback_and_its_time(serin: Installation, shop: Shop, version: Apply, traffic: Traffic) -> None:
     before = _samples(serin)
-    version("2", config={"error-ratio": "1"}, steps=({"weight": 50, "bake": "60s"},))
+    version("2", config={"error-ratio": "1"}, steps=({"weight": 50, "bake": "60s"},), shield="Off")
     rollback = shop.wait_rolled_back(NAME, 120)
     time.sleep(2)
     after = _samples(serin)
