@@ -63,10 +63,9 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
     else:
         rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
         what = f"tries {candidate} on {facts.weight}% of the requests; {rest}"
-    if _unready(facts) and not down:
-        return f"{what}, but clients do not reach them"
-    held = {Reason.PAUSED_BY_USER: "it is paused", Reason.WAITING_FOR_APPROVAL: "it waits for approval"}
-    return f"{what}; {held[Reason(facts.reason)]}" if facts.reason in held else what
+    held = {Reason.PAUSED_BY_USER: "; it is paused", Reason.WAITING_FOR_APPROVAL: "; it waits for approval"}
+    lost = "; clients reach neither of them" if _unready(facts) and not down else ""
+    return what + next((words for reason, words in held.items() if reason == facts.reason), "") + lost
 
 
 def waiting(facts: Facts) -> str:
