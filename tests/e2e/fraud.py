@@ -30,6 +30,8 @@ def fraud(
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"containerPort": PORT}],
+        # Without a request the kernel would let every other pod's start-up go first.
+        "resources": {"requests": {"cpu": "200m", "memory": "128Mi"}},
     }
     body: dict[str, Any] = {
         "replicas": REPLICAS,
