@@ -16,7 +16,7 @@ from serin.api.times import human, parse_rfc3339
 from serin.cli.facts import Facts
 from serin.cli.output import table
 from serin.cli.sentences import headline, step_text, waiting
-from serin.rollout.housekeeping import PROMOTED, ROLLED_BACK, UNDER_EVALUATION
+from serin.rollout.housekeeping import PROMOTED, ROLLED_BACK
 
 _VERDICT_STYLE: Final[dict[str, str]] = {
     Verdict.PASS: "green",
@@ -27,8 +27,6 @@ _VERDICT_STYLE: Final[dict[str, str]] = {
 }
 _DECIDED_STYLE: Final[dict[str, str]] = {PROMOTED: "green", ROLLED_BACK: "red"}
 NONE: Final = "-"
-# Nothing was decided: the spec moved on before its rollout was over.
-NOT_FINISHED: Final = "NotFinished"
 
 
 def status(facts: Facts) -> RenderableType:
@@ -128,8 +126,6 @@ def history(facts: Facts, snapshots: Sequence[JsonObject]) -> RenderableType:
     for index, one in enumerate(ordered):
         recorded, model = one.get("status") or {}, (one["spec"]["content"].get("model") or {})
         verdict = recorded.get("verdict", NONE)
-        if verdict == UNDER_EVALUATION and one["metadata"]["name"] != facts.state.candidate:
-            verdict = NOT_FINISHED
         decided = recorded.get("rejectedAt") if verdict == ROLLED_BACK else recorded.get("promotedAt")
         why = f"{recorded['reason']}: {recorded['message']}" if verdict == ROLLED_BACK and "reason" in recorded else ""
         made.add_row(

@@ -22,6 +22,7 @@ SNAPSHOTS_KEPT: Final = 10
 PROMOTED: Final = "Promoted"
 ROLLED_BACK: Final = "RolledBack"
 UNDER_EVALUATION: Final = "UnderEvaluation"
+SUPERSEDED: Final = "Superseded"  # the spec went elsewhere before anything was decided
 
 
 def tend(draft: Draft, wanted: str) -> None:
@@ -82,6 +83,9 @@ def _remember(draft: Draft) -> None:
     candidate = snapshots.get(state.candidate or "")
     if candidate and (candidate.rejected or candidate.verdict is None):
         draft.act(RecordSnapshot(candidate.name, {"verdict": UNDER_EVALUATION, "rejected": False}))
+    for snapshot in snapshots.values():
+        if snapshot.verdict == UNDER_EVALUATION and snapshot not in (candidate, rejected):
+            draft.act(RecordSnapshot(snapshot.name, {"verdict": SUPERSEDED, "rejected": False}))
     stable = snapshots.get(state.stable or "")
     if stable and stable.verdict != PROMOTED:
         record = {"verdict": PROMOTED, "rejected": False, "promotedAt": rfc3339(draft.seen.now)}
