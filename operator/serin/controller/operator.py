@@ -27,6 +27,7 @@ from serin.controller.observe import Observer
 from serin.controller.ports import Ports
 from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
+from serin.controller.replicas import Replicas
 from serin.controller.report import Reporter
 from serin.controller.routes import EnvoyRoutes
 from serin.controller.routing import RouterFeed
@@ -119,7 +120,8 @@ class Operator:
         collector = Collector(prometheus)
         self._telemetry.queries.set_function(lambda: collector.queries)
         ticker = Ticker(self._cache, collector, self._telemetry, self._queue.add)
-        router = EnvoyRoutes(self._cache, self._settings.namespace, self._xds)
+        replicas = Replicas(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
+        router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
         observer = Observer(self._cache, router, ticker, Ports(self._cache))
         applier = Applier(cluster, self._cache, router, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
@@ -131,6 +133,7 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(ticker.run(), name="ticker")
+                group.create_task(replicas.run(), name="replicas")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
         finally:
             self._deciding = False

@@ -1,7 +1,8 @@
 """What the router says, as the planner wants to know it, and the objects that lead clients to it.
 
-The router's pods are the endpoints of the Service `serin-router` in Serin's own namespace; that Service carries the
-label serin.dev/model-deployment with an empty value, so that the one watch of EndpointSlices shows them too.
+The router's pods are the endpoints of the Service `serin-router` in Serin's own namespace, the operator's replicas
+those of `serin-xds`; both carry the label serin.dev/model-deployment with an empty value, so that the one watch of
+EndpointSlices shows them too.
 """
 
 from collections.abc import Mapping
@@ -21,13 +22,13 @@ ROUTER: Final = "serin-router"
 
 
 class Envoys(Protocol):
-    """What the connected Envoys have taken and refused; traffic.xds.XdsServer is it."""
+    """What the connected Envoys have taken and refused; controller.replicas.Replicas is it."""
 
     def observe(self, namespace: str, name: str) -> Split | None:
         """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
 
     def envoys(self) -> int:
-        """How many Envoys are connected to this replica."""
+        """How many Envoys are connected."""
 
     def refused(self) -> Mapping[tuple[str, str], str]:
         """Envoy's words, per deployment whose configuration it refuses."""
@@ -47,7 +48,7 @@ class EnvoyRoutes:
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         taken = self._envoys.observe(deployment.namespace, deployment.name)
         if taken is None:
-            # Envoys may all be connected to another replica: then what was decided is the best that is known.
+            # No replica has an Envoy that it knows of (yet): then what was decided is the best that is known.
             taken = NOWHERE if self._envoys.envoys() else state.split
         return Route(
             split=taken,
@@ -64,16 +65,25 @@ class EnvoyRoutes:
 
     def routers(self) -> tuple[str, ...]:
         """Addresses of the router's ready pods, sorted."""
-        found = set()
-        for body in self._cache.all(kinds.ENDPOINT_SLICE):
-            if is_routers(body, self._namespace):
-                for endpoint in body.get("endpoints") or ():
-                    if (endpoint.get("conditions") or {}).get("ready") in (None, True):
-                        found.update(endpoint["addresses"][:1])
-        return tuple(sorted(found))
+        return endpoints_of(self._cache, self._namespace, ROUTER)
+
+
+def endpoints_of(cache: ObjectCache, namespace: str, service: str) -> tuple[str, ...]:
+    """Addresses of the ready pods behind one of Serin's own Services, sorted."""
+    found = set()
+    for body in cache.all(kinds.ENDPOINT_SLICE):
+        if _belongs(body, namespace, service):
+            for endpoint in body.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready") in (None, True):
+                    found.update(endpoint["addresses"][:1])
+    return tuple(sorted(found))
 
 
 def is_routers(body: JsonObject, namespace: str) -> bool:
     """Whether an EndpointSlice is one of the router's own Service."""
+    return _belongs(body, namespace, ROUTER)
+
+
+def _belongs(body: JsonObject, namespace: str, service: str) -> bool:
     labels = body["metadata"].get("labels") or {}
-    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_LABEL) == ROUTER
+    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_LABEL) == service

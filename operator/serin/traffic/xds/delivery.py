@@ -291,6 +291,11 @@ class Delivery:
         found = [self._split_of(node, name) for node in self._connected()]
         return found[0] if found and all(split == found[0] for split in found) else None
 
+    def taken(self) -> dict[Key, Split]:
+        """The same for every deployment that they agree on."""
+        keys = (wanted.model.key for wanted in self._wanted.values())
+        return {key: split for key in keys if (split := self.observe(key)) is not None}
+
     def envoys(self) -> int:
         """How many Envoys are connected."""
         return len(self._connected())

@@ -7,6 +7,7 @@ It knows nothing of Kubernetes. Until the first `update`, which says that the ca
 import asyncio
 import random
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
+from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.traffic.envoy import XDS_PORT
 from serin.traffic.model import Key, VirtualModel
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 # Seconds that a question is held at most; a little less at random, so that they do not all come back at once.
 # Shorter than Envoy's request_timeout (envoy.shape).
 HOLD: Final = 25.0
+# Where other replicas of the operator ask what this one's Envoys have taken and refused.
+STATE_PATH: Final = "/serin/state"
 _MAX_QUESTION: Final = 1024 * 1024
 # An Envoy asks for every cluster and every deployment at once when it starts.
 _BACKLOG: Final = 4096
@@ -54,6 +58,7 @@ class XdsServer:
     ) -> None:
         self._delivery = Delivery(time.monotonic, propagated, _log_refusal, listen_address)
         self._hold = hold
+        self.identity = uuid.uuid4().hex
         self._synced = False
         self._closing = False
         self._waiting: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)
@@ -72,6 +77,15 @@ class XdsServer:
         """A sentence per deployment whose configuration an Envoy refuses."""
         return self._delivery.refused()
 
+    def state(self) -> JsonObject:
+        """The same for another replica: `identity` of this server, `envoys`, and by "namespace/name" the rest."""
+        return {
+            "identity": self.identity,
+            "envoys": self.envoys(),
+            "taken": {"/".join(key): dict(split.weights) for key, split in self._delivery.taken().items()},
+            "refused": {"/".join(key): words for key, words in self.refused().items()},
+        }
+
     def envoys(self) -> int:
         """How many Envoys are connected to this replica."""
         return self._delivery.envoys()
@@ -81,6 +95,7 @@ class XdsServer:
         app = web.Application(client_max_size=_MAX_QUESTION)
         for kind in Kind:
             app.router.add_post(f"/v3/discovery:{kind.value}", self._discover)
+        app.router.add_get(STATE_PATH, self._tell)
         return app
 
     async def start(self, address: str = "0.0.0.0", port: int = XDS_PORT) -> int:
@@ -102,6 +117,9 @@ class XdsServer:
         self._wake(list(self._waiting))
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _tell(self, _: web.Request) -> web.Response:
+        return web.json_response(self.state())
 
     async def _discover(self, request: web.Request) -> web.Response:
         if not self._synced or self._closing:
