@@ -46,3 +46,18 @@ def test_a_slow_candidate_is_hedged(shop: Shop, version: Apply, traffic: Traffic
     print(rollback["message"], total.quantile(0.999))
     assert total.failures == 0, total
     assert total.quantile(0.999) < 2.5, "no client waited as long as the candidate takes"
+
+
+def test_a_missing_stable_pod_does_not_delay_the_rollback(shop: Shop, version: Apply, traffic: Traffic) -> None:
+    stable = shop.status(NAME)["stable"]["snapshot"]
+    version("2", config={"error-ratio": "1"}, steps=STEPS)
+    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"), 120)
+    raised = time.monotonic()
+    pod = shop.items("pods", f"serin.dev/snapshot={stable}")[0]["metadata"]["name"]
+    shop.kubectl("delete", "pod", pod, "--wait=false")
+    rollback = shop.wait_rolled_back(NAME, 60)
+    print(f"rolled back {time.monotonic() - raised:.1f} s after the raise, with stable one pod short")
+    time.sleep(2)
+    assert rollback["reason"] == "WorseThanStable"
+    total = traffic.stop()
+    assert total.failures == 0, total
