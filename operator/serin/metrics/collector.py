@@ -315,4 +315,3 @@ def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | Non
 def _filled(selectors: Iterable[str], wants: Sequence[Want]) -> list[str]:
     version = matchers_of([want.version for want in wants])
     return [fill(text, {"version": version}) for text in selectors]
-
