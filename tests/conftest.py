@@ -10,10 +10,11 @@ import contextlib
 import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from tests.cluster import binaries, launcher
+from tests.cluster import binaries, launcher, packages
 from tests.cluster.access import Cluster
 from tests.cluster.errors import BuildFailed, Unavailable
 from tests.cluster.local import ControlPlane
@@ -108,11 +109,24 @@ def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         own = launcher.start_node_cluster(tmp_path_factory.mktemp("node-cluster"))
     except Unavailable as reason:
-        if os.environ.get("CI"):
-            raise  # in CI a test that is silently left out is a broken promise
-        pytest.skip(str(reason))
+        _leave_out(reason)
     yield own
     launcher.end(own, keep_logs=True)
+
+
+@pytest.fixture(scope="session")
+def debian_packages() -> None:
+    """For tests that run programs of Debian packages themselves (Prometheus, ctr): installed when missing."""
+    try:
+        packages.ensure()
+    except Unavailable as reason:
+        _leave_out(reason)
+
+
+def _leave_out(reason: Unavailable) -> NoReturn:
+    if os.environ.get("CI"):
+        raise reason  # in CI a test that is silently left out is a broken promise
+    pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

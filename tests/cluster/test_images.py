@@ -13,6 +13,8 @@ import pytest
 from tests.cluster import debian, images, recipes
 from tests.cluster.images import Entry, ImageError, Run, build_image, cached_layer, save_image, tree, write_tar
 
+pytestmark = pytest.mark.usefixtures("debian_packages")
+
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

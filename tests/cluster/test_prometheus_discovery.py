@@ -4,9 +4,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.discovery import targets
 from tests.cluster.packages import program
 from tests.cluster.prometheus import configuration
+
+pytestmark = pytest.mark.usefixtures("debian_packages")
 
 POD = {
     "metadata": {

@@ -15,6 +15,8 @@ from serin.metrics.prometheus import Prometheus, Settings
 from tests.cluster.pki import Authority
 from tests.integration.prometheus_server import PrometheusServer, answering, free_port, wait_for, write_history
 
+pytestmark = pytest.mark.usefixtures("debian_packages")
+
 # bcrypt of "open sesame", as Prometheus' web configuration wants it.
 HASH = "$2b$04$9TlkDzQk7HL2IXW1gXbiP.SsViE43YxLTMdxgRyzZRBPKQS9rL7yK"
 

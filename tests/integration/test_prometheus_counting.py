@@ -18,6 +18,8 @@ from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
 
+pytestmark = pytest.mark.usefixtures("debian_packages")
+
 INTERVAL = 15.0
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
 STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"

@@ -15,6 +15,8 @@ from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.integration.prometheus_server import Exporter, PrometheusServer, render, wait_for
 
+pytestmark = pytest.mark.usefixtures("debian_packages")
+
 STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"
 ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
 FIRST = {"serin_attempt": "first"}
