@@ -18,7 +18,7 @@ from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
 PROMETHEUS = "http://prometheus.monitoring.svc:9090"
-RATE = 40.0
+RATE = 50.0
 
 
 @pytest.fixture(scope="session")
