@@ -36,7 +36,7 @@ FLAGGER = threshold(most_bad=0.01, window=6, every=6, failures=5)
 FLAGGER_TEN = threshold(most_bad=0.01, window=6, every=6, failures=10)
 # Argo Rollouts' sample AnalysisTemplate: successCondition result[0] >= 0.95, interval 5m, failureLimit 3 (a 4th fails).
 ARGO = threshold(most_bad=0.05, window=30, every=30, failures=4)
-# The plain threshold of statistics.md: over 2 % in a minute, 3 failures allowed, looked at every look.
+# A plain threshold as it is often written: over 2 % in a minute, 3 failures allowed, looked at every look.
 PLAIN = threshold(most_bad=0.02, window=6, every=1, failures=4)
 
 

@@ -12,8 +12,8 @@ from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
 RATE = 80.0
-# statistics.md: 95 of 100 rollouts find it within 400 candidate requests. Evidence counts half while the dispersion
-# between pods is not measured, and one test must not fail once in twenty runs.
+# The engine's target: 95 of 100 rollouts find it within 400 candidate requests. Evidence counts half while the
+# dispersion between pods is not measured, and one test must not fail once in twenty runs.
 BOUND = 1_600
 
 

@@ -1,6 +1,6 @@
 """Durations and quantities as people write them in resources, read into plain numbers.
 
-Resources hold no floats (design section 8): a float in JSON is printed differently by every client that touches it. The
+Resources hold no floats: a float in JSON is printed differently by every client that touches it. The
 same two formats as in Kubernetes itself, so that nobody learns a new one. The schema has checked the text; what is
 refused here never passed an API server.
 """

@@ -92,7 +92,7 @@ class Observation:
 
 
 class Order(IntEnum):
-    """The order of writes (design section 3): a plan's actions never go backwards in it."""
+    """The order of writes (docs/design.md): a plan's actions never go backwards in it."""
 
     LOWER = 1  # candidate traffic down: waits for nothing
     RECORD = 2
