@@ -75,8 +75,9 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
 def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     """The four dimensions of the version that `spec` describes; None for one that it does not use. Raises InvalidSpec.
 
-    `runtime` is {"template", "runtime", "port"}. The port is in it because it is the pod's contract: if it were
-    not versioned, a new port would be sent to the running stable pods at once, with no step and no way back. It is the effective port, so writing the derived one out changes nothing.
+    `runtime` is {"template", "runtime", "port"}. The port is in it because it is the pod's contract: if it were not
+    versioned, a new port would be sent to the running stable pods at once, with no step and no way back. It is the
+    effective port, so writing the derived one out changes nothing.
 
     Nulls, empty lists, empty maps of Serin's own fields and empty pod metadata mean the same as nothing at all and are
     left out. The pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`). A
