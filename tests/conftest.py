@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +34,12 @@ TOOLS = {
 """What must be built before a fixture can start. In the order in which their tests run: quick ones first."""
 
 MARKERS = {"control_plane": "control_plane", "node_cluster": "node"}
+
+
+def pytest_configure() -> None:
+    """Take SIGINT back where a shell's `&` or nohup has switched it off: programs under test would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
