@@ -184,7 +184,7 @@ async def test_counts_survive_everything_that_fails(world: World) -> None:
     await asyncio.sleep(2)
     # Prometheus restarts with its data.
     await in_thread(world.server.stop)
-    await asyncio.sleep(2)
+    await asyncio.sleep(5)  # longer than the longest pause between two looks
     await in_thread(world.server.start)
     await asyncio.sleep(3)
     # A pod vanishes just after a scrape.
