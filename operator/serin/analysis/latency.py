@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from serin.analysis import text
+from serin.analysis.conclusion import Conclusion, conclude
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.model import HistogramTick, MetricVerdict, NoDataReason, Policy, Verdict
+from serin.analysis.model import HistogramTick, MetricVerdict, NoDataReason, Policy
 from serin.analysis.power import requests_to_catch
 from serin.analysis.ratio import ENOUGH, HOPELESS, Counts, crude_interval, describe, not_worse_than_floor
 from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
@@ -279,17 +280,9 @@ def _estimate(policy: Policy, state: State) -> tuple[float | None, float | None,
     return crude_interval(policy, _shown(state))
 
 
-def _conclusion(policy: Policy, state: State, sentence: str) -> tuple[Verdict, str, str, int | None]:
-    """Verdict, reason, message and candidate requests still needed."""
-    if not state.candidate.any():
-        message = "the candidate has received no requests yet"
-        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
-    if state.failed:
-        return Verdict(state.failed), "WorseThanStable", sentence, 0
-    needed = _needed(policy, state)
-    if needed == 0:
-        return Verdict.PASS, "NotWorse", f"{sentence}: not {text.factor(policy.able_to_see)} times as often slow", 0
-    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
+    cleared = f"not {text.factor(policy.able_to_see)} times as often slow"
+    return conclude(bool(state.candidate.any()), state.failed, lambda: _needed(policy, state), sentence, cleared)
 
 
 def _needed(policy: Policy, state: State) -> int | None:

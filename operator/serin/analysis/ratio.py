@@ -25,9 +25,10 @@ from functools import lru_cache
 import numpy as np
 
 from serin.analysis import text
+from serin.analysis.conclusion import Conclusion, conclude
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihood
-from serin.analysis.model import Json, MetricVerdict, NoDataReason, Policy, RatioTick, Verdict
+from serin.analysis.model import Json, MetricVerdict, Policy, RatioTick, Verdict
 from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import CAP, PRIOR, Mixture, advance, begin, failure
 
@@ -136,17 +137,9 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     )
 
 
-def _conclusion(policy: Policy, state: State, sentence: str) -> tuple[Verdict, str, str, int | None]:
-    """Verdict, reason, message and candidate requests still needed."""
-    if state.total.candidate == 0:
-        message = "the candidate has received no requests yet"
-        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
-    if state.failed:
-        return Verdict(state.failed), "WorseThanStable", sentence, 0
-    needed = _needed(policy, state)
-    if needed == 0:
-        return Verdict.PASS, "NotWorse", f"{sentence}: not {text.factor(policy.able_to_see)} times worse", 0
-    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
+    cleared = f"not {text.factor(policy.able_to_see)} times worse"
+    return conclude(state.total.candidate > 0, state.failed, lambda: _needed(policy, state), sentence, cleared)
 
 
 def describe(total: Counts, estimate: float | None, low: float | None, high: float | None, what: str) -> str:
