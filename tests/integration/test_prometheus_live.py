@@ -18,6 +18,7 @@ from tests.integration.prometheus_server import Exporter, PrometheusServer, rend
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
 STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"
+UNKNOWN = "fraud-cccccccccc"  # no target carries its labels
 ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
 FIRST = {"serin_attempt": "first"}
 
@@ -94,23 +95,26 @@ def itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServe
 class Looker:
     """Looks as the operator does: keeps `since` with the evidence, and sums what it was told."""
 
-    def __init__(self, world: World, metric: Metric = ERRORS, since: float | None = None) -> None:
+    def __init__(
+        self, world: World, metric: Metric = ERRORS, since: float | None = None, candidate: str = CANDIDATE
+    ) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=3))
         self.collector = Collector(self.prometheus)
         self.metric = metric
+        self.candidate = candidate
         self.since = time.time() if since is None else since
-        self.sums = {STABLE: [0, 0], CANDIDATE: [0, 0]}
+        self.sums = {STABLE: [0, 0], candidate: [0, 0]}
         self.seen: list[Tick] = []
 
     async def look(self) -> Tick | None:
-        want = Want("shop", "fraud", CANDIDATE, STABLE, self.metric, self.since)
+        want = Want("shop", "fraud", self.candidate, STABLE, self.metric, self.since)
         tick = (await self.collector.collect(time.time(), [want])).get(want.key)
         if tick is None:
             return None
         self.seen.append(tick)
         if isinstance(tick, RatioTick):
             assert tick.at > self.since
-            for snapshot, arm in ((STABLE, tick.stable), (CANDIDATE, tick.candidate)):
+            for snapshot, arm in ((STABLE, tick.stable), (self.candidate, tick.candidate)):
                 self.sums[snapshot][0] += arm.requests
                 self.sums[snapshot][1] += arm.bad
         self.since = tick.at or self.since
@@ -220,11 +224,11 @@ async def test_nobody_asks_is_no_traffic_and_then_traffic_counts(world: World) -
 
 async def test_an_unknown_candidate_is_an_absent_series(world: World) -> None:
     world.know(world.pods[0], STABLE)
-    looker = Looker(world)
+    looker = Looker(world, candidate=UNKNOWN)
     await in_thread(world.wait_scrape, world.pods[0])
     tick = await looker.until(no_data(NoDataReason.SERIES_ABSENT))
     assert isinstance(tick, NoData)
-    assert CANDIDATE in tick.message
+    assert UNKNOWN in tick.message
 
 
 async def test_a_target_that_is_down_is_said_with_its_address(world: World) -> None:
