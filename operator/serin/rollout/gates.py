@@ -50,11 +50,16 @@ class Look:
 
     @property
     def needed(self) -> int:
-        """Candidate pods that the present step needs: its share of the replicas, all of them for the promotion."""
+        """Candidate pods that the present step needs; all of the replicas for the promotion.
+
+        Stable keeps all of its pods, so the candidate gets as many as make its load per pod no higher than stable's:
+        with fewer, a latency that comes from the load would be held against the version.
+        """
         spec, index = self.seen.deployment.spec, self.state.step.index
         reached = [step.weight for step in spec.canary.steps[: index + 1] if isinstance(step, WeightStep)]
-        share = 100 if index >= len(spec.canary.steps) else max(reached, default=0)
-        return max(1, -(-spec.replicas * share // 100))
+        weight = 100 if index >= len(spec.canary.steps) else max(reached, default=0)
+        others = 100 - weight
+        return spec.replicas if weight >= others else max(1, -(-spec.replicas * weight // others))
 
 
 @dataclass(frozen=True, slots=True)
