@@ -29,6 +29,7 @@ class Reason(StrEnum):
     INITIALIZING = "Initializing"
     SERVING = "Serving"
     STABLE_UNAVAILABLE = "StableUnavailable"
+    POD_TEMPLATE_RESTORED = "PodTemplateRestored"
     # A rollout
     ROLLOUT_STARTED = "RolloutStarted"
     CANDIDATE_STARTING = "CandidateStarting"

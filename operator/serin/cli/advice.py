@@ -13,6 +13,7 @@ ADVICE: Final[dict[Reason, str]] = {
         "Mend stable's pods (kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name}). "
         "If the candidate is the mend, {serin} promote {name} makes it stable."
     ),
+    Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
     Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",
     Reason.WAITING_FOR_CAPACITY: "Nothing, unless it lasts: then make room for the candidate's pods.",
     Reason.WAITING_FOR_APPROVAL: "Look at the metrics, then {serin} approve {name}, or {serin} abort {name}.",

@@ -27,6 +27,7 @@ RequestObserver = Callable[[str, str, int, float], None]
 _TIMEOUT_SECONDS: Final = 5.0
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
+_JSON_PATCH: Final = "application/json-patch+json"
 
 
 def _unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
@@ -73,6 +74,14 @@ class KubernetesCluster:
         """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
         return await self._apply(body, subresource="status", force=True)
 
+    async def restore_template(self, body: JsonObject) -> JsonObject:
+        """Make `spec.template` exactly what `body` has: an apply would leave what others have added. Raises Gone."""
+        kind, metadata = kinds.of(body), body["metadata"]
+        path = kinds.object_path(kind, metadata["namespace"], metadata["name"])
+        replace = [{"op": "replace", "path": "/spec/template", "value": body["spec"]["template"]}]
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("patch", kind, path, query=query, body=replace, content_type=_JSON_PATCH)
+
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, resource_version: str | None = None
     ) -> None:
@@ -104,7 +113,7 @@ class KubernetesCluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
+        body: JsonObject | Sequence[JsonObject] | None = None,
         content_type: str = _JSON,
     ) -> JsonObject:
         """Send one request, count it, and return the answer's JSON or raise one of ClusterError's subclasses."""
@@ -122,7 +131,12 @@ class KubernetesCluster:
         raise error_of(status, text)
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: JsonObject | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: JsonObject | Sequence[JsonObject] | None,
+        content_type: str,
     ) -> tuple[int, bytes]:
         headers = {"Accept": _JSON, "Content-Type": content_type}
         _, url, headers, *_ = await self._api.param_serialize(
@@ -135,4 +149,11 @@ class KubernetesCluster:
         return response.status, await response.read()
 
 
-_METHODS: Final = {"get": "GET", "list": "GET", "apply": "PATCH", "delete": "DELETE", "create": "POST"}
+_METHODS: Final = {
+    "get": "GET",
+    "list": "GET",
+    "apply": "PATCH",
+    "patch": "PATCH",
+    "delete": "DELETE",
+    "create": "POST",
+}

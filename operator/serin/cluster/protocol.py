@@ -61,6 +61,9 @@ class Cluster(Protocol):
     async def patch_status(self, body: JsonObject) -> JsonObject:
         """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
 
+    async def restore_template(self, body: JsonObject) -> JsonObject:
+        """Make `spec.template` exactly what `body` has, fields that others added included. Returns the object."""
+
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, resource_version: str | None = None
     ) -> None:

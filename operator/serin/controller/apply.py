@@ -30,7 +30,7 @@ from serin.rollout.model import (
     RunWorkload,
     WriteStatus,
 )
-from serin.workload import render
+from serin.workload import render, seal
 from serin.workload.observe import is_ready
 
 log: Final = structlog.get_logger("serin.apply")
@@ -149,7 +149,7 @@ class Applier:
         if self._cache.get(kinds.SERVICE, owner.namespace, action.snapshot) is None:
             await self._write(self._cluster.apply, service)
         try:
-            await self._write(self._cluster.apply, deployment)
+            await self._write_deployment(deployment)
         except Refused as refused:
             # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
             if refused.status == _FORBIDDEN:
@@ -157,6 +157,15 @@ class Applier:
             self._observer.refusals[owner.namespace, action.snapshot] = (refused.message, seen.now)
             raise _Stop(refused.message, Outcome.CONFLICT) from refused
         self._observer.refusals.pop((owner.namespace, action.snapshot), None)
+
+    async def _write_deployment(self, body: JsonObject) -> None:
+        """Write a Deployment under the seal of what Serin has written; whatever has no seal or broke it is put back."""
+        known = self._cache.get(kinds.DEPLOYMENT, body["metadata"]["namespace"], body["metadata"]["name"])
+        if known is None:
+            known = await self._write(self._cluster.apply, body)
+        elif not seal.is_sealed(known) or seal.is_broken(known):
+            known = await self._write(self._cluster.restore_template, body)
+        await self._write(self._cluster.apply, seal.put(body, known))
 
     async def _delete_workload(self, seen: Observation, action: DeleteWorkload) -> None:
         """Deployment last: while it is there, the workload is seen and its deletion goes on after a crash."""
@@ -172,10 +181,11 @@ class Applier:
 
     # Requests
 
-    async def _write(self, request: Callable[[JsonObject], Awaitable[JsonObject]], body: JsonObject) -> None:
+    async def _write(self, request: Callable[[JsonObject], Awaitable[JsonObject]], body: JsonObject) -> JsonObject:
         self._check_leading()
         answer = await request(body)
         self._cache.put(kinds.of(body), answer)
+        return answer
 
     async def _delete(self, kind: Kind, seen: Observation, name: str, uid: str, version: str | None) -> None:
         self._check_leading()

@@ -7,6 +7,7 @@ at the next look and written then.
 from dataclasses import replace
 from typing import Final
 
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.names import ROLE_CANDIDATE, ROLE_STABLE
 from serin.api.times import rfc3339
@@ -49,8 +50,12 @@ def _run(draft: Draft, wanted: str) -> None:
 
 def _ensure(draft: Draft, snapshot: str, replicas: int, role: str) -> None:
     running = draft.seen.workloads.get(snapshot)
-    if running and (running.refused or (running.desired == replicas and running.role == role)):
+    as_wanted = running and running.desired == replicas and running.role == role and not running.drifted
+    if running and (running.refused or as_wanted):
         return
+    if running and running.drifted:
+        why = "is not what the snapshot says: it is put back. Change the ModelDeployment instead"
+        draft.happened(Reason.POD_TEMPLATE_RESTORED, f"the pod template of Deployment {snapshot} {why}", warning=True)
     shrinks = running is not None and running.desired > replicas
     draft.act(RunWorkload(snapshot, replicas, role, Order.SCALE_DOWN if shrinks else Order.CREATE))
 

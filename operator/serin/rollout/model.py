@@ -46,6 +46,7 @@ class Workload:
     role: str = ""  # stable or candidate, as labelled
     problem: str | None = None
     refused: bool = False
+    drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
 
 
@@ -131,7 +132,7 @@ class RecordSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RunWorkload:
-    """Make sure that the snapshot's Deployment and Service exist with this many replicas."""
+    """Make sure that the snapshot's Deployment and Service exist as rendered, with this many replicas."""
 
     snapshot: str
     replicas: int

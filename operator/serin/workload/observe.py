@@ -10,6 +10,7 @@ from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.times import parse_rfc3339
 from serin.rollout.model import Workload
+from serin.workload import seal
 
 
 def workload(deployment: JsonObject, pods: Iterable[JsonObject]) -> Workload:
@@ -25,8 +26,10 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject]) -> Workload:
         desired=deployment["spec"].get("replicas", 1),
         ready=len(ready),
         since=parse_rfc3339(metadata["creationTimestamp"]),
-        role=_label(deployment, names.LABEL_ROLE),
+        # Half a workload is none in its role: without a seal, its making has not come to its end.
+        role=_label(deployment, names.LABEL_ROLE) if seal.is_sealed(deployment) else "",
         problem=None if ready and len(ready) == len(mine) else _problem(deployment, mine),
+        drifted=seal.is_broken(deployment),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),
     )
 

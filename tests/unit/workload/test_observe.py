@@ -1,9 +1,11 @@
 """Pods as a kubelet reports them, and what Serin makes of them."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from serin.workload import seal
 from serin.workload.observe import workload
 
 DEPLOYMENT: dict[str, Any] = {
@@ -14,9 +16,10 @@ DEPLOYMENT: dict[str, Any] = {
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "labels": {"serin.dev/role": "candidate"},
     },
-    "spec": {"replicas": 2},
+    "spec": {"replicas": 2, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}},
     "status": {},
 }
+DEPLOYMENT = seal.put(DEPLOYMENT, DEPLOYMENT)
 
 
 def pod(
@@ -84,6 +87,25 @@ def test_pods_that_the_api_server_refuses_are_told_in_its_words() -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
     seen = workload(DEPLOYMENT | {"status": {"conditions": [refused]}}, [])
     assert seen.problem == "exceeded quota: small"
+
+
+def test_another_pod_template_than_the_sealed_one_is_drift_and_a_restart_is_none() -> None:
+    changed = deepcopy(DEPLOYMENT)
+    assert not workload(changed, []).drifted
+    annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    changed["spec"]["template"]["metadata"]["annotations"] = annotations
+    assert not workload(changed, []).drifted
+    changed["spec"]["template"]["spec"]["containers"] = [{"name": "model", "image": "other"}]
+    assert workload(changed, []).drifted
+    changed["spec"]["template"] = {**DEPLOYMENT["spec"]["template"], "metadata": {"labels": {"a": "c"}}}
+    assert workload(changed, []).drifted
+
+
+def test_a_deployment_without_a_seal_is_half_a_workload() -> None:
+    unsealed = deepcopy(DEPLOYMENT)
+    del unsealed["metadata"]["annotations"]
+    seen = workload(unsealed, [])
+    assert (seen.role, seen.drifted) == ("", False)
 
 
 def test_one_ready_pod_means_that_it_has_not_crashed_as_a_whole() -> None:
