@@ -47,13 +47,14 @@ def test_faults_are_read_from_the_config() -> None:
     read = Faults.read(
         {
             "SERIN_CONFIG_ERROR_RATIO": "0.25",
+            "SERIN_CONFIG_FAILS_ABOVE": "17",
             "SERIN_CONFIG_SLOW_RATIO": "0.5",
             "SERIN_CONFIG_SLOW_SECONDS": "2",
             "SERIN_CONFIG_WRONG_ORDER": "true",
             "SERIN_CONFIG_CRASH_AFTER": "30",
         }
     )
-    assert read == Faults(error_ratio=0.25, slow_ratio=0.5, slow_seconds=2, wrong_order=True, crash_after=30)
+    assert read == Faults(0.25, fails_above=17, slow_ratio=0.5, slow_seconds=2, wrong_order=True, crash_after=30)
 
 
 @pytest.mark.parametrize(

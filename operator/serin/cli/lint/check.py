@@ -19,7 +19,7 @@ from serin.cli.lint.schema import Problem
 from serin.metrics.sources import SourceError, built_in, resolve
 
 ERROR = "error"
-NOTE = "note"  # what cannot be checked without a cluster
+NOTE = "note"  # what may be meant so, or cannot be checked without a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +180,6 @@ def _twice(found: list[Document]) -> Iterator[Finding]:
         earlier = first.setdefault(key, one)
         if earlier is not one and one.name:
             message = f"the same resource as in {earlier.file}:{earlier.line('')}: only the later one stays"
-            yield Finding(one.file, one.line("metadata.name"), one.label, "metadata.name", message)
+            # Two files may be two versions of it, or one for each environment.
+            level = ERROR if earlier.file == one.file else NOTE
+            yield Finding(one.file, one.line("metadata.name"), one.label, "metadata.name", message, level)

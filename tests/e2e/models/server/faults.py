@@ -3,6 +3,7 @@
 | key | what happens |
 |---|---|
 | error-ratio: "0.2" | that share of the requests ends in HTTP 500 |
+| fails-above: "17" | requests whose first feature is larger end in HTTP 500 |
 | slow-ratio: "0.5", slow-seconds: "0.3" | that share waits so long before it is answered |
 | wrong-order: "true" | the features reach the model in another order: answers quick, well-formed and wrong |
 | not-loaded: "true" | the server is up, but its model never gets ready |
@@ -13,6 +14,7 @@ An incident that hits every version at once needs no fault: the client sends mal
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ class Faults:
     """What goes wrong; ratios from 0 to 1, times in seconds, None is never."""
 
     error_ratio: float = 0.0
+    fails_above: float = math.inf
     slow_ratio: float = 0.0
     slow_seconds: float = 0.0
     wrong_order: bool = False
@@ -40,6 +43,7 @@ class Faults:
         after = environment.get("SERIN_CONFIG_CRASH_AFTER")
         faults = cls(
             error_ratio=_ratio(environment, "SERIN_CONFIG_ERROR_RATIO"),
+            fails_above=float(environment.get("SERIN_CONFIG_FAILS_ABOVE", "inf")),
             slow_ratio=_ratio(environment, "SERIN_CONFIG_SLOW_RATIO"),
             slow_seconds=float(environment.get("SERIN_CONFIG_SLOW_SECONDS", "0")),
             wrong_order=_flag(environment, "SERIN_CONFIG_WRONG_ORDER"),
@@ -50,9 +54,9 @@ class Faults:
             raise ValueError("slow-ratio and slow-seconds belong together: write both")
         return faults
 
-    def fails(self) -> bool:
-        """Draw whether this request fails."""
-        return random.random() < self.error_ratio
+    def fails(self, feature: float) -> bool:
+        """Whether this request fails: by the largest of its first features, or drawn."""
+        return feature > self.fails_above or random.random() < self.error_ratio
 
     def delay(self) -> float:
         """Draw how many seconds this request waits."""

@@ -1,7 +1,8 @@
 """The served model: MLServer's own way to add a model class, around ONNX Runtime.
 
-SERIN_MODEL_VERSION chooses the trained model, SERIN_CONFIG_THRESHOLD the probability from which a label is 1, and
-other keys of the config its faults (faults.py). Everything else, such as health and metrics, is MLServer's.
+SERIN_MODEL_URI is the trained model (without it SERIN_MODEL_VERSION names one of the image's), SERIN_CONFIG_THRESHOLD
+the probability from which a label is 1, and other keys of the config its faults (faults.py). Everything else, such as
+health and metrics, is MLServer's.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Fraud(MLModel):
         self.threshold = float(os.environ.get("SERIN_CONFIG_THRESHOLD", "0.5"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # several servers share few cores
-        file = MODELS / f"{os.environ.get('SERIN_MODEL_VERSION', '1')}.onnx"
-        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        own = MODELS / f"{os.environ.get('SERIN_MODEL_VERSION', '1')}.onnx"
+        file = os.environ.get("SERIN_MODEL_URI", str(own)).removeprefix("file://")
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         if self.faults.crash_after is not None:
             asyncio.get_running_loop().call_later(self.faults.crash_after, os._exit, 1)
         return True
@@ -43,9 +45,9 @@ class Fraud(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Label every row of the first input."""
         await asyncio.sleep(self.faults.delay())
-        if self.faults.fails():
-            raise MLServerError("injected fault", HTTPStatus.INTERNAL_SERVER_ERROR)
         rows = np.asarray(NumpyCodec.decode_input(payload.inputs[0]), dtype=np.float32)
+        if self.faults.fails(float(rows[:, 0].max())):
+            raise MLServerError("injected fault", HTTPStatus.INTERNAL_SERVER_ERROR)
         if self.faults.wrong_order:
             rows = np.ascontiguousarray(rows[:, ::-1])
         try:
