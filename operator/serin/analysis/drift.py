@@ -6,6 +6,11 @@ distribution, whatever it is and however it moves, a difference is ever reported
 the two-sample e-value of Turner, Ly & Grunwald (2024) for categories: each arm's shares are estimated from the ticks
 before, shrunk towards the common ones by 50, 500 or 5000 requests. A difference of next to nothing is let pass.
 
+The promise needs categories that are known before a tick is counted. A category that appears counts as OTHER in that
+tick and by its own name from the next tick on; the first 19 get names (of one tick's, the most frequent), the rest
+stay OTHER. Their names are part of the evidence, so a restart changes nothing. Buckets whose bounds change are merged
+until both have the same bounds, which is exact.
+
 Live against a frozen reference: has the *world* moved? The population stability index with its bias removed,
 PSI - (B-1)(1/n + 1/m), and bounds from its standard deviation sqrt(2 (B-1) (1/n + 1/m)^2 + 4 PSI (1/n + 1/m)). A
 heuristic at a fixed number of looks: the reference is one sample, the world always moves a little, so what matters is
@@ -20,22 +25,35 @@ import numpy as np
 from scipy.special import chdtri, ndtri
 
 from serin.analysis import text
-from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, floats, number, word
+from serin.analysis.categories import merged, most_moved, occupied, sorted_in, split_off
+from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, floats, number, word, words
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.model import DistributionTick, MetricVerdict, NoDataReason, Policy, ReferenceTick, Verdict
+from serin.analysis.model import (
+    OTHER,
+    DistributionTick,
+    MetricVerdict,
+    NoDataReason,
+    Policy,
+    ReferenceTick,
+    Verdict,
+)
 from serin.analysis.sequential import Mixture, advance, begin, failure
 
 SHRINKAGE: Floats = np.array([50.0, 500.0, 5000.0])
 HAZARDS: Floats = np.array([1.5, 2.5, 1.0 / 1.5, 1.0 / 2.5])
 THRESHOLD = 0.1  # PSI, unless the policy's limit says otherwise
-NEGLIGIBLE = 0.01  # PSI between the arms that is let pass
-MOST = 20  # categories or buckets
+NEGLIGIBLE = 0.01  # PSI between the arms that is let pass, unless the policy's limit says otherwise
+MOST = 20  # categories or buckets, OTHER included
 FADE = 20.0  # live counts are halved when there are this many times more than a verdict needs
 
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """Counts of both arms so far, evidence of a difference, and the failure if it came to that."""
+    """Counts of both arms so far, evidence of a difference, and the failure if it came to that.
+
+    `categories`: names of the counts (upper bounds when `ordered`); unordered counts have one more, for OTHER. Empty
+    for categories without names, which never change.
+    """
 
     at: float
     candidate: Floats
@@ -43,34 +61,36 @@ class Arms:
     different: Mixture
     ordered: bool
     failed: str
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Live counts (fading) and the reference's."""
+    """The candidate's live counts and stable's (both fading; stable's empty when unknown), and the reference's."""
 
     at: float
     live: Floats
     reference: Floats
+    stable: Floats
+    categories: tuple[str, ...] = ()
 
 
 def fold_arms(policy: Policy, before: Arms | None, tick: DistributionTick) -> Arms:
     """The state after `tick`."""
-    candidate, stable = _counts(tick.candidate), _counts(tick.stable)
     prior = _prior(tick.ordered)
-    state = before or Arms(0.0, 0.0 * candidate, 0.0 * stable, begin(prior), tick.ordered, "")
-    if not candidate.size == stable.size == state.candidate.size or tick.ordered != state.ordered:
-        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+    state, candidate, stable = _aligned(before or _first(tick, prior), tick)
     logs = _plug_in(state, candidate, stable)
     if tick.ordered:
         logs = np.concatenate([logs, _log_rank(candidate, stable)])
     logs /= max(1.0, policy.overdispersion)
     different = advance(state.different, logs, prior, 1.0 / max(1, policy.expected_ticks))
-    after = Arms(tick.at, state.candidate + candidate, state.stable + stable, different, state.ordered, state.failed)
+    after = replace(
+        state, at=tick.at, candidate=state.candidate + candidate, stable=state.stable + stable, different=different
+    )
     both = bool(after.candidate.any() and after.stable.any())
-    matters = both and stability_index(after.candidate, after.stable)[0] >= NEGLIGIBLE
+    matters = both and stability_index(*occupied(after.candidate, after.stable))[0] >= _negligible(policy)
     proven = different.log_e if matters else -math.inf
-    return replace(after, failed=failure(policy, state.failed, proven, proven))
+    return _learned(replace(after, failed=failure(policy, state.failed, proven, proven)), tick)
 
 
 def fold_live(policy: Policy, before: Live | None, tick: ReferenceTick) -> Live:
@@ -81,12 +101,17 @@ def fold_live(policy: Policy, before: Live | None, tick: ReferenceTick) -> Live:
         raise Unusable(NoDataReason.PARTIAL, message)
     if not reference.any():
         raise Unusable(NoDataReason.SERIES_ABSENT, "the reference is empty")
-    if before is not None and before.live.size == live.size:
-        live = before.live + live
+    stable = _counts(tick.stable) if tick.stable else np.zeros(live.size)
+    if before is not None and before.live.size == live.size and before.categories == tick.categories:
+        live, stable = before.live + live, before.stable + stable
     needed = requests_needed(live.size, reference.sum(), _threshold(policy))
-    if needed is not None and live.sum() > FADE * needed:
-        live = 0.5 * live
-    return Live(tick.at, live, reference)
+    return Live(tick.at, _faded(live, needed), reference, _faded(stable, needed), tick.categories)
+
+
+def _faded(counts: Floats, needed: int | None) -> Floats:
+    """Counts, halved when there are many more than a verdict needs."""
+    halved: Floats = np.round(0.5 * counts)
+    return halved if needed is not None and counts.sum() > FADE * needed else counts
 
 
 def judge_arms(policy: Policy, state: Arms) -> MetricVerdict:
@@ -105,9 +130,22 @@ def judge_arms(policy: Policy, state: Arms) -> MetricVerdict:
         f"the candidate's answers differ from stable's by a PSI of {text.number(index)} "
         f"({text.number(low)} to {text.number(high)}; {text.count(requests)} answers)"
     )
-    log_e = state.different.log_e
+    if state.failed:
+        message += most_moved(state.categories, state.candidate, state.stable, ordered=state.ordered)
     return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, log_e, index, low, high, requests, needed, state.at
+        policy.metric,
+        policy.severity,
+        kind,
+        reason,
+        message,
+        state.different.log_e,
+        index,
+        low,
+        high,
+        requests,
+        needed,
+        state.at,
+        "PSI",
     )
 
 
@@ -124,12 +162,28 @@ def judge_live(policy: Policy, state: Live) -> MetricVerdict:
     elif needed == 0 and high < threshold:
         kind, reason = Verdict.PASS, "NotWorse"
     message = (
-        f"the answers have moved from the reference by a PSI of {text.number(index)} "
+        f"the candidate's answers have moved from the reference by a PSI of {text.number(index)} "
         f"({text.number(low)} to {text.number(high)}), the threshold is {text.number(threshold)}"
     )
+    if needed is None:
+        message += f"; {text.count(state.reference.sum())} answers in the reference are too few for it"
+    if kind is Verdict.FAIL_MINOR:
+        message += _who_moved(policy, state)
     return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, 0.0, index, low, high, requests, needed, state.at
+        policy.metric, policy.severity, kind, reason, message, 0.0, index, low, high, requests, needed, state.at, "PSI"
     )
+
+
+def _who_moved(policy: Policy, state: Live) -> str:
+    """Whether stable has moved as well: then it is the world, and no rollback mends it."""
+    if not state.stable.any() or _missing(state.stable, state.reference, _threshold(policy)) != 0:
+        return ""
+    index, low, high = _bounded(policy, state.stable, state.reference)
+    if low > _threshold(policy):
+        return f"; stable's have moved too ({text.number(index)}): the world has changed"
+    if high < _threshold(policy):
+        return f"; stable's have not ({text.number(index)}): it is this version"
+    return ""
 
 
 def _silent(policy: Policy, at: float, message: str) -> MetricVerdict:
@@ -169,6 +223,7 @@ def write_arms(state: Arms) -> Evidence:
         "different": state.different.as_list(),
         "ordered": state.ordered,
         "failed": state.failed,
+        "categories": list(state.categories),
     }
 
 
@@ -183,6 +238,7 @@ def read_arms(evidence: Evidence) -> Arms:
         Mixture.of(floats(evidence, "different", _prior(ordered).size + 1)),
         ordered,
         word(evidence, "failed"),
+        words(evidence, "categories"),
     )
 
 
@@ -191,24 +247,86 @@ def write_live(state: Live) -> Evidence:
     return {
         "kind": Kind.REFERENCE.value,
         "at": state.at,
-        "live": state.live.tolist(),
+        "live": state.live.astype(int).tolist(),
         "reference": state.reference.astype(int).tolist(),
+        "stable": state.stable.astype(int).tolist(),
+        "categories": list(state.categories),
     }
 
 
 def read_live(evidence: Evidence) -> Live:
     """From JSON; raises `Unreadable`."""
     live = array(evidence, "live")
-    return Live(number(evidence, "at"), live, array(evidence, "reference", live.size))
+    return Live(
+        number(evidence, "at"),
+        live,
+        array(evidence, "reference", live.size),
+        array(evidence, "stable", live.size),
+        words(evidence, "categories"),
+    )
 
 
 def _counts(counts: tuple[int, ...]) -> Floats:
     if not 2 <= len(counts) <= MOST:
         message = f"a distribution has 2 to {MOST} categories or buckets, got {len(counts)}; merge the rare ones"
         raise Unusable(NoDataReason.PARTIAL, message)
+    return _checked(counts)
+
+
+def _checked(counts: tuple[int, ...]) -> Floats:
     for value in counts:
         check_count("the answers in a category", value)
     return np.array(counts, dtype=np.float64)
+
+
+def _first(tick: DistributionTick, prior: Floats) -> Arms:
+    """Before the first tick: no category has a name yet, buckets have theirs."""
+    named = bool(tick.categories) and not tick.ordered
+    nothing = np.zeros(1 if named else len(tick.candidate))
+    return Arms(0.0, nothing, nothing, begin(prior), tick.ordered, "", () if named else tick.categories)
+
+
+def _aligned(state: Arms, tick: DistributionTick) -> tuple[Arms, Floats, Floats]:
+    """The state, and the tick's counts of the candidate and of stable, all with the same entries."""
+    if not tick.categories or tick.ordered:
+        candidate, stable = _counts(tick.candidate), _counts(tick.stable)
+    else:
+        candidate, stable = _checked(tick.candidate), _checked(tick.stable)
+    names = tick.categories
+    if candidate.size != stable.size or tick.ordered != state.ordered or (names and len(names) != candidate.size):
+        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+    if not names or (names == state.categories and tick.ordered):
+        if candidate.size != state.candidate.size:
+            raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+        return state, candidate, stable
+    if tick.ordered:
+        shared = tuple(name for name in state.categories if name in names)
+        if len(shared) < 2:
+            raise Unusable(NoDataReason.PARTIAL, "the histogram's bounds have changed, and none of them is as before")
+        counted = [merged(state.categories, one, shared) for one in (state.candidate, state.stable)]
+        coarser = replace(state, categories=shared, candidate=counted[0], stable=counted[1])
+        return coarser, merged(names, candidate, shared), merged(names, stable, shared)
+    if state.candidate.size != len(state.categories) + 1:
+        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have names now, and had none")
+    return state, sorted_in(state.categories, names, candidate), sorted_in(state.categories, names, stable)
+
+
+def _learned(state: Arms, tick: DistributionTick) -> Arms:
+    """Give the tick's new categories names, and their counts of this tick to them."""
+    if tick.ordered or not tick.categories:
+        return state
+    seen = zip(tick.categories, tick.candidate, tick.stable, strict=True)
+    new = [one for one in seen if one[0] not in (*state.categories, OTHER) and one[1] + one[2]]
+    new = sorted(new, key=lambda one: (-one[1] - one[2], one[0]))[: MOST - 1 - len(state.categories)]
+    if not new:
+        return state
+    names, candidate, stable = zip(*new, strict=True)
+    return replace(
+        state,
+        categories=(*state.categories, *names),
+        candidate=split_off(state.candidate, candidate),
+        stable=split_off(state.stable, stable),
+    )
 
 
 def _prior(ordered: bool) -> Floats:
@@ -243,19 +361,23 @@ def _log_rank(candidate: Floats, stable: Floats) -> Floats:
     return gains
 
 
+def _negligible(policy: Policy) -> float:
+    return NEGLIGIBLE if policy.limit is None else policy.limit
+
+
 def _threshold(policy: Policy) -> float:
     return THRESHOLD if policy.limit is None else policy.limit
 
 
 def _bounded(policy: Policy, live: Floats, reference: Floats) -> tuple[float, float, float]:
     """The PSI with bounds that each miss with probability `alpha_minor`."""
-    index, deviation = stability_index(live, reference)
+    index, deviation = stability_index(*occupied(live, reference))
     reach = -float(ndtri(policy.alpha_minor)) * deviation
     return index, index - reach, index + reach
 
 
 def _missing(live: Floats, reference: Floats, threshold: float) -> int | None:
     """Requests still needed before a verdict; None: it cannot be reached."""
-    total = float(reference.sum())
-    needed = requests_needed(live.size, total, threshold) if total else None
+    total, categories = float(reference.sum()), max(2, occupied(live, reference)[0].size)
+    needed = requests_needed(categories, total, threshold) if total else None
     return None if needed is None else max(0, needed - int(live.sum()))

@@ -71,6 +71,14 @@ def word(evidence: Evidence, key: str) -> str:
     return value
 
 
+def words(evidence: Evidence, key: str) -> tuple[str, ...]:
+    """A list of different strings."""
+    value = evidence.get(key)
+    if not isinstance(value, list) or any(not isinstance(one, str) for one in value) or len({*value}) != len(value):
+        raise Unreadable(f"{key}: expected a list of different strings, got {value!r}")
+    return tuple(str(one) for one in value)
+
+
 def check_count(what: str, value: float) -> None:
     """Raise `Unusable` unless the value is finite, whole and not negative."""
     if not math.isfinite(value):

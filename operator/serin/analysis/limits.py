@@ -91,6 +91,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         int(state.requests),
         needed,
         state.at,
+        unit="",
     )
 
 

@@ -81,31 +81,39 @@ class ValueTick:
 class DistributionTick:
     """Requests per category or bucket of the model's answers, of both arms, since the tick before.
 
-    `ordered`: the entries are buckets of a number, in ascending order. Always the same entries in the same order.
+    `ordered`: the entries are buckets of a number, in ascending order. `categories`: the entries' names, none of them
+    OTHER; upper bounds with "inf" for the last one when `ordered`. They may differ from tick to tick. Without names the
+    entries are always the same in the same order.
     """
 
     at: float
     candidate: tuple[int, ...]
     stable: tuple[int, ...]
     ordered: bool = False
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTick:
-    """Live requests per category or bucket since the tick before, and the frozen reference's counts (all of them)."""
+    """Live requests per category or bucket since the tick before, and the frozen reference's counts (all of them).
+
+    `stable`: the same of the stable arm, to tell a moved world from a candidate that answers differently; empty when
+    unknown. `categories`: the entries' names; other names than before are another reference, and begin it afresh.
+    """
 
     at: float
     live: tuple[int, ...]
     reference: tuple[int, ...]
+    stable: tuple[int, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """A number that requests carry (cost, tokens, reward): how many carried it, its sum and its sum of squares."""
+    """A number that requests carry (cost, tokens, reward): how many carried it, and its sum."""
 
     requests: int
     total: float
-    squares: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,17 @@ class SplitTick:
 Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
 
 
+OTHER = "other"  # what a distribution counts every answer as that has no name of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a ratio metric counts before a rollout: requests per second of all versions, and the share that is bad."""
+
+    rate: float
+    bad: float
+
+
 class Severity(StrEnum):
     """What a breach of a metric does: critical and major roll back, minor holds, info is only shown."""
 
@@ -143,6 +162,7 @@ class Against(StrEnum):
 
     STABLE = "stable"
     LIMIT = "limit"
+    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +175,8 @@ class Policy:
     this from none at all (doubling next to nothing is next to nothing). `limit`: the absolute limit
     (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values) and
     for histograms, where `quantile` is the share of requests that must be no slower; for distributions the PSI that
-    counts as drift (left out: 0.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by
-    this, 1 or more. `lower_is_worse`: for means, such as a reward.
+    counts as drift (left out: 0.1; between the arms, what is proven counts from 0.01). `consecutive`: raw values
+    only. `overdispersion`: log evidence is divided by this, 1 or more. `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str
@@ -198,7 +218,8 @@ class MetricVerdict:
     `reason` is CamelCase (for conditions and events), `message` a sentence. `log_e`: natural logarithm of the strongest
     evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself) and its
     interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of them
-    before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted.
+    before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
+    estimate and its interval: "x" (times stable's), "PSI", or "" for a plain number.
     """
 
     metric: str
@@ -213,6 +234,7 @@ class MetricVerdict:
     requests: int = 0
     needed: int | None = None
     at: float | None = None
+    unit: str = "x"
 
 
 @dataclass(frozen=True, slots=True)

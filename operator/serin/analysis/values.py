@@ -49,7 +49,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
     message = f"the value is {text.number(state.value)}, {_limits(policy)}{_looks(policy, state)} (no error guarantee)"
     return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, estimate=state.value, needed=None, at=state.at
+        policy.metric, policy.severity, kind, reason, message, estimate=state.value, needed=None, at=state.at, unit=""
     )
 
 

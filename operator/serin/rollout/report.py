@@ -22,14 +22,16 @@ from serin.rollout.status import write
 _ROUTER_PATIENCE: Final = 10.0
 
 
-def ratio(value: float | None) -> str:
-    """A ratio to stable as people read it: "1.3x"; "" when nothing can be said."""
-    return "" if value is None else f"{value:.3g}x"
+def ratio(value: float | None, unit: str = "x") -> str:
+    """An estimate as people read it: "1.3x" (stable's), "PSI 0.32", a plain number; "" when nothing can be said."""
+    if value is None:
+        return ""
+    return f"{unit} {value:.3g}" if unit == "PSI" else f"{value:.3g}{unit}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """The interval of a ratio: "0.6x to 2.4x"; "" when nothing can be said."""
-    return "" if low is None or high is None else f"{ratio(low)} to {ratio(high)}"
+def interval(low: float | None, high: float | None, unit: str = "x") -> str:
+    """The interval of an estimate: "0.6x to 2.4x"; "" when nothing can be said."""
+    return "" if low is None or high is None else f"{ratio(low, unit)} to {ratio(high, unit.replace('PSI', ''))}"
 
 
 def metrics(seen: Observation) -> list[JsonObject]:
@@ -64,6 +66,8 @@ def status(draft: Draft) -> JsonObject:
         result["step"] |= _step(draft)
         result["metrics"] = metrics(seen)
         result["verdict"] = overall(seen.evidence.verdicts).value
+    if state.going_back:
+        result["rollingBack"] |= _version(seen, state.going_back.target, seen.workloads.get(state.going_back.target))
     result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft, stable))
     return result
 
@@ -77,7 +81,11 @@ def _metric(one: MetricVerdict) -> JsonObject:
         "message": one.message,
         "requests": one.requests,
     }
-    shown = {"estimate": ratio(one.estimate), "interval": interval(one.low, one.high), "needed": one.needed}
+    shown = {
+        "estimate": ratio(one.estimate, one.unit),
+        "interval": interval(one.low, one.high, one.unit),
+        "needed": one.needed,
+    }
     return row | {key: value for key, value in shown.items() if value not in ("", None)}
 
 
