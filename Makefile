@@ -71,7 +71,7 @@ bench-analysis: venv ## measure the analysis engine: false rollbacks and request
 	$(BIN)/python -m tests.bench.analysis
 
 .PHONY: manifests
-manifests: venv ## write the router's bootstrap and manifests/install.yaml anew
+manifests: venv ## write all that is generated from chart and CRDs anew
 	$(BIN)/python -m manifests.generate
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock'

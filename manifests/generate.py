@@ -1,21 +1,27 @@
-"""Writes what is generated: the router's bootstrap in the chart, and manifests/install.yaml from the chart.
+"""Writes what is generated from operator, chart and CRDs.
 
-Run by `make manifests`; a test compares the files with what this would write.
+That is the router's bootstrap in the chart, manifests/install.yaml, the patch that teaches Argo CD our health check,
+and docs/api.md. Run by `make manifests`; a test compares the files with what this would write.
 """
 
 import subprocess
+import textwrap
 from pathlib import Path
 
 import yaml
 from tests.cluster import binaries
 
-from serin.api.names import SYSTEM_NAMESPACE
+from manifests.api_reference import reference
+from serin.api.names import GROUP, MODEL_DEPLOYMENT, SYSTEM_NAMESPACE
 from serin.traffic.envoy import XDS_PORT, bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "serin"
 BOOTSTRAP = CHART / "files" / "envoy.yaml"
 INSTALL = ROOT / "manifests" / "install.yaml"
+HEALTH = ROOT / "manifests" / "argocd" / "health.lua"
+ARGOCD = ROOT / "manifests" / "argocd" / "argocd-cm.yaml"
+API = ROOT / "docs" / "api.md"
 # Rendering asks no cluster: this only has to satisfy the chart's kubeVersion.
 KUBERNETES = "1.35.0"
 
@@ -41,11 +47,22 @@ def install(helm: Path) -> str:
     return f"# Generated from charts/serin by `make manifests`.\n{_NAMESPACE}{rendered}"
 
 
+def argocd() -> str:
+    """The part of Argo CD's ConfigMap that holds our health check."""
+    script = textwrap.indent(HEALTH.read_text(), "    ", lambda line: bool(line.strip()))
+    comment = (
+        "# Generated from health.lua by `make manifests`. A patch for Argo CD's own ConfigMap; see docs/operations.md."
+    )
+    return f"{comment}\ndata:\n  resource.customizations.health.{GROUP}_{MODEL_DEPLOYMENT}: |\n{script}"
+
+
 def main() -> None:
-    """Write both files."""
+    """Write them all."""
     BOOTSTRAP.parent.mkdir(exist_ok=True)
     BOOTSTRAP.write_text(router_bootstrap())
     INSTALL.write_text(install(binaries.path("helm")))
+    ARGOCD.write_text(argocd())
+    API.write_text(reference())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
 """What is generated is what would be generated now, and the chart asks for no more than it says."""
 
+import html
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from manifests.generate import BOOTSTRAP, INSTALL, install, router_bootstrap
+from manifests.api_reference import reference
+from manifests.generate import API, ARGOCD, BOOTSTRAP, HEALTH, INSTALL, argocd, install, router_bootstrap
+
+from tests import crds
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +30,38 @@ def test_the_routers_bootstrap_is_up_to_date() -> None:
 
 def test_install_yaml_is_up_to_date(rendered: str) -> None:
     assert INSTALL.read_text() == rendered, "run `make manifests`"
+
+
+def test_argo_cds_health_check_is_up_to_date() -> None:
+    assert ARGOCD.read_text() == argocd(), "run `make manifests`"
+    [(key, script)] = yaml.safe_load(argocd())["data"].items()
+    assert key == "resource.customizations.health.serin.dev_ModelDeployment"
+    assert script == HEALTH.read_text()
+
+
+def test_the_api_reference_is_up_to_date() -> None:
+    assert API.read_text() == reference(), "run `make manifests`"
+
+
+@pytest.mark.parametrize("kind", crds.FILES)
+def test_the_api_reference_has_every_field_and_every_message(kind: str) -> None:
+    page = html.unescape(reference()).replace("\\|", "|")
+    for part in _parts(crds.schema(kind)):
+        for name in part.get("properties", {}):
+            assert re.search(
+                rf"[`.\]]{re.escape(name)}(\[\]\.|\.|`| |\n)|^## |^### \w+\.?{name}\b", page, re.MULTILINE
+            ), name
+        for rule in part.get("x-kubernetes-validations", ()):
+            assert rule["message"] in page
+        assert part.get("description", "") in page
+
+
+def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield schema
+    inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for one in inner:
+        if isinstance(one, dict):
+            yield from _parts(one)
 
 
 def test_roles_have_no_wildcards_and_no_secrets(objects: list[dict[str, Any]]) -> None:
