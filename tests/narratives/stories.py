@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
+from serin.analysis import engine
+from serin.analysis.model import SplitTick
 from serin.api import names
 from serin.rollout.model import Route
+from serin.rollout.policies import SPLIT
 from tests.narratives.world import World, fails, passes, silent, spec
 
 Story = Callable[[World], None]
@@ -26,21 +29,16 @@ def first_version_never_ready(world: World) -> None:
 def router_takes_its_time(world: World) -> None:
     world.router_hears = False
     world.run(8)
-    world.tell(f"sees: Ready={_ready(world)}")
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
     world.router_hears = True
     world.run(2)
-    world.tell(f"sees: Ready={_ready(world)}")
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
 
 
 def router_never_says(world: World) -> None:
     world.router_hears = False
     world.run(40)
-    world.tell(f"sees: Ready={_ready(world)}")
-
-
-def _ready(world: World) -> str:
-    (ready,) = (one for one in world.status["conditions"] if one["type"] == "Ready")
-    return f"{ready['status']} {ready['reason']}: {ready['message']}"
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
 
 
 def good_candidate(world: World) -> None:
@@ -218,6 +216,17 @@ def stable_short_while_candidate_fails(world: World) -> None:
     world.run(30)
 
 
+def traffic_is_not_as_routed(world: World) -> None:
+    serving(world)
+    world.change(spec("2"))
+    world.run(30)
+    weighed = SplitTick(world.now, requests=(600, 600), weights=(95, 5))
+    world.split = engine.fold(SPLIT, None, weighed).verdict
+    world.run(120)
+    world.split = None
+    world.run(300)
+
+
 def router_refuses(world: World) -> None:
     serving(world)
     world.change(spec("2"))
@@ -226,6 +235,164 @@ def router_refuses(world: World) -> None:
     world.run(120)
     world.route = Route()
     world.run(300)
+
+
+def _second_version(world: World) -> str:
+    """Version 2 is promoted, and the first one's pods are gone; answers the first one's snapshot."""
+    serving(world)
+    first = world.wanted
+    world.change(spec("2"))
+    world.run(300)
+    world.tell(f"sees: pods of {', '.join(sorted(world.pods))}")
+    return first
+
+
+def goes_back_after_promotion(world: World) -> None:
+    _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(4)
+    world.tell(f"sees: Reconciling={_condition(world, 'Reconciling')}")
+    world.run(60)
+    world.tell(f"sees: CandidateRejected={_condition(world, 'CandidateRejected')}")
+
+
+def goes_back_and_retries(world: World) -> None:
+    first = _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@1")
+    world.run(60)
+    world.annotate(names.ANNOTATION_RETRY, "1")
+    world.run(300)
+    # The first one was stable before the second one a second time.
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@2")
+    world.run(60)
+
+
+def goes_back_in_mid_rollout(world: World) -> None:
+    first = _second_version(world)
+    world.change(spec("3"))
+    world.run(90)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
+    world.run(3)
+    world.tell(f"sees: CandidateRejected={_condition(world, 'CandidateRejected')}")
+    world.tell(f"sees: Stalled={_condition(world, 'Stalled')}")
+    world.run(60)
+
+
+def goes_back_to_stable_in_mid_rollout(world: World) -> None:
+    serving(world)
+    world.change(spec("2"))
+    world.run(90)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(60)
+
+
+def goes_back_nowhere(world: World) -> None:
+    serving(world)
+    first = world.wanted
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous")
+    world.run(10)
+    world.judge = fails
+    bad = world.change(spec("2"))
+    world.run(60)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, bad)
+    world.judge = silent
+    never = world.change(spec("3"))
+    world.run(60)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, never)
+    world.run(10)
+    world.judge = passes
+    world.change(spec("4"))
+    world.run(300)
+    for asked in (f"{never}@2", world.wanted, "fraud-zzzzzzzzzz", "churn-bbbbbbbbbb@2", ""):
+        world.annotate(names.ANNOTATION_ROLLBACK_TO, asked)
+        world.run(10)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
+    world.run(3)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@again")
+    world.run(60)
+
+
+def goes_back_to_what_never_gets_ready(world: World) -> None:
+    first = _second_version(world)
+    world.problems[first] = "pod fraud-a: cannot be scheduled: 0/1 nodes are available"
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@1")
+    world.run(700)
+    world.tell(f"sees: {world.status['reason']}, Stalled={_condition(world, 'Stalled')}")
+    del world.problems[first]
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@2")
+    world.run(60)
+
+
+def goes_back_to_what_is_refused(world: World) -> None:
+    first = _second_version(world)
+    world.refused[first] = "spec.containers[0].image: Required value"
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
+    world.run(60)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, None)
+    world.run(10)
+    world.tell(f"sees: {world.status['reason']}")
+
+
+def goes_back_while_stable_is_down(world: World) -> None:
+    _second_version(world)
+    world.problems[world.wanted] = "pod fraud-b: container model exited with code 1 (Error)"
+    world.run(30)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(60)
+
+
+def goes_back_to_what_dies_on_arrival(world: World) -> None:
+    first = _second_version(world)
+    world.router_hears = False
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    while world.weights != {first: 100}:
+        world.run(1)
+    world.problems[first] = "pod fraud-a: cannot be scheduled: 0/1 nodes are available"
+    world.run(5)
+    del world.problems[first]
+    world.run(60)
+
+
+def goes_back_and_thinks_better_of_it(world: World) -> None:
+    _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(3)
+    world.annotate(names.ANNOTATION_ABORT)
+    world.run(60)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@2")
+    world.run(3)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, world.wanted)
+    world.run(60)
+
+
+def goes_back_while_the_router_is_away(world: World) -> None:
+    _second_version(world)
+    world.route = Route(ready=False)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(700)
+    world.route = Route()
+    world.run(60)
+
+
+def new_spec_while_going_back(world: World) -> None:
+    _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(3)
+    world.change(spec("3"))
+    world.run(300)
+
+
+def spec_back_while_going_back(world: World) -> None:
+    _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(3)
+    world.change(spec("1", replicas=2))
+    world.run(60)
+
+
+def _condition(world: World, kind: str) -> str:
+    (found,) = (one for one in world.status["conditions"] if one["type"] == kind)
+    return f"{found['status']} {found['reason']}: {found['message']}"
 
 
 ALL: tuple[Story, ...] = (
@@ -254,7 +421,21 @@ ALL: tuple[Story, ...] = (
     steps_change_in_mid_rollout,
     stable_unhealthy,
     stable_short_while_candidate_fails,
+    traffic_is_not_as_routed,
     router_refuses,
+    goes_back_after_promotion,
+    goes_back_and_retries,
+    goes_back_in_mid_rollout,
+    goes_back_to_stable_in_mid_rollout,
+    goes_back_nowhere,
+    goes_back_to_what_never_gets_ready,
+    goes_back_to_what_is_refused,
+    goes_back_while_stable_is_down,
+    goes_back_to_what_dies_on_arrival,
+    goes_back_and_thinks_better_of_it,
+    goes_back_while_the_router_is_away,
+    new_spec_while_going_back,
+    spec_back_while_going_back,
 )
 
 

@@ -14,7 +14,7 @@ from serin.analysis.model import MetricVerdict, NoDataReason, Severity, Verdict
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.split import Split
-from serin.rollout import housekeeping
+from serin.api.times import parse_rfc3339
 from serin.rollout.model import (
     CreateSnapshot,
     DeleteSnapshot,
@@ -33,6 +33,7 @@ from serin.rollout.model import (
 )
 from serin.rollout.phases import Phase, allowed
 from serin.rollout.planner import plan
+from serin.rollout.snapshots import ROLLED_BACK
 from serin.rollout.status import read
 
 START = 1_700_000_000.0
@@ -131,6 +132,7 @@ class World:
     refused: dict[str, str] = field(default_factory=dict)
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
+    split: MetricVerdict | None = None  # whether the requests arrive in the shares that were decided
     published: bool = False
     router_hears: bool = True
     writes: int = 0
@@ -218,7 +220,7 @@ class World:
             snapshots=dict(self.snapshots),
             workloads=workloads,
             route=replace(self.route, published=self.published, split=Split(self.weights if self.router_hears else {})),
-            evidence=Evidence(kept, verdicts),
+            evidence=Evidence(kept, verdicts, self.split),
             free_port=10_000,
         )
 
@@ -279,16 +281,24 @@ class World:
             case RecordSnapshot(name, status):
                 if name in self.snapshots:
                     known = self.snapshots[name]
+                    promoted = status.get("promotedAt")
                     self.snapshots[name] = replace(
-                        known, rejected=status.get("rejected", False), verdict=status.get("verdict")
+                        known,
+                        rejected=status.get("rejected", False),
+                        verdict=status.get("verdict"),
+                        promoted=promoted and parse_rfc3339(promoted),
+                        metrics=tuple(status.get("metrics") or ()),
                     )
             case RunWorkload(snapshot, replicas, role):
                 self._run_workload(snapshot, replicas, role)
             case PublishRoute():
                 self.published = True
             case DeleteWorkload(snapshot):
+                state = read(self.status)
                 if self.weights.get(snapshot):
                     raise BrokenRule(f"{snapshot} is deleted while it has traffic")
+                if state.going_back and snapshot in (state.stable, state.going_back.target):
+                    raise BrokenRule(f"{snapshot} is deleted while a person goes back")
                 del self.pods[snapshot]
             case DeleteSnapshot(name):
                 del self.snapshots[name]
@@ -300,8 +310,9 @@ class World:
         if old is None:
             self.pods[snapshot] = Pods(replicas, role, f"uid-{snapshot}", self.now, self.now)
             return
-        if read(self.status).candidate and role == "stable" and replicas < old.desired:
-            raise BrokenRule("stable loses pods while a candidate is under evaluation")
+        state = read(self.status)
+        if (state.candidate or state.going_back) and role == "stable" and replicas < old.desired:
+            raise BrokenRule("stable loses pods while something is under way")
         grown = self.now if replicas > old.desired else old.grown
         self.pods[snapshot] = Pods(replicas, role, old.uid, old.created, grown, before=self.ready(snapshot))
 
@@ -315,8 +326,15 @@ class World:
                 raise BrokenRule(f"traffic of {snapshot} rises in a write of order {action.order.name}")
             if rises and self.ready(snapshot) < max(1, action.proof.get(snapshot, 0)):
                 raise BrokenRule(f"traffic of {snapshot} rises to {weight}% with {self.ready(snapshot)} ready pods")
-            if rises and self.snapshots[snapshot].verdict == housekeeping.ROLLED_BACK and snapshot != after.candidate:
+            if rises and self.snapshots[snapshot].verdict == ROLLED_BACK and snapshot != after.candidate:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
+        if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
+            raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
+        moves = after.going_back and after.going_back.moved and not (before.going_back and before.going_back.moved)
+        if after.going_back and moves:
+            carried, there = self.ready(str(before.stable)), self.ready(after.going_back.target)
+            if there < min(carried, self.spec["replicas"]):
+                raise BrokenRule(f"{there} pods get what {carried} carried")
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
             raise BrokenRule(f"traffic is lost: {after.split}")
         self.status = deepcopy(action.status)

@@ -76,7 +76,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     if evidence >= -math.log(ALPHA) and off:
         kind, reason = Verdict.FAIL_MINOR, "SplitNotAsRouted"
     said = ", ".join(f"{text.percent(float(share))}" for share in observed)
-    wanted = ", ".join(f"{text.percent(float(share))}" for share in shares)
+    wanted = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
     message = f"the snapshots received {said} of {text.count(total)} requests where the weights are {wanted}"
     estimate = float(observed[-1] / shares[-1]) if shares[-1] > 0.0 else None
     needed = max(0, ENOUGH - int(total))

@@ -9,20 +9,23 @@ from dataclasses import replace
 from typing import Protocol
 
 from serin.analysis import engine
+from serin.analysis.model import Judgement, Policy, Tick
 from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
-from serin.api.times import parse_rfc3339
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.ports import Ports
+from serin.controller.survey import Survey
 from serin.controller.ticker import Ticker, template_of
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Evidence, Observation, Route, Snapshot, Workload
-from serin.rollout.policies import policies
+from serin.rollout.policies import SPLIT, policies
+from serin.rollout.prospects import feasible
+from serin.rollout.snapshots import read as read_snapshot
 from serin.rollout.status import State, read
 from serin.workload import observe as workloads
 
@@ -40,8 +43,9 @@ class Router(Protocol):
 class Observer:
     """Reads observations out of the cache."""
 
-    def __init__(self, cache: ObjectCache, router: Router, ticker: Ticker, ports: Ports) -> None:
-        self._cache, self._router, self._ticker, self._ports = cache, router, ticker, ports
+    def __init__(self, cache: ObjectCache, router: Router, ticker: Ticker, survey: Survey, ports: Ports) -> None:
+        self._cache, self._router, self._ports = cache, router, ports
+        self._ticker, self._survey = ticker, survey
         # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so
         # that the same content is not sent again at every look; a restart finds out again by sending it once more.
         self.refusals: dict[tuple[str, str], tuple[str, float]] = {}
@@ -59,11 +63,12 @@ class Observer:
             evidence=self._evidence(deployment, state),
             free_port=self._ports.free_for(deployment.namespace, deployment.name),
             invalid=self._invalid(deployment),
+            feasible=self._feasible(deployment, state),
         )
 
     def _snapshots(self, deployment: ModelDeployment) -> Mapping[str, Snapshot]:
         owned = self._owned(kinds.MODEL_SNAPSHOT, deployment)
-        return {body["metadata"]["name"]: _snapshot(body) for body in owned}
+        return {body["metadata"]["name"]: read_snapshot(body) for body in owned}
 
     def _workloads(self, deployment: ModelDeployment) -> Mapping[str, Workload]:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
@@ -92,18 +97,26 @@ class Observer:
             return Evidence()
         kept: dict[str, JsonObject] = {}
         verdicts = []
-        for name, policy in policies(deployment.spec, self._ticker.interval(deployment)).items():
-            before, tick = state.evidence.get(name), self._ticker.newest(deployment, state, name)
-            if tick is None:
-                verdicts.append(engine.judge(policy, before))
-                after: Mapping[str, object] | None = before
-            else:
-                judgement = engine.fold(policy, before, tick)
-                verdicts.append(judgement.verdict)
-                after = judgement.evidence
-            if after:
-                kept[name] = dict(after)
-        return Evidence(kept, tuple(verdicts))
+        dispersion = self._ticker.overdispersion(deployment)
+        for name, policy in policies(deployment.spec, self._ticker.interval(deployment), dispersion).items():
+            judgement = _weigh(policy, state.evidence.get(name), self._ticker.newest(deployment, state, name))
+            verdicts.append(judgement.verdict)
+            if judgement.evidence:
+                kept[name] = dict(judgement.evidence)
+        split = _weigh(SPLIT, state.evidence.get(SPLIT.metric), self._ticker.split(deployment, state))
+        if split.evidence:
+            kept[SPLIT.metric] = dict(split.evidence)
+        return Evidence(kept, tuple(verdicts), split.verdict if split.evidence else None)
+
+    def _feasible(self, deployment: ModelDeployment, state: State) -> tuple[Reason, str] | None:
+        """Whether the traffic that was measured when the rollout began suffices for the policy."""
+        traffic = self._survey.traffic((deployment.namespace, deployment.name), state.candidate)
+        if not traffic:
+            return None
+        dispersion = self._ticker.overdispersion(deployment)
+        return feasible(
+            deployment.spec, policies(deployment.spec, self._ticker.interval(deployment), dispersion), traffic
+        )
 
     def _invalid(self, deployment: ModelDeployment) -> tuple[Reason, str] | None:
         for metric in deployment.spec.metrics:
@@ -115,17 +128,11 @@ class Observer:
         return None
 
 
-def _snapshot(body: JsonObject) -> Snapshot:
-    metadata, status = body["metadata"], body.get("status") or {}
-    return Snapshot(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
-        created=parse_rfc3339(metadata["creationTimestamp"]),
-        content={dimension: body["spec"]["content"].get(dimension) for dimension in names.DIMENSIONS},
-        rejected=status.get("rejected", False),
-        verdict=status.get("verdict"),
-    )
+def _weigh(policy: Policy, evidence: JsonObject | None, tick: Tick | None) -> Judgement:
+    """The evidence with the tick in it, when there is one, and what it says."""
+    if tick is None:
+        return Judgement(evidence or {}, engine.judge(policy, evidence))
+    return engine.fold(policy, evidence, tick)
 
 
 def _owner(body: JsonObject) -> str:

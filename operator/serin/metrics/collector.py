@@ -11,26 +11,33 @@ is that old cannot change any more, so no sample is missed and none is counted t
 import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from serin.analysis.model import NoData, NoDataReason, Tick
 from serin.api.json import JsonObject
 from serin.api.spec import Metric
-from serin.metrics.answers import Answer
+from serin.metrics.answers import Answer, Failed, Partial, Value
 from serin.metrics.births import resolve_orphans
 from serin.metrics.counting import TICK_OF_TIME, cut, find_beginnings, learn_interval
 from serin.metrics.diagnosis import diagnose, failure_of, series_of
+from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.expressions import expression_tick, value_tick
+from serin.metrics.pods import dispersions, queries
 from serin.metrics.prometheus import Prometheus
 from serin.metrics.promql import Version, fill, matchers_of
 from serin.metrics.readings import Owner, Reading, Table, plan_reading
 from serin.metrics.sources import (
     CounterSource,
+    DistributionSource,
     ExpressionSource,
+    HistogramSource,
+    MeanSource,
     RatioSource,
     Source,
     SourceError,
     ValueSource,
+    reference_of,
     resolve,
 )
 from serin.metrics.ticks import (
@@ -39,6 +46,7 @@ from serin.metrics.ticks import (
     find_lack,
     find_orphans,
     histogram_tick,
+    mean_tick,
     ratio_tick,
 )
 
@@ -55,6 +63,8 @@ LOOKBACK_INTERVALS = 4
 MAX_SAMPLES = 500_000
 MAX_DEPLOYMENTS = 500
 ASSUMED_SERIES = 40
+# Deployments whose hour by pod and minute is read at once: 3 pods each are 36,000 samples.
+MAX_HOURS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,32 @@ class Collector:
             ticks.update(found)
         return {want.key: ticks[want.key] for want in wants if want.key in ticks}
 
+    async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        """How much more the bad requests of stable's pods vary than by chance (1 or more), over the last hour.
+
+        `now`: unix seconds. Nothing for a metric whose requests cannot be told apart by pod, or without an answer.
+        """
+        batches: dict[RatioSource, list[Want]] = {}
+        for want in wants:
+            with suppress(SourceError):
+                source = resolve(want.metric, want.template)
+                if isinstance(source, RatioSource) and queries(source):
+                    batches.setdefault(source, []).append(want)
+        found: dict[Key, float] = {}
+        for source, batch in batches.items():
+            for start in range(0, len(batch), MAX_HOURS):
+                found.update(await self._dispersion(source, batch[start : start + MAX_HOURS], now))
+        return found
+
+    async def _dispersion(self, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
+        asked = _filled(queries(source) or (), wants)
+        total, bad = await asyncio.gather(*(self._ask(text, now) for text in asked))
+        if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
+            return {}
+        stable = [want.owners[1] for want in wants]
+        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, stable)
+        return {want.key: measured[owner] for want, owner in zip(wants, stable, strict=True)}
+
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None before the first look, or without samples."""
         try:
@@ -148,8 +184,7 @@ class Collector:
     async def _batch(self, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
         if isinstance(source, ValueSource | ExpressionSource):
             return await self._computed(source, wants, now)
-        total, bad = (source.total, source.bad) if isinstance(source, RatioSource) else (source.buckets, ())
-        reading = plan_reading((total, bad, source.presence))
+        reading = plan_reading(source.parts)
         ticks: dict[Key, Tick] = {}
         for chunk in self._chunks(source, wants, now):
             ticks.update(await self._counted(source, reading, chunk, now))
@@ -295,19 +330,27 @@ def _count(
     ticks: dict[Key, Tick] = {}
     for want, candidate, stable in ready:
         moment = Moment(want.since, look.until, look.interval)
-        if isinstance(source, RatioSource):
-            ticks[want.key] = ratio_tick(candidate, stable, moment, bases)
-        else:
-            ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
+        match source:
+            case RatioSource():
+                ticks[want.key] = ratio_tick(candidate, stable, moment, bases)
+            case HistogramSource():
+                ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
+            case MeanSource():
+                ticks[want.key] = mean_tick(candidate, stable, moment, bases)
+            case DistributionSource() if want.metric.against == "reference":
+                reference = reference_of(want.metric, want.template)
+                ticks[want.key] = reference_tick(candidate, stable, moment, bases, source.by, reference)
+            case DistributionSource():
+                ticks[want.key] = distribution_tick(candidate, stable, moment, bases, source.by)
     return ticks
 
 
 def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | None:
-    """The snapshot whose request series are missing or have stopped; stable does not matter against a limit."""
+    """The snapshot whose request series are missing or have stopped; stable matters only when it is compared with."""
     moment = Moment(want.since, look.until, look.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
         lack = find_lack(arm, moment)
-        if lack is not None and (owner[2] == want.candidate or want.metric.against != "limit"):
+        if lack is not None and (owner[2] == want.candidate or want.metric.against == "stable"):
             return owner
     return None
 

@@ -4,6 +4,7 @@ All three have the same form, so that a built-in template is an example for user
 This module reads no cluster: whoever calls it hands it the MetricTemplate's spec.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from importlib import resources
 import yaml
 
 from serin.api.json import JsonObject
-from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.promql import PromQLError, Term, fill, parse_sum, placeholders
 
 UNITS = ("s", "ms", "")
@@ -26,17 +27,27 @@ class SourceError(ValueError):
     """The metric cannot be read as it is written; the message says what to write instead."""
 
 
+Parts = tuple[tuple[Term, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RatioSource:
     """Counters of all and of bad requests, as sums of plain selectors: counted exactly.
 
     `presence`: series that exist as soon as a target knows the version, even before its first request (built-in
-    templates only). Without them, the counters of all requests must exist.
+    templates only). Without them, the counters of all requests must exist. `pods`: the label that tells the pods of a
+    version apart.
     """
 
     total: tuple[Term, ...]
     bad: tuple[Term, ...]
     presence: tuple[Term, ...] = ()
+    pods: str = "instance"
+
+    @property
+    def parts(self) -> Parts:
+        """What to read, as ticks.ArmRows has it."""
+        return self.total, self.bad, self.presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,40 @@ class HistogramSource:
     buckets: tuple[Term, ...]
     unit: str
     presence: tuple[Term, ...] = ()
+
+    @property
+    def parts(self) -> Parts:
+        """What to read, as ticks.ArmRows has it."""
+        return self.buckets, (), self.presence
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionSource:
+    """A counter of answers, as a sum of plain selectors; `by`: the label that says what was answered.
+
+    "le": cumulative buckets. A reference is no part of this, so that deployments with different ones share queries.
+    """
+
+    counts: tuple[Term, ...]
+    by: str
+
+    @property
+    def parts(self) -> Parts:
+        """What to read, as ticks.ArmRows has it."""
+        return (self.counts,)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanSource:
+    """Counters of a number that requests carry, as sums of plain selectors: its sum, and how many carried it."""
+
+    sum: tuple[Term, ...]
+    count: tuple[Term, ...]
+
+    @property
+    def parts(self) -> Parts:
+        """What to read, as ticks.ArmRows has it."""
+        return self.count, (), (), self.sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +111,8 @@ class ValueSource:
     query: str
 
 
-CounterSource = RatioSource | HistogramSource
-Source = RatioSource | HistogramSource | ExpressionSource | ValueSource
+CounterSource = RatioSource | HistogramSource | DistributionSource | MeanSource
+Source = CounterSource | ExpressionSource | ValueSource
 
 
 @cache
@@ -86,25 +131,79 @@ def resolve(metric: Metric, template: JsonObject | None = None) -> Source:
 
     A MetricTemplate of the user's wins over a built-in one of the same name. Raises SourceError.
     """
-    source = metric.source
     try:
-        match source:
-            case RatioQuery():
-                return _ratio(source.total, source.bad)
-            case ValueQuery():
-                return _value(source.query)
-            case TemplateRef():
-                found = _from_template(source, template)
-                if isinstance(found, ValueSource) and metric.limit is None:
-                    raise SourceError(
-                        f"template {source.name} gives a number, and a number needs a limit: "
-                        'write against: limit and limit: "0.95" (the largest value that is still good)'
-                    )
-                return found
+        found = _source(metric, template)
+        if metric.against == "reference":
+            reference_of(metric, template)
+        _check_use(metric, found)
+        return found
     except PromQLError as error:
         raise SourceError(f"metric {metric.name}: {error}") from error
     except SourceError as error:
         raise SourceError(f"metric {metric.name}: {error}") from error
+
+
+def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str, int]:
+    """Counts of the frozen reference that a metric is compared with, by category (by upper bound for `by: le`).
+
+    Upper bounds ascend as numbers and end with "inf". Raises SourceError.
+    """
+    if isinstance(metric.source, DistributionQuery):
+        by, reference = metric.source.by, metric.source.reference
+    else:
+        body = (template or {}).get("distribution", {})
+        by, reference = body.get("by", ""), body.get("reference") or {}
+    if not reference:
+        raise SourceError(
+            "against: reference needs a distribution with a reference: "
+            "distribution: {counts: ..., by: label, reference: {legit: 9700, fraud: 300}}"
+        )
+    if by != "le":
+        return dict(reference)
+    bounds: dict[float, int] = {}
+    for text, count in reference.items():
+        bound = float(text)
+        if bound in bounds:
+            raise SourceError(f"the reference has the bound {text} twice: write each upper bound once")
+        bounds[bound] = count
+    return {repr(bound): count for bound, count in sorted({math.inf: 0, **bounds}.items())}
+
+
+def _source(metric: Metric, template: JsonObject | None) -> Source:
+    source = metric.source
+    match source:
+        case RatioQuery():
+            return _ratio(source.total, source.bad)
+        case DistributionQuery():
+            return _distribution(source.counts, source.by)
+        case MeanQuery():
+            return _mean(source.sum, source.count)
+        case ValueQuery():
+            return _value(source.query)
+        case TemplateRef():
+            return _from_template(source, template)
+
+
+def _check_use(metric: Metric, found: Source) -> None:
+    """What the schema cannot see of a metric with a template: whether it uses it as what it is."""
+    name = metric.source.name if isinstance(metric.source, TemplateRef) else ""
+    if isinstance(found, ValueSource) and name and metric.limit is None:
+        raise SourceError(
+            f"template {name} gives a number, and a number needs a limit: "
+            'write against: limit and limit: "0.95" (the largest value that is still good)'
+        )
+    if metric.lower_is_worse and not isinstance(found, MeanSource):
+        raise SourceError(f"lowerIsWorse belongs to a mean, and template {name} has none: remove lowerIsWorse")
+    if metric.against == "reference" and metric.severity not in ("minor", "info"):
+        raise SourceError("against: reference rolls nothing back: write severity: minor (holds) or info")
+    if isinstance(found, DistributionSource | MeanSource):
+        if metric.against == "limit":
+            raise SourceError("distributions and means are compared with stable: remove against: limit")
+        low, high = (0.0, 1.0) if isinstance(found, DistributionSource) else (1.0, 100.0)
+        if metric.limit is not None and not low <= metric.limit <= high:
+            raise SourceError(f"limit is {metric.limit:g}: write a number from {low:g} to {high:g} for {name}")
+    elif metric.limit is not None and metric.against != "limit":
+        raise SourceError("limit only counts with against: limit: write that too, or remove limit")
 
 
 def _from_template(reference: TemplateRef, template: JsonObject | None) -> Source:
@@ -118,13 +217,20 @@ def _from_template(reference: TemplateRef, template: JsonObject | None) -> Sourc
     presence = (parse_sum(body["presence"]) or ()) if template is None and "presence" in body else ()
     if "ratio" in body:
         found = _ratio(fill(body["ratio"]["total"], arguments), fill(body["ratio"]["bad"], arguments))
-        return replace(found, presence=presence) if isinstance(found, RatioSource) else found
+        pods = body["pods"] if template is None and "pods" in body else "instance"
+        return replace(found, presence=presence, pods=pods) if isinstance(found, RatioSource) else found
     if "histogram" in body:
         buckets = fill(body["histogram"]["buckets"], arguments)
         return replace(_histogram(buckets, body["histogram"].get("unit", "s")), presence=presence)
+    if "distribution" in body:
+        return _distribution(fill(body["distribution"]["counts"], arguments), body["distribution"]["by"])
+    if "mean" in body:
+        return _mean(fill(body["mean"]["sum"], arguments), fill(body["mean"]["count"], arguments))
     if "value" in body:
         return _value(fill(body["value"]["query"], arguments))
-    raise SourceError(f"template {reference.name} has no source: write one of ratio, histogram, value")
+    raise SourceError(
+        f"template {reference.name} has no source: write one of ratio, histogram, distribution, mean, value"
+    )
 
 
 def _arguments(reference: TemplateRef, body: JsonObject) -> dict[str, str]:
@@ -147,17 +253,43 @@ def _ratio(total: str, bad: str) -> Source:
     if all_terms is not None and bad_terms is not None:
         return RatioSource(all_terms, bad_terms)
     for part, text in (("total", total), ("bad", bad)):
-        if found := _RATE.search(text):
-            raise PromQLError(
-                f"{part} has {found[1]}(), and Serin counts from one look to the next by itself: "
-                "write the counter alone, as in name{ {{.version}} }"
-            )
+        _refuse_rate(part, text)
         if placeholders(text) != {"version"}:
             raise PromQLError(
                 f"{part} must say whose series it means by {{{{.version}}}} among the labels, and by nothing else: "
                 f"sum by (serin_snapshot) (name{{ {{{{.version}}}} }})"
             )
     return ExpressionSource(total, bad)
+
+
+def _refuse_rate(part: str, text: str) -> None:
+    if found := _RATE.search(text):
+        raise PromQLError(
+            f"{part} has {found[1]}(), and Serin counts from one look to the next by itself: "
+            "write the counter alone, as in name{ {{.version}} }"
+        )
+
+
+def _counters(part: str, text: str) -> tuple[Term, ...]:
+    """A sum of plain selectors, which is what can be counted pod by pod."""
+    terms = parse_sum(text)
+    if terms is None:
+        _refuse_rate(part, text)
+        raise PromQLError(
+            f"{part} must be a counter, or a sum of counters, by their plain selectors: write name{{ {{{{.version}}}} }}"
+        )
+    return terms
+
+
+def _distribution(counts: str, by: str) -> DistributionSource:
+    terms = _counters("counts", counts)
+    if by == "le" and any(term.sign < 0 for term in terms):
+        raise PromQLError("counts must be the cumulative buckets, nothing taken off: name_bucket{ {{.version}} }")
+    return DistributionSource(terms, by)
+
+
+def _mean(total: str, count: str) -> MeanSource:
+    return MeanSource(_counters("sum", total), _counters("count", count))
 
 
 def _histogram(buckets: str, unit: str) -> HistogramSource:

@@ -193,11 +193,20 @@ def stable_down(look: Look) -> Finding | None:
     return Finding(Reason.STABLE_UNAVAILABLE, message)
 
 
+def split_unfaithful(look: Look) -> Finding | None:
+    """The snapshots do not receive the shares that were decided: the step does not show what it is thought to show."""
+    split = look.seen.evidence.split
+    if split is None or split.verdict not in FAILURES or look.state.step.since is None:
+        return None
+    return Finding(Reason.SPLIT_NOT_AS_ROUTED, split.message)
+
+
 HOLD: tuple[Gate, ...] = (
     paused,  # a person said so
     spec_incomplete,  # the policy cannot be judged as written
     route_unsure,  # weights would not be traffic
     stable_down,  # no baseline
+    split_unfaithful,  # the traffic is not what the weights say
 )
 
 

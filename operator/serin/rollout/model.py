@@ -26,6 +26,8 @@ class Snapshot:
     content: Mapping[str, JsonObject | None]
     rejected: bool = False  # not tried again until the content changes or the user asks
     verdict: str | None = None  # what was decided about it: Promoted, RolledBack, Superseded, ...
+    promoted: float | None = None  # unix seconds when it became stable, the last time
+    metrics: tuple[JsonObject, ...] = ()  # what each metric said last
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the engine made of the ticks so far: JSON to keep per metric, and the verdicts it gives now."""
+    """What the engine made of the ticks so far: JSON to keep per metric, and the verdicts it gives now.
+
+    `split`: whether the snapshots receive the shares that the router was told to send, None before it was measured.
+    """
 
     kept: Mapping[str, JsonObject] = field(default_factory=dict)
     verdicts: tuple[MetricVerdict, ...] = ()
+    split: MetricVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Observation:
 
     `free_port`: a listener port of the router that no deployment has; taken when this one has none yet.
     `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for its user.
+    `feasible`: whether the candidate's traffic suffices for the policy, in a sentence; None while that is not known.
     """
 
     now: float
@@ -90,6 +97,7 @@ class Observation:
     evidence: Evidence
     free_port: int
     invalid: tuple[Reason, str] | None = None
+    feasible: tuple[Reason, str] | None = None
 
 
 class Order(IntEnum):

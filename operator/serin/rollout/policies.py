@@ -1,19 +1,23 @@
 """The spec's metrics as policies of the analysis engine: who may roll back, on how much of the promise."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from serin.analysis.combine import BLOCKING, split_alpha
+from serin.analysis.dispersion import UNKNOWN
 from serin.analysis.model import Against, Policy, Severity
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery, WeightStep
 
-# Requests fail and wait in bursts. Until the dispersion between stable's pods is measured, the engine's documented
-# value for "fewer than three pods or no history": half the evidence, a fraction of the false alarms.
-_OVERDISPERSION: Final = 2.0
+# Split fidelity's place among the evidence. No metric of a user's can have the name: theirs are in lower case.
+SPLIT: Final = Policy("Split", Severity.INFO)
 
 
-def policies(spec: ModelDeploymentSpec, interval: float) -> dict[str, Policy]:
-    """One policy per metric. `interval`: seconds between ticks.
+def policies(
+    spec: ModelDeploymentSpec, interval: float, overdispersion: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Policy]:
+    """One policy per metric. `interval`: seconds between ticks. `overdispersion`: as measured, by metric.
 
     The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
     all metrics that can roll back.
@@ -32,6 +36,7 @@ def policies(spec: ModelDeploymentSpec, interval: float) -> dict[str, Policy]:
             alpha_minor.get(metric.name, analysis.false_rollback_minor),
             interval,
             expected_ticks=max(1, math.ceil(bakes / interval)),
+            overdispersion=overdispersion.get(metric.name, UNKNOWN),
         )
         for metric in spec.metrics
     }
@@ -44,6 +49,7 @@ def _policy(
     alpha_minor: float,
     interval: float,
     expected_ticks: int,
+    overdispersion: float,
 ) -> Policy:
     value = metric.source if isinstance(metric.source, ValueQuery) else None
     return Policy(
@@ -58,5 +64,6 @@ def _policy(
         maximum=value.maximum if value else None,
         consecutive=max(1, math.ceil(value.consecutive_seconds / interval)) if value else 1,
         expected_ticks=expected_ticks,
-        overdispersion=_OVERDISPERSION,
+        overdispersion=overdispersion,
+        lower_is_worse=metric.lower_is_worse,
     )

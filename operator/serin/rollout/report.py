@@ -16,6 +16,8 @@ from serin.rollout.draft import Draft
 from serin.rollout.gates import unrouted
 from serin.rollout.model import Observation, Workload
 from serin.rollout.phases import Phase
+from serin.rollout.policies import SPLIT
+from serin.rollout.snapshots import is_rejected
 from serin.rollout.status import write
 
 # Seconds for which a first route may be on its way to the router.
@@ -65,10 +67,12 @@ def status(draft: Draft) -> JsonObject:
         result["candidate"]["changed"] = list(changed(seen, str(state.stable), state.candidate))
         result["step"] |= _step(draft)
         result["metrics"] = metrics(seen)
+        if observed := _observed(draft):
+            result["traffic"]["observed"] = observed
         result["verdict"] = overall(seen.evidence.verdicts).value
     if state.going_back:
         result["rollingBack"] |= _version(seen, state.going_back.target, seen.workloads.get(state.going_back.target))
-    result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft, stable))
+    result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft))
     return result
 
 
@@ -89,6 +93,17 @@ def _metric(one: MetricVerdict) -> JsonObject:
     return row | {key: value for key, value in shown.items() if value not in ("", None)}
 
 
+def _observed(draft: Draft) -> JsonObject:
+    """The shares of the requests that stable and candidate received at the present weights, once that was measured."""
+    split = draft.state.evidence.get(SPLIT.metric) or {}
+    requests = split.get("requests") or ()
+    weights = [draft.state.split.of(name) for name in (str(draft.state.stable), str(draft.state.candidate))]
+    if not sum(requests) or split.get("weights") != weights:
+        return {}
+    names_of = (draft.state.stable, draft.state.candidate)
+    return {str(name): f"{count / sum(requests):.1%}" for name, count in zip(names_of, requests, strict=True)}
+
+
 def _version(seen: Observation, snapshot: str, workload: Workload | None) -> JsonObject:
     known = seen.snapshots.get(snapshot)
     model = (known.content.get("model") if known else None) or {}
@@ -107,21 +122,26 @@ def _step(draft: Draft) -> JsonObject:
     return shown
 
 
-def _conditions(draft: Draft, stable: Workload | None) -> list[JsonObject]:
+def _conditions(draft: Draft) -> list[JsonObject]:
     """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others."""
     seen, state, why = draft.seen, draft.state, draft.why
-    rejected = why.reason is Reason.REJECTED_CONTENT or (state.candidate is None and _just_rolled_back(draft))
+    rejected = _rejected(draft)
     found = [
-        _ready(draft, stable),
+        _ready(draft),
         _routed(draft),
         (ConditionType.RECONCILING, *_reconciling(draft)),
-        (ConditionType.CANDIDATE_REJECTED, rejected, why.reason, why.message if rejected else "nothing is rejected"),
+        rejected,
     ]
-    stalled = rejected or why.reason in _STALLED or bool(seen.invalid) or bool(seen.route.not_ours)
+    stalled = (
+        (bool(rejected[1]) and state.going_back is None)
+        or why.reason in _STALLED
+        or bool(seen.invalid)
+        or bool(seen.route.not_ours)
+    )
     stuck = why.message if stalled else "nothing is in the way"
     found.append((ConditionType.STALLED, stalled, why.reason, stuck))
     if state.candidate:
-        found.append(_evidence(draft))
+        found += (_evidence(draft), _feasible(draft.seen))
     now = rfc3339_whole(seen.now)
     return [
         condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
@@ -136,24 +156,33 @@ _STALLED = frozenset(
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
 
-def _just_rolled_back(draft: Draft) -> bool:
-    last = draft.state.last_rollback
-    return last is not None and last.at == draft.seen.now
+def _rejected(draft: Draft) -> _Condition:
+    """Whether the version that the spec describes was rejected, and is not tried again by itself."""
+    seen, state, why = draft.seen, draft.state, draft.why
+    wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
+    kind = ConditionType.CANDIDATE_REJECTED
+    if state.candidate or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
+        return kind, False, why.reason, "nothing is rejected"
+    if state.going_back:  # that is what the reason is about then
+        return kind, True, Reason.REJECTED_CONTENT, f"{wanted} was rejected before"
+    return kind, True, why.reason, why.message
 
 
-def _ready(draft: Draft, stable: Workload | None) -> _Condition:
+def _ready(draft: Draft) -> _Condition:
     state = draft.state
+    serving = state.going_back.target if state.going_back and state.going_back.moved else state.stable
+    workload = draft.seen.workloads.get(serving or "")
     lost = unrouted(draft.seen.route)
     if lost and lost.reason is not Reason.ROUTE_REFUSED:  # a router that refuses goes on with what it had
         return ConditionType.READY, False, lost.reason, lost.message
     if not state.stable:
         return ConditionType.READY, False, draft.why.reason, draft.why.message
-    if not stable or not stable.ready:
-        problem = f": {stable.problem}" if stable and stable.problem else ""
-        return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {state.stable} is ready{problem}"
+    if not workload or not workload.ready:
+        problem = f": {workload.problem}" if workload and workload.problem else ""
+        return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{problem}"
     if awaits_router(draft):
         return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
-    message = f"{state.stable} serves with {stable.ready} of {stable.desired} pods"
+    message = f"{serving} serves with {workload.ready} of {workload.desired} pods"
     return ConditionType.READY, True, Reason.SERVING, message
 
 
@@ -178,8 +207,23 @@ def _routed(draft: Draft) -> _Condition:
 
 
 def _reconciling(draft: Draft) -> tuple[bool, Reason, str]:
-    busy = draft.state.candidate is not None or draft.state.phase is Phase.INITIALIZING
+    state = draft.state
+    busy = bool(state.candidate or state.going_back) or state.phase is Phase.INITIALIZING
     return (busy, draft.why.reason, draft.why.message) if busy else (False, Reason.SERVING, "nothing is under way")
+
+
+def _feasible(seen: Observation) -> _Condition:
+    if seen.feasible is None:
+        return ConditionType.POLICY_FEASIBLE, None, Reason.GATHERING_EVIDENCE, "the traffic is not known yet"
+    reason, message = seen.feasible
+    return ConditionType.POLICY_FEASIBLE, reason is Reason.TRAFFIC_SUFFICES, reason, message
+
+
+def turned_infeasible(seen: Observation) -> bool:
+    """Whether this look is the first to find the traffic too low: worth an Event, once."""
+    kind, is_so, _, _ = _feasible(seen)
+    known = seen.deployment.status.get("conditions") or []
+    return is_so is False and not any(one["type"] == kind and one["status"] == "False" for one in known)
 
 
 def _evidence(draft: Draft) -> _Condition:

@@ -10,7 +10,7 @@ from serin.cluster import kinds
 from serin.controller.observe import Observer
 from serin.controller.ports import Ports
 from serin.rollout.model import Observation, Route
-from tests.unit.controller.test_ticker import NOW, Bench, deployment
+from tests.unit.controller.test_ticker import NOW, Bench, at_step, deployment
 
 
 class Router:
@@ -104,3 +104,30 @@ def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     found = observer.observe(body, NOW).workloads
     assert found.keys() == {"fraud-bbbbbbbbbb"}
     assert (found["fraud-bbbbbbbbbb"].refused, found["fraud-bbbbbbbbbb"].problem) == (True, "unknown field")
+
+
+async def test_what_stable_pods_differ_by_weakens_the_evidence() -> None:
+    found = []
+    for phi in (1.0, 4.0):
+        body = deployment()
+        bench = Bench(body)
+        bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(50, 5), Arm(500, 10))
+        bench.prometheus.dispersions = {"errors": phi}
+        await bench.tick()
+        [errors] = [one for one in observe(bench, body).evidence.verdicts if one.metric == "errors"]
+        found.append(errors.log_e)
+    assert found[0] > found[1] > 0
+
+
+async def test_the_split_is_weighed_beside_the_metrics() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body)
+    bench.prometheus.answers["Split"] = RatioTick(NOW - 5, Arm(600, 0), Arm(600, 0))
+    await bench.tick()
+    seen = observe(bench, body)
+    assert seen.evidence.split is not None
+    assert (seen.evidence.split.verdict, seen.evidence.split.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
+    assert "received 50.0%, 50.0% of 1,200 requests where the weights are 75%, 25%" in seen.evidence.split.message
+    assert "Split" not in verdicts(seen), "it is no metric of the user's"
+    body["status"]["evidence"] = dict(seen.evidence.kept)
+    assert observe(Bench(body), body).evidence.split == seen.evidence.split, "a restart forgets nothing"

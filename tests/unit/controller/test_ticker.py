@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Tick
+import pytest
+
+from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, SplitTick, Tick
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import Metric
+from serin.api.times import rfc3339
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.telemetry import Telemetry
@@ -24,13 +27,20 @@ class Prometheus:
     def __init__(self, interval: float | None = None) -> None:
         self.batches: list[Sequence[Want]] = []
         self.at, self.answers = NOW, dict[str, Tick]()
+        self.dispersions, self.asked = dict[str, float](), list[set[str]]()
         self._interval = interval
 
     async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
-        assert now == NOW
+        assert now >= NOW
         self.batches.append(wants)
         tick = RatioTick(self.at, Arm(10, 1), Arm(100, 2))
         return {want.key: self.answers.get(want.metric.name, tick) for want in wants}
+
+    async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        assert now >= NOW
+        self.asked.append({want.metric.name for want in wants})
+        found = {want.key: self.dispersions.get(want.metric.name) for want in wants}
+        return {key: phi for key, phi in found.items() if phi is not None}
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         return self._interval if metric.name and template is None else None
@@ -62,7 +72,8 @@ class Bench:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(interval), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
-        self.ticker = Ticker(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: NOW)
+        self.now = NOW
+        self.ticker = Ticker(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: self.now)
 
     async def tick(self) -> None:
         await self.ticker.tick(self.ticker._in_progress())
@@ -148,3 +159,60 @@ def test_the_interval_is_the_users_else_the_fastest_scrape_and_a_second_at_least
     assert Bench(interval=None).ticker.interval(parse_model_deployment(body)) == 5.0
     body["spec"]["analysis"]["interval"] = "20s"
     assert Bench(interval=15.0).ticker.interval(parse_model_deployment(body)) == 20.0
+
+
+async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
+    body = deployment()
+    bench = Bench(body)
+    parsed = parse_model_deployment(body)
+    bench.prometheus.dispersions = {"errors": 3.5}
+    assert bench.ticker.overdispersion(parsed) == {}
+    for later in (0.0, 10.0, 290.0):
+        bench.now = NOW + later
+        await bench.tick()
+    assert bench.ticker.overdispersion(parsed) == {"errors": 3.5}, "what could not be measured is not in it"
+    assert bench.prometheus.asked == [metric_names(body)]
+    bench.now = NOW + 301.0
+    bench.prometheus.dispersions = {"errors": 1.0}
+    await bench.tick()
+    assert bench.ticker.overdispersion(parsed) == {"errors": 1.0}
+
+
+BAKE = 60.0
+
+
+def at_step(since: float) -> JsonObject:
+    """A rollout whose only step has had its weight since then."""
+    body = deployment(weight=25)
+    body["spec"]["strategy"]["canary"]["steps"] = [{"weight": 25, "bake": f"{BAKE:.0f}s"}]
+    body["status"]["step"] = {"index": 1, "entered": rfc3339(since), "since": rfc3339(since)}
+    return body
+
+
+async def split(bench: Bench, body: JsonObject) -> SplitTick | None:
+    await bench.tick()
+    return bench.ticker.split(parse_model_deployment(body), read(body["status"]))
+
+
+async def test_the_split_is_counted_once_requests_under_the_old_weights_have_ended() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    assert await split(bench, body) == SplitTick(NOW, (100, 10), (75, 25))
+    [want] = [one for one in bench.prometheus.batches[0] if one.metric.name == "Split"]
+    assert want.since == pytest.approx(NOW - 100 + 5 + BAKE / 4)
+    assert want.template is None, "the router's own count, whatever the user calls request-errors"
+
+
+async def test_a_tick_that_began_under_other_weights_says_nothing_about_these() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    await bench.tick()
+    changed = at_step(NOW - 1)
+    assert bench.ticker.split(parse_model_deployment(changed), read(changed["status"])) is None
+
+
+async def test_a_weight_that_is_not_reached_yet_is_not_measured() -> None:
+    body = deployment()
+    bench = Bench(body)
+    assert await split(bench, body) is None
+    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}

@@ -32,8 +32,9 @@ def test_the_promise_is_shared_by_the_metrics_that_can_roll_back() -> None:
     ]
 
 
-def test_bursts_count_as_half_the_evidence() -> None:
-    assert {one.overdispersion for one in policies(parse_spec(spec(metrics=METRICS)), 10.0).values()} == {2.0}
+def test_bursts_that_nobody_has_measured_count_as_half_the_evidence() -> None:
+    found = policies(parse_spec(spec(metrics=METRICS)), 10.0, {"b": 1.0, "c": 6.5})
+    assert [found[name].overdispersion for name in "abcde"] == [2.0, 1.0, 6.5, 2.0, 2.0]
 
 
 def test_a_value_takes_its_limits_and_its_patience_in_ticks() -> None:

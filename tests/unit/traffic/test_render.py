@@ -49,9 +49,16 @@ def test_at_weight_100_no_route_names_stable_which_still_answers_for_the_candida
     assert [group["priority"] for group in groups] == [0, 1]
     metadata = [group["lb_endpoints"][0]["metadata"]["filter_metadata"]["serin"] for group in groups]
     assert metadata == [
-        {"snapshot": "b", "attempt": "first"},
-        {"snapshot": "a", "attempt": "shield", "shielded": "true"},
+        {"snapshot": "b", "attempt": "first", "slot": "0"},
+        {"snapshot": "a", "attempt": "shield", "slot": "0", "shielded": "true"},
     ]
+
+
+def test_pods_have_places_which_are_few() -> None:
+    pods = tuple(Endpoint(f"10.0.0.{number}", 80) for number in range(1, 19))
+    [group] = render(model(Arm("a", 100, pods))).endpoints["shop/fraud/a"]["endpoints"]
+    slots = [one["metadata"]["filter_metadata"]["serin"]["slot"] for one in group["lb_endpoints"]]
+    assert slots == [*(str(number) for number in range(16)), "0", "1"]
 
 
 def test_stable_never_falls_back_to_another_version() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.spec import Protocol
-from serin.traffic.envoy.series import FIRST, METADATA, SHIELD
+from serin.traffic.envoy.series import FIRST, METADATA, SHIELD, SLOTS
 from serin.traffic.envoy.shape import any_of, config_source
 from serin.traffic.model import Arm, Endpoint, VirtualModel
 
@@ -55,10 +55,9 @@ def cluster(model: VirtualModel, arm: Arm) -> JsonObject:
 def endpoints(model: VirtualModel, arm: Arm) -> JsonObject:
     """The pods of one snapshot, and behind them those of stable that answer in their place."""
     stable = model.arm(model.stable)
-    groups = [{"priority": 0, "lb_endpoints": [_endpoint(pod, arm.snapshot, FIRST) for pod in arm.endpoints]}]
+    groups = [{"priority": 0, "lb_endpoints": _endpoints(arm, FIRST)}]
     if stable is not None and stable.snapshot != arm.snapshot:
-        substitutes = [_endpoint(pod, stable.snapshot, SHIELD) for pod in stable.endpoints]
-        groups.append({"priority": 1, "lb_endpoints": substitutes})
+        groups.append({"priority": 1, "lb_endpoints": _endpoints(stable, SHIELD)})
     return {
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster_name(model, arm.snapshot),
@@ -66,8 +65,12 @@ def endpoints(model: VirtualModel, arm: Arm) -> JsonObject:
     }
 
 
-def _endpoint(pod: Endpoint, snapshot: str, attempt: str) -> JsonObject:
-    metadata = {"snapshot": snapshot, "attempt": attempt}
+def _endpoints(arm: Arm, attempt: str) -> list[JsonObject]:
+    return [_endpoint(pod, arm.snapshot, attempt, place % SLOTS) for place, pod in enumerate(arm.endpoints)]
+
+
+def _endpoint(pod: Endpoint, snapshot: str, attempt: str, slot: int) -> JsonObject:
+    metadata = {"snapshot": snapshot, "attempt": attempt, "slot": str(slot)}
     if attempt == SHIELD:
         metadata["shielded"] = "true"
     return {

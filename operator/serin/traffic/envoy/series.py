@@ -17,8 +17,10 @@ counted exactly once, whether it was shielded or not.
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
-`serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no random sample,
-so evidence reads `first` alone. A request that the client cancelled counts and is no failure. 4xx is no failure.
+`serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no fair sample,
+so evidence reads `first` alone. Attempts and failures carry `serin_slot`, the pod's place among those of its snapshot:
+how much the pods differ tells how far failures are from independent. A place and not a name, so that series do not pile
+up as pods come and go. A request that the client cancelled counts and is no failure. 4xx is no failure.
 
 A series appears with its first increment, never with 0. `envoy_cluster_membership_total`, with the same labels, is
 there from the moment that Envoy knows the snapshot.
@@ -35,6 +37,7 @@ from serin.traffic.model import VirtualModel
 METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags below and by the response headers
 FIRST: Final = "first"
 SHIELD: Final = "shield"
+SLOTS: Final = 16  # places that pods are told apart by; more pods than that share them
 
 # Upper bounds in milliseconds, a factor of the square root of two apart: fine enough to see a latency that doubles.
 BUCKETS: Final = (
@@ -58,14 +61,15 @@ _TIMER_SECONDS: Final = 1.0
 def attempt_logs(model: VirtualModel, *, hedged: bool) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log)."""
     tags = {**_tags(model), "serin_snapshot": _host("snapshot"), "serin_attempt": _host("attempt")}
+    by_pod = {**tags, "serin_slot": _host("slot")}
     duration = {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": "%DURATION%"}
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, _LATE)
     failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(lost)}}]
     if hedged and model.router.timeout:
         failed.append(_all_of(_no_status(), _lasted(model.router.timeout)))
     logs = [
-        _logger([_counter("attempts", tags)], histograms=[duration]),
-        _logger([_counter("failures", tags)], only=_any_of(*failed, *_grpc_failed(model.router.protocol))),
+        _logger([_counter("attempts", by_pod)], histograms=[duration]),
+        _logger([_counter("failures", by_pod)], only=_any_of(*failed, *_grpc_failed(model.router.protocol))),
     ]
     if hedged:
         flag: JsonObject = {"response_flag_filter": {"flags": [_LATE]}}
