@@ -26,6 +26,7 @@ from serin.analysis.model import MeanTick, MetricVerdict, Moments, NoDataReason,
 from serin.analysis.ratio import mixture_radius
 from serin.analysis.sequential import failure
 
+TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
 ENOUGH = 100  # requests per arm before the normal approximation is believed
 LOOKS = 5  # ticks with requests of both arms before their scatter is believed
 SCALE = 0.25  # standard deviation of the mixture, in standard deviations of a request
@@ -70,7 +71,9 @@ def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
         difference=state.difference + weight * difference,
         squares=state.squares + weight * difference**2,
     )
-    critical, minor = _evidence(policy, after, policy.critical_ratio), _evidence(policy, after, policy.tolerance)
+    tolerance = TOLERANCE if policy.limit is None else policy.limit
+    critical = _evidence(policy, after, max(tolerance, policy.critical_ratio))
+    minor = _evidence(policy, after, tolerance)
     highest = max(critical, state.highest[0]), max(minor, state.highest[1])
     estimate = _ratio(after)
     worse = (

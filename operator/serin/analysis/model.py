@@ -140,14 +140,6 @@ Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick 
 OTHER = "other"  # what a distribution counts every answer as that has no name of its own
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What a ratio metric counts before a rollout: requests per second of all versions, and the share that is bad."""
-
-    rate: float
-    bad: float
-
-
 class Severity(StrEnum):
     """What a breach of a metric does: critical and major roll back, minor holds, info is only shown."""
 
@@ -175,8 +167,9 @@ class Policy:
     this from none at all (doubling next to nothing is next to nothing). `limit`: the absolute limit
     (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values) and
     for histograms, where `quantile` is the share of requests that must be no slower; for distributions the PSI that
-    counts as drift (left out: 0.1; between the arms, what is proven counts from 0.01). `consecutive`: raw values
-    only. `overdispersion`: log evidence is divided by this, 1 or more. `lower_is_worse`: for means, such as a reward.
+    counts as drift (left out: 0.1; between the arms, what is proven counts from 0.01); for means how many
+    times stable's is still good (left out: 1.1). `consecutive`: raw values only. `overdispersion`: log evidence is
+    divided by this, 1 or more. `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str

@@ -17,8 +17,11 @@ from serin.api.names import config_variable
 from serin.api.spec import (
     Analysis,
     Canary,
+    DistributionQuery,
     EnvoyRouter,
+    MeanQuery,
     Metric,
+    MetricSource,
     ModelDeployment,
     ModelDeploymentSpec,
     NoDataAction,
@@ -206,15 +209,22 @@ def _metric(field: _Field) -> Metric:
         severity=field["severity"].value,
         against=default if against is None else against.value,
         limit=_quantity_or_none(field.get("limit")),
+        lower_is_worse=bool(field.value.get("lowerIsWorse")),
     )
 
 
-def _source(field: _Field) -> TemplateRef | RatioQuery | ValueQuery:
+def _source(field: _Field) -> MetricSource:
     template, ratio = field.get("template"), field.get("ratio")
+    distribution, mean = field.get("distribution"), field.get("mean")
     if template is not None:
         return TemplateRef(template["name"].value, template.value.get("arguments") or {})
     if ratio is not None:
         return RatioQuery(bad=ratio["bad"].value, total=ratio["total"].value)
+    if distribution is not None:
+        reference = distribution.value.get("reference") or {}
+        return DistributionQuery(distribution["counts"].value, distribution["by"].value, reference)
+    if mean is not None:
+        return MeanQuery(sum=mean["sum"].value, count=mean["count"].value)
     value = field["value"]
     return ValueQuery(
         query=value["query"].value,

@@ -89,6 +89,26 @@ class ValueQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class DistributionQuery:
+    """The user's own counter of answers: `by` is the label that says what was answered, "le" cumulative buckets.
+
+    `reference`: frozen counts by that label's values (by upper bounds, not cumulative, for "le"); empty without one.
+    """
+
+    counts: str
+    by: str
+    reference: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanQuery:
+    """A number that requests carry: the user's own counters of its sum and of how many requests carried it."""
+
+    sum: str
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
 class TemplateRef:
     """A built-in template, or a MetricTemplate of the deployment's namespace, with its arguments."""
 
@@ -96,15 +116,23 @@ class TemplateRef:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
+MetricSource = TemplateRef | RatioQuery | DistributionQuery | MeanQuery | ValueQuery
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One entry of `spec.metrics`: exactly one source."""
+    """One entry of `spec.metrics`: exactly one source.
+
+    `limit`: what is still good; for distributions the PSI that counts, for means how many times stable's.
+    `lower_is_worse`: means only.
+    """
 
     name: str
-    source: TemplateRef | RatioQuery | ValueQuery
+    source: MetricSource
     severity: str  # critical | major | minor | info
-    against: str  # stable | limit
-    limit: float | None = None  # for against: limit
+    against: str  # stable | limit | reference
+    limit: float | None = None
+    lower_is_worse: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,12 @@ def is_orphan(series: Series, beginnings: frozenset[float], since: float) -> boo
     return series.times[0] > since + TICK_OF_TIME and series.times[0] not in beginnings
 
 
+def falls(series: Series, since: float) -> list[float]:
+    """Times after `since` of samples that are lower than the one before."""
+    pairs = pairwise(zip(series.times, series.values, strict=True))
+    return [time for (_, before), (time, value) in pairs if time > since + TICK_OF_TIME and value < before]
+
+
 def growth(series: Series, beginnings: frozenset[float], since: float, base: float | None) -> float:
     """Growth of a counter after `since` up to its last sample; a fall is a reset, after which it counted from 0.
 

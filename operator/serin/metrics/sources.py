@@ -276,7 +276,7 @@ def _counters(part: str, text: str) -> tuple[Term, ...]:
     if terms is None:
         _refuse_rate(part, text)
         raise PromQLError(
-            f"{part} must be a counter, or a sum of counters, by their plain selectors: write name{{ {{{{.version}}}} }}"
+            f"{part} must be a plain selector of a counter, or a sum of them: write name{{ {{{{.version}}}} }}"
         )
     return terms
 

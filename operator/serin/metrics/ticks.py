@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from serin.analysis.model import Arm, HistogramTick, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.model import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
 from serin.metrics.answers import Series
-from serin.metrics.counting import TICK_OF_TIME, growth, is_orphan
+from serin.metrics.counting import TICK_OF_TIME, falls, growth, is_orphan, target_of
 from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
@@ -48,22 +48,26 @@ def identity(series: Series) -> frozenset[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ArmRows:
-    """One arm's series: of all requests (or of all buckets), of the bad ones, and those that only show it is known."""
+    """One arm's series: of all requests (or buckets, or answers), and of the bad ones.
+
+    `presence`: those that only show it is known. `sums`: of the number that all requests carried, for a mean.
+    """
 
     total: Sequence[Row]
     bad: Sequence[Row] = ()
     presence: Sequence[Row] = ()
+    sums: Sequence[Row] = ()
 
     @property
     def newest(self) -> float:
         """Time of the newest sample, minus infinity when there is none."""
-        rows = (*self.total, *self.bad, *self.presence)
+        rows = (*self.counters, *self.presence)
         return max((row.series.times[-1] for row in rows), default=-math.inf)
 
     @property
     def counters(self) -> tuple[Row, ...]:
         """Rows that are counted."""
-        return (*self.total, *self.bad)
+        return (*self.total, *self.bad, *self.sums)
 
 
 def find_lack(arm: ArmRows, moment: Moment) -> Lack | None:
@@ -99,14 +103,46 @@ def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases
         if not (math.isfinite(requests) and math.isfinite(bad)):
             return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
-            return _odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
+            return odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
         counted.append(Arm(round(requests), round(bad)))
     if not any(arm.requests for arm in counted):
-        return _no_traffic(at)
+        return no_traffic(at)
     return RatioTick(at, counted[0], counted[1])
 
 
-def _odd(what: str, at: float, moment: Moment) -> NoData:
+def mean_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Tick:
+    """Count the requests of both arms, and add up the number that they carried."""
+    at = max(candidate.newest, stable.newest)
+    counted = []
+    for name, arm in (("candidate", candidate), ("stable", stable)):
+        requests, total = grown(arm.total, moment.since, bases), grown(arm.sums, moment.since, bases)
+        if not (math.isfinite(requests) and math.isfinite(total)):
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+        if _falls_alone(arm, moment.since):
+            message = (
+                f"{name}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a constant to "
+                "them. If it happens once, a process restarted unseen, and this look is left out"
+            )
+            return NoData(NoDataReason.QUERY_FAILED, message, at)
+        if requests < 0 or (total and not round(requests)):
+            return odd(f"{name}: a sum of {total:g} and {requests:g} requests", at, moment)
+        counted.append(Moments(round(requests), total))
+    if not any(arm.requests for arm in counted):
+        return no_traffic(at)
+    return MeanTick(at, counted[0], counted[1])
+
+
+def _falls_alone(arm: ArmRows, since: float) -> bool:
+    """Whether a sum fell between two samples between which no count of the same target did."""
+    restarts = {(target_of(row.series.labels), time) for row in arm.total for time in falls(row.series, since)}
+    return any(
+        time not in row.beginnings and (target_of(row.series.labels), time) not in restarts
+        for row in arm.sums
+        for time in falls(row.series, since)
+    )
+
+
+def odd(what: str, at: float, moment: Moment) -> NoData:
     """Say what does not add up; after a while, also that the next look shall begin after it."""
     if at - moment.since <= GIVE_UP_INTERVALS * moment.interval:
         return NoData(NoDataReason.PARTIAL, f"{what} do not add up yet; counted at the next look")
@@ -114,15 +150,34 @@ def _odd(what: str, at: float, moment: Moment) -> NoData:
     return NoData(NoDataReason.PARTIAL, f"{what} {words}", at)
 
 
-def _no_traffic(at: float) -> NoData:
+def no_traffic(at: float) -> NoData:
+    """Both arms are known, and idle."""
     return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
 
 
 def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, unit: str) -> Tick:
     """Count requests per bucket of both arms, over the bounds that all series of both have in common."""
+    found = count_buckets(candidate, stable, moment, bases)
+    if isinstance(found, NoData):
+        return found
+    return HistogramTick(found.at, found.bounds[:-1], found.candidate, found.stable, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Counts per bucket (not cumulative) of both arms; the last of the upper `bounds` is infinite."""
+
+    at: float
+    bounds: tuple[float, ...]
+    candidate: tuple[int, ...]
+    stable: tuple[int, ...]
+
+
+def count_buckets(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Buckets | NoData:
+    """Count per bucket, over the bounds that all series of both arms have in common."""
     at = max(candidate.newest, stable.newest)
     if not (candidate.total or stable.total):
-        return _no_traffic(at)
+        return no_traffic(at)
     bounds = _common_bounds([*candidate.total, *stable.total])
     if not bounds or bounds[-1] != math.inf:
         return NoData(
@@ -140,11 +195,11 @@ def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: B
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:
-            return _odd(f"{name}: the buckets", at, moment)
+            return odd(f"{name}: the buckets", at, moment)
         counts.append(per_bucket)
     if not any(map(sum, counts)):
-        return _no_traffic(at)
-    return HistogramTick(at, bounds[:-1], counts[0], counts[1], unit)
+        return no_traffic(at)
+    return Buckets(at, bounds, counts[0], counts[1])
 
 
 def _bound(series: Series) -> float:

@@ -27,7 +27,7 @@ def stream(seed: int, ticks: int, times: float, season: bool = False) -> list[Me
 
 
 def test_a_third_more_cost_is_found_and_no_more_passes() -> None:
-    dear = [feed(COST, stream(seed, 8, 1.33)).verdict for seed in range(10)]
+    dear = [feed(COST, stream(seed, 20, 1.33)).verdict for seed in range(10)]
     same = [feed(COST, stream(seed, 8, 1.0)).verdict for seed in range(10)]
     assert all(one.verdict is Verdict.FAIL_MINOR for one in dear)
     assert sum(one.verdict is Verdict.PASS for one in same) >= 9
@@ -35,6 +35,13 @@ def test_a_third_more_cost_is_found_and_no_more_passes() -> None:
     assert dear[0].low is not None
     assert dear[0].high is not None
     assert dear[0].low < 1.33 < dear[0].high
+
+
+def test_a_limit_says_how_much_more_is_still_good() -> None:
+    ticks = stream(1, 60, 1.33)
+    assert feed(Policy("cost", Severity.MAJOR, limit=1.5), ticks).verdict.verdict is Verdict.PASS
+    assert feed(Policy("cost", Severity.MAJOR, limit=1.0), ticks).verdict.verdict is Verdict.FAIL_MINOR
+    assert feed(COST, stream(1, 60, 1.05)).verdict.verdict is Verdict.PASS, "next to nothing is let pass"
 
 
 def test_a_reward_is_worse_when_it_is_lower() -> None:

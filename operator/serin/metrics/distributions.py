@@ -1,0 +1,126 @@
+"""From the series of both arms to counts per category of the model's answers. Pure, and counted as in ticks.py.
+
+Names of categories are cut to a length that the evidence has room for. Which of them the engine keeps apart, and what a
+new one counts as, is its own affair (analysis/drift.py): here every category that was answered is told. Buckets of a
+number are named by their upper bounds; of more than the engine takes, evenly chosen ones are left, which is exact and
+only coarser.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Final
+
+from serin.analysis.drift import MOST
+from serin.analysis.model import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
+from serin.metrics.readings import Row
+from serin.metrics.ticks import ArmRows, Bases, Buckets, Moment, count_buckets, grown, no_traffic, odd
+
+LONGEST: Final = 20
+_NOT_CATEGORIES: Final = ("__name__", "job", "instance", NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL)
+
+
+def distribution_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> Tick:
+    """Count answers per value of the label `by` of both arms; "le": per bucket."""
+    if by == "le":
+        found = count_buckets(candidate, stable, moment, bases)
+        if isinstance(found, NoData):
+            return found
+        found = _over(found, _thinned(found.bounds))
+        names = tuple(map(repr, found.bounds))
+        return DistributionTick(found.at, found.candidate, found.stable, ordered=True, categories=names)
+    counted = _count_categories(candidate, stable, moment, bases, by)
+    if isinstance(counted, NoData):
+        return counted
+    at, first, second = counted
+    names = tuple(sorted({*first, *second}))
+    one, other = (tuple(arm.get(name, 0) for name in names) for arm in (first, second))
+    return DistributionTick(at, one, other, categories=names)
+
+
+def reference_tick(
+    candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str, reference: Mapping[str, int]
+) -> Tick:
+    """Count the candidate's answers, and stable's beside them, in the categories of a frozen reference.
+
+    `reference`: as sources.reference_of gives it. Categories that it does not name are counted together as OTHER.
+    """
+    if by == "le":
+        found = count_buckets(candidate, stable, moment, bases)
+        if isinstance(found, NoData):
+            return found
+        bounds = tuple(float(text) for text in reference)
+        if lacking := [bound for bound in bounds if bound not in found.bounds]:
+            has = ", ".join(f"{bound:g}" for bound in found.bounds)
+            message = f"the reference has the bound {lacking[0]:g}, and the histogram does not; it has: {has}"
+            return NoData(NoDataReason.QUERY_FAILED, message)
+        found = _over(found, bounds)
+        return ReferenceTick(found.at, found.candidate, tuple(reference.values()), found.stable, tuple(reference))
+    counted = _count_categories(candidate, stable, moment, bases, by)
+    if isinstance(counted, NoData):
+        return counted
+    at, first, second = counted
+    named = {_short(name): count for name, count in reference.items() if name != OTHER}
+    names = (*named, OTHER)
+    live, beside = (_sorted_in(tuple(named), arm) for arm in (first, second))
+    return ReferenceTick(at, live, (*named.values(), reference.get(OTHER, 0)), beside, names)
+
+
+def _sorted_in(known: Sequence[str], counts: Mapping[str, int]) -> tuple[int, ...]:
+    """Counts in the order of `known`, then those of all others together."""
+    others = sum(count for name, count in counts.items() if name not in known)
+    return (*(counts.get(name, 0) for name in known), others)
+
+
+_Counted = tuple[float, dict[str, int], dict[str, int]]
+
+
+def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> _Counted | NoData:
+    """Time of the newest sample, and answers per category of the candidate and of stable, without empty ones."""
+    at = max(candidate.newest, stable.newest)
+    rows = [*candidate.total, *stable.total]
+    if rows and not any(row.series.labels.get(by) for row in rows):
+        has = sorted({label for row in rows for label in row.series.labels if label not in _NOT_CATEGORIES})
+        message = f"the series have no label {by}: write by: one of {', '.join(has) or 'none, for they have no label'}"
+        return NoData(NoDataReason.QUERY_FAILED, message)
+    counts = []
+    for name, arm in (("candidate", candidate), ("stable", stable)):
+        groups: dict[str, list[Row]] = {}
+        for row in arm.total:
+            groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
+        found = {category: grown(group, moment.since, bases) for category, group in groups.items()}
+        if not all(map(math.isfinite, found.values())):
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+        if negative := [category for category, count in found.items() if round(count) < 0]:
+            return odd(f"{name}: the answers {negative[0]}", at, moment)
+        counts.append({category: round(count) for category, count in found.items() if round(count)})
+    if not any(counts):
+        return no_traffic(at)
+    return at, counts[0], counts[1]
+
+
+def _short(name: str) -> str:
+    """The name itself, or its beginning with a digest that tells it from others that begin alike."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 7]}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _thinned(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """At most MOST of the bounds, evenly chosen by their place, the last one among them."""
+    if len(bounds) <= MOST:
+        return bounds
+    return tuple(bounds[round((place + 1) * len(bounds) / MOST) - 1] for place in range(MOST))
+
+
+def _over(found: Buckets, bounds: tuple[float, ...]) -> Buckets:
+    """The same counts over some of the bounds alone; the last one is infinite."""
+    candidate, stable = (_merged(found.bounds, arm, bounds) for arm in (found.candidate, found.stable))
+    return Buckets(found.at, bounds, candidate, stable)
+
+
+def _merged(bounds: Sequence[float], counts: Sequence[int], kept: Sequence[float]) -> tuple[int, ...]:
+    cumulative = dict(zip(bounds, accumulate(counts), strict=True))
+    return tuple(upper - lower for lower, upper in pairwise([0, *(cumulative[bound] for bound in kept)]))
