@@ -62,6 +62,10 @@ class Reason(StrEnum):
     REJECTED_CONTENT = "RejectedContent"
     RETRIED_BY_USER = "RetriedByUser"
     # Evidence
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK_BY_USER = "RolledBackByUser"
+    ROLLBACK_REFUSED = "RollbackRefused"
+    ROLLBACK_GAVE_UP = "RollbackGaveUp"
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     NO_TRAFFIC = "NoTraffic"
     TARGET_DOWN = "TargetDown"

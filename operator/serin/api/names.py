@@ -36,6 +36,7 @@ ANNOTATION_PAUSE: Final = f"{GROUP}/pause"
 ANNOTATION_PROMOTE: Final = f"{GROUP}/promote"
 ANNOTATION_ABORT: Final = f"{GROUP}/abort"
 ANNOTATION_RETRY: Final = f"{GROUP}/retry"
+ANNOTATION_ROLLBACK_TO: Final = f"{GROUP}/rollback-to"
 
 DIMENSIONS: Final = ("runtime", "model", "config", "features")
 

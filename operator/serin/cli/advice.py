@@ -30,6 +30,9 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.MAX_DURATION_EXCEEDED: "Send more requests, or raise maxDuration, then {serin} retry {name}.",
     Reason.NO_DATA_FOR_TOO_LONG: "Mend what keeps the data away, then {serin} retry {name}.",
     Reason.ABORTED_BY_USER: "Nothing. The same version is not tried again by itself.",
+    Reason.ROLLED_BACK_BY_USER: "Nothing. The version that was left is not tried again by itself.",
+    Reason.ROLLBACK_REFUSED: "{serin} history {name} shows the versions; one that was promoted can be gone back to.",
+    Reason.ROLLBACK_GAVE_UP: "Mend what the pods say and ask again, or {serin} rollback {name} --to another one.",
     Reason.REJECTED_CONTENT: (
         "Change the spec (other content is a new version), put the old one back, or {serin} retry {name}."
     ),
@@ -65,6 +68,7 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.NOTHING_TO_DO,
         Reason.RETRIED_BY_USER,
         Reason.EVIDENCE_AVAILABLE,
+        Reason.ROLLING_BACK,
         Reason.ROUTED,
     }
 )

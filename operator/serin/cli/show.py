@@ -16,7 +16,7 @@ from serin.api.times import human, parse_rfc3339
 from serin.cli.facts import Facts
 from serin.cli.output import table
 from serin.cli.sentences import headline, step_text, waiting
-from serin.rollout.housekeeping import PROMOTED, ROLLED_BACK
+from serin.rollout.snapshots import PROMOTED, ROLLED_BACK
 
 _VERDICT_STYLE: Final[dict[str, str]] = {
     Verdict.PASS: "green",

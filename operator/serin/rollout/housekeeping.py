@@ -14,16 +14,13 @@ from serin.api.times import rfc3339
 from serin.rollout import report
 from serin.rollout.draft import Draft
 from serin.rollout.gates import Look
-from serin.rollout.model import DeleteSnapshot, DeleteWorkload, Order, RecordSnapshot, RunWorkload
+from serin.rollout.model import DeleteSnapshot, DeleteWorkload, Order, RecordSnapshot, RunWorkload, Snapshot
+from serin.rollout.snapshots import PROMOTED, ROLLED_BACK, SUPERSEDED, UNDER_EVALUATION, ways_back
+from serin.rollout.status import State
 
 # Seconds between a snapshot's last new request and the end of its pods: what is under way may finish.
 DRAIN: Final = 30.0
 SNAPSHOTS_KEPT: Final = 10
-
-PROMOTED: Final = "Promoted"
-ROLLED_BACK: Final = "RolledBack"
-UNDER_EVALUATION: Final = "UnderEvaluation"
-SUPERSEDED: Final = "Superseded"  # the spec went elsewhere before anything was decided
 
 
 def tend(draft: Draft, wanted: str) -> None:
@@ -35,17 +32,22 @@ def tend(draft: Draft, wanted: str) -> None:
 
 
 def _run(draft: Draft, wanted: str) -> None:
-    """Stable keeps what it had before the rollout until the candidate is promoted: there is always a way back."""
+    """Stable keeps what it had until another version has taken its place: there is always a way back."""
     state, spec = draft.state, draft.seen.deployment.spec
-    if state.candidate is None:
+    other = state.going_back.target if state.going_back else state.candidate
+    if other is None:
         _ensure(draft, state.stable or wanted, spec.replicas, ROLE_STABLE)
         return
     stable = str(state.stable)
-    running = draft.seen.workloads.get(stable)
-    _ensure(draft, stable, max(spec.replicas, running.desired if running else 0), ROLE_STABLE)
-    candidate = draft.seen.workloads.get(state.candidate)
-    needed = Look(draft.seen, state, stable, state.candidate).needed
-    _ensure(draft, state.candidate, max(needed, candidate.desired if candidate else 0), ROLE_CANDIDATE)
+    _ensure(draft, stable, _at_least(draft, stable, spec.replicas), ROLE_STABLE)
+    needed = spec.replicas if state.going_back else Look(draft.seen, state, stable, other).needed
+    _ensure(draft, other, _at_least(draft, other, needed), ROLE_CANDIDATE)
+
+
+def _at_least(draft: Draft, snapshot: str, replicas: int) -> int:
+    """So many pods, or more when the snapshot has more: none is taken away while anything is under way."""
+    running = draft.seen.workloads.get(snapshot)
+    return max(replicas, running.desired if running else 0)
 
 
 def _ensure(draft: Draft, snapshot: str, replicas: int, role: str) -> None:
@@ -63,7 +65,7 @@ def _ensure(draft: Draft, snapshot: str, replicas: int, role: str) -> None:
 def _retire(draft: Draft, wanted: str) -> None:
     """Pods of a version that nobody is sent to any more finish what they have, then go."""
     state, now = draft.state, draft.seen.now
-    kept = {state.stable or wanted, state.candidate}
+    kept = {state.stable or wanted, state.candidate, state.going_back.target if state.going_back else None}
     workloads = draft.seen.workloads.items()
     idle = {name: one for name, one in workloads if name not in kept and not one.refused}
     draining = {name: state.draining.get(name, now) for name in idle}
@@ -84,7 +86,7 @@ def _remember(draft: Draft) -> None:
     if last and rejected and not rejected.rejected:
         record: JsonObject = {"verdict": ROLLED_BACK, "rejected": True, "reason": last.reason, "message": last.message}
         record["rejectedAt"] = rfc3339(last.at)
-        draft.act(RecordSnapshot(rejected.name, {**record, "metrics": report.metrics(draft.seen)}))
+        draft.act(RecordSnapshot(rejected.name, {**record, "metrics": _metrics(draft, rejected)}))
     candidate = snapshots.get(state.candidate or "")
     if candidate and (candidate.rejected or candidate.verdict is None):
         draft.act(RecordSnapshot(candidate.name, {"verdict": UNDER_EVALUATION, "rejected": False}))
@@ -92,19 +94,35 @@ def _remember(draft: Draft) -> None:
         if snapshot.verdict == UNDER_EVALUATION and snapshot not in (candidate, rejected):
             draft.act(RecordSnapshot(snapshot.name, {"verdict": SUPERSEDED, "rejected": False}))
     stable = snapshots.get(state.stable or "")
-    if stable and stable.verdict != PROMOTED:
-        record = {"verdict": PROMOTED, "rejected": False, "promotedAt": rfc3339(draft.seen.now)}
+    if stable and not _is_recorded(stable, state):
+        since = draft.seen.now if state.stable_since is None else state.stable_since
+        record = {"verdict": PROMOTED, "rejected": False, "promotedAt": rfc3339(since)}
         # After the write that promotes: a record of what then did not happen would be a lie.
-        draft.act(RecordSnapshot(stable.name, {**record, "metrics": report.metrics(draft.seen)}, Order.SCALE_DOWN))
+        draft.act(RecordSnapshot(stable.name, {**record, "metrics": _metrics(draft, stable)}, Order.SCALE_DOWN))
+
+
+def _is_recorded(stable: Snapshot, state: State) -> bool:
+    """Whether the stable snapshot says that it is, since when: the way back is found by these times."""
+    if stable.verdict != PROMOTED or stable.promoted is None:
+        return False
+    return state.stable_since is None or rfc3339(stable.promoted) == rfc3339(state.stable_since)
+
+
+def _metrics(draft: Draft, snapshot: Snapshot) -> list[JsonObject]:
+    """What each metric says now; what it said last when nothing is measured, as when a person goes back."""
+    return report.metrics(draft.seen) or list(snapshot.metrics)
 
 
 def _forget(draft: Draft, wanted: str) -> None:
     """Keep the newest snapshots, and every one that something still names."""
     last = draft.state.last_rollback
-    named = {wanted, draft.state.stable, draft.state.candidate, *draft.seen.workloads}
+    state, snapshots = draft.state, draft.seen.snapshots
+    named = {wanted, state.stable, state.candidate, *draft.seen.workloads}
     named |= {last.source, last.target} if last else set()
+    named |= {state.going_back.target} if state.going_back else set()
+    named |= {one.name for one in ways_back(snapshots, state)[:1]}  # the last good one, however many failed since
     others = sorted(
-        (one for one in draft.seen.snapshots.values() if one.name not in named),
+        (one for one in snapshots.values() if one.name not in named),
         key=lambda one: one.created,
         reverse=True,
     )

@@ -11,6 +11,8 @@ back to Healthy in one step*, because lowering the candidate's traffic waits for
                         ▲             ▲  │           │  ▲
                         │             │  ▼           ▼  │
                         └──────────── Paused ◄──────────┘
+
+    any of them but Initializing ──► RollingBack ──► Healthy
 """
 
 from enum import StrEnum
@@ -26,16 +28,20 @@ class Phase(StrEnum):
     PROGRESSING = "Progressing"  # the candidate has traffic and is being weighed
     PAUSED = "Paused"  # a person, or a pause step, holds the weight where it is
     PROMOTING = "Promoting"  # every step has passed; the candidate grows to full size
+    ROLLING_BACK = "RollingBack"  # a person asked for an earlier version: it comes up, then gets everything
 
 
 # Phase -> phases that one look may lead to. Staying is always allowed.
 TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.INITIALIZING: frozenset({Phase.HEALTHY}),
-    Phase.HEALTHY: frozenset({Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED}),  # its pods may still be there
-    Phase.STARTING: frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.HEALTHY}),
-    Phase.PROGRESSING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
-    Phase.PAUSED: frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.HEALTHY}),
-    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED}),
+    Phase.HEALTHY: frozenset(  # a candidate's pods may still be there
+        {Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK}
+    ),
+    Phase.STARTING: frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
+    Phase.PROGRESSING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
+    Phase.PAUSED: frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
+    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.ROLLING_BACK}),
+    Phase.ROLLING_BACK: frozenset({Phase.HEALTHY}),
 }
 
 

@@ -14,9 +14,13 @@ from serin.api.split import all_to
 from serin.rollout import canary, gates, housekeeping, report
 from serin.rollout.draft import Draft
 from serin.rollout.gates import Finding, Look
+from serin.rollout.goback import go_back
 from serin.rollout.model import CreateSnapshot, Note, Observation, Order, Plan, PublishRoute, WriteStatus
 from serin.rollout.phases import Phase
-from serin.rollout.status import Rollback, State, StepState, read
+from serin.rollout.requests import handle, handle_leftovers
+from serin.rollout.rollback import roll_back, without_candidate
+from serin.rollout.snapshots import is_rejected
+from serin.rollout.status import State, StepState, read
 
 # How soon to ask the router again whether it has taken its first route.
 _ROUTER_SECONDS: Final = 0.5
@@ -34,29 +38,18 @@ def plan(seen: Observation) -> Plan:
     _publish(draft)
     if draft.state.stable is None:
         _initialize(draft, wanted)
+    elif go_back(draft):
+        pass  # what the spec wants has to wait
     elif wanted == draft.state.stable:
         _settle(draft)
     else:
         _roll_out(draft, wanted)
+    if draft.state.stable != before.stable:
+        draft.state = replace(draft.state, stable_since=seen.now)
     housekeeping.tend(draft, wanted)
-    _handle_leftover_requests(draft)
+    handle_leftovers(draft)
     _record(draft, before)
     return draft.plan()
-
-
-def asked(seen: Observation, state: State, annotation: str) -> bool:
-    """Whether the user set this annotation to a value that was not acted on yet."""
-    value = seen.deployment.annotations.get(annotation)
-    return value is not None and state.handled.get(annotation) != value
-
-
-def handle(draft: Draft, annotation: str) -> bool:
-    """Take a user's request: True once per value of the annotation."""
-    if not asked(draft.seen, draft.state, annotation):
-        return False
-    handled = {**draft.state.handled, annotation: draft.seen.deployment.annotations[annotation]}
-    draft.state = replace(draft.state, handled=handled)
-    return True
 
 
 # ── Which version serves ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,10 +93,12 @@ def _settle(draft: Draft) -> None:
     stable = str(state.stable)
     if state.candidate:
         draft.happened(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
-    draft.state = replace(_without_candidate(draft), phase=Phase.HEALTHY, split=all_to(stable))
+    draft.state = replace(without_candidate(draft), phase=Phase.HEALTHY, split=all_to(stable))
     workload = draft.seen.workloads.get(stable)
     if lost := gates.unrouted(draft.seen.route):
         draft.why = Note(lost.reason, lost.message, warning=True)
+    elif workload and workload.ready and draft.state.gave_up:
+        draft.why = Note(Reason.ROLLBACK_GAVE_UP, draft.state.gave_up, warning=True)
     elif workload and workload.ready:
         draft.why = Note(Reason.SERVING, f"{stable} serves all traffic")
     else:
@@ -117,8 +112,8 @@ def _roll_out(draft: Draft, wanted: str) -> None:
         if draft.state.candidate:
             message = f"{draft.state.candidate} is superseded by {wanted}: all traffic to {draft.state.stable} first"
             draft.happened(Reason.SUPERSEDED, message)
-            draft.state = _without_candidate(draft)
-        if _rejected(draft, wanted) and not _retry(draft, wanted):
+            draft.state = without_candidate(draft)
+        if is_rejected(draft.seen.snapshots, draft.state, wanted) and not _retry(draft, wanted):
             return
         _begin(draft, wanted)
     _progress(draft)
@@ -132,6 +127,7 @@ def _begin(draft: Draft, wanted: str) -> None:
         candidate_since=now,
         step=StepState(entered=now),
         evidence={},
+        gave_up="",
         draining={name: at for name, at in draft.state.draining.items() if name != wanted},
     )
     changed = ", ".join(report.changed(draft.seen, str(draft.state.stable), wanted)) or "content"
@@ -139,13 +135,6 @@ def _begin(draft: Draft, wanted: str) -> None:
 
 
 # ── Rejected content ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _rejected(draft: Draft, wanted: str) -> bool:
-    """Rejection stands in two places, so that a crash between the two writes cannot lose it."""
-    snapshot, last = draft.seen.snapshots.get(wanted), draft.state.last_rollback
-    in_status = last is not None and last.source == wanted and not last.retried
-    return in_status or (snapshot is not None and snapshot.rejected)
 
 
 def _retry(draft: Draft, wanted: str) -> bool:
@@ -173,34 +162,16 @@ def _progress(draft: Draft) -> None:
     draft.state = replace(state, evidence=draft.seen.evidence.kept or state.evidence)
     look = Look(draft.seen, draft.state, stable=str(state.stable), candidate=str(state.candidate))
     if handle(draft, names.ANNOTATION_ABORT):
-        _roll_back(draft, look, Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
+        roll_back(draft, look, Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
     elif finding := gates.first(gates.ROLL_BACK, look):
-        _roll_back(draft, look, finding)
+        roll_back(draft, look, finding)
     elif look.weight and not look.ready:
         _shelter(draft, look)
     else:
         _advance(draft, look)
+    if draft.state.candidate and draft.seen.feasible and report.turned_infeasible(draft.seen):
+        draft.happened(*draft.seen.feasible, warning=True)
     _look_at_deadlines(draft)
-
-
-def _roll_back(draft: Draft, look: Look, why: Finding) -> None:
-    """Every request back to stable; the record goes with the same write, so no crash can separate the two."""
-    rollback = Rollback(
-        source=look.candidate,
-        target=look.stable,
-        reason=why.reason.value,
-        message=why.message,
-        at=draft.seen.now,
-        metric=why.metric.metric if why.metric else "",
-        estimate=report.ratio(why.metric.estimate) if why.metric else "",
-        interval=report.interval(why.metric.low, why.metric.high) if why.metric else "",
-    )
-    message = f"{look.candidate} is rolled back, all traffic to {look.stable}: {why.message}"
-    draft.state = replace(
-        _without_candidate(draft), phase=Phase.HEALTHY, split=all_to(look.stable), last_rollback=rollback
-    )
-    draft.why = Note(why.reason, message, warning=True)
-    draft.happened(why.reason, message, warning=True)
 
 
 def _shelter(draft: Draft, look: Look) -> None:
@@ -244,34 +215,7 @@ def _look_at_deadlines(draft: Draft) -> None:
         draft.look_again(state.candidate_since + spec.canary.max_duration - now)
 
 
-def _without_candidate(draft: Draft) -> State:
-    """Forget the candidate; its pods drain from now on if they had traffic."""
-    state = draft.state
-    draining = dict(state.draining)
-    if state.candidate:
-        draining[state.candidate] = draft.seen.now
-    stable = all_to(state.stable) if state.stable else state.split
-    return replace(state, candidate=None, step=StepState(), evidence={}, split=stable, draining=draining)
-
-
 # ── The record ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _handle_leftover_requests(draft: Draft) -> None:
-    """A request that fits nothing now must not fit something later: take it, and say so. A removed one is forgotten."""
-    present = draft.seen.deployment.annotations
-    handled = {key: value for key, value in draft.state.handled.items() if key in present}
-    draft.state = replace(draft.state, handled=handled)
-    for annotation in (
-        names.ANNOTATION_APPROVE,
-        names.ANNOTATION_PROMOTE,
-        names.ANNOTATION_ABORT,
-        names.ANNOTATION_RETRY,
-    ):
-        if handle(draft, annotation):
-            draft.happened(
-                Reason.NOTHING_TO_DO, f"{annotation} is ignored: there is nothing to {annotation.split('/')[1]}"
-            )
 
 
 def _record(draft: Draft, before: State) -> None:
@@ -292,4 +236,5 @@ def _record(draft: Draft, before: State) -> None:
     if any(split.of(name) > earlier.of(name) for name in split.serving() if name != before.stable):
         draft.act(WriteStatus(Order.RAISE, status, draft.proof))
     else:
-        draft.act(WriteStatus(Order.RECORD if split == earlier else Order.LOWER, status))
+        # Before the snapshots' records of the same order: those repeat what this says, and can be made up for.
+        draft.actions.insert(0, WriteStatus(Order.RECORD if split == earlier else Order.LOWER, status))

@@ -45,11 +45,25 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
+class GoingBack:
+    """A person asked for an earlier version. `target`: its snapshot.
+
+    `since`: when its pods were asked for. `moved`: when it got all traffic, None until then; stable stays what it was
+    until the router has taken that.
+    """
+
+    target: str
+    since: float
+    moved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What was decided so far."""
 
     phase: Phase = Phase.INITIALIZING
     stable: str | None = None
+    stable_since: float | None = None  # when it became stable; None in a status that an earlier Serin has written
     candidate: str | None = None
     candidate_since: float = 0.0
     step: StepState = StepState()
@@ -58,16 +72,19 @@ class State:
     evidence: Mapping[str, JsonObject] = field(default_factory=dict)
     draining: Mapping[str, float] = field(default_factory=dict)  # snapshot -> since when it gets no new requests
     last_rollback: Rollback | None = None
+    going_back: GoingBack | None = None
+    gave_up: str = ""  # why the last attempt to go back came to nothing; "" when it did not, or something else began
     handled: Mapping[str, str] = field(default_factory=dict)  # annotation -> value that was acted on
 
 
 def read(status: JsonObject) -> State:
     """Parse a ModelDeployment's status; an empty one is a deployment that nothing was decided about."""
-    candidate = status.get("candidate") or {}
+    stable, candidate = status.get("stable") or {}, status.get("candidate") or {}
     step = status.get("step") or {}
     return State(
         phase=Phase(status.get("phase", Phase.INITIALIZING)),
-        stable=(status.get("stable") or {}).get("snapshot"),
+        stable=stable.get("snapshot"),
+        stable_since=_moment(stable.get("since")),
         candidate=candidate.get("snapshot"),
         candidate_since=_moment(candidate.get("since")) or 0.0,
         step=StepState(
@@ -82,6 +99,8 @@ def read(status: JsonObject) -> State:
         evidence=status.get("evidence") or {},
         draining={name: parse_rfc3339(at) for name, at in (status.get("draining") or {}).items()},
         last_rollback=_read_rollback(status.get("lastRollback")),
+        going_back=_read_going_back(status.get("rollingBack")),
+        gave_up=status.get("rollbackGaveUp", ""),
         handled=status.get("handled") or {},
     )
 
@@ -91,6 +110,8 @@ def write(state: State) -> JsonObject:
     status: JsonObject = {"phase": state.phase.value, "traffic": {"weights": dict(state.split.weights)}}
     if state.stable:
         status["stable"] = {"snapshot": state.stable}
+        if state.stable_since is not None:
+            status["stable"]["since"] = rfc3339(state.stable_since)
     if state.candidate:
         status["candidate"] = {"snapshot": state.candidate, "since": rfc3339(state.candidate_since)}
         status["step"] = {
@@ -109,6 +130,10 @@ def write(state: State) -> JsonObject:
         status["draining"] = {name: rfc3339(at) for name, at in sorted(state.draining.items())}
     if state.last_rollback:
         status["lastRollback"] = _write_rollback(state.last_rollback)
+    if state.going_back:
+        status["rollingBack"] = _write_going_back(state.going_back)
+    if state.gave_up:
+        status["rollbackGaveUp"] = state.gave_up
     if state.handled:
         status["handled"] = dict(state.handled)
     return status
@@ -147,3 +172,14 @@ def _write_rollback(rollback: Rollback) -> JsonObject:
     if rollback.retried:
         status["retried"] = True
     return status
+
+
+def _read_going_back(status: JsonObject | None) -> GoingBack | None:
+    if not status:
+        return None
+    return GoingBack(status["snapshot"], parse_rfc3339(status["since"]), _moment(status.get("moved")))
+
+
+def _write_going_back(going_back: GoingBack) -> JsonObject:
+    status: JsonObject = {"snapshot": going_back.target, "since": rfc3339(going_back.since)}
+    return status if going_back.moved is None else {**status, "moved": rfc3339(going_back.moved)}

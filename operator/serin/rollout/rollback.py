@@ -1,0 +1,41 @@
+"""How a rollout ends badly: every request back to stable, and the record of why, in one write."""
+
+from dataclasses import replace
+
+from serin.api.split import all_to
+from serin.rollout import report
+from serin.rollout.draft import Draft
+from serin.rollout.gates import Finding, Look
+from serin.rollout.model import Note
+from serin.rollout.phases import Phase
+from serin.rollout.status import Rollback, State, StepState
+
+
+def without_candidate(draft: Draft) -> State:
+    """Forget the candidate; its pods drain from now on if they had traffic."""
+    state = draft.state
+    draining = dict(state.draining)
+    if state.candidate:
+        draining[state.candidate] = draft.seen.now
+    stable = all_to(state.stable) if state.stable else state.split
+    return replace(state, candidate=None, step=StepState(), evidence={}, split=stable, draining=draining)
+
+
+def roll_back(draft: Draft, look: Look, why: Finding) -> None:
+    """Every request back to stable; the record goes with the same write, so no crash can separate the two."""
+    rollback = Rollback(
+        source=look.candidate,
+        target=look.stable,
+        reason=why.reason.value,
+        message=why.message,
+        at=draft.seen.now,
+        metric=why.metric.metric if why.metric else "",
+        estimate=report.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
+        interval=report.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
+    )
+    message = f"{look.candidate} is rolled back, all traffic to {look.stable}: {why.message}"
+    draft.state = replace(
+        without_candidate(draft), phase=Phase.HEALTHY, split=all_to(look.stable), last_rollback=rollback
+    )
+    draft.why = Note(why.reason, message, warning=True)
+    draft.happened(why.reason, message, warning=True)

@@ -1,0 +1,113 @@
+"""What is remembered of earlier versions, and which of them one can go back to.
+
+A snapshot outlives its pods, so it is all that is needed to bring a version up again: its content, and what was decided
+about it. One can go back to what has served everything before and was not rejected since; anything else is no way back
+but a new attempt, and those go through the steps.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.api.times import parse_rfc3339
+from serin.rollout.model import Snapshot
+from serin.rollout.status import State
+
+# What was decided about a snapshot (`status.verdict`).
+PROMOTED: Final = "Promoted"
+ROLLED_BACK: Final = "RolledBack"
+UNDER_EVALUATION: Final = "UnderEvaluation"
+SUPERSEDED: Final = "Superseded"  # the spec went elsewhere before anything was decided
+
+# Said instead of a snapshot's name: the one that was stable before the present one.
+PREVIOUS: Final = "previous"
+_NAMES_SAID: Final = 5
+
+
+class CannotGoBack(ValueError):
+    """There is no way back to what was asked for. The message says why, and what to write instead."""
+
+
+def read(body: JsonObject) -> Snapshot:
+    """A ModelSnapshot as the API server returns it."""
+    metadata, status = body["metadata"], body.get("status") or {}
+    promoted = status.get("promotedAt")
+    return Snapshot(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        created=parse_rfc3339(metadata["creationTimestamp"]),
+        content={dimension: body["spec"]["content"].get(dimension) for dimension in names.DIMENSIONS},
+        rejected=status.get("rejected", False),
+        verdict=status.get("verdict"),
+        promoted=None if promoted is None else parse_rfc3339(promoted),
+        metrics=tuple(status.get("metrics") or ()),
+    )
+
+
+def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> bool:
+    """Whether a snapshot is not tried again by itself.
+
+    Rejection stands in two places, so that a crash between the two writes cannot lose it.
+    """
+    snapshot, last = snapshots.get(name), state.last_rollback
+    in_status = last is not None and last.source == name and not last.retried
+    return in_status or (snapshot is not None and snapshot.rejected)
+
+
+def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]:
+    """Snapshots that one can go back to, the one that was stable last first."""
+    here = (state.stable, state.candidate)
+    found = [one for one in snapshots.values() if one.name not in here and _was_stable(one)]
+    good = [one for one in found if not is_rejected(snapshots, state, one.name)]
+    return sorted(good, key=lambda one: (one.promoted or 0.0, one.name), reverse=True)
+
+
+def _was_stable(snapshot: Snapshot) -> bool:
+    return snapshot.verdict == PROMOTED and snapshot.promoted is not None
+
+
+def choose(asked: str, deployment: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
+    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack.
+
+    While something is under way, PREVIOUS and the name of the present stable snapshot both mean stable: what is under
+    way ends, and nothing else has to be brought up.
+    """
+    stable, under_way = str(state.stable), state.candidate or state.going_back
+    others = ways_back(snapshots, state)
+    if under_way and asked in (PREVIOUS, stable):
+        return stable
+    if asked == PREVIOUS:
+        if not others:
+            raise CannotGoBack(f"no version that was stable before {stable} is remembered: change the spec instead")
+        return others[0].name
+    if asked not in {one.name for one in others}:
+        raise CannotGoBack(f"{_why_not(asked, deployment, snapshots, state)}. {_instead(others)}")
+    if state.going_back and asked == state.going_back.target:
+        raise CannotGoBack(f"{asked} is on its way already: nothing more has to be asked for")
+    return asked
+
+
+def _why_not(asked: str, deployment: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
+    """Why a snapshot's name is no way back."""
+    if asked == state.stable:
+        return f"{asked} is stable already"
+    if asked == state.candidate:
+        return f"{asked} is under evaluation: {names.ANNOTATION_PROMOTE} makes it stable at once"
+    if asked not in snapshots:
+        return f'"{asked}" is no snapshot of {deployment}, or one that is no longer remembered'
+    if is_rejected(snapshots, state, asked):
+        return f"{asked} was rejected: to try it again, put its content into the spec and set {names.ANNOTATION_RETRY}"
+    return f"{asked} was never stable: to try it, put its content into the spec"
+
+
+def _instead(others: Iterable[Snapshot]) -> str:
+    """What to write instead."""
+    known = [_called(one) for one in others][:_NAMES_SAID]
+    return f"Write one of: {', '.join(known)}" if known else "There is no other version to go back to"
+
+
+def _called(snapshot: Snapshot) -> str:
+    model = snapshot.content.get("model") or {}
+    return f"{snapshot.name} (model {model['version']})" if model.get("version") else snapshot.name
