@@ -136,6 +136,10 @@ def _merge(value: Any, patch: Any) -> Any:
 
 
 # What somebody writes -> the field that the answer names, and words of the fix.
+ANSWERS = "distribution: {counts: 'a_total{ {{.version}} }', by: label}"
+KNOWN = ANSWERS.replace("by: label", "by: label, reference: {legit: 97, fraud: 3}")
+TOKENS = "mean: {sum: 't_sum{ {{.version}} }', count: 't_count{ {{.version}} }'}"
+
 REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     # --- the name ---
     "name too long": ("metadata: {name: " + "a" * 53 + "}", ("metadata.name", "at most 52 characters")),
@@ -394,6 +398,80 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "spec: {metrics: [{name: a, value: {query: up, min: '1'}, for: '120'}]}",
         ("spec.metrics[0].for", "from 1s to 24h, for example 2m"),
     ),
+    "a distribution against a limit": (
+        "spec: {metrics: [{name: a, " + ANSWERS + ", against: limit, limit: '0.1'}]}",
+        ("spec.metrics[0].against", "the limit alone says which difference counts"),
+    ),
+    "a ratio against a reference": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, severity: info, against: reference}]}",
+        ("spec.metrics[0].against", "only a distribution can have a reference"),
+    ),
+    "a reference that is missing": (
+        "spec: {metrics: [{name: a, " + ANSWERS + ", against: reference, severity: info}]}",
+        ("spec.metrics[0].distribution.reference: Required value", "for example {legit: 9700, fraud: 300}"),
+    ),
+    "a reference that nothing is compared with": (
+        "spec: {metrics: [{name: a, " + KNOWN + "}]}",
+        ("spec.metrics[0].distribution.reference", "against: reference: write that too, or remove reference"),
+    ),
+    "a moved world that rolls back": (
+        "spec: {metrics: [{name: a, " + KNOWN + ", against: reference}]}",
+        ("spec.metrics[0].severity", "the world may have moved, and no rollback mends that"),
+    ),
+    "a reference without an answer": (
+        "spec: {metrics: [{name: a, " + KNOWN.replace("97", "0").replace("3", "0") + ", against: reference}]}",
+        ("spec.metrics[0].distribution.reference", "write how many answers of each category"),
+    ),
+    "a reference with one category": (
+        "spec: {metrics: [{name: a, " + KNOWN.replace(", fraud: 3", "") + ", against: reference}]}",
+        ("spec.metrics[0].distribution.reference", "should have at least 2 properties"),
+    ),
+    "a reference in shares": (
+        "spec: {metrics: [{name: a, " + KNOWN.replace("97", "0.97") + ", against: reference}]}",
+        ("spec.metrics[0].distribution.reference.legit", "must be of type integer"),
+    ),
+    "more categories than there are places": (
+        "spec: {metrics: [{name: a, "
+        + KNOWN.replace("legit: 97", ", ".join(f"c{index}: 1" for index in range(19)))
+        + ", against: reference}]}",
+        ("spec.metrics[0].distribution.reference", "must have at most 19"),
+    ),
+    "buckets named like categories": (
+        "spec: {metrics: [{name: a, " + KNOWN.replace("by: label", "by: le") + ", against: reference}]}",
+        ("spec.metrics[0].distribution.reference", "write their upper bounds, for example"),
+    ),
+    "a label that is none": (
+        "spec: {metrics: [{name: a, " + ANSWERS.replace("by: label", "by: a.b") + "}]}",
+        ("spec.metrics[0].distribution.by", "write the name of a label, for example label, or le"),
+    ),
+    "answers that do not tell the versions apart": (
+        "spec: {metrics: [{name: a, distribution: {counts: a_total, by: label}}]}",
+        ("spec.metrics[0].distribution.counts", "for example predictions_total{ {{.version}} }"),
+    ),
+    "a PSI in percent": (
+        "spec: {metrics: [{name: a, " + ANSWERS + ", limit: '10'}]}",
+        ("spec.metrics[0].limit", "the smallest PSI that counts as a difference as text, above 0 and below 1"),
+    ),
+    "a mean against a limit": (
+        "spec: {metrics: [{name: a, " + TOKENS + ", against: limit, limit: '1.1'}]}",
+        ("spec.metrics[0].against", "the limit alone says which difference counts"),
+    ),
+    "a mean that must be under stable's": (
+        "spec: {metrics: [{name: a, " + TOKENS + ", limit: '0.9'}]}",
+        ("spec.metrics[0].limit", "how many times stable's mean is still good as text, from 1 to 100"),
+    ),
+    "a mean of everybody": (
+        "spec: {metrics: [{name: a, mean: {sum: t_sum, count: 't_count{ {{.version}} }'}}]}",
+        ("spec.metrics[0].mean.sum", "for example answer_tokens_sum{ {{.version}} }"),
+    ),
+    "a mean's count of everybody": (
+        "spec: {metrics: [{name: a, mean: {sum: 't_sum{ {{.version}} }', count: t_count}}]}",
+        ("spec.metrics[0].mean.count", "for example answer_tokens_count{ {{.version}} }"),
+    ),
+    "answers of which fewer are worse": (
+        "spec: {metrics: [{name: a, " + ANSWERS + ", lowerIsWorse: true}]}",
+        ("spec.metrics[0].lowerIsWorse", "lowerIsWorse belongs to a metric with mean"),
+    ),
     "unknown severity": (
         "spec: {metrics: [{name: a, template: {name: t}, severity: high}]}",
         ("spec.metrics[0].severity", '"critical", "major", "minor", "info"'),
@@ -473,6 +551,19 @@ ACCEPTED = {
     "spaces around the version": (
         "spec: {metrics: [{name: a, ratio: {bad: 'b{ {{ .version }} }', total: 't{ {{.version}} }'}}]}"
     ),
+    "a distribution by label, with its limit": "spec: {metrics: [{name: a, " + ANSWERS + ", limit: '0.05'}]}",
+    "a distribution by buckets": (
+        "spec: {metrics: [{name: a, distribution: {counts: 'p_bucket{ {{.version}} }', by: le}, severity: critical}]}"
+    ),
+    "a reference that holds": "spec: {metrics: [{name: a, " + KNOWN + ", against: reference, severity: minor}]}",
+    "a reference by buckets": (
+        "spec: {metrics: [{name: a, distribution: {counts: 'p_bucket{ {{.version}} }', by: le, "
+        "reference: {'-1.5': 1, 0.5: 300, 1: 40, +Inf: 0}}, against: reference, severity: info}]}"
+    ),
+    "a template against its reference": (
+        "spec: {metrics: [{name: a, template: {name: t}, against: reference, severity: info, limit: '0.2'}]}"
+    ),
+    "a mean of which less is worse": "spec: {metrics: [{name: a, " + TOKENS + ", limit: '1', lowerIsWorse: true}]}",
     "a name with a slash for a runtime that is not asked": "spec: {model: {name: owner/fraud}}",
     "a value with one limit": "spec: {metrics: [{name: a, value: {query: up, min: '-1'}, for: 90s}]}",
     "a value with equal limits": "spec: {metrics: [{name: a, value: {query: up, min: 1000m, max: '1'}}]}",
@@ -798,6 +889,30 @@ TEMPLATES_REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "spec: {ratio: null, histogram: {buckets: 'b{ {{.version}} }', unit: seconds}}",
         ("spec.histogram.unit", '"s", "ms", ""'),
     ),
+    "answers not told apart": (
+        "spec: {ratio: null, distribution: {counts: a_total, by: label}}",
+        ("spec.distribution.counts", "write {{.version}} where"),
+    ),
+    "a category that is no label": (
+        "spec: {ratio: null, " + ANSWERS.replace("by: label", "by: a.b") + "}",
+        ("spec.distribution.by", "write the name of a label"),
+    ),
+    "a reference without an answer": (
+        "spec: {ratio: null, " + KNOWN.replace("97", "0").replace("3", "0") + "}",
+        ("spec.distribution.reference", "write how many answers of each category"),
+    ),
+    "buckets named like categories": (
+        "spec: {ratio: null, " + KNOWN.replace("by: label", "by: le") + "}",
+        ("spec.distribution.reference", "write their upper bounds, for example"),
+    ),
+    "sums not told apart": (
+        "spec: {ratio: null, mean: {sum: s, count: 'c{ {{.version}} }'}}",
+        ("spec.mean.sum", "write {{.version}} where"),
+    ),
+    "counts not told apart": (
+        "spec: {ratio: null, mean: {sum: 's{ {{.version}} }', count: c}}",
+        ("spec.mean.count", "write {{.version}} where"),
+    ),
     "an argument named like a version": (
         "spec: {arguments: [{name: stable}]}",
         ("spec.arguments[0].name", "write another name"),
@@ -824,6 +939,8 @@ class TestMetricTemplates:
         [
             "spec: {ratio: null, histogram: {buckets: 'b{ {{.version}} }', unit: ''}}",
             "spec: {ratio: null, value: {query: up}}",
+            "spec: {ratio: null, " + KNOWN + "}",
+            "spec: {ratio: null, " + TOKENS + "}",
         ],
     )
     def test_the_other_shapes(self, api: Api, patch: str) -> None:

@@ -11,7 +11,9 @@ from serin.api.parse import InvalidSpec, content_of, parse_model_deployment, par
 from serin.api.spec import (
     Analysis,
     Canary,
+    DistributionQuery,
     EnvoyRouter,
+    MeanQuery,
     Metric,
     PauseStep,
     RatioQuery,
@@ -90,16 +92,26 @@ class TestEverything:
             ("errors", "critical", "stable", None),
             ("latency", "major", "stable", None),
             ("empty-answers", "minor", "limit", 0.02),
+            ("answers", "major", "stable", 0.1),
+            ("answers-as-last-month", "minor", "reference", None),
+            ("tokens", "major", "stable", 1.2),
             ("memory", "info", "limit", None),
             ("timeouts", "major", "stable", None),
         ]
         assert spec.metrics[2].source == RatioQuery(
             bad='answers_total{outcome="empty", {{.version}}}', total="answers_total{ {{.version}} }"
         )
-        assert spec.metrics[3].source == ValueQuery(
+        answers = "predictions_total{ {{.version}} }"
+        assert spec.metrics[3].source == DistributionQuery(answers, "label")
+        assert spec.metrics[4].source == DistributionQuery(answers, "label", {"legit": 97120, "fraud": 2880})
+        assert spec.metrics[5].source == MeanQuery(
+            sum="answer_tokens_sum{ {{.version}} }", count="answer_tokens_count{ {{.version}} }"
+        )
+        assert [one.lower_is_worse for one in spec.metrics] == [False] * 8
+        assert spec.metrics[6].source == ValueQuery(
             "max(process_resident_memory_bytes{ {{.candidate}} })", 2.0**20, 2.0**31, consecutive_seconds=120.0
         )
-        assert spec.metrics[4].source == TemplateRef("answer-outcomes", {"outcome": "timeout"})
+        assert spec.metrics[7].source == TemplateRef("answer-outcomes", {"outcome": "timeout"})
 
     def test_a_deployment_without_annotations_and_status(self) -> None:
         parsed = parse_model_deployment(stored(documents("smallest.yaml")[0]))
@@ -120,7 +132,11 @@ class TestSamples:
         }
         # The other shapes of a template are those of a metric, explained there.
         declared = {
-            path for path in declared if not path.startswith(("MetricTemplate.histogram", "MetricTemplate.value"))
+            path
+            for path in declared
+            if not path.startswith(
+                tuple(f"MetricTemplate.{one}" for one in ("histogram", "distribution", "mean", "value"))
+            )
         }
         assert declared - shown == set()
 
