@@ -47,6 +47,9 @@ async def test_failures_of_the_candidate_reach_no_client_and_are_all_counted(tmp
         print(f"candidate fails {share:.0%}: clients {dict(seen)}, candidate {dict(it.candidate.truth)}, {dict(found)}")
         assert it.candidate.truth["failed"] > 0
         assert found["attempts"] == it.candidate.truth["received"]
+        first_pod = {"serin_snapshot": CANDIDATE, "serin_slot": "0"}
+        assert await it.envoy.count("envoy_serin_attempts", **first_pod) == found["attempts"], "told apart by pod"
+        assert await it.envoy.count("envoy_serin_failures", **first_pod) == found["failures"]
         assert found["failures"] == it.candidate.truth["failed"] == found["shielding"]
         assert seen["500"] == it.stable.truth["failed"], "clients see stable's own failures and no others"
         assert seen["200"] + seen["500"] == 1000

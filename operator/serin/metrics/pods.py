@@ -1,18 +1,19 @@
 """How much the stable pods of a deployment differ, from their last hour in Prometheus.
 
-What the analysis engine divides its evidence by (analysis/dispersion.py). Read by minutes with `increase`, which is not
-exact (it extrapolates, and loses a series' first sample); that is good enough for a variance ratio, and for nothing
-else: evidence is counted in ticks.py.
+What the analysis engine divides its evidence by (analysis/dispersion.py). Counters are read once a minute and their
+series differenced; what a series counted before its first reading is left out. That is good enough for a variance
+ratio, and for nothing else: evidence is counted in ticks.py. (`increase` would not do: it extrapolates what it saw of a
+minute to the whole minute, and with it the variance.)
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from serin.analysis.dispersion import overdispersion
 from serin.analysis.model import Arm
 from serin.metrics.answers import Series
-from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Owner, owner_of
 from serin.metrics.sources import RatioSource
 
@@ -22,15 +23,11 @@ MINUTES: Final = 60
 def queries(source: RatioSource) -> tuple[str, str] | None:
     """PromQL for requests and bad requests by pod and minute, {{.version}} still in it.
 
-    None for sums of several counters: their series cannot be told apart once `increase` has dropped the names.
+    None for sums of several counters, which are rare and not worth a query each.
     """
     if len(source.total) != 1 or len(source.bad) != 1:
         return None
-    by = ", ".join((NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL, source.pods))
-    total, bad = (
-        f"sum by ({by}) (increase({part[0].selector.render()}[1m]))[{MINUTES}m:1m]"
-        for part in (source.total, source.bad)
-    )
+    total, bad = (f"{part[0].selector.render()}[{MINUTES}m:1m]" for part in (source.total, source.bad))
     return total, bad
 
 
@@ -60,12 +57,12 @@ def _arm(requests: _Minutes, bad: _Minutes, minute: int) -> Arm:
 
 
 def _by_pod(series: Iterable[Series], pods: str) -> dict[Owner, dict[str, _Minutes]]:
+    """Increments by owner, pod and minute, over all series that a pod has (one for each router pod)."""
     found: dict[Owner, dict[str, _Minutes]] = {}
     for one in series:
-        counts = {
-            round(at / 60.0): round(value)
-            for at, value in zip(one.times, one.values, strict=True)
-            if 0 <= value < math.inf
-        }
-        found.setdefault(owner_of(one.labels), {})[one.labels.get(pods, "")] = counts
+        counts = found.setdefault(owner_of(one.labels), {}).setdefault(one.labels.get(pods, ""), {})
+        for (_, before), (at, value) in pairwise(zip(one.times, one.values, strict=True)):
+            grown = value - before if value >= before else value  # a counter that began again
+            if math.isfinite(grown):
+                counts[round(at / 60.0)] = counts.get(round(at / 60.0), 0) + round(grown)
     return found

@@ -1,0 +1,79 @@
+"""Overdispersion read from a real Prometheus that holds an hour of the router's counts by pod."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serin.analysis.dispersion import UNKNOWN
+from serin.api.spec import Metric, RatioQuery, TemplateRef
+from serin.metrics.collector import Collector, Want
+from serin.metrics.prometheus import Prometheus, Settings
+from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
+
+pytestmark = pytest.mark.usefixtures("debian_packages")
+
+INTERVAL, SCRAPES = 15, 260  # a little over an hour
+ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
+LATENCY = Metric("latency", TemplateRef("request-latency"), "major", "stable")
+OWN = Metric("own", RatioQuery("wrong_total{ {{.version}} }", "answers_total{ {{.version}} }"), "major", "stable")
+BURST = {"even": 1, "bursts": 6, "few-pods": 6}  # bad requests that come together
+PODS = {"even": 4, "bursts": 4, "few-pods": 2}
+
+
+def history(start: float) -> list[Sample]:
+    """Pods serve about 20 requests/s, and fail 1 % of them, alone or in bursts; two router pods count half each."""
+    rng = np.random.default_rng(1)
+    samples: list[Sample] = []
+    for name, burst in BURST.items():
+        version = {"serin_namespace": "shop", "serin_model_deployment": name, "serin_snapshot": f"{name}-a"}
+        for pod in range(PODS[name]):
+            requests = rng.poisson(20 * INTERVAL, SCRAPES).cumsum()
+            bad = burst * rng.binomial(20 * INTERVAL, 0.01 / burst, SCRAPES).cumsum()
+            own = {**version, "job": "models", "instance": f"{name}-{pod}:8080"}
+            for scrape in range(SCRAPES):
+                at = start + scrape * INTERVAL
+                for envoy in range(2):
+                    seen = {**version, "job": "router", "instance": f"envoy-{envoy}:9902"}
+                    seen |= {"serin_attempt": "first", "serin_slot": str(pod)}
+                    samples.append(("envoy_serin_attempts", seen, float((requests[scrape] + envoy) // 2), at))
+                    samples.append(("envoy_serin_failures", seen, float((bad[scrape] + envoy) // 2), at))
+                samples.append(("answers_total", own, float(requests[scrape]), at))
+                samples.append(("wrong_total", own, float(bad[scrape]), at))
+    return samples
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrometheusServer, float]]:
+    folder: Path = tmp_path_factory.mktemp("pods")
+    start = round(time.time() - 3 * 3600)
+    write_history(folder / "data", history(start))
+    prometheus = PrometheusServer(folder).start()
+    yield prometheus, start + SCRAPES * INTERVAL
+    prometheus.stop()
+
+
+async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[PrometheusServer, float]) -> None:
+    prometheus, end = server
+    wants = [
+        Want("shop", name, f"{name}-b", f"{name}-a", metric, end - 60)
+        for name in (*BURST, "unknown")
+        for metric in (ERRORS, LATENCY, OWN)
+    ]
+    collector = Collector(Prometheus(Settings(prometheus.url)))
+    found = await collector.overdispersion(end, wants)
+    assert collector.queries == 4, "two for each source, however many deployments"
+    print(found)
+    for metric in ("errors", "own"):
+        assert found["shop", "even", metric] < 1.3
+        assert 4.0 < found["shop", "bursts", metric] < 9.0
+        assert found["shop", "few-pods", metric] == UNKNOWN
+        assert found["shop", "unknown", metric] == UNKNOWN
+    assert not [key for key in found if key[2] == "latency"], "a histogram's pods cannot be told apart"
+
+
+async def test_without_prometheus_nothing_is_known() -> None:
+    collector = Collector(Prometheus(Settings("http://127.0.0.1:9", timeout=1)))
+    assert await collector.overdispersion(time.time(), [Want("shop", "even", "b", "a", ERRORS, 0.0)]) == {}
