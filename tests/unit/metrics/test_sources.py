@@ -3,16 +3,19 @@
 import pytest
 
 from serin.api.json import JsonObject
-from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.api.spec import DistributionQuery, MeanQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.readings import plan_reading
 from serin.metrics.sources import (
+    DistributionSource,
     ExpressionSource,
     HistogramSource,
+    MeanSource,
     RatioSource,
     Source,
     SourceError,
     ValueSource,
     built_in,
+    reference_of,
     resolve,
 )
 
@@ -25,7 +28,7 @@ TEMPLATE: JsonObject = {
 }
 
 
-def read(source: TemplateRef | RatioQuery | ValueQuery, template: JsonObject | None = None) -> Source:
+def read(source: MetricSource, template: JsonObject | None = None) -> Source:
     return resolve(Metric("mine", source, "major", "stable"), template)
 
 
@@ -101,12 +104,74 @@ def test_histogram_and_value_templates() -> None:
         (RatioQuery(bad="increase(a{ {{.version}} }[5m])", total="b{ {{.version}} }"), None, "bad has increase()"),
         (TemplateRef("v"), {"value": {"query": "max(up{ {{.candidate}} })"}}, "write against: limit and limit:"),
         (ValueQuery("max(a{ {{.canary}} })"), None, "write {{.candidate}}, {{.stable}} or {{.version}}"),
+        (DistributionQuery("increase(a{ {{.version}} }[5m])", "label"), None, "counts has increase()"),
+        (DistributionQuery("a{ {{.version}} } * 2", "label"), None, "counts must be a plain selector of a counter"),
+        (DistributionQuery("a{ {{.version}} } - b{ {{.version}} }", "le"), None, "nothing taken off"),
+        (MeanQuery(sum="s{ {{.version}} }", count="c"), None, "c does not say which version: write c{ {{.version}} }"),
+        (TemplateRef("x"), {}, "write one of ratio, histogram, distribution, mean, value"),
     ],
 )
-def test_refusals_say_what_to_write(
-    source: TemplateRef | RatioQuery | ValueQuery, template: JsonObject | None, words: str
-) -> None:
+def test_refusals_say_what_to_write(source: MetricSource, template: JsonObject | None, words: str) -> None:
     with pytest.raises(SourceError) as refused:
         read(source, template)
     assert str(refused.value).startswith("metric mine: ")
+    assert words in str(refused.value)
+
+
+ANSWERS = "predictions_total{ {{.version}} }"
+COUNTED = {"distribution": {"counts": ANSWERS, "by": "label"}}
+KNOWN = {"distribution": {"counts": ANSWERS, "by": "label", "reference": {"legit": 97, "fraud": 3}}}
+TOKENS = {"mean": {"sum": "t_sum{ {{.version}} }", "count": "t_count{ {{.version}} }"}}
+RATIO = {"ratio": {"bad": "b{ {{.version}} }", "total": "t{ {{.version}} }"}}
+
+
+def test_answers_and_means_are_one_query_each() -> None:
+    answers = read(DistributionQuery(f"sum by (label) ({ANSWERS})", "label"))
+    assert isinstance(answers, DistributionSource)
+    assert plan_reading(answers.parts).selectors == ("predictions_total{{{.version}}}",)
+    tokens = read(MeanQuery(sum="t_sum{ {{.version}} }", count="t_count{ {{.version}} }"))
+    assert isinstance(tokens, MeanSource)
+    reading = plan_reading(tokens.parts)
+    assert reading.selectors == ('{__name__=~"t_count|t_sum",{{.version}}}',)
+    assert [len(part) for part in reading.parts] == [1, 0, 0, 1]
+
+
+def test_templates_of_answers_and_means() -> None:
+    assert read(TemplateRef("a"), COUNTED) == read(DistributionQuery(ANSWERS, "label"))
+    assert isinstance(read(TemplateRef("t"), TOKENS), MeanSource)
+
+
+def test_deployments_with_different_references_share_their_query() -> None:
+    one, other = ({"legit": 97, "fraud": 3}, {"legit": 50, "fraud": 50})
+    found = {
+        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference")) for each in (one, other)
+    }
+    assert len(found) == 1
+
+
+def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
+    query = DistributionQuery("p_bucket{ {{.version}} }", "le", {"10": 1, "9.50": 2, "-1": 3})
+    metric = Metric("a", query, "info", "reference")
+    assert list(reference_of(metric).items()) == [("-1.0", 3), ("9.5", 2), ("10.0", 1), ("inf", 0)]
+    twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), "info", "reference")
+    with pytest.raises(SourceError, match=r"has the bound 0\.50 twice"):
+        resolve(twice)
+
+
+@pytest.mark.parametrize(
+    ("metric", "template", "words"),
+    [
+        (Metric("m", TemplateRef("x"), "info", "reference"), RATIO, "needs a distribution with a reference"),
+        (Metric("m", TemplateRef("x"), "info", "reference"), COUNTED, "needs a distribution with a reference"),
+        (Metric("m", TemplateRef("x"), "major", "reference"), KNOWN, "write severity: minor (holds) or info"),
+        (Metric("m", TemplateRef("x"), "major", "limit", 0.1), COUNTED, "remove against: limit"),
+        (Metric("m", TemplateRef("x"), "major", "stable", 1.1), COUNTED, "write a number from 0 to 1 for x"),
+        (Metric("m", TemplateRef("x"), "major", "stable", 0.9), TOKENS, "write a number from 1 to 100 for x"),
+        (Metric("m", TemplateRef("x"), "major", "stable", 0.1), RATIO, "limit only counts with against: limit"),
+        (Metric("m", TemplateRef("x"), "major", "stable", lower_is_worse=True), RATIO, "belongs to a mean"),
+    ],
+)
+def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        resolve(metric, template)
     assert words in str(refused.value)

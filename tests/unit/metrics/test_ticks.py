@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from serin.analysis.model import Arm, HistogramTick, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.model import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
 from serin.metrics.answers import Series
 from serin.metrics.readings import Row
-from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, ratio_tick
+from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, mean_tick, ratio_tick
 
 MOMENT = Moment(since=10.0, until=40.0, interval=10.0)
 
@@ -122,6 +122,46 @@ def test_buckets_that_do_not_add_up_are_left_for_the_next_look() -> None:
     tick = histogram_tick(ArmRows(rows), ArmRows(rows), MOMENT, {}, "s")
     assert isinstance(tick, NoData)
     assert (tick.reason, tick.at) == (NoDataReason.PARTIAL, None)
+
+
+def mean(counts: tuple[float, ...], sums: tuple[float, ...], **labels: str) -> ArmRows:
+    return ArmRows([row(*counts, **labels)], sums=[row(*sums, **labels)])
+
+
+def test_a_mean_is_counted_with_its_sum() -> None:
+    candidate = ArmRows([row(0, 2), row(0, 1, pod="b")], sums=[row(0, 2.5), row(0, 1.25, pod="b")])
+    tick = mean_tick(candidate, mean((7, 9), (70, 90)), MOMENT, {})
+    assert tick == MeanTick(20.0, Moments(3, 3.75), Moments(2, 20.0))
+
+
+def test_a_restart_counts_both_from_zero() -> None:
+    tick = mean_tick(mean((50, 60, 3), (500, 600, 33)), mean((7, 9), (70, 90)), MOMENT, {})
+    assert tick == MeanTick(30.0, Moments(13, 133.0), Moments(2, 20.0))
+
+
+@pytest.mark.parametrize(
+    ("arm", "reason", "at"),
+    [
+        (mean((0, 1, 2), (0, 7, 5)), NoDataReason.QUERY_FAILED, 30.0),
+        (mean((0, 0, 0), (0, 7, 7)), NoDataReason.PARTIAL, None),
+        (mean((0, 1, 2), (0, 7, math.nan)), NoDataReason.NOT_A_NUMBER, 30.0),
+        (mean((0, 0, 0), (0, 0, 0)), NoDataReason.NO_TRAFFIC, 30.0),
+    ],
+    ids=["below 0", "a sum over nothing", "not a number", "idle"],
+)
+def test_what_is_no_mean(arm: ArmRows, reason: NoDataReason, at: float | None) -> None:
+    tick = mean_tick(arm, mean((0, 0, 0), (0, 0, 0)), MOMENT, {})
+    assert isinstance(tick, NoData)
+    assert (tick.reason, tick.at) == (reason, at)
+
+
+def test_numbers_below_zero_are_told_from_a_restart() -> None:
+    tick = mean_tick(mean((5, 6, 7), (9, 8, 10)), mean((0, 0, 0), (0, 0, 0)), MOMENT, {})
+    assert isinstance(tick, NoData)
+    assert "Numbers below 0 cannot be counted: add a constant" in tick.message
+    born = Row(1, row(9, 8).series, frozenset({20.0}))
+    tick = mean_tick(ArmRows([row(5, 6)], sums=[born]), mean((0, 0), (0, 0)), MOMENT, {})
+    assert tick == MeanTick(20.0, Moments(1, 8.0), Moments(0, 0.0)), "known to have begun anew"
 
 
 def test_late_is_not_stale() -> None:
