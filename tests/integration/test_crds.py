@@ -558,7 +558,7 @@ ACCEPTED = {
     "a reference that holds": "spec: {metrics: [{name: a, " + KNOWN + ", against: reference, severity: minor}]}",
     "a reference by buckets": (
         "spec: {metrics: [{name: a, distribution: {counts: 'p_bucket{ {{.version}} }', by: le, "
-        "reference: {'-1.5': 1, 0.5: 300, 1: 40, +Inf: 0}}, against: reference, severity: info}]}"
+        "reference: {'-1.5': 1, '0.5': 300, '1': 40, +Inf: 0}}, against: reference, severity: info}]}"
     ),
     "a template against its reference": (
         "spec: {metrics: [{name: a, template: {name: t}, against: reference, severity: info, limit: '0.2'}]}"

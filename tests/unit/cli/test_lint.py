@@ -151,6 +151,37 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "a number needs a limit: write against: limit and limit:",
     ),
 }
+ANSWERS = "distribution: {counts: 'predictions_total{ {{.version}} }', by: label"
+HOPELESS |= {
+    "a reference that is too small": (
+        f"metrics: [{{{METRIC}, {ANSWERS}, reference: {{a: 30, b: 20}}}}, against: reference, severity: minor}}]",
+        "spec.metrics[0].distribution.reference",
+        "chance alone moves 50 answers in 2 categories by a PSI of 0.1, so there can be no verdict: "
+        "write at least 136 answers, fewer categories, or a larger limit",
+    ),
+    "answers by a rate": (
+        f"metrics: [{{{METRIC}, {ANSWERS.replace('predictions_total', 'rate(a')}}}}}]".replace(
+            "} }', by", "} }[5m])', by"
+        ),
+        "spec.metrics[0].distribution.counts",
+        "write the counters themselves, without rate and time window",
+    ),
+    "answers that are computed": (
+        f"metrics: [{{{METRIC}, {ANSWERS.replace('} }', '} } * 2')}}}}}]",
+        "spec.metrics[0]",
+        "counts must be a plain selector of a counter, or a sum of them",
+    ),
+    "a mean with a brace too few": (
+        "metrics: [{" + METRIC + ", mean: {sum: 's{ {{.version}} }', count: 'c{ {{.version}} '}}]",
+        "spec.metrics[0].mean.count",
+        "this is no PromQL",
+    ),
+    "a template's mean of which nothing is worse": (
+        "metrics: [{" + METRIC + ", template: {name: memory}, against: limit, limit: '1', lowerIsWorse: true}]",
+        "spec.metrics[0]",
+        "lowerIsWorse belongs to a mean, and template memory has none",
+    ),
+}
 MEMORY = {
     "apiVersion": "serin.dev/v1alpha1",
     "kind": "MetricTemplate",
@@ -230,6 +261,15 @@ class TestFiles:
         assert [one.path for one in report.findings] == ["spec.replicas"]
         assert (report.checked, report.others) == (1, 1)
         assert report.text().plain.endswith("1 resource of Serin checked, 1 error; 1 other document left out")
+
+    def test_bounds_of_buckets_need_no_quotes(self, tmp_path: Path) -> None:
+        counts = {"counts": "score_bucket{ {{.version}} }", "by": "le", "reference": {0.5: 9000, 1: 500, "+Inf": 0}}
+        body = smallest("bounds")
+        body["spec"]["metrics"] = [
+            {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+            {"name": "scores", "distribution": counts, "against": "reference", "severity": "minor"},
+        ]
+        assert lint(tmp_path, body).findings == ()
 
     def test_a_template_of_the_cluster_is_a_note_and_no_error(self, tmp_path: Path) -> None:
         body = smallest("note", "spec: {metrics: [{name: a, template: {name: elsewhere}}]}")

@@ -116,7 +116,7 @@ def read(files: Iterable[Path]) -> Read:
 
 
 def _take(result: Read, file: str, node: yaml.Node) -> None:
-    value = _Loader("").construct_document(node)
+    value = _with_text_keys(_Loader("").construct_document(node))
     bodies = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else None
     if isinstance(bodies, list):
         items = next(item for key, item in node.value if key.value == "items")
@@ -124,6 +124,17 @@ def _take(result: Read, file: str, node: yaml.Node) -> None:
             _take_one(result, file, body, inner)
     else:
         _take_one(result, file, value, node)
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Keys as text, which is what YAML's numbers and booleans become on their way to the API server."""
+    if isinstance(value, dict):
+        return {_key(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def _key(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else f"{key:g}" if isinstance(key, float) else str(key)
 
 
 def _take_one(result: Read, file: str, body: Any, node: yaml.Node) -> None:

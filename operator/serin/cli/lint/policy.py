@@ -3,11 +3,13 @@
 Only what is certain from the file is said. What depends on traffic (whether the requests ever suffice) is not.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from serin.analysis.combine import BLOCKING
-from serin.api.spec import ModelDeploymentSpec, NoDataAction, ValueQuery, WeightStep
+from serin.analysis.text import count
+from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery, WeightStep
 from serin.api.times import human
 from serin.cli.lint.schema import Problem
 
@@ -68,12 +70,31 @@ def _looks_within_a_step(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         )
 
 
+def _reference_is_enough(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+    for index, metric in enumerate(spec.metrics):
+        source = metric.source
+        if not isinstance(source, DistributionQuery) or not source.reference:
+            continue
+        from serin.analysis.drift import THRESHOLD, requests_needed  # takes a second, and is seldom needed
+
+        total, categories = sum(source.reference.values()), len(source.reference)
+        limit = THRESHOLD if metric.limit is None else metric.limit
+        if requests_needed(categories, total, limit) is None:
+            least = (requests_needed(categories, math.inf, limit) or 0) + 1
+            yield Problem(
+                f"spec.metrics[{index}].distribution.reference",
+                f"chance alone moves {count(total)} answers in {categories} categories by a PSI of {limit:g}, so there "
+                f"can be no verdict: write at least {count(2 * least)} answers, fewer categories, or a larger limit",
+            )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _breach_counts_in_time,  # a breach that is over before it counts
     _silence_acts_in_time,  # an action that never comes
     _deadline_before_the_end,  # the same for the pods' deadline
     _looks_within_a_step,  # looks that are rarer than steps
+    _reference_is_enough,  # a comparison with next to nothing
 )
 
 

@@ -18,7 +18,15 @@ from serin.metrics.sources import ExpressionSource, Source
 
 _NOBODY: Final = Version("namespace", "deployment", ("candidate", "stable"))
 _PLACES: Final = ("version", "candidate", "stable")
-_QUERIES: Final = (("ratio", "bad"), ("ratio", "total"), ("histogram", "buckets"), ("value", "query"))
+_QUERIES: Final = (
+    ("ratio", "bad"),
+    ("ratio", "total"),
+    ("histogram", "buckets"),
+    ("distribution", "counts"),
+    ("mean", "sum"),
+    ("mean", "count"),
+    ("value", "query"),
+)
 # What turns a counter into something that is counted no more.
 _RATE: Final = re.compile(r"\b(?:rate|irate|increase|delta)\s*\(")
 

@@ -148,7 +148,8 @@ def _supported(allowed: Sequence[Any]) -> str:
 def _size(value: Any, least: int | None, most: int | None, path: str) -> Iterator[Problem]:
     what = "characters long" if isinstance(value, str) else "items"
     if least is not None and len(value) < least:
-        yield Problem(path, f"Invalid value: {_text(value)}: should be at least {least} {what}")
+        fewest = f"have at least {least} properties" if isinstance(value, dict) else f"be at least {least} {what}"
+        yield Problem(path, f"Invalid value: {_text(value)}: should {fewest}")
     if most is not None and len(value) > most:
         if isinstance(value, str):
             yield Problem(path, f"Too long: may not be more than {most} characters, it has {len(value)}")
