@@ -18,6 +18,7 @@ from serin.controller.ports import Ports
 from serin.controller.reconcile import Reconciler, TryAgain
 from serin.controller.report import Reporter
 from serin.controller.routes import EnvoyRoutes
+from serin.controller.survey import Survey
 from serin.controller.telemetry import Outcome, Telemetry
 from serin.controller.ticker import Ticker
 from serin.controller.watch import WATCHED
@@ -61,7 +62,8 @@ class Bench:
         prometheus = Prometheus(Settings("http://127.0.0.1:9"))
         ticker = Ticker(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
         routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
-        self.observer = Observer(self.cache, routes, ticker, Ports(self.cache))
+        survey = Survey(self.cache, prometheus.query, lambda _: None)
+        self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache))
         self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
 
     async def refresh(self) -> None:
@@ -132,6 +134,13 @@ async def test_a_raise_is_refused_when_the_pods_are_not_ready_at_that_moment_wha
     assert applied.why == f"0 pods of {SNAPSHOT} are ready at this moment, 1 are needed for its traffic"
     assert bench.requests == [("list", "Pod")]
     assert bench.cluster.status() == {}
+
+
+async def test_a_snapshot_that_is_gone_is_not_run_with_the_content_of_another(bench: Bench) -> None:
+    applied = await bench.apply(RunWorkload(SNAPSHOT, 1, "stable", Order.CREATE))
+    assert applied.outcome is Outcome.STOPPED
+    assert applied.why == f"ModelSnapshot {SNAPSHOT} is gone: what its pods are made of is not known"
+    assert bench.requests == []
 
 
 async def test_a_raise_goes_through_when_live_reads_prove_it(bench: Bench) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 
 from serin.analysis import engine
 from serin.analysis.model import SplitTick
+from serin.analysis.traffic import Traffic
 from serin.api import names
 from serin.rollout.model import Route
 from serin.rollout.policies import SPLIT
-from tests.narratives.world import World, fails, passes, silent, spec
+from tests.narratives.world import World, fails, passes, silent, spec, undecided
 
 Story = Callable[[World], None]
 
@@ -390,6 +391,22 @@ def spec_back_while_going_back(world: World) -> None:
     world.run(60)
 
 
+def too_little_traffic(world: World) -> None:
+    serving(world)
+    world.judge = undecided
+    world.change(spec("2"))
+    world.run(1)
+    world.tell(f"sees: PolicyFeasible={_condition(world, 'PolicyFeasible')}")
+    world.traffic = {"errors": Traffic(rate=0.4, bad=0.01)}
+    world.run(120)
+    world.tell(f"sees: PolicyFeasible={_condition(world, 'PolicyFeasible')}")
+    body = spec("2")
+    body["strategy"]["canary"]["steps"] = [{"weight": 50, "bake": "2h"}]
+    world.change(body)
+    world.run(60)
+    world.tell(f"sees: PolicyFeasible={_condition(world, 'PolicyFeasible')}")
+
+
 def _condition(world: World, kind: str) -> str:
     (found,) = (one for one in world.status["conditions"] if one["type"] == kind)
     return f"{found['status']} {found['reason']}: {found['message']}"
@@ -436,6 +453,7 @@ ALL: tuple[Story, ...] = (
     goes_back_while_the_router_is_away,
     new_spec_while_going_back,
     spec_back_while_going_back,
+    too_little_traffic,
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serin.analysis.model import MetricVerdict, NoDataReason, Severity, Verdict
+from serin.analysis.traffic import Traffic
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.split import Split
@@ -33,6 +34,8 @@ from serin.rollout.model import (
 )
 from serin.rollout.phases import Phase, allowed
 from serin.rollout.planner import plan
+from serin.rollout.policies import policies
+from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import ROLLED_BACK
 from serin.rollout.status import read
 
@@ -94,6 +97,11 @@ def fails(world: "World") -> tuple[MetricVerdict, ...]:
     return (verdict(Verdict.FAIL_CRITICAL, world.now),) if world.candidate_weight else ()
 
 
+def undecided(world: "World") -> tuple[MetricVerdict, ...]:
+    """Too few requests to tell."""
+    return (verdict(Verdict.INCONCLUSIVE, world.now, requests=12),) if world.candidate_weight else ()
+
+
 def silent(_: "World") -> tuple[MetricVerdict, ...]:
     """Nobody asks the candidate anything."""
     return (verdict(Verdict.NO_DATA, 0.0, requests=0),)
@@ -135,6 +143,7 @@ class World:
     split: MetricVerdict | None = None  # whether the requests arrive in the shares that were decided
     published: bool = False
     router_hears: bool = True
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)  # by metric, as measured when a rollout begins
     writes: int = 0
     story: list[str] = field(default_factory=list)
     last_plan: Plan | None = None
@@ -213,15 +222,19 @@ class World:
         for name, message in self.refused.items():
             workloads[name] = Workload(name, "", "", 0, 0, self.now, problem=message, refused=True)
         verdicts = self.judge(self) if self.candidate else ()
+        deployment = parse_model_deployment(self.body)
         kept = {one.metric: {"requests": one.requests} for one in verdicts}
         return Observation(
             now=self.now,
-            deployment=parse_model_deployment(self.body),
+            deployment=deployment,
             snapshots=dict(self.snapshots),
             workloads=workloads,
             route=replace(self.route, published=self.published, split=Split(self.weights if self.router_hears else {})),
             evidence=Evidence(kept, verdicts, self.split),
             free_port=10_000,
+            feasible=feasible(deployment.spec, policies(deployment.spec, 5.0), self.traffic)
+            if self.candidate
+            else None,
         )
 
     # ── One look ──────────────────────────────────────────────────────────────────────────────────────────────────────

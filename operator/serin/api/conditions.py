@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     CANDIDATE_REJECTED = "CandidateRejected"
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     ROUTED = "Routed"
+    POLICY_FEASIBLE = "PolicyFeasible"
 
 
 class Reason(StrEnum):
@@ -61,11 +62,11 @@ class Reason(StrEnum):
     ABORTED_BY_USER = "AbortedByUser"
     REJECTED_CONTENT = "RejectedContent"
     RETRIED_BY_USER = "RetriedByUser"
-    # Evidence
     ROLLING_BACK = "RollingBack"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
     ROLLBACK_REFUSED = "RollbackRefused"
     ROLLBACK_GAVE_UP = "RollbackGaveUp"
+    # Evidence
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     NO_TRAFFIC = "NoTraffic"
     TARGET_DOWN = "TargetDown"
@@ -75,6 +76,8 @@ class Reason(StrEnum):
     PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
     QUERY_FAILED = "QueryFailed"
     PARTIAL = "Partial"
+    TRAFFIC_SUFFICES = "TrafficSuffices"
+    TRAFFIC_TOO_LOW = "TrafficTooLow"
     # Routing
     ROUTED = "Routed"
     ROUTER_NOT_READY = "RouterNotReady"

@@ -44,6 +44,7 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.PROMETHEUS_UNREACHABLE: "Look whether Prometheus runs, and where the operator's SERIN_PROMETHEUS_URL leads.",
     Reason.QUERY_FAILED: "Correct the metric's PromQL as Prometheus' words say.",
     Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
+    Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
     Reason.ROUTE_REFUSED: "The router goes on with what it had. Correct what its words name under spec.router.",
     Reason.SERVICE_NOT_OURS: "Rename the ModelDeployment, or delete the Service {name}: Serin leaves it alone.",
@@ -67,8 +68,9 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.SPEC_BACK_TO_STABLE,
         Reason.NOTHING_TO_DO,
         Reason.RETRIED_BY_USER,
-        Reason.EVIDENCE_AVAILABLE,
         Reason.ROLLING_BACK,
+        Reason.EVIDENCE_AVAILABLE,
+        Reason.TRAFFIC_SUFFICES,
         Reason.ROUTED,
     }
 )

@@ -32,6 +32,7 @@ from serin.controller.report import Reporter
 from serin.controller.routes import EnvoyRoutes
 from serin.controller.routing import RouterFeed
 from serin.controller.settings import Settings
+from serin.controller.survey import Survey
 from serin.controller.telemetry import Telemetry
 from serin.controller.ticker import Ticker
 from serin.controller.watch import WATCHED, Watches, scopes
@@ -122,7 +123,8 @@ class Operator:
         ticker = Ticker(self._cache, collector, self._telemetry, self._queue.add)
         replicas = Replicas(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
         router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
-        observer = Observer(self._cache, router, ticker, Ports(self._cache))
+        survey = Survey(self._cache, prometheus.query, self._queue.add)
+        observer = Observer(self._cache, router, ticker, survey, Ports(self._cache))
         applier = Applier(cluster, self._cache, router, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self._cache, observer, plan, applier, reporter, self._telemetry)
@@ -133,6 +135,7 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(ticker.run(), name="ticker")
+                group.create_task(survey.run(), name="survey")
                 group.create_task(replicas.run(), name="replicas")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
         finally:

@@ -6,6 +6,7 @@ so that nobody counts it by mistake.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from serin.analysis.model import NoData, NoDataReason
 
@@ -44,3 +45,35 @@ class Failed:
 
 
 Answer = Value | NoData | Partial | Failed
+
+
+def answer_of(body: Mapping[str, Any]) -> Value | Partial | NoData:
+    """Read the body of a query that succeeded."""
+    series = _parse(body["data"])
+    warnings, notes = _remarks(body)
+    if warnings:
+        return Partial(series, warnings)
+    if not series:
+        return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
+    return Value(series, notes)
+
+
+def _parse(data: Mapping[str, Any]) -> tuple[Series, ...]:
+    """Series of a vector, matrix or scalar; a string has none."""
+    kind, result = data["resultType"], data["result"]
+    if kind == "matrix":
+        return tuple(_matrix_series(item["metric"], item["values"]) for item in result if "values" in item)
+    if kind == "vector":
+        return tuple(_matrix_series(item["metric"], [item["value"]]) for item in result if "value" in item)
+    return (_matrix_series({}, [result]),) if kind == "scalar" else ()
+
+
+def _matrix_series(labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Series:
+    return Series(labels, tuple(float(time) for time, _ in samples), tuple(float(value) for _, value in samples))
+
+
+def _remarks(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Warnings that doubt the answer, and mere hints (`infos` of Prometheus 3, "PromQL info" among 2.5x' warnings)."""
+    said = [str(text) for text in body.get("warnings") or ()]
+    hints = [text for text in said if text.startswith("PromQL info")]
+    return tuple(text for text in said if text not in hints), (*hints, *map(str, body.get("infos") or ()))

@@ -25,8 +25,8 @@ import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from serin.analysis.model import NoData, NoDataReason
-from serin.metrics.answers import Answer, Failed, Partial, Series, Value
+from serin.analysis.model import NoDataReason
+from serin.metrics.answers import Answer, Failed, answer_of
 
 CONNECT_SECONDS = 3.0
 THREADS = 4
@@ -165,13 +165,7 @@ class Prometheus:
             return self._unreachable(_not_prometheus(response))
         if body["status"] == "error":
             return self._refused(response.status_code, str(body.get("errorType")), str(body.get("error")))
-        series = _parse(body["data"])
-        warnings, notes = _remarks(body)
-        if warnings:
-            return Partial(series, warnings)
-        if not series:
-            return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
-        return Value(series, notes)
+        return answer_of(body)
 
     def _refused(self, status: int, kind: str, words: str) -> Failed:
         """Prometheus' own error: the query's fault (4xx), or the server's (time-outs, overload)."""
@@ -227,27 +221,6 @@ def _use_credentials(session: requests.Session, folder: Path) -> None:
 
 def _text(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
-
-
-def _parse(data: Mapping[str, Any]) -> tuple[Series, ...]:
-    """Series of a vector, matrix or scalar; a string has none."""
-    kind, result = data["resultType"], data["result"]
-    if kind == "matrix":
-        return tuple(_matrix_series(item["metric"], item["values"]) for item in result if "values" in item)
-    if kind == "vector":
-        return tuple(_matrix_series(item["metric"], [item["value"]]) for item in result if "value" in item)
-    return (_matrix_series({}, [result]),) if kind == "scalar" else ()
-
-
-def _matrix_series(labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Series:
-    return Series(labels, tuple(float(time) for time, _ in samples), tuple(float(value) for _, value in samples))
-
-
-def _remarks(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Warnings that doubt the answer, and mere hints (`infos` of Prometheus 3, "PromQL info" among 2.5x' warnings)."""
-    said = [str(text) for text in body.get("warnings") or ()]
-    hints = [text for text in said if text.startswith("PromQL info")]
-    return tuple(text for text in said if text not in hints), (*hints, *map(str, body.get("infos") or ()))
 
 
 def _not_prometheus(response: requests.Response) -> str:

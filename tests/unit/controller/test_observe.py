@@ -25,7 +25,7 @@ class Router:
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, Router(), bench.ticker, Ports(bench.cache)).observe(body, NOW)
+    return Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache)).observe(body, NOW)
 
 
 def verdicts(seen: Observation) -> dict[str, Verdict]:
@@ -98,7 +98,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, Router(), bench.ticker, Ports(bench.cache))
+    observer = Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache))
     observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
     observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
     found = observer.observe(body, NOW).workloads

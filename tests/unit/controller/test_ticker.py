@@ -12,8 +12,10 @@ from serin.api.spec import Metric
 from serin.api.times import rfc3339
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.controller.survey import Survey
 from serin.controller.telemetry import Telemetry
 from serin.controller.ticker import Ticker
+from serin.metrics.answers import Answer
 from serin.metrics.collector import Key, Want
 from serin.rollout.status import read
 from tests.crds import defaulted
@@ -41,6 +43,11 @@ class Prometheus:
         self.asked.append({want.metric.name for want in wants})
         found = {want.key: self.dispersions.get(want.metric.name) for want in wants}
         return {key: phi for key, phi in found.items() if phi is not None}
+
+    async def ask(self, query: str, at: float) -> Answer:
+        """What the survey asks before a rollout has traffic: nothing was scraped yet."""
+        assert (query.endswith("[900s]"), at) == (True, NOW)
+        return NoData(NoDataReason.SERIES_ABSENT, "nothing")
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         return self._interval if metric.name and template is None else None
@@ -73,6 +80,7 @@ class Bench:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.now = NOW
+        self.survey = Survey(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
         self.ticker = Ticker(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: self.now)
 
     async def tick(self) -> None:

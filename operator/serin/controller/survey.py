@@ -1,0 +1,120 @@
+"""How much traffic there is for a rollout, asked of Prometheus once when it begins.
+
+A deployment that is not rolled out is never asked about. What was found is kept in memory for as long as its candidate
+lives: a sentence about it must not change at every look. After a restart it is asked again. This decides nothing, so an
+answer that does not come is only asked for again, after a while.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from serin.analysis.model import NoData
+from serin.analysis.traffic import Traffic
+from serin.api.json import JsonObject
+from serin.api.parse import InvalidSpec, parse_model_deployment
+from serin.api.spec import ModelDeployment
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import Kind
+from serin.controller.ticker import template_of
+from serin.metrics.sources import RatioSource, SourceError, resolve
+from serin.metrics.traffic import Ask, Place, measure
+from serin.rollout.status import read
+
+log: Final = structlog.get_logger("serin.survey")
+
+_RETRY_SECONDS: Final = 60.0
+
+
+class Survey:
+    """Asks for each new candidate. `look`: asks for a look at (namespace, name) when something was found."""
+
+    def __init__(
+        self,
+        cache: ObjectCache,
+        ask: Ask,
+        look: Callable[[Place], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cache, self._ask, self._look, self._clock = cache, ask, look, clock
+        self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
+        self._wake = asyncio.Event()
+        cache.listen(self._on_change)
+
+    def traffic(self, place: Place, candidate: str | None) -> Mapping[str, Traffic]:
+        """By metric, as measured when this candidate's rollout began; empty while it is not known."""
+        surveyed, found = self._found.get(place, (None, {}))
+        return found if surveyed == candidate else {}
+
+    async def run(self) -> None:
+        """Ask whenever a rollout begins, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                complete = await self.survey()
+            except Exception:
+                log.exception("survey.failed")
+                complete = False
+            try:
+                await asyncio.wait_for(self._wake.wait(), None if complete else _RETRY_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def survey(self) -> bool:
+        """Ask for what is not known yet; whether everything is known now. Forgets candidates that are no more."""
+        begun = {place: body for body in self._cache.all(kinds.MODEL_DEPLOYMENT) if (place := _place(body))}
+        self._found = {place: one for place, one in self._found.items() if place in begun}
+        due: dict[Place, tuple[ModelDeployment, str]] = {}
+        for place, body in begun.items():
+            candidate = read(body["status"]).candidate
+            if self._found.get(place, ("",))[0] != candidate:
+                try:
+                    due[place] = parse_model_deployment(body), str(candidate)
+                except InvalidSpec:
+                    continue
+        measured = await self._measure({place: deployment for place, (deployment, _) in due.items()})
+        for place, found in measured.items():
+            self._found[place] = due[place][1], found
+            rates = {name: one.rate for name, one in found.items()}
+            log.info("traffic.measured", namespace=place[0], deployment=place[1], rates=rates)
+            self._look(place)
+        return measured.keys() == due.keys()
+
+    async def _measure(self, due: Mapping[Place, ModelDeployment]) -> dict[Place, dict[str, Traffic]]:
+        """Traffic by metric of each deployment; deployments with the same source share its queries."""
+        asked: dict[RatioSource, list[tuple[Place, str]]] = {}
+        for place, deployment in due.items():
+            for metric in deployment.spec.metrics:
+                try:
+                    source = resolve(metric, template_of(self._cache, place[0], metric))
+                except SourceError:
+                    continue
+                if isinstance(source, RatioSource):
+                    asked.setdefault(source, []).append((place, metric.name))
+        found: dict[Place, dict[str, Traffic]] = {}
+        for source, wanted in asked.items():
+            traffic = await measure(self._ask, source, sorted({place for place, _ in wanted}), self._clock())
+            if isinstance(traffic, NoData):
+                log.info("traffic.unknown", reason=traffic.reason.value, message=traffic.message)
+                continue
+            for place, metric_name in wanted:
+                if place in traffic:
+                    found.setdefault(place, {})[metric_name] = traffic[place]
+        return found
+
+    def _on_change(self, kind: Kind, _before: JsonObject | None, after: JsonObject | None) -> None:
+        place = _place(after) if kind == kinds.MODEL_DEPLOYMENT and after is not None else None
+        if after is not None and place and self._found.get(place, ("",))[0] != read(after["status"]).candidate:
+            self._wake.set()
+
+
+def _place(body: JsonObject) -> Place | None:
+    """Where a deployment with a candidate is; None without one."""
+    if not ((body.get("status") or {}).get("candidate") or {}).get("snapshot"):
+        return None
+    return body["metadata"]["namespace"], body["metadata"]["name"]
