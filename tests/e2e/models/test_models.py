@@ -76,6 +76,7 @@ class Server:
 
     root: Path
     port: int
+    metrics_port: int
     process: subprocess.Popen[bytes]
 
     @property
@@ -130,7 +131,7 @@ def running(root: Path, live: str = "/v2/models/fraud/ready", **config: str) -> 
     }
     arguments = [word.replace("/app/", f"{root}/app/") for word in image["Entrypoint"][1:]]
     process = subprocess.Popen([*debian.python(root), *arguments], env=environment, stdout=subprocess.DEVNULL)
-    server = Server(root, ports[0], process)
+    server = Server(root, ports[0], ports[2], process)
     try:
         limit = time.monotonic() + 60
         while server.status(live) != 200:
@@ -185,6 +186,17 @@ def test_failing_slow_and_malformed_requests_are_seen_by_the_client(root: Path) 
     malformed = [answer for answer in traffic.answers if answer.malformed]
     assert malformed
     assert {answer.status for answer in malformed} == {500}
+
+
+def test_labels_are_counted_on_the_metrics_page(root: Path) -> None:
+    cases = Cases.load(trained())
+    with running(root) as server:
+        for row in cases.rows[:20]:
+            server.infer(row)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    for label in (0, 1):
+        assert f'predictions_total{{label="{label}"}} {cases.labels[:20].count(label)}.0' in lines
 
 
 def test_features_in_another_order_are_answered_wrongly(root: Path) -> None:

@@ -1,8 +1,8 @@
 """The served model: MLServer's own way to add a model class, around ONNX Runtime.
 
 SERIN_MODEL_URI is the trained model (without it SERIN_MODEL_VERSION names one of the image's), SERIN_CONFIG_THRESHOLD
-the probability from which a label is 1, and other keys of the config its faults (faults.py). Everything else, such as
-health and metrics, is MLServer's.
+the probability from which a label is 1, and other keys of the config its faults (faults.py). Labels are counted in
+predictions.py. Everything else, such as health and metrics, is MLServer's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from predictions import PREDICTIONS
 
 MODELS = Path(os.environ.get("MODELS", "/app/models"))
 
@@ -57,5 +58,7 @@ class Fraud(MLModel):
             raise MLServerError(str(error), HTTPStatus.INTERNAL_SERVER_ERROR) from error
         positive = probabilities[:, 1:]
         labels = (positive >= self.threshold).astype(np.int64)
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+            PREDICTIONS.labels(str(label)).inc(int(count))
         outputs = [NumpyCodec.encode_output("label", labels), NumpyCodec.encode_output("probability", positive)]
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
