@@ -1,0 +1,56 @@
+"""Answers that are quick, well-formed and wrong: nothing of the router can see them, the model server's counter does."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.e2e.fraud import NAME, fraud
+from tests.e2e.install import Installation
+from tests.e2e.models.image import METRICS_PORT, PORT
+from tests.e2e.models.train import Cases
+from tests.e2e.shop import Shop
+from tests.e2e.traffic import Traffic
+
+RATE = 50.0
+ERRORS = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
+ANSWERS = {
+    "name": "answers",
+    "distribution": {"counts": "predictions_total{ {{.version}} }", "by": "label"},
+    "severity": "major",
+}
+
+
+def scraped(image: str, version: str, **more: Any) -> dict[str, Any]:
+    """The fraud model with the annotations by which Prometheus finds the pods' own metrics."""
+    body = fraud(image, version, metrics=[ERRORS, ANSWERS], **more)
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
+    body["spec"]["template"]["metadata"] = {"annotations": annotations}
+    return body
+
+
+@pytest.mark.timeout(500)
+def test_a_version_that_answers_differently_is_rolled_back(serin: Installation, cases: Cases) -> None:
+    namespace = f"drift-{uuid.uuid4().hex[:5]}"
+    serin.cluster.kubectl("create", "namespace", namespace)
+    shop = Shop(serin.cluster, namespace)
+    shop.apply(scraped(serin.model, "1"))
+    shop.wait_serving(NAME, "1")
+    with Traffic(f"http://{shop.address(NAME)}:{PORT}", cases, rate=RATE) as traffic:
+        traffic.wait_for("answered", lambda seen: seen.statuses[200] > RATE, 60)
+        # Another model with the same answers passes by the very same metric, before anything is found by it.
+        shop.apply(scraped(serin.model, "2"))
+        shop.wait_serving(NAME, "2", 240)
+        shop.apply(scraped(serin.model, "2", config={"wrong-order": "true"}, steps=({"weight": 50, "bake": "300s"},)))
+        rollback = shop.wait_rolled_back(NAME, 240)
+        summary = traffic.stop()
+    print(f"{rollback['message']} ({rollback['estimate']}, {rollback['interval']})\n{summary}")
+    assert (rollback["metric"], rollback["reason"]) == ("answers", "DifferentFromStable")
+    assert ", most in " in rollback["message"]
+    assert rollback["estimate"].startswith("PSI ")
+    assert summary.failures == 0, "no client's request failed: nothing but the answers was wrong"
+    records = [one["status"] for one in shop.items("msnap") if one["metadata"]["name"] == rollback["from"]]
+    verdicts = {row["name"]: row for row in records[0]["metrics"]}
+    assert not verdicts["errors"]["verdict"].startswith("Fail")
+    assert verdicts["answers"]["requests"] < 1_000
+    serin.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
