@@ -1,4 +1,4 @@
-"""Answers that are quick, well-formed and wrong: nothing of the router can see them, the model server's counter does."""
+"""Answers that are quick, well-formed and wrong: the router sees nothing, the model server's own counter does."""
 
 import uuid
 from typing import Any
