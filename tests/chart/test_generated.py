@@ -74,6 +74,20 @@ def test_roles_have_no_wildcards_and_no_secrets(objects: list[dict[str, Any]]) -
             assert "secrets" not in rule["resources"]
 
 
+def test_the_docs_tell_every_right_of_the_operator(objects: list[dict[str, Any]]) -> None:
+    granted: dict[str, set[str]] = {}
+    for role in objects:
+        if role["kind"] in ("ClusterRole", "Role") and role["metadata"]["name"] == "serin-operator":
+            for rule in role["rules"]:
+                for resource in rule["resources"]:
+                    granted.setdefault(resource, set()).update(rule["verbs"])
+    text = (crds.ROOT / "docs" / "operations.md").read_text().split("### The operator's")[1].split("\n### ")[0]
+    told: dict[str, set[str]] = {}
+    for resources, verbs in re.findall(r"^\| ([a-z/, ]+) \| ([a-z, ]+) \|", text, re.MULTILINE)[1:]:
+        told |= {resource: set(verbs.split(", ")) for resource in resources.split(", ")}
+    assert told == granted
+
+
 def test_pods_are_restricted(objects: list[dict[str, Any]]) -> None:
     pods = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     assert len(pods) == 2
