@@ -1,10 +1,14 @@
 """A crash is "drop the rest of the plan": the operator dies after any prefix of any plan, and the end is the same."""
 
 import random
+from dataclasses import dataclass, field
 
 import pytest
 
+from serin.api import names
+from serin.rollout.model import Plan
 from serin.rollout.status import read
+from tests.narratives.stories import Story, named
 from tests.narratives.world import World, fails, passes, spec
 
 
@@ -31,6 +35,23 @@ def _story(seed: int | None, *, bad: bool) -> tuple[World, int]:
     return world, crashes + _run(world, 500, dice)
 
 
+def _going_back(seed: int | None, *, in_mid_rollout: bool) -> tuple[World, int]:
+    """Version 2 is promoted; then a person goes back to the first one, after the promotion or in the next rollout."""
+    dice = None if seed is None else random.Random(seed)
+    world = World()
+    crashes = _run(world, 30, dice)
+    first = world.wanted
+    world.change(spec("2"))
+    crashes += _run(world, 500, dice)
+    if in_mid_rollout:
+        world.change(spec("3"))
+        crashes += _run(world, 100, dice)
+        assert world.candidate
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@1")
+    crashes += _run(world, 200, dice)
+    return world, crashes
+
+
 def _end(world: World) -> tuple[object, ...]:
     state = read(world.status)
     pods = {name: one.desired for name, one in world.pods.items()}
@@ -44,6 +65,37 @@ def test_the_end_is_the_same(seed: int, bad: bool) -> None:
     smooth, _ = _story(None, bad=bad)
     shaken, crashes = _story(seed, bad=bad)
     assert crashes, "the seed must make the operator die often enough for this to mean something"
+    assert _end(shaken) == _end(smooth)
+
+
+@pytest.mark.parametrize("in_mid_rollout", [False, True], ids=["after-promotion", "in-mid-rollout"])
+@pytest.mark.parametrize("seed", range(40))
+def test_whoever_goes_back_arrives(seed: int, in_mid_rollout: bool) -> None:
+    smooth, _ = _going_back(None, in_mid_rollout=in_mid_rollout)
+    shaken, crashes = _going_back(seed, in_mid_rollout=in_mid_rollout)
+    assert crashes
+    assert _end(shaken) == _end(smooth)
+    first, second, *third = smooth.snapshots
+    assert read(shaken.status).stable == first
+    assert [shaken.snapshots[name].rejected for name in (second, *third)] == [True] * (1 + in_mid_rollout)
+
+
+@dataclass
+class Mortal(World):
+    """A world whose operator dies in every other look, after any number of actions, and comes back at once."""
+
+    dice: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def look(self, *, crash_after: int | None = None) -> Plan:
+        cut = self.dice.randrange(3) if self.dice.random() < 0.5 else crash_after
+        return super().look(crash_after=cut)
+
+
+@pytest.mark.parametrize("story", [pytest.param(story, id=name) for name, story in named() if "back" in name])
+def test_every_story_of_going_back_ends_the_same(story: Story) -> None:
+    smooth, shaken = World(), Mortal()
+    story(smooth)
+    story(shaken)
     assert _end(shaken) == _end(smooth)
 
 

@@ -11,13 +11,20 @@ from serin.api import names
 from serin.cli.exits import Exit
 from tests.integration.cli_rig import Serin, every_state, put
 from tests.integration.operator_process import Cluster, operating, until
+from tests.narratives import stories
+from tests.unit.cli.frames import film
 
 pytestmark = pytest.mark.control_plane
 
 STATES = every_state()
 APPROVAL, BAKING = STATES["Paused-WaitingForApproval"], STATES["Progressing-Baking"]
 REJECTED, PAUSED = STATES["Healthy-RejectedContent"], STATES["Paused-PausedByUser"]
-SERVING = STATES["Healthy-Serving"]
+SERVING, GOING_BACK = STATES["Healthy-Serving"], STATES["RollingBack-RollingBack"]
+SECOND = next(
+    frame
+    for frame in film(stories.goes_back_after_promotion)
+    if frame.facts.reason == "Serving" and frame.facts.version(str(frame.facts.state.stable)) == "model 2"
+)
 
 
 @pytest.fixture
@@ -80,6 +87,7 @@ def test_resume_removes_what_pause_has_set(serin: Serin) -> None:
         ("promote", REJECTED, "no version is under evaluation"),
         ("abort", SERVING, "no version is under evaluation"),
         ("retry", SERVING, "the version that the spec describes was not rejected"),
+        ("retry", GOING_BACK, "it is on its way back to an earlier version"),
         ("pause", PAUSED, "it is paused already"),
         ("resume", BAKING, "it is not paused"),
     ],
@@ -89,6 +97,36 @@ def test_what_fits_nothing_is_refused_and_not_written(serin: Serin, verb: str, f
     ended = serin(verb, "fraud")
     assert ended.code == Exit.NO
     assert f"nothing to {verb}: {why}" in ended.err
+    assert serin.cluster.read("md", "fraud") == before
+
+
+def test_rollback_asks_for_the_version_before_or_for_one_by_name(serin: Serin) -> None:
+    before = put(serin.cluster, SECOND)
+    (first,) = {one["metadata"]["name"] for one in SECOND.snapshots} - {SECOND.facts.state.stable}
+    for words, asked in (((), "previous"), (("--to", first), first)):
+        ended = serin("rollback", "fraud", *words, "--no-wait")
+        assert (ended.code, ended.out) == (Exit.DONE, "fraud: asked to roll back\n"), ended.err
+        after = serin.cluster.read("md", "fraud")
+        name, _, moment = after["metadata"]["annotations"][names.ANNOTATION_ROLLBACK_TO].partition("@")
+        assert name == asked
+        assert moment
+        assert (after["spec"], after["status"]) == (before["spec"], before["status"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "words", "why"),
+    [
+        (SERVING, [], "no version that was stable before"),
+        (SERVING, ["--to", "fraud-zzzzzzzzzz"], '"fraud-zzzzzzzzzz" is no snapshot of fraud'),
+        (SECOND, ["--to", str(SECOND.facts.state.stable)], "is stable already. Write one of: "),
+        (GOING_BACK, ["--to", GOING_BACK.facts.state.going_back.target], "is on its way already"),
+    ],
+)
+def test_what_is_no_way_back_is_refused_and_not_written(serin: Serin, frame: Any, words: list[str], why: str) -> None:
+    before = put(serin.cluster, frame)
+    ended = serin("rollback", "fraud", *words)
+    assert ended.code == Exit.NO
+    assert why in ended.err
     assert serin.cluster.read("md", "fraud") == before
 
 

@@ -47,7 +47,7 @@ def serin(cluster: Cluster, control_plane: Any, capsys: pytest.CaptureFixture[st
 
 def test_the_states_cover_every_phase() -> None:
     assert {name.split("-")[0] for name in STATES} == {
-        *("Initializing", "Healthy", "Starting", "Progressing", "Paused", "Promoting"),
+        *("Initializing", "Healthy", "Starting", "Progressing", "Paused", "Promoting", "RollingBack"),
     }
     assert len(STATES) >= 14
 

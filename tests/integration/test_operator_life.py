@@ -163,6 +163,64 @@ async def test_a_pod_template_that_the_api_server_refuses_is_told_in_its_words(
         await serving(cluster)
 
 
+def router(cluster: Cluster) -> dict[str, Any]:
+    """What a ready router pod looks like from here: no Envoy asks, so what was decided counts as routed."""
+    labels = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "serin-router-1", "namespace": cluster.system, "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}}],
+        "ports": [{"name": "http", "port": 10_000}],
+    }
+
+
+async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_operator_dies_on_the_way(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    def version() -> str:
+        return str(cluster.status().get("stable", {}).get("model"))
+
+    def ask(annotation: str) -> None:
+        cluster.kubectl("annotate", "md", "fraud", "--overwrite", f"serin.dev/{annotation}")
+
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, _):
+        cluster.deploy(replicas=2)
+        await serving(cluster)
+        first = cluster.status()["stable"]["snapshot"]
+        cluster.deploy(version="2", replicas=2)
+        await until(lambda: "candidate" in cluster.status(), what="the rollout")
+        ask("promote=1")
+        await until(lambda: cluster.make_pods_ready() and version() == "2", what="the promotion")
+        second = cluster.status()["stable"]["snapshot"]
+        cluster.kubectl("delete", "deploy,svc", first, "--wait=true")  # as if it had drained long ago
+        await until(
+            lambda: not cluster.read("pods", "-l", f"serin.dev/snapshot={first}")["items"], what="the pods' end"
+        )
+
+        ask(f"rollback-to={first}@1")
+        await until(lambda: len(cluster.read("pods", "-l", f"serin.dev/snapshot={first}")["items"]) == 2, what="pods")
+        status = cluster.status()
+        assert (status["phase"], status["rollingBack"]["model"]) == ("RollingBack", "1")
+        assert status["traffic"]["weights"] == {second: 100}
+        assert cluster.read("deploy", second)["spec"]["replicas"] == 2
+        await operator.stop(signal.SIGKILL)
+
+    async with operating(control_plane, cluster, tmp_path) as (operator, _):
+        await until(lambda: cluster.make_pods_ready() and version() == "1", what="going back")
+        await until(lambda: cluster.status()["reason"] == "RejectedContent", what="the refusal of version 2")
+        assert cluster.status()["traffic"]["weights"] == {first: 100}
+        container = cluster.read("deploy", first)["spec"]["template"]["spec"]["containers"][0]
+        variables = {one["name"]: one.get("value") for one in container["env"]}
+        assert variables["SERIN_MODEL_VERSION"] == "1", "its own content, not what the spec says"
+        left = cluster.read("msnap", second)["status"]
+        assert (left["verdict"], left["rejected"], left["reason"]) == ("RolledBack", True, "RolledBackByUser")
+        assert await operator.metric("serin_promotions_total") == 0
+        assert await operator.metric("serin_rollbacks_total", reason="RolledBackByUser") == 1
+
+
 async def test_a_spec_that_the_schema_cannot_refuse_is_told_and_what_serves_goes_on(
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:

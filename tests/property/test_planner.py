@@ -8,6 +8,7 @@ import pytest
 from serin.api import names
 from serin.rollout.model import Route
 from serin.rollout.phases import Phase
+from serin.rollout.snapshots import PREVIOUS
 from serin.rollout.status import read, write
 from tests.narratives.world import World, fails, passes, silent, spec
 
@@ -26,6 +27,11 @@ def _user(world: World, dice: random.Random) -> None:
 def _annotation(world: World, dice: random.Random) -> None:
     name = dice.choice(("APPROVE", "PAUSE", "PROMOTE", "ABORT", "RETRY"))
     world.annotate(getattr(names, f"ANNOTATION_{name}"), dice.choice(("1", "2", "false", None)))
+
+
+def _goes_back(world: World, dice: random.Random) -> None:
+    asked = dice.choice((PREVIOUS, PREVIOUS, "fraud-unknown", *sorted(world.snapshots)))
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{asked}@{world.now}")
 
 
 def _pods(world: World, dice: random.Random) -> None:
@@ -49,7 +55,19 @@ def _router(world: World, dice: random.Random) -> None:
     world.route = dice.choice((Route(), Route(), Route(ready=False), Route(refused="no")))
 
 
-HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (_user, _annotation, _pods, _evidence, _router)
+def _router_hears(world: World, _: random.Random) -> None:
+    world.router_hears = not world.router_hears
+
+
+HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
+    _user,
+    _annotation,
+    _goes_back,
+    _pods,
+    _evidence,
+    _router,
+    _router_hears,
+)
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -67,7 +85,7 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
     # When everything is well again and the user asks for it, every rollout ends.
     world.problems.clear()
     world.crashed.clear()
-    world.judge, world.route, world.annotations = passes, Route(), {}
+    world.judge, world.route, world.router_hears, world.annotations = passes, Route(), True, {}
     world.change(spec("9"))
     world.run(900)
     assert read(world.status).phase is Phase.HEALTHY

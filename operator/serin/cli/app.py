@@ -53,6 +53,21 @@ def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str)
     return [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith(incomplete)]
 
 
+def _complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Snapshots that one can go back to; nothing when the cluster does not answer."""
+    from serin.cli.asking import read, snapshots
+    from serin.cli.connection import connect
+    from serin.rollout.snapshots import ways_back
+
+    name = ctx.params.get("name") or ""
+    try:
+        connection = connect(ctx.params.get("kubeconfig"), ctx.params.get("context"), ctx.params.get("namespace"))
+        found = ways_back(snapshots(connection, name), read(connection, name).state)
+    except Exception:  # as above
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
+
+
 _NAME = click.argument("name", shell_complete=_complete_name)
 _ACCESS: Final = (
     click.option("-n", "--namespace", help="Namespace. Default: the context's."),
@@ -269,9 +284,8 @@ def _add_asks() -> None:
 
             console().print(ask(_connect(options), name, _what, wait=wait), soft_wrap=True)
 
-        waits = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")
         verb = click.command(what.verb, help=f"{what.help[0].upper()}{what.help[1:]}.")
-        verbs.add_command(verb(_NAME(waits(_access(run)))))
+        verbs.add_command(verb(_NAME(_WAIT(_access(run)))))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -312,3 +326,24 @@ def complete(arguments: Sequence[str]) -> None:
 def _fail(message: str, code: Exit) -> None:
     click.echo(f"{program()}: {message}", err=True)
     sys.exit(code)
+_WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")
+
+
+@verbs.command()
+@_NAME
+@click.option(
+    "--to",
+    metavar="SNAPSHOT",
+    shell_complete=_complete_snapshot,
+    help="A version that was stable (serin history). Default: stable during a rollout, else the stable one before.",
+)
+@_WAIT
+@_access
+def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
+    """Go back to an earlier version: all requests at once, when its pods are ready."""
+    from serin.cli.asking import ask_back
+    from serin.cli.output import console
+
+    console().print(ask_back(_connect(options), name, to, wait=wait), soft_wrap=True)
+
+

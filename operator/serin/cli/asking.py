@@ -1,4 +1,4 @@
-"""What a person asks of Serin without editing the spec: approve, pause, resume, promote, abort, retry.
+"""What a person asks of Serin without editing the spec: approve, pause, resume, promote, abort, retry, rollback.
 
 Each is an annotation with a new value, which the operator acts on once. A request that fits nothing is not made: the
 operator would take it and do nothing, so the user hears at once what is the case instead. After asking, the answer is
@@ -21,6 +21,9 @@ from serin.cli.facts import Facts, gather
 from serin.cli.sentences import headline, waiting
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
+from serin.rollout.model import Snapshot
+from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose
+from serin.rollout.snapshots import read as read_snapshot
 
 ANSWER_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.5
@@ -48,6 +51,10 @@ def _no_candidate(facts: Facts) -> str | None:
     return None if facts.state.candidate else "no version is under evaluation"
 
 
+def _nothing_under_way(facts: Facts) -> str | None:
+    return None if facts.state.going_back else _no_candidate(facts)
+
+
 def _no_approval(facts: Facts) -> str | None:
     if facts.state.candidate is None:
         return _no_candidate(facts)
@@ -57,6 +64,8 @@ def _no_approval(facts: Facts) -> str | None:
 
 
 def _not_rejected(facts: Facts) -> str | None:
+    if facts.state.going_back:
+        return "it is on its way back to an earlier version"
     return None if facts.rejected else "the version that the spec describes was not rejected"
 
 
@@ -66,6 +75,12 @@ def _paused_already(facts: Facts) -> str | None:
 
 def _not_paused(facts: Facts) -> str | None:
     return None if _is_paused(facts) else "it is not paused"
+
+
+def _cannot_plan(facts: Facts) -> str | None:
+    if facts.invalid:
+        return f"the spec cannot work and has to be corrected first: {facts.invalid}"
+    return None if facts.state.stable else "nothing serves yet"
 
 
 def _is_paused(facts: Facts) -> bool:
@@ -82,7 +97,12 @@ ASKS: Final = (
         "make the candidate stable without waiting for steps and evidence",
         _no_candidate,
     ),
-    Ask("abort", names.ANNOTATION_ABORT, "all requests back to stable at once; the version is rejected", _no_candidate),
+    Ask(
+        "abort",
+        names.ANNOTATION_ABORT,
+        "all requests back to stable at once; the version is rejected",
+        _nothing_under_way,
+    ),
     Ask("retry", names.ANNOTATION_RETRY, "try a rejected version again", _not_rejected),
 )
 
@@ -102,16 +122,54 @@ def ask(connection: Connection, name: str, what: Ask, *, wait: bool) -> str:
     if why := what.refuse(facts):
         raise Stop(Exit.NO, f"nothing to {what.verb}: {why} ({headline(facts)})")
     value = None if what.removes else rfc3339(connection.now())
-    body = _annotate(connection, name, {what.annotation: value})
+    return _ask(connection, name, what.verb, {what.annotation: value}, lambda now: what.done(now, value), wait=wait)
+
+
+def ask_back(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
+    """Ask to go back to the snapshot `to`, or to the version before; as `ask` otherwise. Raises Stop."""
+    facts, asked = read(connection, name), to or PREVIOUS
+    if why := _cannot_plan(facts):
+        raise Stop(Exit.NO, f"cannot roll back: {why}")
+    try:
+        choose(asked, name, snapshots(connection, name), facts.state)
+    except CannotGoBack as no:
+        raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
+    request: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}
+
+    def taken(now: Facts) -> bool:
+        return request.items() <= now.state.handled.items()
+
+    return _ask(connection, name, "roll back", request, taken, wait=wait)
+
+
+def snapshots(connection: Connection, name: str) -> dict[str, Snapshot]:
+    """What is remembered of a deployment's versions. Raises Stop when it cannot be read."""
+    try:
+        found = connection.list(kinds.MODEL_SNAPSHOT, connection.namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
+    except ClusterError as error:
+        raise explained(error, "ModelSnapshot") from error
+    return {one["metadata"]["name"]: read_snapshot(one) for one in found}
+
+
+def _ask(
+    connection: Connection,
+    name: str,
+    verb: str,
+    annotations: dict[str, str | None],
+    done: Callable[[Facts], bool],
+    *,
+    wait: bool,
+) -> str:
+    body = _annotate(connection, name, annotations)
     if not wait:
-        return f"{name}: asked to {what.verb}"
+        return f"{name}: asked to {verb}"
     end = time.monotonic() + ANSWER_SECONDS
     facts = gather(body, connection.now())
-    while not what.done(facts, value):
+    while not done(facts):
         if time.monotonic() > end:
             raise Stop(
                 Exit.TIMED_OUT,
-                f"{name}: asked to {what.verb}, but the operator has not answered in {ANSWER_SECONDS:.0f}s. "
+                f"{name}: asked to {verb}, but the operator has not answered in {ANSWER_SECONDS:.0f}s. "
                 "The request stays; look whether the operator runs: kubectl -n serin-system get pods",
             )
         time.sleep(_POLL_SECONDS)

@@ -85,7 +85,8 @@ class Facts:
     def rejected(self) -> bool:
         """Whether what the spec describes was rolled back and is not tried again by itself."""
         last = self.state.last_rollback
-        refused = self.condition(ConditionType.CANDIDATE_REJECTED).get("status") == "True"
+        # The condition is about the spec that the operator has seen, which may be the one before.
+        refused = self.observed and self.condition(ConditionType.CANDIDATE_REJECTED).get("status") == "True"
         same = last is not None and last.source == self.wanted and not last.retried
         return self.state.candidate is None and (same or (refused and self.wanted != self.state.stable))
 
@@ -93,7 +94,8 @@ class Facts:
     def serves_what_is_wanted(self) -> bool:
         """Whether the spec's version is the stable one, ready, and nothing is under way."""
         ready = self.condition(ConditionType.READY).get("status") == "True"
-        return self.observed and ready and self.state.candidate is None and self.state.stable == self.wanted
+        under_way = self.state.candidate or self.state.going_back
+        return self.observed and ready and not under_way and self.state.stable == self.wanted
 
     def condition(self, kind: ConditionType) -> JsonObject:
         """One condition; empty when it is not there."""
@@ -102,7 +104,7 @@ class Facts:
 
     def version(self, snapshot: str) -> str:
         """How people call a snapshot: its model version where it has one, else its own name."""
-        for part in ("stable", "candidate"):
+        for part in ("stable", "candidate", "rollingBack"):
             shown = self.status.get(part) or {}
             if shown.get("snapshot") == snapshot and shown.get("model"):
                 return f"model {shown['model']}"

@@ -17,9 +17,10 @@ from serin.api.times import human, parse_rfc3339
 from serin.cli.advice import advice
 from serin.cli.facts import Facts
 from serin.rollout.phases import Phase
+from serin.rollout.status import Rollback
 
 # Reasons whose sentence counts the ready pods already.
-_SAYS_READY = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY)
+_SAYS_READY = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY, Reason.ROLLING_BACK)
 
 
 def headline(facts: Facts) -> str:
@@ -34,6 +35,8 @@ def headline(facts: Facts) -> str:
     stable = facts.version(state.stable)
     if state.candidate:
         return f"{name} {_rollout(facts, stable, facts.version(state.candidate))}"
+    if state.going_back:
+        return f"{name} {_going_back(facts, stable, facts.version(state.going_back.target))}"
     if _unready(facts):
         ready = facts.condition(ConditionType.READY)
         down = ready["reason"] == Reason.STABLE_UNAVAILABLE
@@ -68,13 +71,25 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
     return what + next((words for reason, words in held.items() if reason == facts.reason), "") + lost
 
 
+def _going_back(facts: Facts, stable: str, target: str) -> str:
+    ready = facts.condition(ConditionType.READY)
+    down = ready.get("reason") == Reason.STABLE_UNAVAILABLE
+    lost = "; clients reach neither of them" if _unready(facts) and not down else ""
+    if facts.state.going_back and facts.state.going_back.moved is not None:
+        return f"goes back to {target}, which gets all requests now{lost}"
+    meanwhile = (
+        f"{stable}, which should serve until then, is down" if down else f"{stable} serves until its pods are ready"
+    )
+    return f"goes back to {target}; {meanwhile}{lost}"
+
+
 def waiting(facts: Facts) -> str:
     """The operator's own reason and sentence, with the time and the requests that are left."""
     if not facts.reason or (facts.reason == Reason.SERVING and _unready(facts)):
         return ""  # the headline says what is missing
     told = facts.message
-    if facts.rejected and (last := facts.state.last_rollback) and facts.reason == Reason.REJECTED_CONTENT:
-        return f"{last.reason}: {last.message}"  # the long sentence repeats it, with a command for kubectl
+    if facts.reason == Reason.REJECTED_CONTENT and (cause := _cause(facts)):
+        return f"{cause.reason}: {cause.message}"  # the long sentence repeats it, with a command for kubectl
     if facts.reason == Reason.WAITING_FOR_APPROVAL:
         told = told.split(":")[0]  # the command for kubectl is no news to whoever has this one
     elif facts.reason == Reason.PAUSED_BY_USER:
@@ -155,11 +170,16 @@ def _why(facts: Facts, serin: str) -> Iterator[str]:
         yield "Nothing is under way: the spec describes what serves."
         return
     told = waiting(facts)
-    last = facts.state.last_rollback
-    cause = last.reason if facts.rejected and last and facts.reason == Reason.REJECTED_CONTENT else facts.reason
+    cause = _cause(facts) if facts.reason == Reason.REJECTED_CONTENT else None
     yield f"Why: {_full(told)}"
-    if found := advice(cause, facts.name, facts.namespace, serin):
+    if found := advice(cause.reason if cause else facts.reason, facts.name, facts.namespace, serin):
         yield f"What to do: {found}"
+
+
+def _cause(facts: Facts) -> Rollback | None:
+    """The rollback by which what the spec describes was rejected, while it is the last one."""
+    last = facts.state.last_rollback
+    return last if last and facts.rejected and last.source == facts.wanted else None
 
 
 def _step(facts: Facts) -> Iterator[str]:
@@ -223,18 +243,21 @@ def _route(facts: Facts, serin: str) -> Iterator[str]:
 
 
 def _pods(facts: Facts) -> Iterator[str]:
-    for part in ("stable", "candidate"):
+    for part, called in (("stable", "stable"), ("candidate", "candidate"), ("rollingBack", "the earlier version")):
         shown = facts.status.get(part) or {}
         snapshot, ready, wanted = shown.get("snapshot", ""), shown.get("ready", 0), shown.get("replicas", 0)
         problem = facts.problems.get(snapshot, "")
         told = f": {problem}" if problem and problem not in facts.message else ""
         if snapshot and ready < wanted and (told or facts.reason not in _SAYS_READY):
-            yield _full(f"{ready} of {wanted} pods of {part} ({facts.version(snapshot)}) are ready{told}")
+            yield _full(f"{ready} of {wanted} pods of {called} ({facts.version(snapshot)}) are ready{told}")
 
 
 def _deadlines(facts: Facts) -> Iterator[str]:
-    """When time alone rolls the candidate back."""
+    """When time alone rolls the candidate back, or ends a wish that cannot come true."""
     state, spec = facts.state, facts.spec
+    if state.going_back and state.going_back.moved is None and spec:
+        rest = state.going_back.since + spec.progress_deadline - facts.now
+        yield f"If its pods are not ready {_within(rest)} (progressDeadline), {facts.version(str(state.stable))} stays."
     if not state.candidate or spec is None:
         return
     shown = facts.status.get("candidate") or {}
@@ -264,7 +287,7 @@ def _earlier(facts: Facts) -> Iterator[str]:
 
 def _can(facts: Facts, serin: str) -> Iterator[str]:
     name = facts.name
-    if facts.state.candidate is None and not facts.rejected:
+    if not (facts.state.candidate or facts.state.going_back or facts.rejected):
         return
     paused = facts.annotations.get(ANNOTATION_PAUSE) not in (None, "false")
     ways = [(f"{serin} {verb} {name}", what) for verb, what in _ways(facts, paused=paused)]
@@ -273,6 +296,9 @@ def _can(facts: Facts, serin: str) -> Iterator[str]:
 
 
 def _ways(facts: Facts, *, paused: bool) -> Iterator[tuple[str, str]]:
+    if facts.state.going_back:
+        yield "abort", f"stay with {facts.version(str(facts.state.stable))}"
+        return
     if facts.state.candidate is None:
         yield "retry", "try the same version again"
         return

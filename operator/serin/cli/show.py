@@ -27,6 +27,7 @@ _VERDICT_STYLE: Final[dict[str, str]] = {
 }
 _DECIDED_STYLE: Final[dict[str, str]] = {PROMOTED: "green", ROLLED_BACK: "red"}
 NONE: Final = "-"
+_GOING_BACK: Final = "going back"
 
 
 def status(facts: Facts) -> RenderableType:
@@ -53,14 +54,15 @@ def _mood(facts: Facts) -> str:
 
 def _versions(facts: Facts) -> RenderableType:
     made = table("", "VERSION", "SNAPSHOT", "REQUESTS", "PODS READY", "CHANGED")
-    for part in ("stable", "candidate"):
+    for part in ("stable", "candidate", "rollingBack"):
         shown = facts.status.get(part)
         if shown and shown.get("snapshot"):
             snapshot = shown["snapshot"]
             pods = f"{shown.get('ready', 0)} of {shown.get('replicas', 0)}"
             weight = f"{facts.state.split.of(snapshot)}%"
             changed = ", ".join(shown.get("changed") or ())
-            made.add_row(part, shown.get("model", NONE), snapshot, weight, pods, changed)
+            role = _GOING_BACK if part == "rollingBack" else part
+            made.add_row(role, shown.get("model", NONE), snapshot, weight, pods, changed)
     return made
 
 
@@ -151,6 +153,8 @@ def newest_first(snapshots: Sequence[JsonObject]) -> list[JsonObject]:
 def _role(facts: Facts, snapshot: str) -> str:
     if snapshot == facts.state.stable:
         return names.ROLE_STABLE
+    if facts.state.going_back and snapshot == facts.state.going_back.target:
+        return _GOING_BACK
     return names.ROLE_CANDIDATE if snapshot == facts.state.candidate else NONE
 
 

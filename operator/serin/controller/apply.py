@@ -30,6 +30,7 @@ from serin.rollout.model import (
     RunWorkload,
     WriteStatus,
 )
+from serin.rollout.snapshots import read as read_snapshot
 from serin.workload import render, seal
 from serin.workload.observe import is_ready
 
@@ -143,7 +144,7 @@ class Applier:
 
     async def _run(self, seen: Observation, action: RunWorkload) -> None:
         """Service first: the Deployment is what says that a workload exists, so it comes when the rest is there."""
-        content, owner = _content(seen, action.snapshot), _owner(seen)
+        content, owner = self._content(seen, action.snapshot), _owner(seen)
         service = render.service(owner, action.snapshot, content)
         deployment = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
         if self._cache.get(kinds.SERVICE, owner.namespace, action.snapshot) is None:
@@ -157,6 +158,15 @@ class Applier:
             self._observer.refusals[owner.namespace, action.snapshot] = (refused.message, seen.now)
             raise _Stop(refused.message, Outcome.CONFLICT) from refused
         self._observer.refusals.pop((owner.namespace, action.snapshot), None)
+
+    def _content(self, seen: Observation, snapshot: str) -> Mapping[str, JsonObject | None]:
+        """A snapshot's content as recorded, perhaps in this very plan; never what the spec has by now. Raises _Stop."""
+        if recorded := seen.snapshots.get(snapshot):
+            return recorded.content
+        made = self._cache.get(kinds.MODEL_SNAPSHOT, seen.deployment.namespace, snapshot)
+        if made is None:
+            raise _Stop(f"ModelSnapshot {snapshot} is gone: what its pods are made of is not known")
+        return read_snapshot(made).content
 
     async def _write_deployment(self, body: JsonObject) -> None:
         """Write a Deployment under the seal of what Serin has written; whatever has no seal or broke it is put back."""
@@ -222,12 +232,6 @@ def _version(seen: Observation) -> Mapping[str, str]:
 
 def _owner(seen: Observation) -> render.Owner:
     return render.Owner(seen.deployment.namespace, seen.deployment.name, seen.deployment.uid)
-
-
-def _content(seen: Observation, snapshot: str) -> Mapping[str, JsonObject | None]:
-    """A snapshot's content: as recorded, or (created in this very plan) as the spec has it."""
-    recorded = seen.snapshots.get(snapshot)
-    return recorded.content if recorded else seen.deployment.spec.content
 
 
 def _snapshot(seen: Observation, action: CreateSnapshot) -> JsonObject:

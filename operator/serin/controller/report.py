@@ -54,10 +54,10 @@ class Reporter:
         if weights[0] != weights[1]:
             log.info("weights.shifted", before=weights[0], after=weights[1])
         last = after.get("lastRollback") or {}
+        stable, former = _snapshot(after), _snapshot(before)
         if last.get("at") != (before.get("lastRollback") or {}).get("at"):
             self._telemetry.rollbacks.labels(last.get("reason", "")).inc()
-        stable, former = _snapshot(after), _snapshot(before)
-        if former is not None and stable != former:
+        elif former is not None and stable != former:
             self._telemetry.promotions.inc()
 
 
