@@ -21,7 +21,10 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
     Reason.DIFFERENT_FROM_STABLE: "Find out why the answers differ; if that is meant to be, {serin} retry {name}.",
-    Reason.DRIFTED_FROM_REFERENCE: "Find out why the answers differ; if that is meant to be, {serin} retry {name}.",
+    Reason.DRIFTED_FROM_REFERENCE: (
+        "If stable's answers have moved too, the world has changed: retrain, or write a newer reference; "
+        "{serin} promote {name} goes on all the same. If not, it is this version: {serin} abort {name}."
+    ),
     Reason.SPLIT_NOT_AS_ROUTED: "Look for clients that reach the pods past the Service {name}.",
     Reason.CANDIDATE_CRASHED: "Read the pod's last log, mend the version and apply it.",
     Reason.CANDIDATE_UNAVAILABLE: "Look at the pods and their node; the steps start over when they are back.",
