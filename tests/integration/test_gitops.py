@@ -1,0 +1,270 @@
+"""Git, Argo CD and other managers beside the running operator, on a real API server.
+
+What Git says is applied as Argo CD does it: server-side, by the field manager `argocd-controller`.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serin.api.json import JsonObject
+from tests.argocd import health
+from tests.crds import ROOT
+from tests.integration.operator_process import Cluster, OperatorProcess, operating, until
+from tests.integration.test_operator_life import quiet, serving
+
+pytestmark = pytest.mark.control_plane
+
+ARGOCD = ("--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-")
+SOMEBODY = ("apply", "--server-side", "--field-manager=somebody", "--force-conflicts", "-f", "-")
+STEPS = [{"weight": 10, "bake": "1h"}]
+
+
+@pytest.fixture
+def cluster(control_plane: Any) -> Iterator[Cluster]:
+    made = Cluster(control_plane)
+    made.kubectl("--namespace", made.system, "apply", "-f", "-", body=router())
+    yield made
+    made.remove()
+
+
+def router() -> JsonObject:
+    """Where a router would be: without one no rollout begins."""
+    labels = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
+    body: JsonObject = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
+    body |= {"metadata": {"name": "serin-router", "labels": labels}, "ports": [{"name": "metrics", "port": 9902}]}
+    body["endpoints"] = [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}}]
+    return body
+
+
+def manifest(version: str, **spec: Any) -> JsonObject:
+    """What is in Git."""
+    container = {"name": "model", "image": "registry.test/model:1", "ports": [{"containerPort": 8080}]}
+    container["resources"] = {"requests": {"cpu": "0.10", "memory": "1024Mi"}}
+    strategy = {"canary": {"steps": STEPS}}
+    body: JsonObject = {"apiVersion": "serin.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "fraud"}}
+    model = {"name": "fraud", "version": version}
+    body["spec"] = {"model": model, "template": {"spec": {"containers": [container]}}, "strategy": strategy} | spec
+    return body
+
+
+def sync(cluster: Cluster, body: JsonObject) -> None:
+    """Apply as Argo CD does with ServerSideApply=true."""
+    cluster.kubectl("apply", *ARGOCD, body=body)
+
+
+def differences(cluster: Cluster, body: JsonObject) -> JsonObject:
+    """What a server-side diff finds, as Argo CD makes it: part of the resource -> (live, as it would be)."""
+    wanted = json.loads(cluster.kubectl("apply", "--dry-run=server", "-o", "json", *ARGOCD, body=body))
+    live = look(cluster)
+    parts = ("labels", "annotations", "generation", "ownerReferences", "finalizers")
+    pairs = {part: (live["metadata"].get(part), wanted["metadata"].get(part)) for part in parts}
+    pairs["spec"] = (live["spec"], wanted["spec"])
+    return {part: pair for part, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def look(cluster: Cluster) -> JsonObject:
+    """The ModelDeployment as Argo CD reads it."""
+    return cluster.read("md", "fraud")
+
+
+async def under_way(cluster: Cluster) -> str:
+    """Bring version 1 up, and version 2 to its 10 %; answers the name of stable."""
+    sync(cluster, manifest("1"))
+    await serving(cluster)
+    stable: str = cluster.status()["stable"]["snapshot"]
+    sync(cluster, manifest("2"))
+    await until(
+        lambda: cluster.make_pods_ready() and cluster.status()["traffic"]["weights"][stable] == 90, what="a rollout"
+    )
+    return stable
+
+
+def shifts(operator: OperatorProcess) -> list[dict[str, int]]:
+    """The weights after every change, as the operator logged it."""
+    lines = [json.loads(line) for line in operator.log().splitlines() if "weights.shifted" in line]
+    return [line["after"] for line in lines]
+
+
+async def test_nothing_is_out_of_sync_whatever_serin_has_done(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path):
+        sync(cluster, manifest("1"))
+        assert not differences(cluster, manifest("1"))
+        await serving(cluster)
+        assert not differences(cluster, manifest("1"))
+        assert differences(cluster, manifest("2")).keys() == {"spec", "generation"}, "a real difference must show"
+        sync(cluster, manifest("2"))
+        await until(lambda: cluster.make_pods_ready() and cluster.status()["phase"] == "Progressing", what="a rollout")
+        assert not differences(cluster, manifest("2"))
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/abort=now")
+        await until(lambda: "lastRollback" in cluster.status(), what="the rollback")
+        assert not differences(cluster, manifest("2")), (
+            "a rollback is no drift either: Git is not overruled in the spec"
+        )
+        managers = {entry["manager"]: entry for entry in _managers(cluster, "md", "fraud")}
+        assert managers["serin"]["subresource"] == "status"
+        assert "f:spec" not in managers["serin"]["fieldsV1"]
+
+
+async def test_every_field_of_the_sample_stays_in_sync(control_plane: Any, cluster: Cluster, tmp_path: Path) -> None:
+    sample = next(yaml.safe_load_all((ROOT / "manifests" / "samples" / "canary.yaml").read_text()))
+    async with operating(control_plane, cluster, tmp_path):
+        sync(cluster, sample)
+        await until(lambda: "reason" in cluster.status(), what="a first look")
+        assert not differences(cluster, sample)
+
+
+async def test_a_git_revert_is_an_instant_rollback_in_one_status_write(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, _):
+        stable = await under_way(cluster)
+        assert health(look(cluster)).status == "Progressing"
+        before, begun = len(shifts(operator)), time.monotonic()
+        sync(cluster, manifest("1"))
+        await until(lambda: cluster.status()["traffic"]["weights"] == {stable: 100}, what="the way back")
+        print(f"all traffic back {time.monotonic() - begun:.2f} s after the apply began")
+        await until(lambda: len(shifts(operator)) > before, what="the log")
+        status = cluster.status()
+        assert (status["phase"], "candidate" in status) == ("Healthy", False)
+        await asyncio.sleep(1.0)
+        assert shifts(operator)[before:] == [{stable: 100}]
+        assert not differences(cluster, manifest("1"))
+        shown = health(look(cluster))
+        assert (shown.status, shown.message) == ("Healthy", f"Serving: {stable} serves all traffic")
+
+
+async def test_argo_cd_shows_a_rejected_version_as_degraded_and_a_pause_as_suspended(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path):
+        sync(cluster, manifest("1"))
+        assert health(look(cluster)).status == "Progressing"
+        await serving(cluster)
+        await until(lambda: health(look(cluster)).status == "Healthy", what="health")
+        await under_way(cluster)
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/pause=true")
+        await until(lambda: health(look(cluster)).status == "Suspended", what="the pause")
+        assert not differences(cluster, manifest("2")), "annotations of people are no drift"
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/abort=now")
+        await until(lambda: health(look(cluster)).status == "Degraded", what="the abort")
+        await until(lambda: "RejectedContent" in health(look(cluster)).message, what="the refusal")
+
+
+async def test_applying_the_whole_live_object_by_force_changes_nothing(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
+        stable = await under_way(cluster)
+        await quiet(proxy)
+        live, before = look(cluster), len(shifts(operator))
+        forged = json.loads(json.dumps(live))
+        forged["status"]["traffic"]["weights"] = {stable: 0, live["status"]["candidate"]["snapshot"]: 100}
+        forged["metadata"].setdefault("annotations", {})["somebody.example/note"] = "mine now"
+        cluster.kubectl(*SOMEBODY, body=forged)
+        await quiet(proxy)
+        after = look(cluster)
+        assert after["metadata"]["annotations"]["somebody.example/note"] == "mine now"
+        assert after["metadata"]["generation"] == live["metadata"]["generation"]
+        assert after["status"] == live["status"]
+        assert len(shifts(operator)) == before
+        # Git takes its fields back without a change either.
+        sync(cluster, manifest("2"))
+        assert look(cluster)["metadata"]["generation"] == live["metadata"]["generation"]
+
+
+def _managers(cluster: Cluster, kind: str, name: str) -> list[JsonObject]:
+    found: list[JsonObject] = cluster.read(kind, name, "--show-managed-fields")["metadata"]["managedFields"]
+    return found
+
+
+def _changed(deployment: JsonObject) -> JsonObject:
+    """Another image, another container, another variable and an annotation: none of it is the snapshot's."""
+    body: JsonObject = json.loads(json.dumps(deployment))
+    del body["status"], body["metadata"]["resourceVersion"]
+    pod = body["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = "registry.test/other:2"
+    pod["containers"][0]["env"].append({"name": "EXTRA", "value": "1"})
+    pod["containers"].append({"name": "beside", "image": "registry.test/sidecar:1"})
+    body["spec"]["template"]["metadata"]["annotations"] = {"somebody.example/note": "x"}
+    return body
+
+
+def _as_before(cluster: Cluster, before: JsonObject) -> bool:
+    return bool(cluster.read("deploy", before["metadata"]["name"])["spec"] == before["spec"])
+
+
+@pytest.mark.parametrize("who", ["stable", "candidate"])
+async def test_a_deployment_changed_by_force_is_put_back_whole(
+    control_plane: Any, cluster: Cluster, tmp_path: Path, who: str
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
+        await under_way(cluster)
+        await quiet(proxy)
+        before, weights = cluster.status(), len(shifts(operator))
+        snapshot = before[who]["snapshot"]
+        deployment = cluster.read("deploy", snapshot)
+        begun = time.monotonic()
+        cluster.kubectl(*SOMEBODY, body=_changed(deployment))
+        await until(lambda: _as_before(cluster, deployment), what="the repair")
+        print(f"put back {time.monotonic() - begun:.2f} s after the apply began")
+        await quiet(proxy)  # no tug of war
+        assert _as_before(cluster, deployment)
+        events = cluster.read("events.events.k8s.io")["items"]
+        [told] = [one for one in events if one["reason"] == "PodTemplateRestored"]
+        assert snapshot in told["note"]
+        assert told["type"] == "Warning"
+        assert len(shifts(operator)) == weights
+        assert cluster.status()["candidate"]["snapshot"] == before["candidate"]["snapshot"]
+
+
+async def test_a_deployment_that_was_changed_while_nobody_looked_is_put_back_too(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path):
+        stable = await under_way(cluster)
+        deployment = cluster.read("deploy", stable)
+    body = _changed(deployment)
+    body["spec"]["replicas"] = 0
+    cluster.kubectl(*SOMEBODY, body=body)
+    (tmp_path / "again").mkdir()
+    async with operating(control_plane, cluster, tmp_path / "again"):
+        await until(lambda: _as_before(cluster, deployment), what="the repair")
+
+
+async def test_restarting_and_owning_without_changing_are_left_alone(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        sync(cluster, manifest("1"))
+        await serving(cluster)
+        await quiet(proxy)
+        stable = cluster.status()["stable"]["snapshot"]
+        cluster.kubectl("rollout", "restart", f"deployment/{stable}")
+        await quiet(proxy)
+        restarted = cluster.read("deploy", stable)
+        assert "kubectl.kubernetes.io/restartedAt" in restarted["spec"]["template"]["metadata"]["annotations"]
+        del restarted["metadata"]["resourceVersion"], restarted["status"]
+        path = f"/apis/apps/v1/namespaces/{cluster.shop}/deployments/{stable}"
+        written = proxy.writes()["PATCH", path]
+        assert written == 2, "once to make it, once to seal it"
+        cluster.kubectl(*SOMEBODY, body=restarted)
+        await quiet(proxy)
+        assert proxy.writes()["PATCH", path] == written
+        assert cluster.read("deploy", stable)["spec"] == restarted["spec"]
+
+
+async def test_argo_cds_configuration_takes_the_health_check_as_a_patch(cluster: Cluster) -> None:
+    own: JsonObject = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": {"url": "x"}}
+    cluster.kubectl("apply", "-f", "-", body=own)
+    cluster.kubectl("patch", "configmap", "argocd-cm", "--patch-file", str(ROOT / "manifests/argocd/argocd-cm.yaml"))
+    data = cluster.read("configmap", "argocd-cm")["data"]
+    assert data.keys() == {"url", "resource.customizations.health.serin.dev_ModelDeployment"}
