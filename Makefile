@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-CLUSTER := $(BIN)/python -m tests.cluster
+CLUSTER_COMMAND := $(BIN)/python -m tests.cluster
 
 .PHONY: help
 help: ## print this list
@@ -21,30 +21,30 @@ $(BIN)/.ready: pyproject.toml tests/requirements.txt
 
 .PHONY: cluster
 cluster: venv ## start a Kubernetes cluster with one real node (root; the first time builds Kubernetes: minutes)
-	$(CLUSTER) up
+	$(CLUSTER_COMMAND) up
 
 .PHONY: control-plane
 control-plane: venv ## start only a control plane, with a simulated node (no root)
-	$(CLUSTER) up --level control-plane
+	$(CLUSTER_COMMAND) up --level control-plane
 
 .PHONY: cluster-down
 cluster-down: venv ## stop the cluster and remove all of it
-	$(CLUSTER) down
+	$(CLUSTER_COMMAND) down
 
 .PHONY: cluster-status
 cluster-status: venv ## say which components of the cluster run
-	$(CLUSTER) status
+	$(CLUSTER_COMMAND) status
 
 .PHONY: kubeconfig
 kubeconfig: venv ## print the path of the cluster's kubeconfig
-	@$(CLUSTER) kubeconfig
+	@$(CLUSTER_COMMAND) kubeconfig
 
 .PHONY: kind
 kind: venv ## make a cluster with kind instead, where Docker runs
-	$(CLUSTER) kind
+	$(CLUSTER_COMMAND) kind
 
 .PHONY: demo
-demo: venv ## the main job, on a real cluster: a good version promoted, a bad one rolled back (root)
+demo: venv ## the main job, on a real cluster: one version promoted, three rolled back (root; KEEP=1, CLUSTER=current)
 	$(BIN)/python -m tests.e2e.demo
 
 .PHONY: lint

@@ -1,15 +1,19 @@
 """Serin installed into the node cluster from its chart, with images built here, as a user does it with helm."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster import recipes
+from tests.cluster.access import Cluster
+from tests.cluster.errors import ClusterError
 from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.models.image import model_image
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "serin"
+RELEASE = "serin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Installation:
 
     def wait(self, name: str) -> None:
         """Wait until the Deployment is rolled out."""
-        self.cluster.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+        wait_for(self.cluster, name)
 
     def logs(self) -> str:
         """What the operator's replicas said last."""
@@ -41,8 +45,6 @@ def install(
     operator, envoy, model = recipes.operator_image(), recipes.envoy_image(), model_image()
     for image in (operator, envoy, model):
         cluster.load(image)
-    cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE)
-    cluster.kubectl("label", "namespace", SYSTEM_NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     values = {
         "operator.image": operator.reference,
         "operator.replicas": operators,
@@ -51,11 +53,24 @@ def install(
         "router.replicas": routers,
         "prometheus.url": prometheus_url,
     }
-    command = [str(helm), "install", "serin", str(CHART), "--namespace", SYSTEM_NAMESPACE]
+    install_chart(cluster, helm, values)
+    return Installation(cluster, model.reference)
+
+
+def install_chart(cluster: Cluster, helm: Path, values: Mapping[str, str]) -> None:
+    """Install the chart into a namespace that takes only restricted pods; wait until both Deployments are ready."""
+    cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE)
+    cluster.kubectl("label", "namespace", SYSTEM_NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    command = [str(helm), "install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE]
     command += ["--kubeconfig", str(cluster.kubeconfig)]
     command += [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    installation = Installation(cluster, model.reference)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise ClusterError(f"helm does not install the chart: {done.stderr.strip()}")
     for name in ("serin-operator", "serin-router"):
-        installation.wait(name)
-    return installation
+        wait_for(cluster, name)
+
+
+def wait_for(cluster: Cluster, name: str) -> None:
+    """Wait until one of Serin's Deployments is rolled out."""
+    cluster.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=130)

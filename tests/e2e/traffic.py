@@ -22,6 +22,7 @@ import aiohttp
 from tests.e2e.models.train import Cases
 
 SNAPSHOT_HEADER = "x-serin-snapshot"
+SHIELDED_HEADER = "x-serin-shielded"
 MAXIMUM_REQUESTS = 200_000
 MAXIMUM_SECONDS = 900.0
 MAXIMUM_OPEN = 500
@@ -37,6 +38,7 @@ class Answer:
     `at`: Unix time of sending. `status`: 0 without an answer; `problem` says why then. `seconds`: until the whole
     answer was there. `right`: whether the label was the expected one (None unless the status is 200). `malformed`:
     the request was one that every version has to fail. `late`: it was sent more than half a second after its time.
+    `shielded`: the candidate had it first and failed it.
     """
 
     at: float
@@ -47,6 +49,7 @@ class Answer:
     malformed: bool
     late: bool
     problem: str = ""
+    shielded: bool = False
 
     @property
     def failed(self) -> bool:
@@ -181,11 +184,12 @@ class Traffic:
         row = self.cases.rows[case][:3] if malformed else self.cases.rows[case]
         features = {"name": "features", "datatype": "FP32", "shape": [1, len(row)], "data": row}
         at, began = time.time(), time.monotonic()
-        status, snapshot, right, problem = 0, "", None, ""
+        status, snapshot, right, problem, shielded = 0, "", None, "", False
         try:
             async with session.post(f"{self.url}/v2/models/{self.model}/infer", json={"inputs": [features]}) as answer:
                 text = await answer.text()
                 status, snapshot = answer.status, answer.headers.get(SNAPSHOT_HEADER, "")
+                shielded = answer.headers.get(SHIELDED_HEADER) == "true"
             if status == 200:
                 right = read_label(text) == self.cases.labels[case]
             elif not malformed:
@@ -193,7 +197,7 @@ class Traffic:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             status, problem = 0, f"{type(error).__name__}: {error}"
         seconds = time.monotonic() - began
-        self.answers.append(Answer(at, status, seconds, snapshot, right, malformed, late, problem))
+        self.answers.append(Answer(at, status, seconds, snapshot, right, malformed, late, problem, shielded))
 
 
 def read_label(text: str) -> int | None:

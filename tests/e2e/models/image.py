@@ -26,8 +26,8 @@ SETTINGS = (
 )
 
 
-def model_image() -> Image:
-    """Return the server with every version of the model; SERIN_MODEL_VERSION chooses one.
+def model_image(tag: str | None = None) -> Image:
+    """Return the server with every version of the model; SERIN_MODEL_URI or SERIN_MODEL_VERSION chooses one.
 
     It serves `/v2/models/fraud/infer` on port 8080 and MLServer's own metrics on 8082.
     """
@@ -39,7 +39,7 @@ def model_image() -> Image:
     ]
     environment = {**dict(recipes.PYTHON_ENVIRONMENT), **dict(SETTINGS), "PYTHONPATH": "/app/server:/app/lib"}
     start = ("python3", "-c", "from mlserver.cli import main; main()", "start", "/app/server")
-    return build_image("model-server", layers, Run(entrypoint=start, environment=tuple(environment.items())))
+    return build_image("model-server", layers, Run(entrypoint=start, environment=tuple(environment.items())), tag)
 
 
 def _models_layer(models: Path) -> Layer:

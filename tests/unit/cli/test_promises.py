@@ -62,6 +62,14 @@ def test_the_operator_runs_without_the_packages_of_the_command_line() -> None:
     assert python(program).startswith("usage: serin run")
 
 
+def test_a_rejection_is_not_said_of_a_spec_that_the_operator_has_not_seen() -> None:
+    frame = next(one for one in film(stories.bad_candidate_again_and_retry) if one.facts.reason == "RejectedContent")
+    assert "is rejected" in headline(frame.facts)
+    body = {**frame.body, "metadata": {**frame.body["metadata"], "generation": frame.facts.generation + 1}}
+    body["spec"] = {**body["spec"], "model": {**body["spec"]["model"], "version": "99"}}
+    assert headline(gather(body, frame.now)).endswith("Serin has not looked at the newest spec yet")
+
+
 class TestNumbers:
     """What is left, counted down between two looks of the operator."""
 
