@@ -19,6 +19,7 @@ from serin.rollout.phases import Phase
 from serin.rollout.policies import SPLIT
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.status import write
+from serin.rollout.trouble import diagnosis, shown
 
 # Seconds for which a first route may be on its way to the router.
 _ROUTER_PATIENCE: Final = 10.0
@@ -70,6 +71,7 @@ def status(draft: Draft) -> JsonObject:
         if observed := _observed(draft):
             result["traffic"]["observed"] = observed
         result["verdict"] = overall(seen.evidence.verdicts).value
+        result["diagnosis"] = shown(diagnosis(seen, str(state.stable)))
     if state.going_back:
         result["rollingBack"] |= _version(seen, state.going_back.target, seen.workloads.get(state.going_back.target))
     result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft))

@@ -9,6 +9,7 @@ from serin.rollout.gates import Finding, Look
 from serin.rollout.model import Note
 from serin.rollout.phases import Phase
 from serin.rollout.status import Rollback, State, StepState
+from serin.rollout.trouble import diagnosis
 
 
 def without_candidate(draft: Draft) -> State:
@@ -32,6 +33,7 @@ def roll_back(draft: Draft, look: Look, why: Finding) -> None:
         metric=why.metric.metric if why.metric else "",
         estimate=report.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
         interval=report.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
+        trouble=diagnosis(draft.seen, look.stable).trouble.value if why.metric else "",
     )
     message = f"{look.candidate} is rolled back, all traffic to {look.stable}: {why.message}"
     draft.state = replace(

@@ -41,6 +41,7 @@ class Rollback:
     metric: str = ""
     estimate: str = ""
     interval: str = ""
+    trouble: str = ""  # what was wrong, when a metric said so: BadModel, or Infrastructure as well
     retried: bool = False  # the user asked to try the rejected content again
 
 
@@ -155,6 +156,7 @@ def _read_rollback(status: JsonObject | None) -> Rollback | None:
         metric=status.get("metric", ""),
         estimate=status.get("estimate", ""),
         interval=status.get("interval", ""),
+        trouble=status.get("trouble", ""),
         retried=status.get("retried", False),
     )
 
@@ -167,7 +169,12 @@ def _write_rollback(rollback: Rollback) -> JsonObject:
         "message": rollback.message,
         "at": rfc3339(rollback.at),
     }
-    optional = {"metric": rollback.metric, "estimate": rollback.estimate, "interval": rollback.interval}
+    optional = {
+        "metric": rollback.metric,
+        "estimate": rollback.estimate,
+        "interval": rollback.interval,
+        "trouble": rollback.trouble,
+    }
     status.update({key: value for key, value in optional.items() if value})
     if rollback.retried:
         status["retried"] = True
