@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from serin.analysis import engine
-from serin.analysis.model import SplitTick
+from serin.analysis.model import Against, MetricVerdict, Policy, ReferenceTick, Severity, SplitTick
 from serin.analysis.traffic import Traffic
 from serin.api import names
 from serin.rollout.model import Route
 from serin.rollout.policies import SPLIT
-from tests.narratives.world import World, fails, passes, silent, spec, undecided
+from tests.narratives.world import Judge, World, fails, passes, silent, spec, undecided
 
 Story = Callable[[World], None]
 
@@ -228,6 +228,49 @@ def traffic_is_not_as_routed(world: World) -> None:
     world.run(300)
 
 
+ANSWERS = {
+    "name": "answers",
+    "distribution": {
+        "counts": "predictions_total{ {{.version}} }",
+        "by": "label",
+        "reference": {"legit": 9700, "fraud": 300},
+    },
+    "against": "reference",
+    "severity": "minor",
+}
+
+
+def _answering(candidate: tuple[int, int], stable: tuple[int, int]) -> Judge:
+    """As good as stable in everything, and these answers of legit and fraud, against the reference."""
+
+    def judge(world: World) -> tuple[MetricVerdict, ...]:
+        if not world.candidate_weight:
+            return ()
+        policy = Policy("answers", Severity.MINOR, Against.REFERENCE)
+        tick = ReferenceTick(world.now, (*candidate, 0), (9700, 300, 0), (*stable, 0), ("legit", "fraud", "other"))
+        return (*passes(world), engine.fold(policy, None, tick).verdict)
+
+    return judge
+
+
+def answers_move_with_the_world(world: World) -> None:
+    serving(world)
+    world.judge = _answering((800, 200), (7300, 1700))
+    world.change(spec("2", metrics=[*spec()["metrics"], ANSWERS]))
+    world.run(200)
+    world.judge = _answering((967, 33), (8720, 280))
+    world.run(300)
+
+
+def answers_move_with_the_version(world: World) -> None:
+    serving(world)
+    world.judge = _answering((800, 200), (8720, 280))
+    world.change(spec("2", metrics=[*spec()["metrics"], ANSWERS]))
+    world.run(200)
+    world.annotate(names.ANNOTATION_ABORT)
+    world.run(60)
+
+
 def router_refuses(world: World) -> None:
     serving(world)
     world.change(spec("2"))
@@ -362,6 +405,8 @@ def goes_back_and_thinks_better_of_it(world: World) -> None:
     world.run(60)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@2")
     world.run(3)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@3")
+    world.run(1)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, world.wanted)
     world.run(60)
 
@@ -440,6 +485,8 @@ ALL: tuple[Story, ...] = (
     stable_short_while_candidate_fails,
     traffic_is_not_as_routed,
     router_refuses,
+    answers_move_with_the_world,
+    answers_move_with_the_version,
     goes_back_after_promotion,
     goes_back_and_retries,
     goes_back_in_mid_rollout,

@@ -370,10 +370,10 @@ def _threshold(policy: Policy) -> float:
 
 
 def _bounded(policy: Policy, live: Floats, reference: Floats) -> tuple[float, float, float]:
-    """The PSI with bounds that each miss with probability `alpha_minor`."""
+    """The PSI with bounds that each miss with probability `alpha_minor`; what its bias takes below 0 is 0."""
     index, deviation = stability_index(*occupied(live, reference))
     reach = -float(ndtri(policy.alpha_minor)) * deviation
-    return index, index - reach, index + reach
+    return max(0.0, index), max(0.0, index - reach), index + reach
 
 
 def _missing(live: Floats, reference: Floats, threshold: float) -> int | None:

@@ -20,7 +20,10 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.PAUSED_BY_USER: "{serin} resume {name} lets it go on. A bad verdict rolls it back even while it is paused.",
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
-    Reason.DIFFERENT_FROM_STABLE: "Find out why the answers differ; if that is meant to be, {serin} retry {name}.",
+    Reason.DIFFERENT_FROM_STABLE: (
+        "Find out why the answers differ; if that is meant to be, raise the metric's limit or make it minor, "
+        "then {serin} retry {name}."
+    ),
     Reason.DRIFTED_FROM_REFERENCE: (
         "If stable's answers have moved too, the world has changed: retrain, or write a newer reference; "
         "{serin} promote {name} goes on all the same. If not, it is this version: {serin} abort {name}."

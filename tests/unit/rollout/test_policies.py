@@ -42,5 +42,25 @@ def test_a_value_takes_its_limits_and_its_patience_in_ticks() -> None:
     assert (value.against, value.maximum, value.minimum, value.consecutive) == (Against.LIMIT, 0.5, None, 3)
 
 
+def test_distributions_and_means_take_along_what_is_compared_and_what_counts() -> None:
+    answers = {"counts": "p_total{ {{.version}} }", "by": "label"}
+    known = {**answers, "reference": {"legit": 97, "fraud": 3}}
+    metrics = [
+        {"name": "a", "distribution": answers, "severity": "major", "limit": "50m"},
+        {"name": "b", "distribution": known, "severity": "minor", "against": "reference"},
+        {
+            "name": "c",
+            "mean": {"sum": "s{ {{.version}} }", "count": "c{ {{.version}} }"},
+            "severity": "critical",
+            "limit": "1.2",
+            "lowerIsWorse": True,
+        },
+    ]
+    found = policies(parse_spec(spec(metrics=metrics)), interval=10.0)
+    told = [(one.against, one.limit, one.lower_is_worse) for one in found.values()]
+    assert told == [(Against.STABLE, 0.05, False), (Against.REFERENCE, None, False), (Against.STABLE, 1.2, True)]
+    assert found["b"].alpha_minor == 0.05, "what rolls nothing back takes no part of the promise"
+
+
 def test_the_ticks_that_a_rollout_expects_follow_from_its_bakes() -> None:
     assert policies(parse_spec(spec()), interval=10.0)["errors"].expected_ticks == 18
