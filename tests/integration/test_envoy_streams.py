@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
 
 from serin.api.spec import EnvoyRouter, Protocol
+from serin.traffic.envoy import listeners
 from serin.traffic.model import Endpoint, VirtualModel
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
@@ -108,3 +110,51 @@ async def test_a_stream_goes_on_when_its_version_loses_the_traffic(tmp_path: Pat
             text = await response.text()
         assert text.count("candidate") == 20
         assert (await it.send(20))[STABLE] == 20
+
+
+async def test_connections_are_replaced_now_and_then_and_no_request_notices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a router pod on its way out has no connections left; here after one second each."""
+    monkeypatch.setattr(listeners, "_LONGEST_CONNECTION", "1s")
+    opened: list[object] = []
+
+    async def count(*event: object) -> None:
+        opened.append(event)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(count)
+    connector = aiohttp.TCPConnector(limit=1)
+    async with rig(tmp_path) as it, aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as client:
+        await it.route(0)
+        over = asyncio.get_running_loop().time() + 4.0
+        while asyncio.get_running_loop().time() < over:
+            async with client.get(it.url + "/x") as response:
+                assert response.status == 200
+                await response.read()
+            await asyncio.sleep(0.01)
+        assert 3 <= len(opened) <= 5
+        async with it.client.get(it.url + "/stream?events=30&pause=0.1") as response:
+            assert (await response.text()).count("stable") == 30, "an answer under way is not cut"
+
+
+async def test_grpc_connections_are_replaced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "_LONGEST_CONNECTION", "1s")
+    stable, candidate = GrpcModel("stable"), GrpcModel("candidate")
+    async with rig(tmp_path) as it, stable.serve() as first, candidate.serve() as second:
+        await grpc_route(it, first, second, 0)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
+            states = [channel.get_state()]
+
+            async def watch() -> None:
+                while True:
+                    await channel.wait_for_state_change(states[-1])
+                    states.append(channel.get_state())
+
+            watching = asyncio.create_task(watch())
+            call, over = channel.unary_unary(METHOD), asyncio.get_running_loop().time() + 4.0
+            while asyncio.get_running_loop().time() < over:
+                assert await call(b"?", timeout=5) == b"stable?"
+                await asyncio.sleep(0.01)
+            watching.cancel()
+        assert states.count(grpc.ChannelConnectivity.READY) >= 3, states

@@ -13,6 +13,9 @@ from serin.traffic.envoy.shape import config_source, typed
 from serin.traffic.model import VirtualModel
 
 _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+# Clients that keep a connection are asked to open another one after this time, so that a router pod on its way out has
+# none left when it ends: the chart lets it go on for 5 s longer.
+_LONGEST_CONNECTION: Final = "10s"
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -42,6 +45,8 @@ def _connections(model: VirtualModel, name: str) -> JsonObject:
         "use_remote_address": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {"max_connection_duration": _LONGEST_CONNECTION},
+        "http1_safe_max_connection_duration": True,  # told with an answer, so that no request meets a closed door
         "stream_idle_timeout": "0s",  # the routes' own
         "generate_request_id": False,
     }
