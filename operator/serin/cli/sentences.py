@@ -7,6 +7,7 @@ what it waits for, what the numbers and the pods say, when time alone decides, a
 from collections.abc import Iterator
 
 from serin.analysis.combine import BLOCKING
+from serin.analysis.diagnosis import Trouble
 from serin.analysis.model import Severity, Verdict
 from serin.analysis.text import count
 from serin.api.conditions import ConditionType, Reason
@@ -141,6 +142,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_why(facts, serin),
         *_step(facts),
         *_metrics(facts, serin),
+        *_trouble(facts),
         *_route(facts, serin),
         *_pods(facts),
         *_deadlines(facts),
@@ -233,6 +235,15 @@ def _metric(one: JsonObject) -> str:
     elif one.get("severity") not in BLOCKING:
         effect = "; nothing waits for it"
     return f"{verdict}: {one['message']}{effect}"
+
+
+def _trouble(facts: Facts) -> Iterator[str]:
+    """What no single metric can say: that it is not the candidate's doing."""
+    found = facts.status.get("diagnosis") or {}
+    if found.get("trouble") == Trouble.WORLD_CHANGED:
+        yield "It is the world that has changed, not the candidate: rolling back cannot help."
+    elif found.get("trouble") == Trouble.INFRASTRUCTURE and found["message"] not in facts.message:
+        yield _full(f"It is the infrastructure, not the candidate: {found['message']}")
 
 
 def _route(facts: Facts, serin: str) -> Iterator[str]:

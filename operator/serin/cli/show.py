@@ -59,7 +59,8 @@ def _versions(facts: Facts) -> RenderableType:
         if shown and shown.get("snapshot"):
             snapshot = shown["snapshot"]
             pods = f"{shown.get('ready', 0)} of {shown.get('replicas', 0)}"
-            weight = f"{facts.state.split.of(snapshot)}%"
+            measured = (facts.status["traffic"].get("observed") or {}).get(snapshot)
+            weight = f"{facts.state.split.of(snapshot)}%{f' ({measured} seen)' if measured else ''}"
             changed = ", ".join(shown.get("changed") or ())
             role = _GOING_BACK if part == "rollingBack" else part
             made.add_row(role, shown.get("model", NONE), snapshot, weight, pods, changed)

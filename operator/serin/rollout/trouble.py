@@ -6,6 +6,7 @@ whether to mend the model, to retrain, or to call the platform team.
 
 from serin.analysis.diagnosis import Diagnosis, Trouble, diagnose
 from serin.analysis.model import Against
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.rollout.gates import unrouted
 from serin.rollout.model import Observation
@@ -16,8 +17,11 @@ _SILENT = frozenset({Trouble.NONE, Trouble.UNDECIDED})
 def diagnosis(seen: Observation, stable: str) -> Diagnosis:
     """Name the trouble from all verdicts, the router and stable's pods."""
     against = {metric.name: metric.against for metric in seen.deployment.spec.metrics}
-    past = [one for one in seen.evidence.verdicts if against.get(one.metric) == Against.REFERENCE]
-    now = [one for one in seen.evidence.verdicts if one not in past]
+    past, now = [], []
+    for one in seen.evidence.verdicts:
+        # Answers that have left the reference while stable's have not are this version's doing.
+        world = against.get(one.metric) == Against.REFERENCE and one.reason != Reason.DIFFERENT_FROM_STABLE
+        (past if world else now).append(one)
     return diagnose(now, past, _infrastructure(seen, stable))
 
 

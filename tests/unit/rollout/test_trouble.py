@@ -65,11 +65,20 @@ def test_silence_is_no_data() -> None:
     assert trouble(world) == "NoData"
 
 
-@pytest.mark.parametrize(("moved", "found"), [(Verdict.FAIL_MINOR, "WorldChanged"), (Verdict.PASS, "None")])
-def test_answers_that_left_the_reference_while_stable_agrees_are_a_changed_world(moved: Verdict, found: str) -> None:
+@pytest.mark.parametrize(
+    ("moved", "reason", "found"),
+    [
+        (Verdict.FAIL_MINOR, "DriftedFromReference", "WorldChanged"),
+        (Verdict.FAIL_MINOR, "DifferentFromStable", "None"),
+        (Verdict.PASS, "NotWorse", "None"),
+    ],
+)
+def test_answers_that_left_the_reference_with_stables_are_a_changed_world(
+    moved: Verdict, reason: str, found: str
+) -> None:
     def judge(world: World) -> tuple[MetricVerdict, ...]:
         drift = replace(verdict(moved, world.now), metric="drift", severity=Severity.MINOR)
-        return (*passes(world), replace(drift, reason="DriftedFromReference" if found != "None" else "NotWorse"))
+        return (*passes(world), replace(drift, reason=reason))
 
     world = in_progress(metrics=[ERRORS, DRIFT])
     world.judge = judge
