@@ -44,18 +44,19 @@ def diagnose(
     """Name the trouble.
 
     `against_stable`: candidate's verdicts in the same minutes. `against_past`: verdicts of live traffic against
-    snapshots' own history or a frozen reference. `infrastructure`: sentences about nodes, pods or scrapes down.
+    snapshots' own history or a frozen reference (where stable has not moved, it is not the world). `infrastructure`:
+    sentences about nodes, pods or scrapes down.
     Nodes that are down come first, because they can make one arm look worse; but a proven failure of the candidate
     still says that rolling back helps, since lowering its traffic never waits.
     """
     bad = [one for one in against_stable if one.severity in BLOCKING and one.verdict in FAILURES]
-    moved = [one for one in against_past if one.verdict in FAILURES]
+    moved = [one for one in against_past if one.verdict in FAILURES and one.reason != "DifferentFromStable"]
     if bad and not infrastructure:
         return Diagnosis(Trouble.BAD_MODEL, f"the candidate is worse than stable at the same time: {_said(bad)}", True)
     if infrastructure:
         return Diagnosis(Trouble.INFRASTRUCTURE, "; ".join(infrastructure), bool(bad))
     if moved:
-        message = f"both versions have moved from their past: {_said(moved)}; rolling back cannot help"
+        message = f"live traffic has moved from its past: {_said(moved)}; rolling back cannot help"
         return Diagnosis(Trouble.WORLD_CHANGED, message)
     silent = [one for one in against_stable if one.severity in BLOCKING and one.verdict is Verdict.NO_DATA]
     down = [one for one in silent if one.reason in SOURCE_DOWN]

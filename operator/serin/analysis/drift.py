@@ -158,7 +158,7 @@ def judge_live(policy: Policy, state: Live) -> MetricVerdict:
     needed = _missing(state.live, state.reference, threshold)
     kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
     if needed == 0 and low > threshold:
-        kind, reason = Verdict.FAIL_MINOR, "DriftedFromReference"
+        kind = Verdict.FAIL_MINOR
     elif needed == 0 and high < threshold:
         kind, reason = Verdict.PASS, "NotWorse"
     message = (
@@ -168,22 +168,22 @@ def judge_live(policy: Policy, state: Live) -> MetricVerdict:
     if needed is None:
         message += f"; {text.count(state.reference.sum())} answers in the reference are too few for it"
     if kind is Verdict.FAIL_MINOR:
-        message += _who_moved(policy, state)
+        reason, who = _who_moved(policy, state)
+        message += who
     return MetricVerdict(
         policy.metric, policy.severity, kind, reason, message, 0.0, index, low, high, requests, needed, state.at, "PSI"
     )
 
 
-def _who_moved(policy: Policy, state: Live) -> str:
-    """Whether stable has moved as well: then it is the world, and no rollback mends it."""
-    if not state.stable.any() or _missing(state.stable, state.reference, _threshold(policy)) != 0:
-        return ""
-    index, low, high = _bounded(policy, state.stable, state.reference)
-    if low > _threshold(policy):
-        return f"; stable's have moved too ({text.number(index)}): the world has changed"
-    if high < _threshold(policy):
-        return f"; stable's have not ({text.number(index)}): it is this version"
-    return ""
+def _who_moved(policy: Policy, state: Live) -> tuple[str, str]:
+    """Reason and words: if stable has moved as well it is the world, and no rollback mends it."""
+    if state.stable.any() and _missing(state.stable, state.reference, _threshold(policy)) == 0:
+        index, low, high = _bounded(policy, state.stable, state.reference)
+        if low > _threshold(policy):
+            return "DriftedFromReference", f"; stable's have moved too ({text.number(index)}): the world has changed"
+        if high < _threshold(policy):
+            return "DifferentFromStable", f"; stable's have not ({text.number(index)}): it is this version"
+    return "DriftedFromReference", ""
 
 
 def _silent(policy: Policy, at: float, message: str) -> MetricVerdict:

@@ -21,12 +21,12 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
     Reason.DIFFERENT_FROM_STABLE: (
-        "Find out why the answers differ; if that is meant to be, raise the metric's limit or make it minor, "
-        "then {serin} retry {name}."
+        "Find out why the answers differ. If that is meant to be, {serin} promote {name} ends a hold; after a rollback "
+        "raise the metric's limit or make it minor, then {serin} retry {name}."
     ),
     Reason.DRIFTED_FROM_REFERENCE: (
-        "If stable's answers have moved too, the world has changed: retrain, or write a newer reference; "
-        "{serin} promote {name} goes on all the same. If not, it is this version: {serin} abort {name}."
+        "No rollback mends that: look at the inputs, retrain, or write a newer reference. "
+        "{serin} promote {name} goes on all the same."
     ),
     Reason.SPLIT_NOT_AS_ROUTED: "Look for clients that reach the pods past the Service {name}.",
     Reason.CANDIDATE_CRASHED: "Read the pod's last log, mend the version and apply it.",

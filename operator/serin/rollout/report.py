@@ -34,7 +34,8 @@ def ratio(value: float | None, unit: str = "x") -> str:
 
 def interval(low: float | None, high: float | None, unit: str = "x") -> str:
     """The interval of an estimate: "0.6x to 2.4x"; "" when nothing can be said."""
-    return "" if low is None or high is None else f"{ratio(low, unit)} to {ratio(high, unit.replace('PSI', ''))}"
+    unit = unit.replace("PSI", "")  # which the estimate beside it says
+    return "" if low is None or high is None else f"{ratio(low, unit)} to {ratio(high, unit)}"
 
 
 def metrics(seen: Observation) -> list[JsonObject]:

@@ -42,6 +42,7 @@ def test_the_promise_is_shared_out_by_weight() -> None:
         ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL, True),
         ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL, True),
         ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.WORLD_CHANGED, False),
+        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR, reason="DifferentFromStable")], [], Trouble.NONE, False),
         ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, True),
         ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, False),
         ([said(Verdict.NO_DATA, reason="PrometheusUnreachable")], [], [], Trouble.INFRASTRUCTURE, False),

@@ -172,16 +172,20 @@ def test_a_limit_says_which_difference_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stable", "words"),
-    [((30, 20), "stable's have moved too (1.1"), ((48, 2), "stable's have not ("), ((), "the threshold is 0.1")],
+    ("stable", "reason", "words"),
+    [
+        ((30, 20), "DriftedFromReference", "stable's have moved too (1.1"),
+        ((48, 2), "DifferentFromStable", "stable's have not ("),
+        ((), "DriftedFromReference", "the threshold is 0.1"),
+    ],
 )
-def test_a_drift_says_whether_stable_has_moved_as_well(stable: tuple[int, ...], words: str) -> None:
+def test_a_drift_says_whether_stable_has_moved_as_well(stable: tuple[int, ...], reason: str, words: str) -> None:
     names = ("legit", "fraud", "other")
     ticks = [
         ReferenceTick(t + 1.0, (30, 20, 0), (9700, 300, 0), (*stable, 0) if stable else (), names) for t in range(20)
     ]
     verdict = feed(DRIFT, ticks).verdict
-    assert (verdict.reason, verdict.unit) == ("DriftedFromReference", "PSI")
+    assert (verdict.verdict, verdict.reason, verdict.unit) == (Verdict.FAIL_MINOR, reason, "PSI")
     assert words in verdict.message
     assert verdict.needed == 0
 
