@@ -60,9 +60,8 @@ def _sections(schema: Schema, path: str) -> Iterator[str]:
 def _table(path: str, schema: Schema, rows: list[str]) -> Iterator[str]:
     facts = [_type(schema)] if schema["type"] == "array" else []
     facts += [f"default {_default(schema)}"] if schema.get("default") else []
-    yield f"### {path} ({', '.join(facts)})\n" if facts else f"### {path}\n"
-    if text := _text(schema):
-        yield f"{text}\n"
+    yield f"### {path}\n"
+    yield from (f"{text[0].upper()}{text[1:]}\n" for text in (", ".join(facts), _text(schema)) if text)
     if rows:
         yield "| field | type | default | |\n|---|---|---|---|"
         yield "\n".join(rows) + "\n"
