@@ -74,6 +74,15 @@ _ACCESS: Final = (
     click.option("--context", help="Context of the kubeconfig. Default: the current one."),
     click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: KUBECONFIG, or ~/.kube/config."),
 )
+_FILES = click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, allow_dash=True),
+    help="File, folder (all its *.yaml, *.yml and *.json), or - for standard input. Can be repeated.",
+)
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print the resource for programs.")
 
 
@@ -236,15 +245,7 @@ def _plain(body: JsonObject) -> JsonObject:
 
 
 @verbs.command()
-@click.option(
-    "-f",
-    "--filename",
-    "files",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path, exists=True, allow_dash=True),
-    help="File, folder (all its *.yaml, *.yml and *.json), or - for standard input. Can be repeated.",
-)
+@_FILES
 @_OUTPUT
 def lint(files: tuple[Path, ...], output: str | None) -> None:
     """Check manifests without a cluster: schema and rules of the CRDs, PromQL, and policy that cannot work."""
@@ -261,6 +262,60 @@ def lint(files: tuple[Path, ...], output: str | None) -> None:
         sys.exit(Exit.NO)
 
 
+class _Share(click.ParamType[float]):
+    """A share of requests: 1%, or 0.01."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """From 0 to under 1."""
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+        except ValueError:
+            share = -1.0
+        if not 0.0 <= share < 1.0:
+            self.fail(f"{text!r} is no share of the requests: write for example 1% or 0.01", param, ctx)
+        return share
+
+
+@verbs.command()
+@_FILES
+@click.option("--rps", type=click.FloatRange(0.0, 1e6, min_open=True), help="Requests per second, of all versions.")
+@click.option("--error-rate", type=_Share(), help="With --rps: share of stable's requests that are bad. Default: 1%.")
+@click.option("--from-cluster", is_flag=True, help="Measure both in the cluster's Prometheus instead.")
+@click.option(
+    "--prometheus", metavar="URL", help="With --from-cluster: an address of Prometheus that answers from here."
+)
+@click.option("--runs", type=click.IntRange(20, 100_000), default=100, show_default=True, help="Rollouts to simulate.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other dice.")
+@_OUTPUT
+@_access
+def rehearse(
+    files: tuple[Path, ...],
+    rps: float | None,
+    error_rate: float | None,
+    from_cluster: bool,
+    prometheus: str | None,
+    runs: int,
+    seed: int,
+    output: str | None,
+    **options: Any,
+) -> None:
+    """Say what a policy would do with this traffic, before anything is deployed: what each step sees, and when."""
+    if from_cluster == (rps is not None):
+        raise click.UsageError("write --rps with the requests per second, or --from-cluster to have them measured")
+    if from_cluster and error_rate is not None:
+        raise click.UsageError("--from-cluster measures the error rate too: leave --error-rate away")
+    if prometheus and not from_cluster:
+        raise click.UsageError("--prometheus says where --from-cluster measures: write both, or --rps alone")
+    from serin.cli.rehearse import run
+
+    connection = _connect(options) if from_cluster else None
+    guess = None if rps is None else (rps, 0.01 if error_rate is None else error_rate)
+    sys.exit(run.rehearse(files, guess, connection, prometheus, runs=runs, seed=seed, output=output))
+
+
 @verbs.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -271,6 +326,27 @@ def completion(shell: str) -> None:
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
     click.echo(found(verbs, {}, "serin", "_SERIN_COMPLETE").source())
+
+
+_WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")
+
+
+@verbs.command()
+@_NAME
+@click.option(
+    "--to",
+    metavar="SNAPSHOT",
+    shell_complete=_complete_snapshot,
+    help="A version that was stable (serin history). Default: stable during a rollout, else the stable one before.",
+)
+@_WAIT
+@_access
+def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
+    """Go back to an earlier version: all requests at once, when its pods are ready."""
+    from serin.cli.asking import ask_back
+    from serin.cli.output import console
+
+    console().print(ask_back(_connect(options), name, to, wait=wait), soft_wrap=True)
 
 
 def _add_asks() -> None:
@@ -326,24 +402,3 @@ def complete(arguments: Sequence[str]) -> None:
 def _fail(message: str, code: Exit) -> None:
     click.echo(f"{program()}: {message}", err=True)
     sys.exit(code)
-_WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")
-
-
-@verbs.command()
-@_NAME
-@click.option(
-    "--to",
-    metavar="SNAPSHOT",
-    shell_complete=_complete_snapshot,
-    help="A version that was stable (serin history). Default: stable during a rollout, else the stable one before.",
-)
-@_WAIT
-@_access
-def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
-    """Go back to an earlier version: all requests at once, when its pods are ready."""
-    from serin.cli.asking import ask_back
-    from serin.cli.output import console
-
-    console().print(ask_back(_connect(options), name, to, wait=wait), soft_wrap=True)
-
-

@@ -50,6 +50,10 @@ class Connection:
         answer = self._request("GET", kinds.collection_path(kind, namespace), query)
         return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in answer["items"]]
 
+    def read(self, path: str, query: Mapping[str, str]) -> JsonObject:
+        """Read something that is no object, such as what a Service answers through the API server's proxy."""
+        return self._request("GET", path, query)
+
     def annotate(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> JsonObject:
         """Set annotations of a ModelDeployment; None removes one."""
         path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)

@@ -1,0 +1,1 @@
+"""`serin rehearse`: what a policy would do with the traffic that there is, before anything is deployed."""

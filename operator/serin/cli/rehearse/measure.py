@@ -1,0 +1,105 @@
+"""The traffic of a deployment, read from Prometheus with the user's own rights.
+
+The way that needs nothing but a kubeconfig: the API server's proxy to the Service of the Prometheus that the operator
+itself uses, whose address stands in the operator's Deployment. It needs `get` of that Deployment and of
+`services/proxy`. Where Prometheus is outside of the cluster or asks for credentials, `--prometheus` names an address
+that answers from here, such as that of a port-forward.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from serin.analysis.model import NoData, NoDataReason
+from serin.analysis.traffic import Traffic
+from serin.api.names import SYSTEM_NAMESPACE
+from serin.cli.connection import Connection, explained
+from serin.cli.exits import Exit, Stop
+from serin.cli.rehearse.plan import Plan
+from serin.cluster import kinds
+from serin.cluster.protocol import ClusterError
+from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.traffic import WINDOW, Ask, measure
+
+OPERATOR: Final = "serin-operator"
+_TIMEOUT_SECONDS: Final = 30.0
+_ELSE: Final = "write --prometheus URL with an address of Prometheus that answers from here, or --rps and --error-rate"
+
+
+def traffic(plan: Plan, namespace: str, ask: Ask, now: float) -> dict[str, Traffic]:
+    """Traffic of each ratio metric, over the last quarter of an hour. Raises Stop when Prometheus has none."""
+    found: dict[str, Traffic] = {}
+    place = namespace, plan.name
+    for name, source in plan.ratios().items():
+        measured = asyncio.run(measure(ask, source, [place], now))
+        if isinstance(measured, NoData):
+            raise Stop(Exit.NO_ACCESS, f"the traffic of {plan.name} cannot be measured: {measured.message}. {_ELSE}")
+        if place in measured:
+            found[name] = measured[place]
+    if not found:
+        minutes = f"{WINDOW / 60:.0f} minutes"
+        raise Stop(
+            Exit.NOT_FOUND,
+            f"Prometheus has no requests of {plan.name} in namespace {namespace} in the last {minutes}: {_ELSE}",
+        )
+    return found
+
+
+def through_cluster(connection: Connection) -> Ask:
+    """Ask the operator's Prometheus through the API server."""
+    try:
+        body = connection.get(kinds.DEPLOYMENT, SYSTEM_NAMESPACE, OPERATOR)
+    except ClusterError as error:
+        said = explained(error, f"Deployment {OPERATOR} in namespace {SYSTEM_NAMESPACE}, which names Prometheus")
+        raise Stop(said.code, f"{said.message}. {_ELSE}") from error
+    path = proxy_path(_address(body))
+
+    async def ask(query: str, at: float) -> Answer:
+        try:
+            return answer_of(connection.read(f"{path}/api/v1/query", {"query": query, "time": f"{at:.3f}"}))
+        except ClusterError as error:
+            raise Stop(Exit.NO_ACCESS, f"no answer from Prometheus through {path}: {error.message}. {_ELSE}") from error
+        except (KeyError, TypeError) as error:
+            raise Stop(Exit.NO_ACCESS, f"what answers at {path} is not Prometheus. {_ELSE}") from error
+
+    return ask
+
+
+def at_address(url: str) -> Ask:
+    """Ask Prometheus at an address that answers from here."""
+    import urllib3
+
+    pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT_SECONDS)
+
+    async def ask(query: str, at: float) -> Answer:
+        fields = {"query": query, "time": f"{at:.3f}"}
+        try:
+            answer = pool.request("GET", f"{url.rstrip('/')}/api/v1/query", fields=fields)
+            return answer_of(json.loads(answer.data))
+        except urllib3.exceptions.HTTPError as error:
+            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"no answer from {url}: {error}")
+        except (ValueError, KeyError, TypeError):
+            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"what answers at {url} is not Prometheus")
+
+    return ask
+
+
+def _address(deployment: Mapping[str, Any]) -> str:
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    for one in (one for container in containers for one in container.get("env") or ()):
+        if one["name"] == "SERIN_PROMETHEUS_URL" and one.get("value"):
+            return str(one["value"])
+    raise Stop(Exit.NOT_FOUND, f"the Deployment {OPERATOR} does not say where Prometheus is. {_ELSE}")
+
+
+def proxy_path(url: str) -> str:
+    """The path of the API server's proxy to a Service that a URL inside the cluster names. Raises Stop for others."""
+    parts = urlsplit(url)
+    name, *rest = (parts.hostname or "").split(".")
+    if len(rest) not in (1, 2, 4) or rest[1:] not in ([], ["svc"], ["svc", "cluster", "local"]):
+        raise Stop(Exit.NO_ACCESS, f"the operator's Prometheus, {url}, is no Service of the cluster: {_ELSE}")
+    scheme = "https:" if parts.scheme == "https" else ""
+    port = parts.port or (443 if scheme else 80)
+    return f"/api/v1/namespaces/{rest[0]}/services/{scheme}{name}:{port}/proxy{parts.path.rstrip('/')}"

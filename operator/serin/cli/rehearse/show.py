@@ -1,0 +1,183 @@
+"""A rehearsal for people: one table, and the sentences that matter."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
+from serin.analysis.text import count, number, percent
+from serin.analysis.traffic import Stage, Traffic
+from serin.api.conditions import Reason
+from serin.api.json import JsonObject
+from serin.api.times import human
+from serin.cli.output import table
+from serin.cli.rehearse.plan import MEDIAN_MS, Plan
+from serin.metrics.sources import HistogramSource
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """Everything that one deployment's rehearsal found. `left`: metrics that were not rehearsed, and why."""
+
+    plan: Plan
+    stages: Sequence[Stage]
+    traffic: Mapping[str, Traffic]
+    answer: Rehearsal
+    feasible: tuple[Reason, str] | None
+    left: Mapping[str, str]
+
+    @property
+    def cannot_work(self) -> str:
+        """Why this policy cannot do with this traffic what it says; "" when it can."""
+        if self.feasible and self.feasible[0] is Reason.TRAFFIC_TOO_LOW:
+            return self.feasible[1]
+        if 2 * self.answer.unfinished > self.answer.runs:
+            limit = self.plan.spec.canary.max_duration
+            within = f" within maxDuration, {human(limit)}" if limit is not None else ""
+            return f"{self.answer.unfinished} of {self.answer.runs} good candidates are not promoted{within}"
+        return ""
+
+
+def text(found: Rehearsed) -> RenderableType:
+    """For people."""
+    parts: list[RenderableType] = [Text(_headline(found), style="bold"), Text(""), _sights(found)]
+    parts += [Text(""), *(Text(line) for line in sentences(found))]
+    if problem := found.cannot_work:
+        parts += [Text(""), Text(f"too little traffic for this policy: {problem}", style="bold red")]
+    return Group(*parts)
+
+
+def _headline(found: Rehearsed) -> str:
+    looks = f"a look every {human(found.plan.interval)}"
+    if found.plan.spec.analysis.interval is None:
+        looks += " (assumed: analysis.interval is not set)"
+    return f"{found.plan.name}: {_traffic(found.traffic)}, {looks}; {found.answer.runs} rollouts simulated"
+
+
+def _traffic(traffic: Mapping[str, Traffic]) -> str:
+    """What all metrics have in common is said once."""
+    shown = {
+        name: f"{number(one.rate)} requests/s of which {percent(one.bad)} are bad" for name, one in traffic.items()
+    }
+    if len(set(shown.values())) == 1:
+        return next(iter(shown.values()))
+    return "; ".join(f"{name}: {said}" for name, said in shown.items())
+
+
+def _sights(found: Rehearsed) -> RenderableType:
+    made = table("STEP", "METRIC", "CANDIDATE HAS", "CAUGHT IN THE BAKE", "MEDIAN", "95%", "REQUESTS", "CAUGHT EVER")
+    for stage in found.stages:
+        for one in (one for one in found.answer.sights if one.step == stage.number):
+            style = "green" if one.seen else "yellow"
+            requests = f"{_count(one.requests.median)} / {_count(one.requests.high)}"
+            caught = Text(f"{one.caught:.0%}", style=style)
+            when = _when(one.seconds.median), _when(one.seconds.high)
+            made.add_row(_step(stage), one.metric, one.trouble, caught, *when, requests, f"{one.before_promotion:.0%}")
+    return made
+
+
+def sentences(found: Rehearsed) -> Iterator[str]:
+    """What each step sees, how long it takes, how often a good version is rolled back, and what was left out."""
+    for stage, passing in zip(found.stages, found.answer.passing, strict=True):
+        step = [one for one in found.answer.sights if one.step == stage.number]
+        for metric in dict.fromkeys(one.metric for one in step):
+            yield _sees(stage, [one for one in step if one.metric == metric], found.plan.spec.analysis.able_to_see)
+        if not step:
+            yield f"step {stage.number}: no simulated rollout got there"
+        yield _takes(stage, passing)
+    answer, promise = found.answer, found.plan.spec.analysis.false_rollback_minor
+    low, high = answer.false_rollback
+    yield (
+        f"false rollbacks: {answer.rolled_back} of {answer.runs} good candidates, a chance of {percent(low)} to "
+        f"{percent(high)}; falseRollback promises at most {percent(promise)}"
+    )
+    sources = (found.plan.sources.get(one.metric) for one in answer.sights)
+    if any(isinstance(one, HistogramSource) for one in sources):
+        yield f"latencies are made up: log-normal with a median of {MEDIAN_MS:g} ms"
+    for name, why in found.left.items():
+        yield f"not rehearsed: {name}: {why}"
+
+
+def _sees(stage: Stage, sights: Sequence[Sight], able_to_see: float) -> str:
+    """The sentence about one step and metric: what it can see, what it cannot, and whether that is what was asked."""
+    seen, unseen = [one for one in sights if one.seen], [one for one in sights if not one.seen]
+    said = f"step {stage.number}: {human(stage.bake)} at {stage.weight}% can see in {sights[0].metric} "
+    said += f"{seen[0].trouble} ({_spread(seen[0])})" if seen else "nothing"
+    said += f", not {_or([one.trouble for one in unseen])}" if unseen else ""
+    too_short = increase(able_to_see) in {one.trouble for one in unseen}
+    return f"{said}: too short for ableToSee" if too_short else said
+
+
+def _spread(one: Sight) -> str:
+    high = one.seconds.high
+    rest = f"95% within {human(high)}" if math.isfinite(high) else f"{one.caught:.0%} within the bake"
+    return f"median {human(one.seconds.median)}, {rest}"
+
+
+def _takes(stage: Stage, passing: Passing) -> str:
+    median, high = passing.seconds.median, passing.seconds.high
+    if math.isinf(median):
+        return f"step {stage.number}: no Pass can be expected"
+    if high <= stage.bake:
+        return f"step {stage.number}: a Pass by the end of its {human(stage.bake)}"
+    late = f"19 of 20 within {human(high)}" if math.isfinite(high) else "some never"
+    return f"step {stage.number}: a good candidate takes {human(median)} until its Pass ({late})"
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _step(stage: Stage) -> str:
+    return f"{stage.number}: {stage.weight}% for {human(stage.bake)}"
+
+
+def _when(seconds: float) -> str:
+    return human(seconds) if math.isfinite(seconds) else "not in this step"
+
+
+def _count(requests: float) -> str:
+    return count(requests) if math.isfinite(requests) else "-"
+
+
+def as_json(found: Rehearsed) -> JsonObject:
+    """For programs: times in seconds, null for never."""
+
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    answer = found.answer
+    low, high = answer.false_rollback
+    steps = []
+    for stage, passing in zip(found.stages, answer.passing, strict=True):
+        sights = [
+            {
+                "metric": one.metric,
+                "candidate": one.trouble,
+                "caughtInBake": one.caught,
+                "caughtEver": one.before_promotion,
+                "canSee": one.seen,
+                "seconds": {"median": finite(one.seconds.median), "p95": finite(one.seconds.high)},
+                "requests": {"median": finite(one.requests.median), "p95": finite(one.requests.high)},
+            }
+            for one in answer.sights
+            if one.step == stage.number
+        ]
+        until = {"median": finite(passing.seconds.median), "p95": finite(passing.seconds.high)}
+        shown = {"step": stage.number, "weight": stage.weight, "bake": stage.bake}
+        steps.append({**shown, "secondsUntilPass": until, "sights": sights})
+    return {
+        "name": found.plan.name,
+        "interval": found.plan.interval,
+        "traffic": {name: {"rate": one.rate, "badShare": one.bad} for name, one in found.traffic.items()},
+        "runs": answer.runs,
+        "falseRollback": {"runs": answer.rolled_back, "low": low, "high": high},
+        "unfinished": answer.unfinished,
+        "steps": steps,
+        "notRehearsed": dict(found.left),
+        "feasible": not found.cannot_work,
+        "message": found.cannot_work or (found.feasible[1] if found.feasible else ""),
+    }

@@ -1,0 +1,120 @@
+"""The survey: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
+
+import asyncio
+
+import pytest
+
+from serin.analysis.model import NoDataReason
+from serin.analysis.traffic import Traffic
+from serin.api.conditions import Reason
+from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.controller import survey as module
+from serin.controller.survey import Survey
+from serin.metrics.answers import Answer, Failed, Series, Value
+from tests.unit.controller.test_observe import observe
+from tests.unit.controller.test_ticker import NOW, Bench, deployment
+
+
+class Prometheus:
+    """Knows 0.4 requests a second of each deployment that is asked for, a fortieth of them bad."""
+
+    def __init__(self) -> None:
+        self.queries: list[str] = []
+        self.away = False
+
+    async def ask(self, query: str, at: float) -> Answer:
+        self.queries.append(query)
+        if self.away:
+            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, "away")
+        return Value(
+            tuple(one for name in ("fraud", "churn", "idle") if name in query for one in self._series(name, at))
+        )
+
+    def _series(self, name: str, at: float) -> tuple[Series, ...]:
+        owner = {"serin_namespace": "shop", "serin_model_deployment": name, "serin_snapshot": f"{name}-a"}
+        times = tuple(at - 15.0 * step for step in range(60, -1, -1))
+        counts = {"envoy_serin_attempts": 0.4, "envoy_serin_failures": 0.01}
+        return tuple(
+            Series({**owner, "__name__": counter}, times, tuple(rate * (time - times[0]) for time in times))
+            for counter, rate in counts.items()
+        )
+
+
+class Rig:
+    def __init__(self, *bodies: JsonObject) -> None:
+        self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(), list[tuple[str, str]]()
+        for body in bodies:
+            self.cache.put(kinds.MODEL_DEPLOYMENT, body)
+        self.survey = Survey(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
+
+
+async def test_rollouts_that_begin_together_share_a_query_and_are_looked_at() -> None:
+    idle = deployment("idle")
+    del idle["status"]["candidate"]
+    rig = Rig(deployment("fraud", weight=0), deployment("churn", weight=0), idle)
+    assert await rig.survey.survey()
+    assert len(rig.prometheus.queries) == 1
+    assert "idle" not in rig.prometheus.queries[0]
+    assert sorted(rig.looks) == [("shop", "churn"), ("shop", "fraud")]
+    [(name, found)] = rig.survey.traffic(("shop", "fraud"), "fraud-b").items()
+    assert name == "errors"
+    assert (found.rate, found.bad) == pytest.approx((0.4, 0.025))
+
+
+async def test_a_candidate_is_asked_about_once_and_the_next_one_anew() -> None:
+    rig = Rig(deployment())
+    await rig.survey.survey()
+    await rig.survey.survey()
+    assert len(rig.prometheus.queries) == 1
+    body = deployment(version=2)
+    body["status"]["candidate"]["snapshot"] = "fraud-c"
+    rig.cache.put(kinds.MODEL_DEPLOYMENT, body)
+    assert rig.survey.traffic(("shop", "fraud"), "fraud-c") == {}
+    await rig.survey.survey()
+    assert len(rig.prometheus.queries) == 2
+    assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
+
+
+async def test_what_is_over_is_forgotten() -> None:
+    rig = Rig(deployment())
+    await rig.survey.survey()
+    body = deployment(version=2)
+    del body["status"]["candidate"]
+    rig.cache.put(kinds.MODEL_DEPLOYMENT, body)
+    await rig.survey.survey()
+    assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
+
+
+async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
+    rig = Rig()
+    rig.prometheus.away = True
+    task = asyncio.create_task(rig.survey.run())
+    await asyncio.sleep(0.02)
+    assert rig.prometheus.queries == [], "nothing is under way"
+    rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment())
+    await asyncio.sleep(0.3)
+    assert len(rig.prometheus.queries) >= 2
+    assert rig.looks == []
+    rig.prometheus.away = False
+    await asyncio.sleep(0.2)
+    asked = len(rig.prometheus.queries)
+    assert rig.looks == [("shop", "fraud")]
+    await asyncio.sleep(0.2)
+    assert len(rig.prometheus.queries) == asked, "what is known is not asked again"
+    task.cancel()
+
+
+def test_the_observation_has_the_sentence() -> None:
+    body = deployment()
+    bench = Bench(body)
+    assert observe(bench, body).feasible is None
+    bench.survey._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(0.4, 0.01)}
+    found = observe(bench, body).feasible
+    assert found is not None
+    assert found[0] is Reason.TRAFFIC_TOO_LOW
+    assert found[1].startswith("at 0.4 requests/s step 1 (5% for 5m) gathers 6 candidate requests; errors takes about ")
+    bench.survey._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(400.0, 0.01)}
+    assert (observe(bench, body).feasible or ("",))[0] is Reason.TRAFFIC_SUFFICES
