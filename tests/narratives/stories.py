@@ -222,7 +222,7 @@ def traffic_is_not_as_routed(world: World) -> None:
     world.change(spec("2"))
     world.run(30)
     weighed = SplitTick(world.now, requests=(600, 600), weights=(95, 5))
-    world.split = engine.fold(SPLIT, None, weighed).verdict
+    world.split = engine.fold(SPLIT, None, weighed)
     world.run(120)
     world.split = None
     world.run(300)

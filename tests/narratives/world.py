@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serin.analysis.model import MetricVerdict, NoDataReason, Severity, Verdict
+from serin.analysis.model import Judgement, MetricVerdict, NoDataReason, Severity, Verdict
 from serin.analysis.traffic import Traffic
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
@@ -34,7 +34,7 @@ from serin.rollout.model import (
 )
 from serin.rollout.phases import Phase, allowed
 from serin.rollout.planner import plan
-from serin.rollout.policies import policies
+from serin.rollout.policies import SPLIT, policies
 from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import ROLLED_BACK
 from serin.rollout.status import read
@@ -140,7 +140,7 @@ class World:
     refused: dict[str, str] = field(default_factory=dict)
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
-    split: MetricVerdict | None = None  # whether the requests arrive in the shares that were decided
+    split: Judgement | None = None  # whether the requests arrive in the shares that were decided
     published: bool = False
     router_hears: bool = True
     traffic: Mapping[str, Traffic] = field(default_factory=dict)  # by metric, as measured when a rollout begins
@@ -223,14 +223,16 @@ class World:
             workloads[name] = Workload(name, "", "", 0, 0, self.now, problem=message, refused=True)
         verdicts = self.judge(self) if self.candidate else ()
         deployment = parse_model_deployment(self.body)
-        kept = {one.metric: {"requests": one.requests} for one in verdicts}
+        kept: dict[str, Any] = {one.metric: {"requests": one.requests} for one in verdicts}
+        if self.split:
+            kept[SPLIT.metric] = dict(self.split.evidence)
         return Observation(
             now=self.now,
             deployment=deployment,
             snapshots=dict(self.snapshots),
             workloads=workloads,
             route=replace(self.route, published=self.published, split=Split(self.weights if self.router_hears else {})),
-            evidence=Evidence(kept, verdicts, self.split),
+            evidence=Evidence(kept, verdicts, self.split.verdict if self.split else None),
             free_port=10_000,
             feasible=feasible(deployment.spec, policies(deployment.spec, 5.0), self.traffic)
             if self.candidate

@@ -10,7 +10,8 @@ snapshot. Two specs that mean the same have to give the same content, so what is
 """
 
 from collections.abc import Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from serin.api.json import JsonObject
 from serin.api.names import config_variable
@@ -35,6 +36,8 @@ from serin.api.spec import (
     WeightStep,
 )
 from serin.api.units import parse_duration, parse_quantity
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class InvalidSpec(ValueError):
@@ -128,6 +131,13 @@ class _Field:
         except ValueError as error:
             raise InvalidSpec(f"{self.path}: {error}") from None
 
+    def one_of(self, words: type[_Word]) -> _Word:
+        """One of an enumeration's words; another version's CRD may have let in one that this one does not know."""
+        try:
+            return words(self.value)
+        except ValueError:
+            raise InvalidSpec(f"{self.path}: {self.value!r} is unknown: write one of {', '.join(words)}") from None
+
     def quantity(self) -> float:
         try:
             return parse_quantity(self.value)
@@ -172,10 +182,10 @@ def _check_config(config: Mapping[str, str]) -> None:
 
 def _envoy(field: _Field) -> EnvoyRouter:
     return EnvoyRouter(
-        shield=Shield(field["shield"].value),
+        shield=field["shield"].one_of(Shield),
         hedge_after=_duration_or_none(field.get("hedgeAfter")),
         timeout=field["timeout"].duration(),
-        protocol=Protocol(field["protocol"].value),
+        protocol=field["protocol"].one_of(Protocol),
     )
 
 
@@ -241,7 +251,7 @@ def _analysis(field: _Field) -> Analysis:
         false_rollback_critical=promise["critical"].quantity(),
         false_rollback_minor=promise["minor"].quantity(),
         able_to_see=field["ableToSee"].quantity(),
-        on_no_data=NoDataAction(silence["action"].value),
+        on_no_data=silence["action"].one_of(NoDataAction),
         on_no_data_after=silence["after"].duration(),
     )
 

@@ -5,7 +5,7 @@ whether to mend the model, to retrain, or to call the platform team.
 """
 
 from serin.analysis.diagnosis import Diagnosis, Trouble, diagnose
-from serin.analysis.model import Against
+from serin.analysis.model import Against, MetricVerdict
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.rollout.gates import unrouted
@@ -17,7 +17,8 @@ _SILENT = frozenset({Trouble.NONE, Trouble.UNDECIDED})
 def diagnosis(seen: Observation, stable: str) -> Diagnosis:
     """Name the trouble from all verdicts, the router and stable's pods."""
     against = {metric.name: metric.against for metric in seen.deployment.spec.metrics}
-    past, now = [], []
+    past: list[MetricVerdict] = []
+    now: list[MetricVerdict] = []
     for one in seen.evidence.verdicts:
         # Answers that have left the reference while stable's have not are this version's doing.
         world = against.get(one.metric) == Against.REFERENCE and one.reason != Reason.DIFFERENT_FROM_STABLE

@@ -173,6 +173,14 @@ class TestRefusals:
             parse_spec(spec)
         assert str(refused.value).startswith(f"{named} is missing: apply the ModelDeployment again")
 
+    def test_a_word_of_another_version_names_its_field_and_the_words_that_are_known(self) -> None:
+        spec = smallest()
+        spec["router"]["envoy"]["shield"] = "Sometimes"
+        with pytest.raises(
+            InvalidSpec, match=r"^spec\.router\.envoy\.shield: 'Sometimes' is unknown: write one of Fail"
+        ):
+            parse_spec(spec)
+
     def test_a_number_that_no_api_server_let_in_names_its_field(self) -> None:
         with pytest.raises(InvalidSpec, match=r"^spec\.progressDeadline: 'soon' is no duration: write"):
             parse_spec(smallest(progressDeadline="soon"))
