@@ -131,7 +131,7 @@ def ask_back(connection: Connection, name: str, to: str | None, *, wait: bool) -
     if why := _cannot_plan(facts):
         raise Stop(Exit.NO, f"cannot roll back: {why}")
     try:
-        choose(asked, name, snapshots(connection, name), facts.state)
+        choose(asked, str(facts.wanted), snapshots(connection, name), facts.state)
     except CannotGoBack as no:
         raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
     request: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}

@@ -31,11 +31,14 @@ _ROUTER_PATIENCE: Final = 10.0
 _ROUTER_SECONDS: Final = 0.5
 
 
-def go_back(draft: Draft) -> bool:
-    """Hear the request and carry it on. True when this look belongs to it, and to nothing else."""
+def go_back(draft: Draft, wanted: str) -> bool:
+    """Hear the request and carry it on. True when this look belongs to it, and to nothing else.
+
+    `wanted`: the snapshot that the spec describes.
+    """
     if ANNOTATION_ROLLBACK_TO not in draft.seen.deployment.annotations:
         draft.state = replace(draft.state, gave_up="")
-    elif handle(draft, ANNOTATION_ROLLBACK_TO) and _hear(draft):
+    elif handle(draft, ANNOTATION_ROLLBACK_TO) and _hear(draft, wanted):
         return True
     if draft.state.going_back is None:
         return False
@@ -43,12 +46,12 @@ def go_back(draft: Draft) -> bool:
     return True
 
 
-def _hear(draft: Draft) -> bool:
+def _hear(draft: Draft, wanted: str) -> bool:
     """Act on a new request. False when it is refused, so that everything goes on as if nobody had asked."""
     asked = draft.seen.deployment.annotations[ANNOTATION_ROLLBACK_TO].partition("@")[0].strip()
     state = draft.state
     try:
-        target = choose(asked, draft.seen.deployment.name, draft.seen.snapshots, state)
+        target = choose(asked, wanted, draft.seen.snapshots, state)
     except CannotGoBack as why:
         draft.happened(Reason.ROLLBACK_REFUSED, f"{ANNOTATION_ROLLBACK_TO}: {why}", warning=True)
         return False

@@ -38,7 +38,7 @@ def plan(seen: Observation) -> Plan:
     _publish(draft)
     if draft.state.stable is None:
         _initialize(draft, wanted)
-    elif go_back(draft):
+    elif go_back(draft, wanted):
         pass  # what the spec wants has to wait
     elif wanted == draft.state.stable:
         _settle(draft)

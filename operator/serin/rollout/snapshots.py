@@ -5,7 +5,7 @@ about it. One can go back to what has served everything before and was not rejec
 but a new attempt, and those go through the steps.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api import names
@@ -68,41 +68,52 @@ def _was_stable(snapshot: Snapshot) -> bool:
     return snapshot.verdict == PROMOTED and snapshot.promoted is not None
 
 
-def choose(asked: str, deployment: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
-    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack.
+def choose(asked: str, wanted: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
+    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack. `wanted`: what the spec describes.
 
-    While something is under way, PREVIOUS and the name of the present stable snapshot both mean stable: what is under
-    way ends, and nothing else has to be brought up.
+    The answer is the present stable snapshot when that is enough: during a rollout, which then ends, and on the way
+    back to another one when stable is named. People ask twice: PREVIOUS never goes further back than one version from
+    what the spec describes, and does not undo what it has begun.
     """
-    stable, under_way = str(state.stable), state.candidate or state.going_back
-    others = ways_back(snapshots, state)
-    if under_way and asked in (PREVIOUS, stable):
+    stable, others = str(state.stable), ways_back(snapshots, state)
+    if (state.candidate and asked in (PREVIOUS, stable)) or (state.going_back and asked == stable):
         return stable
+    if state.going_back and asked in (PREVIOUS, state.going_back.target):
+        target = state.going_back.target
+        raise CannotGoBack(f"{target} is on its way already: {names.ANNOTATION_ABORT} stays with {stable}")
     if asked == PREVIOUS:
-        if not others:
-            raise CannotGoBack(f"no version that was stable before {stable} is remembered: change the spec instead")
-        return others[0].name
+        return _previous(wanted, snapshots, state, others)
     if asked not in {one.name for one in others}:
-        raise CannotGoBack(f"{_why_not(asked, deployment, snapshots, state)}. {_instead(others)}")
-    if state.going_back and asked == state.going_back.target:
-        raise CannotGoBack(f"{asked} is on its way already: nothing more has to be asked for")
+        raise CannotGoBack(f"{_why_not(asked, wanted, snapshots, state)}. {_instead(others)}")
     return asked
 
 
-def _why_not(asked: str, deployment: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
+def _previous(wanted: str, snapshots: Mapping[str, Snapshot], state: State, others: Sequence[Snapshot]) -> str:
+    if wanted != state.stable and is_rejected(snapshots, state, wanted):
+        why = f"{wanted}, which the spec describes, is rolled back already. To go back further, name the version"
+        raise CannotGoBack(f"{why}. {_instead(others)}")
+    if wanted != state.stable:
+        raise CannotGoBack(f"the rollout of {wanted} only begins: ask again to end it")
+    if not others:
+        raise CannotGoBack(f"no version that was stable before {wanted} is remembered: change the spec instead")
+    return others[0].name
+
+
+def _why_not(asked: str, wanted: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
     """Why a snapshot's name is no way back."""
     if asked == state.stable:
         return f"{asked} is stable already"
     if asked == state.candidate:
         return f"{asked} is under evaluation: {names.ANNOTATION_PROMOTE} makes it stable at once"
     if asked not in snapshots:
+        deployment = wanted[: -names.HASH_LENGTH - 1]
         return f'"{asked}" is no snapshot of {deployment}, or one that is no longer remembered'
     if is_rejected(snapshots, state, asked):
         return f"{asked} was rejected: to try it again, put its content into the spec and set {names.ANNOTATION_RETRY}"
     return f"{asked} was never stable: to try it, put its content into the spec"
 
 
-def _instead(others: Iterable[Snapshot]) -> str:
+def _instead(others: Sequence[Snapshot]) -> str:
     """What to write instead."""
     known = [_called(one) for one in others][:_NAMES_SAID]
     return f"Write one of: {', '.join(known)}" if known else "There is no other version to go back to"
