@@ -112,7 +112,7 @@ async def until(true: Callable[[], object], seconds: float = 20.0, what: str = "
 class OperatorProcess:
     """One running `serin run`."""
 
-    def __init__(self, kubeconfig: Path, cluster: Cluster, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, cluster: Cluster, log: Path, prometheus: str = "http://127.0.0.1:9") -> None:
         self.port, self._log = free_port(), log
         flags = {
             "kubeconfig": kubeconfig,
@@ -120,7 +120,7 @@ class OperatorProcess:
             "watch-namespaces": cluster.shop,
             "http-port": self.port,
             "xds-port": free_port(),
-            "prometheus-url": "http://127.0.0.1:9",
+            "prometheus-url": prometheus,
         }
         command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]
         with log.open("ab") as out:

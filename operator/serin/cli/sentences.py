@@ -142,6 +142,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_why(facts, serin),
         *_step(facts),
         *_metrics(facts, serin),
+        *_traffic(facts, serin),
         *_trouble(facts),
         *_route(facts, serin),
         *_pods(facts),
@@ -235,6 +236,14 @@ def _metric(one: JsonObject) -> str:
     elif one.get("severity") not in BLOCKING:
         effect = "; nothing waits for it"
     return f"{verdict}: {one['message']}{effect}"
+
+
+def _traffic(facts: Facts, serin: str) -> Iterator[str]:
+    """Whether the requests suffice for the policy, as measured when the rollout began."""
+    feasible = facts.condition(ConditionType.POLICY_FEASIBLE)
+    if facts.state.candidate and feasible.get("status") == "False":
+        yield f"The traffic is too low for these steps: {_full(feasible['message'])}"
+        yield f"What to do: {advice(feasible['reason'], facts.name, facts.namespace, serin)}"
 
 
 def _trouble(facts: Facts) -> Iterator[str]:

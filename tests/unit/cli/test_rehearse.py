@@ -72,8 +72,7 @@ def test_the_answer_in_words(rehearse: Rehearse) -> None:
 def test_too_little_traffic_ends_like_lint(rehearse: Rehearse) -> None:
     ran = rehearse("--rps", "0.4")
     assert ran.code == Exit.NO
-    assert "step 1: 10m at 10% can see in errors nothing" in ran.out
-    assert "too short for ableToSee" in ran.out
+    assert "step 1: 10m at 10% can see nothing in errors, not even 20% bad: too short for ableToSee" in ran.out
     last = ran.out.splitlines()[-1]
     assert last.startswith("too little traffic for this policy: at 0.4 requests/s step 1 (10% for 10m) gathers 24 ")
     assert last.endswith("raise the weight, lengthen the bake, or raise analysis.ableToSee")

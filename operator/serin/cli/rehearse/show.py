@@ -104,9 +104,12 @@ def sentences(found: Rehearsed) -> Iterator[str]:
 def _sees(stage: Stage, sights: Sequence[Sight], able_to_see: float) -> str:
     """The sentence about one step and metric: what it can see, what it cannot, and whether that is what was asked."""
     seen, unseen = [one for one in sights if one.seen], [one for one in sights if not one.seen]
-    said = f"step {stage.number}: {human(stage.bake)} at {stage.weight}% can see in {sights[0].metric} "
-    said += f"{seen[0].trouble} ({_spread(seen[0])})" if seen else "nothing"
-    said += f", not {_or([one.trouble for one in unseen])}" if unseen else ""
+    said = f"step {stage.number}: {human(stage.bake)} at {stage.weight}% can see "
+    if seen:
+        said += f"in {sights[0].metric} {seen[0].trouble} ({_spread(seen[0])})"
+        said += f", not {_or([one.trouble for one in unseen])}" if unseen else ""
+    else:
+        said += f"nothing in {sights[0].metric}, not even {unseen[-1].trouble}"
     too_short = increase(able_to_see) in {one.trouble for one in unseen}
     return f"{said}: too short for ableToSee" if too_short else said
 
