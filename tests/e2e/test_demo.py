@@ -45,7 +45,7 @@ def test_wrong_answers_are_rolled_back_by_the_users_own_metric(serin: Installati
     print(f"{rollback['message']}\n{total}")
     assert (rollback["metric"], rollback["reason"]) == ("wrong-answers", "WorseThanStable")
     assert total.failures == 0, "every answer had status 200"
-    trial = Trial("5", "", rollback["from"], begun, time.time(), decided, "", "")
-    costs = Costs.of(trial, traffic.answers)
+    trial = Trial("5", "", rollback["from"], begun, decided - begun, decided, "", "")
+    costs = Costs.of(trial, traffic.answers, time.time())
     assert total.wrong == costs.wrong <= costs.tried, "only version 5 was wrong, and only while it was tried"
     serin.cluster.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -87,11 +87,14 @@ def _removal(*, own: bool, installed: bool) -> tuple[str, ...]:
 
 @contextmanager
 def _own(keep: bool) -> Iterator[Cluster]:
-    if state.find(FOLDER) is not None:
+    earlier = state.find(FOLDER)
+    if earlier and earlier.owner is None:
         raise ClusterError(
-            f"the cluster of a demo runs in {FOLDER}. Remove it: {remove_command()}; or use it again: "
-            f"make demo CLUSTER=current KUBECONFIG={FOLDER / 'kubeconfig'}"
+            f"the cluster of a demo with KEEP=1 runs in {FOLDER}. Remove it: {remove_command()}; or use it again: "
+            f"kubectl delete namespace {NAMESPACE}; make demo CLUSTER=current KUBECONFIG={FOLDER / 'kubeconfig'}"
         )
+    if earlier and not earlier.abandoned():
+        raise ClusterError("another demo is running in this folder: wait for it, or clone into another one")
     say("starting a Kubernetes cluster with one real node (10 seconds; the first time Kubernetes is built: 7 minutes)")
     began = time.monotonic()
     cluster = launcher.start_node_cluster(FOLDER)
@@ -103,6 +106,7 @@ def _own(keep: bool) -> Iterator[Cluster]:
     finally:
         if keep:
             launcher.release(cluster)
+            say(f"the cluster is kept; this removes it: {remove_command()}")
         else:
             say("removing the cluster and all that ran in it")
             launcher.end(cluster, keep_logs=not ended_well)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from serin.cli import output
 from serin.cli.connection import Connection, connect
 from serin.cli.exits import Exit
 from serin.cli.facts import Facts
@@ -79,7 +80,7 @@ def _first(stage: Stage, connection: Connection) -> None:
     )
     _apply(stage, "feedback.yaml")
     _apply(stage, "version-1.yaml")
-    follow(connection, NAME, lambda facts: facts.serves_what_is_wanted, lambda: "", LONGEST)
+    follow(connection, NAME, lambda facts: facts.serves_what_is_wanted, lambda: "", seconds=LONGEST)
     stage.shop.kubectl("rollout", "status", "deployment/feedback", "--timeout=60s")
 
 
@@ -88,12 +89,17 @@ def _play(stage: Stage, connection: Connection, traffic: Traffic, reporter: Repo
     begun = time.time()
     _apply(stage, f"version-{chapter.version}.yaml")
     facts = follow(
-        connection, NAME, lambda facts: outcome(facts) is not None, lambda: _client(traffic, begun, reporter), LONGEST
+        connection,
+        NAME,
+        lambda facts: outcome(facts) is not None,
+        lambda: _client(traffic, begun, reporter),
+        seconds=LONGEST,
+        whole=not chapter.metric,
     )
-    time.sleep(SETTLE_SECONDS)
     trial = _trial(facts, chapter, begun)
     if trial.decided:
         put(f"         {trial.reason}: {trial.message}")
+    time.sleep(SETTLE_SECONDS)
     return trial
 
 
@@ -103,7 +109,7 @@ def _trial(facts: Facts, chapter: Chapter, begun: float) -> Trial:
     Raises:
         BadEnding: when that is not what the version deserves.
     """
-    last, ended = facts.state.last_rollback, time.time()
+    last, took = facts.state.last_rollback, time.time() - begun
     promoted = outcome(facts) is Exit.DONE
     metric = "" if promoted or last is None else last.metric or last.reason
     if metric != chapter.metric:
@@ -111,8 +117,8 @@ def _trial(facts: Facts, chapter: Chapter, begun: float) -> Trial:
         raise BadEnding(f"version {chapter.version} {told}")
     if promoted or last is None:
         name = facts.state.stable or ""
-        return Trial(chapter.version, chapter.title, name, begun, ended, None, "Promoted", "")
-    return Trial(chapter.version, chapter.title, last.source, begun, ended, last.at, last.reason, last.message)
+        return Trial(chapter.version, chapter.title, name, begun, took, None, "Promoted", "")
+    return Trial(chapter.version, chapter.title, last.source, begun, took, last.at, last.reason, last.message)
 
 
 def _client(traffic: Traffic, since: float, reporter: Reporter) -> str:
@@ -122,9 +128,10 @@ def _client(traffic: Traffic, since: float, reporter: Reporter) -> str:
 
 
 def _sum_up(trials: list[Trial], traffic: Traffic) -> None:
-    rows = [(trial, Costs.of(trial, traffic.answers)) for trial in trials]
+    ends = [*(trial.begun for trial in trials[1:]), time.time()]
+    rows = [(one, Costs.of(one, traffic.answers, end)) for one, end in zip(trials, ends, strict=True)]
     put("\nWhat it cost\n")
-    console().print(render(rows))
+    output.put(render(rows))
     put("")
     for trial in trials:
         if trial.decided:

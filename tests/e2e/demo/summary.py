@@ -17,13 +17,17 @@ SLOW_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One version's time under evaluation, in Unix time. `snapshot` is its name; `decided`: when it was rolled back."""
+    """One version under evaluation.
+
+    `snapshot`: its name. `begun`: when it was applied (Unix time). `took`: seconds until it was promoted or rolled back.
+    `decided`: when it was rolled back (Unix time); None: it was not.
+    """
 
     version: str
     title: str
     snapshot: str
     begun: float
-    ended: float
+    took: float
     decided: float | None
     reason: str
     message: str
@@ -47,9 +51,9 @@ class Costs:
     restore: float | None
 
     @classmethod
-    def of(cls, trial: Trial, answers: Sequence[Answer]) -> Costs:
-        """Count the answers to requests that were sent during the trial."""
-        mine = [one for one in answers if trial.begun <= one.at < trial.ended]
+    def of(cls, trial: Trial, answers: Sequence[Answer], until: float) -> Costs:
+        """Count the answers to requests that were sent between the trial's begin and `until` (Unix time)."""
+        mine = [one for one in answers if trial.begun <= one.at < until]
         tried = [one.at for one in mine if one.shielded or one.snapshot == trial.snapshot]
         decided = trial.decided if tried else None
         return cls(
@@ -70,7 +74,7 @@ def render(rows: Sequence[tuple[Trial, Costs]]) -> Table:
     for trial, costs in rows:
         made.add_row(
             f"{trial.version}  {trial.title}",
-            "rolled back" if trial.decided else f"promoted in {trial.ended - trial.begun:.0f} s",
+            f"{'rolled back' if trial.decided else 'promoted'} after {trial.took:.0f} s",
             *(count(one) for one in (costs.requests, costs.tried, costs.saved, costs.failed, costs.wrong, costs.slow)),
             "-" if costs.detect is None else f"{costs.detect:.1f} s",
             "-" if costs.restore is None else f"{costs.restore:.1f} s",
@@ -79,7 +83,8 @@ def render(rows: Sequence[tuple[Trial, Costs]]) -> Table:
 
 
 LEGEND = f"""\
-REQUESTS   sent by the client while the version was tried
+OUTCOME    seconds since `kubectl apply`, with those in which the version's pods started
+REQUESTS   sent by the client in that time
 TO IT      as many of them were sent to the version
 SAVED      as many of those it failed, and stable answered instead
 FAILED, WRONG, SLOW (more than {SLOW_SECONDS * 1000:.0f} ms): what the client saw of it all

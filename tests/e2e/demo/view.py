@@ -1,7 +1,7 @@
 """Shows a rollout as `serin status --watch` does, with the command line's own words, until it is over.
 
 At a terminal the whole status is drawn in place below the lines that tell what has changed; elsewhere there are only
-the lines, and the whole status once, when its numbers have begun to mean something.
+the lines, and once the whole status, when its numbers have begun to mean something.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rich.text import Text
 from serin.cli import show
 from serin.cli.connection import Connection
 from serin.cli.facts import Facts
-from serin.cli.output import console
+from serin.cli.output import console, put
 from serin.cli.sentences import headline
 from serin.cli.watching import look
 from serin.cluster.protocol import Retryable
 
 POLL_SECONDS = 0.5
-ENOUGH = 10
+ENOUGH = 20
 """Requests of each metric before its numbers are worth showing."""
 INDENT = 9
 
@@ -34,15 +34,23 @@ class TookTooLong(Exception):
 
 
 def follow(
-    connection: Connection, name: str, over: Callable[[Facts], bool], client: Callable[[], str], seconds: float
+    connection: Connection,
+    name: str,
+    over: Callable[[Facts], bool],
+    client: Callable[[], str],
+    *,
+    seconds: float,
+    whole: bool = False,
 ) -> Facts:
     """Show the deployment until it is `over`; `client` says what the client sees meanwhile.
+
+    `whole`: where there is no terminal, print the whole status once.
 
     Raises:
         TookTooLong: after so many `seconds`.
     """
     screen = console()
-    begun, said, shown = time.monotonic(), "", screen.is_terminal
+    begun, said, shown = time.monotonic(), "", not whole
     live = Live(console=screen, auto_refresh=False, transient=True)
     with live if screen.is_terminal else nullcontext():
         while True:
@@ -55,7 +63,7 @@ def follow(
                 if screen.is_terminal:
                     live.update(_drawn(facts, client()), refresh=True)
                 elif not shown and _telling(facts):
-                    print(_plain(facts, client()), flush=True)
+                    put(_drawn(facts, client()))
                     shown = True
                 if over(facts):
                     return facts
@@ -67,14 +75,6 @@ def follow(
 def _drawn(facts: Facts, client: str) -> Padding:
     """Below the lines, indented like what they say."""
     return Padding(Group(show.status(facts), Text(f"\n{client}")), (1, 0, 1, INDENT))
-
-
-def _plain(facts: Facts, client: str) -> str:
-    """The same as text, without the blanks that tables end with."""
-    screen = console()
-    with screen.capture() as captured:
-        screen.print(_drawn(facts, client))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _look(connection: Connection, name: str) -> Facts | None:

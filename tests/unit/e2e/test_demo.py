@@ -31,19 +31,19 @@ class TestCosts:
     )
 
     def trial(self, decided: float | None = 16.0) -> Trial:
-        return Trial("3", "bad", BAD, begun=10.0, ended=20.0, decided=decided, reason="", message="")
+        return Trial("3", "bad", BAD, begun=10.0, took=9.0, decided=decided, reason="", message="")
 
     def test_counts_what_the_client_saw_during_the_trial(self) -> None:
-        costs = Costs.of(self.trial(), self.ANSWERS)
+        costs = Costs.of(self.trial(), self.ANSWERS, 20.0)
         assert (costs.requests, costs.tried, costs.saved) == (6, 4, 2)
         assert (costs.failed, costs.wrong, costs.slow) == (1, 1, 1)
 
     def test_detects_from_the_first_request_and_restores_with_the_last(self) -> None:
-        costs = Costs.of(self.trial(), self.ANSWERS)
+        costs = Costs.of(self.trial(), self.ANSWERS, 20.0)
         assert (costs.detect, costs.restore) == (4.0, 0.5)
 
     def test_a_promotion_has_nothing_to_restore(self) -> None:
-        costs = Costs.of(self.trial(decided=None), self.ANSWERS)
+        costs = Costs.of(self.trial(decided=None), self.ANSWERS, 20.0)
         assert (costs.detect, costs.restore) == (None, None)
 
 
