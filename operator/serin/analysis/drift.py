@@ -26,7 +26,18 @@ from scipy.special import chdtri, ndtri
 
 from serin.analysis import text
 from serin.analysis.categories import merged, most_moved, occupied, sorted_in, split_off
-from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, floats, number, word, words
+from serin.analysis.evidence import (
+    Evidence,
+    Kind,
+    Unreadable,
+    Unusable,
+    array,
+    check_count,
+    floats,
+    number,
+    word,
+    words,
+)
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.model import (
     OTHER,
@@ -230,7 +241,9 @@ def write_arms(state: Arms) -> Evidence:
 def read_arms(evidence: Evidence) -> Arms:
     """From JSON; raises `Unreadable`."""
     ordered = evidence.get("ordered") is True
-    candidate = array(evidence, "candidate")
+    candidate, categories = array(evidence, "candidate"), words(evidence, "categories")
+    if categories and len(categories) != candidate.size - (not ordered):
+        raise Unreadable(f"{len(categories)} categories with {candidate.size} counts")
     return Arms(
         number(evidence, "at"),
         candidate,
@@ -238,7 +251,7 @@ def read_arms(evidence: Evidence) -> Arms:
         Mixture.of(floats(evidence, "different", _prior(ordered).size + 1)),
         ordered,
         word(evidence, "failed"),
-        words(evidence, "categories"),
+        categories,
     )
 
 
@@ -256,13 +269,15 @@ def write_live(state: Live) -> Evidence:
 
 def read_live(evidence: Evidence) -> Live:
     """From JSON; raises `Unreadable`."""
-    live = array(evidence, "live")
+    live, categories = array(evidence, "live"), words(evidence, "categories")
+    if categories and len(categories) != live.size:
+        raise Unreadable(f"{len(categories)} categories with {live.size} counts")
     return Live(
         number(evidence, "at"),
         live,
         array(evidence, "reference", live.size),
         array(evidence, "stable", live.size),
-        words(evidence, "categories"),
+        categories,
     )
 
 

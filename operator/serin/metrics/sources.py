@@ -199,11 +199,18 @@ def _check_use(metric: Metric, found: Source) -> None:
     if isinstance(found, DistributionSource | MeanSource):
         if metric.against == "limit":
             raise SourceError("distributions and means are compared with stable: remove against: limit")
-        low, high = (0.0, 1.0) if isinstance(found, DistributionSource) else (1.0, 100.0)
-        if metric.limit is not None and not low <= metric.limit <= high:
-            raise SourceError(f"limit is {metric.limit:g}: write a number from {low:g} to {high:g} for {name}")
+        _check_limit(metric.limit, found)
     elif metric.limit is not None and metric.against != "limit":
         raise SourceError("limit only counts with against: limit: write that too, or remove limit")
+
+
+def _check_limit(limit: float | None, found: DistributionSource | MeanSource) -> None:
+    if limit is None:
+        return
+    if isinstance(found, DistributionSource) and not 0.0 < limit < 1.0:
+        raise SourceError(f'limit is {limit:g}: write a PSI above 0 and below 1, for example "0.1"')
+    if isinstance(found, MeanSource) and not 1.0 <= limit <= 100.0:
+        raise SourceError(f'limit is {limit:g}: write how many times stable\'s mean is still good, for example "1.1"')
 
 
 def _from_template(reference: TemplateRef, template: JsonObject | None) -> Source:

@@ -160,6 +160,15 @@ def test_buckets_whose_bounds_change_are_merged_to_what_both_have() -> None:
     assert feed(DRIFT, [other], told.evidence).verdict.reason == "Partial"
 
 
+@pytest.mark.parametrize("categories", [["legit"], ["legit", "legit"], ["legit", 7], "legit", None])
+def test_evidence_whose_names_do_not_fit_its_counts_is_begun_afresh(categories: object) -> None:
+    ticks = answers(1, 8, (0.9, 0.1), (0.9, 0.1))
+    for tick, key in ((ticks[-1], "candidate"), (ReferenceTick(99.0, (9, 1), (97, 3), (), NAMES[:2]), "live")):
+        broken = {**feed(DRIFT, [*ticks[:-1]] if key == "candidate" else [tick]).evidence, "categories": categories}
+        later = tick if key == "candidate" else ReferenceTick(100.0, (9, 1), (97, 3), (), NAMES[:2])
+        assert sum(feed(DRIFT, [later], broken).evidence[key]) <= 50
+
+
 def test_one_answer_for_everything_is_no_difference() -> None:
     ticks = [DistributionTick(t + 1.0, (50,), (450,), categories=("legit",)) for t in range(4)]
     assert feed(DRIFT, ticks).verdict.verdict is Verdict.PASS
