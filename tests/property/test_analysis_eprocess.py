@@ -5,6 +5,7 @@ Expectations are exact: every way in which the bad requests of a tick can fall i
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import assume, given, settings
@@ -133,6 +134,31 @@ def test_the_mean_of_drift_evidence_is_at_most_one(
             p = stats.multinomial(candidate, shares).pmf(c) * stats.multinomial(stable, shares).pmf(s)
             after = drift.fold_arms(policy, before, DistributionTick(2.0, c, s, ordered))
             mean += p * math.exp(after.different.log_e - before.different.log_e)
+    assert mean <= 1.0 + ROUNDING
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.tuples(*[st.floats(0.05, 1.0)] * 3), st.integers(1, 3))
+def test_the_mean_of_drift_evidence_is_at_most_one_while_categories_are_found(
+    past_candidate: int, past_stable: int, weights: tuple[float, ...], candidate: int
+) -> None:
+    """Two ticks: which categories there are, and what they are called in the second, depends on who answered what."""
+    policy = Policy("prediction", Severity.MAJOR, expected_ticks=1)
+    known = DistributionTick(1.0, (past_candidate,), (past_stable,), categories=("a",))
+    shares, laws = np.array(weights) / sum(weights), []
+    for c in _ways(candidate, 3):
+        for s in _ways(2, 3):
+            p = stats.multinomial(candidate, shares).pmf(c) * stats.multinomial(2, shares).pmf(s)
+            seen = [index for index in range(3) if c[index] + s[index]]
+            one, other = (tuple(arm[index] for index in seen) for arm in (c, s))
+            laws.append((p, DistributionTick(2.0, one, other, categories=tuple("abc"[index] for index in seen))))
+    mean = 0.0
+    begun = drift.fold_arms(policy, drift.fold_arms(policy, None, known), replace(known, at=1.5))
+    for p, first in laws:
+        after = drift.fold_arms(policy, begun, first)
+        for q, second in laws:
+            last = drift.fold_arms(policy, after, replace(second, at=3.0))
+            mean += p * q * math.exp(last.different.log_e - begun.different.log_e)
     assert mean <= 1.0 + ROUNDING
 
 
