@@ -339,7 +339,9 @@ class World:
             rises = weight > before.split.of(snapshot) and snapshot != before.stable
             if rises and action.order is not Order.RAISE:
                 raise BrokenRule(f"traffic of {snapshot} rises in a write of order {action.order.name}")
-            if rises and self.ready(snapshot) < max(1, action.proof.get(snapshot, 0)):
+            if rises and not action.proof.get(snapshot):
+                raise BrokenRule(f"traffic of {snapshot} rises without live reads")
+            if rises and self.ready(snapshot) < action.proof[snapshot]:
                 raise BrokenRule(f"traffic of {snapshot} rises to {weight}% with {self.ready(snapshot)} ready pods")
             if rises and self.snapshots[snapshot].verdict == ROLLED_BACK and snapshot != after.candidate:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
@@ -347,7 +349,7 @@ class World:
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
         moves = after.going_back and after.going_back.moved and not (before.going_back and before.going_back.moved)
         if after.going_back and moves:
-            carried, there = self.ready(str(before.stable)), self.ready(after.going_back.target)
+            carried, there = self.ready(str(before.stable)), action.proof[after.going_back.target]
             if there < min(carried, self.spec["replicas"]):
                 raise BrokenRule(f"{there} pods get what {carried} carried")
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
