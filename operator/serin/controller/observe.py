@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from serin.analysis import engine
-from serin.analysis.model import Judgement, Policy, Tick
 from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
@@ -21,9 +19,10 @@ from serin.cluster.protocol import Kind
 from serin.controller.ports import Ports
 from serin.controller.survey import Survey
 from serin.controller.ticker import Ticker, template_of
+from serin.controller.weigh import weigh
 from serin.metrics.sources import SourceError, resolve
-from serin.rollout.model import Evidence, Observation, Route, Snapshot, Workload
-from serin.rollout.policies import SPLIT, policies
+from serin.rollout.model import Observation, Route, Snapshot, Workload
+from serin.rollout.policies import policies
 from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import read as read_snapshot
 from serin.rollout.status import State, read
@@ -60,7 +59,7 @@ class Observer:
             snapshots=self._snapshots(deployment),
             workloads=self._workloads(deployment),
             route=self._router.observe(deployment),
-            evidence=self._evidence(deployment, state),
+            evidence=weigh(deployment, state, self._ticker),
             free_port=self._ports.free_for(deployment.namespace, deployment.name),
             invalid=self._invalid(deployment),
             feasible=self._feasible(deployment, state),
@@ -91,23 +90,6 @@ class Observer:
             body for body in found if _owner(body) == deployment.uid and "deletionTimestamp" not in body["metadata"]
         ]
 
-    def _evidence(self, deployment: ModelDeployment, state: State) -> Evidence:
-        """The evidence of the present candidate with the newest tick folded in, metric by metric."""
-        if state.candidate is None:
-            return Evidence()
-        kept: dict[str, JsonObject] = {}
-        verdicts = []
-        dispersion = self._ticker.overdispersion(deployment)
-        for name, policy in policies(deployment.spec, self._ticker.interval(deployment), dispersion).items():
-            judgement = _weigh(policy, state.evidence.get(name), self._ticker.newest(deployment, state, name))
-            verdicts.append(judgement.verdict)
-            if judgement.evidence:
-                kept[name] = dict(judgement.evidence)
-        split = _weigh(SPLIT, state.evidence.get(SPLIT.metric), self._ticker.split(deployment, state))
-        if split.evidence:
-            kept[SPLIT.metric] = dict(split.evidence)
-        return Evidence(kept, tuple(verdicts), split.verdict if split.evidence else None)
-
     def _feasible(self, deployment: ModelDeployment, state: State) -> tuple[Reason, str] | None:
         """Whether the traffic that was measured when the rollout began suffices for the policy."""
         traffic = self._survey.traffic((deployment.namespace, deployment.name), state.candidate)
@@ -126,13 +108,6 @@ class Observer:
             except SourceError as error:
                 return Reason.METRIC_TEMPLATE_NOT_FOUND if template is None else Reason.INVALID_SPEC, str(error)
         return None
-
-
-def _weigh(policy: Policy, evidence: JsonObject | None, tick: Tick | None) -> Judgement:
-    """The evidence with the tick in it, when there is one, and what it says."""
-    if tick is None:
-        return Judgement(evidence or {}, engine.judge(policy, evidence))
-    return engine.fold(policy, evidence, tick)
 
 
 def _owner(body: JsonObject) -> str:
