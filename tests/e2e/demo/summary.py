@@ -19,8 +19,8 @@ SLOW_SECONDS = 0.25
 class Trial:
     """One version under evaluation.
 
-    `snapshot`: its name. `begun`: when it was applied (Unix time). `took`: seconds until it was promoted or rolled back.
-    `decided`: when it was rolled back (Unix time); None: it was not.
+    `snapshot`: its name. `begun`: when it was applied (Unix time). `took`: seconds until it was promoted or rolled
+    back. `decided`: when it was rolled back (Unix time); None: it was not.
     """
 
     version: str
