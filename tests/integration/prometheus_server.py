@@ -117,7 +117,7 @@ def wait_for(condition: Callable[[], object], message: str, seconds: float = 30.
 class Exporter:
     """A pod's /metrics: counters that a test sets. Down: answers 503, as a pod that Prometheus cannot scrape."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.values: dict[str, float] = {}
         self.down = False
         self.lock = threading.Lock()
@@ -138,8 +138,8 @@ class Exporter:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.server = ThreadingHTTPServer((host, 0), Handler)
+        self.address = f"{host}:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, name: str, labels: Labels, amount: float = 1) -> None:
