@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -129,14 +130,15 @@ def _current() -> Iterator[Cluster]:
     cluster = launcher.attach_kubeconfig(Path(given))
     if isinstance(cluster, ControlPlane):
         raise ClusterError("this cluster simulates its nodes, and no model would answer: take one of `make cluster`")
-    if not isinstance(cluster, NodeCluster):
-        LOGS.mkdir(parents=True, exist_ok=True)
-        frozen = FOLDER / "current.kubeconfig"
-        frozen.touch(mode=0o600)
-        frozen.write_text(cluster.kubectl("config", "view", "--minify", "--flatten", "--raw"))
-        cluster = Cluster(frozen)
     say(f"using the cluster of context {cluster.kubectl('config', 'current-context').strip()}")
-    yield cluster
+    if isinstance(cluster, NodeCluster):
+        yield cluster
+        return
+    with tempfile.TemporaryDirectory(prefix="serin-demo-") as folder:
+        frozen = Path(folder) / "kubeconfig"
+        frozen.write_text(cluster.kubectl("config", "view", "--minify", "--flatten", "--raw"))
+        frozen.chmod(0o600)
+        yield Cluster(frozen)
 
 
 @contextmanager
