@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from tests.e2e.traffic import Traffic
+from tests.e2e.traffic import Answer, Traffic
 
 PORT = 8090
 DELAY_SECONDS = 2.0
@@ -45,7 +45,7 @@ class Reporter:
 
     def _report(self, until: float) -> None:
         """Answers are listed as they come, so the first one that is too young ends the batch."""
-        batch = []
+        batch: list[Answer] = []
         while self._reported + len(batch) < len(self.traffic.answers):
             answer = self.traffic.answers[self._reported + len(batch)]
             if answer.at + answer.seconds > until:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster import binaries, launcher, recipes, state
@@ -195,17 +196,17 @@ def _prometheus(cluster: Cluster, wishes: Wishes) -> str:
     return wishes.prometheus_url or find_prometheus(services)
 
 
-def find_prometheus(services: list[dict[str, object]]) -> str:
+def find_prometheus(services: list[dict[str, Any]]) -> str:
     """The URL of the one Service that looks like a Prometheus.
 
     Raises:
         ClusterError: when there is none or more than one, saying what to set.
     """
     found = {
-        f"http://{one['metadata']['name']}.{one['metadata']['namespace']}.svc:{one['spec']['ports'][0]['port']}"  # type: ignore[index]
+        f"http://{one['metadata']['name']}.{one['metadata']['namespace']}.svc:{one['spec']['ports'][0]['port']}"
         for one in services
         if one["metadata"]["name"] in PROMETHEUS_NAMES
-    }  # type: ignore[index]
+    }
     if len(found) == 1:
         return found.pop()
     seen = f"there are {len(found)} ({', '.join(sorted(found))})" if found else "none was found"
