@@ -22,7 +22,7 @@ def test_a_split_as_routed_passes_and_a_route_that_did_not_take_is_found() -> No
     assert feed(SPLIT, [SplitTick(1.0, (450, 50), (90, 10))]).verdict.verdict is Verdict.PASS
     wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))]).verdict
     assert (wrong.verdict, wrong.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
-    assert wrong.message == "the snapshots received 100.0%, 0% of 500 requests where the weights are 90.0%, 10.0%"
+    assert wrong.message == "the snapshots received 100.0%, 0% of 500 requests where the weights are 90%, 10%"
 
 
 def test_few_requests_say_nothing() -> None:
