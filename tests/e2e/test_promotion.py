@@ -1,6 +1,9 @@
-"""A good version is promoted, and no client notices."""
+"""A good version is promoted, and a person goes back to the one before it: no client notices either of the two."""
 
 import itertools
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -8,6 +11,7 @@ from scipy.stats import binomtest
 
 from tests.e2e.conftest import Apply
 from tests.e2e.fraud import NAME
+from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
@@ -43,3 +47,35 @@ def test_a_good_candidate_is_promoted_without_a_failed_request(shop: Shop, versi
         print(f"weight {weight}%: measured {share.share(candidate):.1%} of {share.requests}")
         assert chosen.low <= weight / 100 <= chosen.high, (weight, share)
     assert traffic.summary(since=promoted + 1).share(candidate) == 1.0
+
+
+@pytest.mark.timeout(400)
+def test_a_person_goes_back_long_after_the_promotion_without_a_failed_request(
+    serin: Installation, shop: Shop, version: Apply, traffic: Traffic
+) -> None:
+    earlier = shop.status(NAME)["stable"]["snapshot"]
+    version("2")
+    shop.wait(NAME, "in its first step", lambda status: status.get("step", {}).get("weight"), 90)
+    shop.annotate(NAME, f"serin.dev/promote={time.time()}")
+    promoted = shop.wait(NAME, "promoted", lambda status: status["stable"]["snapshot"] != earlier, 120)
+    later = promoted["stable"]["snapshot"]
+    shop.kubectl("wait", "--for=delete", f"deployment/{earlier}", "--timeout=90s")
+    shop.kubectl("wait", "--for=delete", "pods", "-l", f"serin.dev/snapshot={earlier}", "--timeout=60s")
+
+    asked = time.time()
+    command = [sys.executable, "-m", "serin", "rollback", NAME, "--namespace", shop.namespace]
+    environment = {**os.environ, "KUBECONFIG": str(serin.cluster.kubeconfig)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert said.returncode == 0, said.stderr
+    print(said.stdout)
+    assert "goes back to" in said.stdout
+    status = shop.wait(NAME, "back", lambda status: status["stable"]["snapshot"] == earlier, 120)
+    back = time.time()
+    print(f"asked, started, moved and recorded in {back - asked:.1f} s")
+    time.sleep(3)
+    total = traffic.stop()
+    assert total.failures == 0, total
+    assert status["lastRollback"]["reason"] == "RolledBackByUser"
+    assert set(traffic.summary(since=asked).snapshots) == {earlier, later}, "the later version served meanwhile"
+    assert traffic.summary(since=back + 1).share(earlier) == 1.0
+    shop.wait(NAME, "refusing what was left", lambda status: status.get("reason") == "RejectedContent", 30)
