@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from serin.api.json import JsonObject
-from serin.api.names import LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT
+from serin.api.names import LABEL_MODEL_DEPLOYMENT
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
@@ -24,8 +24,6 @@ def affected(cache: ObjectCache, own_namespace: str, kind: Kind, body: JsonObjec
         yield from (_key(one) for one in cache.all(kinds.MODEL_DEPLOYMENT) if _uses(one, namespace, name))
     elif kind == kinds.ENDPOINT_SLICE and is_routers(body, own_namespace):
         yield from (_key(one) for one in cache.all(kinds.MODEL_DEPLOYMENT))
-    elif kind == kinds.ENDPOINT_SLICE and LABEL_SNAPSHOT in labels:
-        return  # follows from pods, which are seen themselves; the router reads these
     elif owner:
         yield namespace, owner
     elif kind == kinds.SERVICE and cache.get(kinds.MODEL_DEPLOYMENT, namespace, name):

@@ -26,6 +26,7 @@ from serin.rollout.policies import policies
 from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import read as read_snapshot
 from serin.rollout.status import State, read
+from serin.traffic.model import addresses
 from serin.workload import observe as workloads
 
 
@@ -71,9 +72,11 @@ class Observer:
 
     def _workloads(self, deployment: ModelDeployment) -> Mapping[str, Workload]:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
+        place = deployment.namespace, deployment.name
+        listed = addresses(self._cache.of_deployment(kinds.ENDPOINT_SLICE, *place), place)
         found = {}
         for body in self._owned(kinds.DEPLOYMENT, deployment):
-            workload = workloads.workload(body, pods)
+            workload = workloads.workload(body, pods, listed.get(body["metadata"]["name"], frozenset()))
             if self._cache.get(kinds.SERVICE, deployment.namespace, workload.snapshot) is None:
                 # Half a workload is none in its role: the planner runs it again, which makes the missing Service.
                 workload = replace(workload, role="")

@@ -120,7 +120,7 @@ class Ticker:
     def _settled(self, deployment: ModelDeployment, state: State) -> float | None:
         """From when on the requests that end were routed by the present weights; None while there are none."""
         steps, step = deployment.spec.canary.steps, state.step
-        if step.since is None:
+        if step.since is None or step.index >= len(steps):
             return None
         bakes = [one.bake for one in steps[: step.index + 1] if isinstance(one, WeightStep)]
         settle = min(_SETTLE_SECONDS, bakes[-1] / 4 if bakes else _SETTLE_SECONDS)

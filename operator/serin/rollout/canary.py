@@ -11,7 +11,17 @@ from serin.api.names import ANNOTATION_APPROVE
 from serin.api.spec import PauseStep, WeightStep
 from serin.api.split import all_to, between
 from serin.api.times import human
-from serin.rollout.gates import HOLD, Finding, Look, first, paused, route_unsure, unproven
+from serin.rollout.gates import (
+    HOLD,
+    ROUTER_SECONDS,
+    Finding,
+    Look,
+    first,
+    has_taken,
+    paused,
+    route_unsure,
+    unproven,
+)
 from serin.rollout.phases import Phase
 from serin.rollout.status import State, StepState
 
@@ -108,7 +118,9 @@ def _bake(look: Look, step: WeightStep) -> Advance:
 
 
 def _promote(look: Look) -> Advance:
-    """Every step has passed: grow to full size, then all traffic at once, and the candidate is stable."""
+    """Every step has passed: grow to full size, then all traffic at once; stable once the router has taken that."""
+    if look.weight == 100:
+        return _arrive(look)
     forced = look.state.step.forced
     gates = (paused, route_unsure) if forced else HOLD
     held = first(gates, look) or (None if forced else unproven(look))
@@ -118,15 +130,31 @@ def _promote(look: Look) -> Advance:
         return _held(look, _waiting_for_pods(look, 100), Phase.PROMOTING)
     state = replace(
         look.state,
+        phase=Phase.PROMOTING,
+        split=all_to(look.candidate),
+        step=replace(look.state.step, since=look.seen.now),
+    )
+    why = Finding(Reason.PROMOTING, f"all traffic to {look.candidate}; it is stable when the router has taken that")
+    return Advance(state, why, proof=look.needed, again=ROUTER_SECONDS)
+
+
+def _arrive(look: Look) -> Advance:
+    """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
+    if held := route_unsure(look):
+        return Advance(look.state, held)
+    if not has_taken(look.seen, look.candidate, look.state.step.since or look.state.step.entered):
+        why = Finding(Reason.PROMOTING, f"all traffic to {look.candidate}, as soon as the router has taken it")
+        return Advance(look.state, why, again=ROUTER_SECONDS)
+    state = replace(
+        look.state,
         phase=Phase.HEALTHY,
         stable=look.candidate,
         candidate=None,
-        split=all_to(look.candidate),
         draining={**look.state.draining, look.stable: look.seen.now},
     )
-    because = "asked for by the user" if forced else "every step passed"
+    because = "asked for by the user" if look.state.step.forced else "every step passed"
     why = Finding(Reason.PROMOTED, f"{look.candidate} is the new stable snapshot ({because})")
-    return Advance(state, why, happened=True, proof=look.needed)
+    return Advance(state, why, happened=True)
 
 
 def _waiting_for_pods(look: Look, weight: int) -> Finding:

@@ -7,6 +7,7 @@ the order of a list is the order in which a person would want to hear the answer
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from serin.analysis.combine import BLOCKING, FAILURES
 from serin.analysis.model import MetricVerdict, Severity, Verdict
@@ -170,6 +171,20 @@ def spec_incomplete(look: Look) -> Finding | None:
 def route_unsure(look: Look) -> Finding | None:
     """The router is away, or refused what it was given: weights would say one thing and traffic do another."""
     return unrouted(look.seen.route)
+
+
+# For how long the router's word is waited for after a move, and how often it is asked. Not for ever: an Envoy that asks
+# a replica of the operator that nobody can reach is not seen from here.
+ROUTER_PATIENCE: Final = 10.0
+ROUTER_SECONDS: Final = 0.5
+
+
+def has_taken(seen: Observation, snapshot: str, moved: float) -> bool:
+    """Whether the router sends everything to `snapshot`, as was decided at `moved`, or has been waited for long enough.
+
+    Until then the version that served before stays stable, so that it answers what the other one cannot yet.
+    """
+    return seen.route.split.of(snapshot) == 100 or seen.now - moved >= ROUTER_PATIENCE
 
 
 def unrouted(route: Route) -> Finding | None:

@@ -10,25 +10,19 @@ version is rolled out from the earlier one, in steps, when that serves.
 """
 
 from dataclasses import replace
-from typing import Final
 
 from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_ROLLBACK_TO
 from serin.api.split import all_to
 from serin.api.times import human
 from serin.rollout.draft import Draft
-from serin.rollout.gates import Finding, Look, unrouted
+from serin.rollout.gates import ROUTER_SECONDS, Finding, Look, has_taken, unrouted
 from serin.rollout.model import Note, Workload
 from serin.rollout.phases import Phase
 from serin.rollout.requests import handle
 from serin.rollout.rollback import roll_back
 from serin.rollout.snapshots import CannotGoBack, choose
 from serin.rollout.status import GoingBack, Rollback
-
-# For how long the router's word is waited for after the move, and how often it is asked. Not for ever: an Envoy that
-# asks a replica of the operator that nobody can reach is not seen from here.
-_ROUTER_PATIENCE: Final = 10.0
-_ROUTER_SECONDS: Final = 0.5
 
 
 def go_back(draft: Draft, wanted: str) -> bool:
@@ -106,11 +100,11 @@ def _carry_on(draft: Draft, going: GoingBack) -> None:
         draft.why = Note(lost.reason, lost.message, warning=True)
     elif going.moved is None:
         _move(draft, going, needed)
-    elif seen.route.split.of(going.target) == 100 or seen.now - going.moved >= _ROUTER_PATIENCE:
+    elif has_taken(seen, going.target, going.moved):
         _arrive(draft, going)
     else:
         draft.why = Note(Reason.ROLLING_BACK, f"all traffic to {going.target}, as soon as the router has taken it")
-        draft.look_again(_ROUTER_SECONDS)
+        draft.look_again(ROUTER_SECONDS)
 
 
 def _needed(draft: Draft) -> int:
@@ -133,7 +127,7 @@ def _move(draft: Draft, going: GoingBack, needed: int) -> None:
     ready = f"{needed} of its pods are ready" if needed > 1 else "one of its pods is ready"
     draft.why = Note(Reason.ROLLING_BACK, f"all traffic from {draft.state.stable} to {going.target}: {ready}")
     draft.notes.append(draft.why)
-    draft.look_again(_ROUTER_SECONDS)
+    draft.look_again(ROUTER_SECONDS)
 
 
 def _return(draft: Draft, going: GoingBack, workload: Workload | None) -> None:

@@ -6,7 +6,6 @@ clock, a cluster or a network, so that every decision can be replayed from the o
 """
 
 from dataclasses import replace
-from typing import Final
 
 from serin.api import names
 from serin.api.conditions import ROUTINE, Reason
@@ -21,9 +20,6 @@ from serin.rollout.requests import handle, handle_leftovers
 from serin.rollout.rollback import roll_back, without_candidate
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.status import State, StepState, read
-
-# How soon to ask the router again whether it has taken its first route.
-_ROUTER_SECONDS: Final = 0.5
 
 
 def plan(seen: Observation) -> Plan:
@@ -222,7 +218,7 @@ def _record(draft: Draft, before: State) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     known = draft.seen.deployment.status
     if report.awaits_router(draft):
-        draft.look_again(_ROUTER_SECONDS)
+        draft.look_again(gates.ROUTER_SECONDS)
     status = report.status(draft)
     if (
         draft.why.reason.value != known.get("reason")

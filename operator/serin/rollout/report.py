@@ -3,8 +3,6 @@
 The decided part comes from `status.write`; everything here is derived and never read back.
 """
 
-from typing import Final
-
 from serin.analysis.combine import BLOCKING, overall
 from serin.analysis.model import MetricVerdict, Verdict
 from serin.api import names
@@ -13,16 +11,13 @@ from serin.api.json import JsonObject
 from serin.api.spec import PauseStep
 from serin.api.times import parse_rfc3339, rfc3339, rfc3339_whole
 from serin.rollout.draft import Draft
-from serin.rollout.gates import unrouted
+from serin.rollout.gates import ROUTER_PATIENCE, unrouted
 from serin.rollout.model import Observation, Workload
 from serin.rollout.phases import Phase
 from serin.rollout.policies import SPLIT
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.status import write
 from serin.rollout.trouble import diagnosis, shown
-
-# Seconds for which a first route may be on its way to the router.
-_ROUTER_PATIENCE: Final = 10.0
 
 
 def ratio(value: float | None, unit: str = "x") -> str:
@@ -200,7 +195,7 @@ def awaits_router(draft: Draft) -> bool:
     ready = next((one for one in known if one["type"] == ConditionType.READY), None)
     if ready is None or ready["reason"] != Reason.ROUTER_NOT_READY:
         return ready is None or ready["status"] != "True"
-    return draft.seen.now - parse_rfc3339(ready["lastTransitionTime"]) < _ROUTER_PATIENCE
+    return draft.seen.now - parse_rfc3339(ready["lastTransitionTime"]) < ROUTER_PATIENCE
 
 
 def _routed(draft: Draft) -> _Condition:

@@ -100,6 +100,12 @@ def read_models(deployments: Iterable[JsonObject], slices: Iterable[JsonObject])
     return tuple(sorted((model for model in models if model is not None), key=lambda model: model.key))
 
 
+def addresses(slices: Iterable[JsonObject], deployment: Key) -> Mapping[str, frozenset[str]]:
+    """Addresses of the ready pods of one deployment that the router knows, by snapshot. `slices`: as in read_models."""
+    pods = _pods_by_service(slices).get(deployment, {})
+    return {snapshot: frozenset(endpoint.address for endpoint in mine.ready) for snapshot, mine in pods.items()}
+
+
 def _key(body: JsonObject) -> Key:
     return body["metadata"]["namespace"], body["metadata"]["name"]
 

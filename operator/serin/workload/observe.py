@@ -4,7 +4,7 @@ The hard part is `problem`: why there are not more ready pods, in the words of w
 API server), because "not ready" alone sends people to three other commands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from serin.api import names
 from serin.api.json import JsonObject
@@ -13,12 +13,16 @@ from serin.rollout.model import Workload
 from serin.workload import seal
 
 
-def workload(deployment: JsonObject, pods: Iterable[JsonObject]) -> Workload:
-    """Read one snapshot's Deployment and its pods (pods of other snapshots are ignored)."""
+def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Container[str] | None = None) -> Workload:
+    """Read one snapshot's Deployment and its pods (pods of other snapshots are ignored).
+
+    `listed`: addresses that the router knows for the snapshot. A pod gets no traffic before it is among them, which is
+    a moment after it is ready, so it does not count before; None: who asks does not care.
+    """
     metadata = deployment["metadata"]
     snapshot = metadata["name"]
     mine = [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot and not _leaving(pod)]
-    ready = [pod for pod in mine if is_ready(pod)]
+    ready = [pod for pod in mine if is_ready(pod) and (listed is None or _address(pod) in listed)]
     return Workload(
         snapshot=snapshot,
         uid=metadata["uid"],
@@ -44,6 +48,10 @@ def is_ready(pod: JsonObject) -> bool:
     if _leaving(pod):
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in _conditions(pod))
+
+
+def _address(pod: JsonObject) -> str:
+    return str((pod.get("status") or {}).get("podIP", ""))
 
 
 def _leaving(pod: JsonObject) -> bool:

@@ -46,7 +46,7 @@ OF_SNAPSHOT = {**OWNED, "serin.dev/snapshot": "fraud-x"}
         (kinds.SERVICE, body("fraud"), {("shop", "fraud")}),
         (kinds.SERVICE, body("something-else"), set()),
         (kinds.ENDPOINT_SLICE, body("fraud-router", labels=OWNED), {("shop", "fraud")}),
-        (kinds.ENDPOINT_SLICE, body("fraud-x-abc", labels=OF_SNAPSHOT), set()),
+        (kinds.ENDPOINT_SLICE, body("fraud-x-abc", labels=OF_SNAPSHOT), {("shop", "fraud")}),
         (
             kinds.ENDPOINT_SLICE,
             body("serin-router-abc", "serin-system", ROUTERS),

@@ -48,6 +48,12 @@ def test_only_ready_pods_of_this_snapshot_count() -> None:
     assert (seen.ready, seen.desired, seen.role, seen.problem) == (1, 2, "candidate", None)
 
 
+def test_a_ready_pod_counts_when_the_router_knows_it() -> None:
+    pods = [pod("a", ready=True, podIP="10.0.0.1"), pod("b", ready=True, podIP="10.0.0.2")]
+    assert [workload(DEPLOYMENT, pods, listed).ready for listed in (None, {"10.0.0.2"}, ())] == [2, 1, 0]
+    assert workload(DEPLOYMENT, pods, ()).problem is None, "nothing is wrong with them"
+
+
 CRASHED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 BACKOFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
 
