@@ -66,7 +66,9 @@ def _no_approval(facts: Facts) -> str | None:
 def _not_rejected(facts: Facts) -> str | None:
     if facts.state.going_back:
         return "it is on its way back to an earlier version"
-    return None if facts.rejected else "the version that the spec describes was not rejected"
+    if facts.rejected or not facts.observed:  # of a spec that was just applied, only the operator can tell
+        return None
+    return "the version that the spec describes was not rejected"
 
 
 def _paused_already(facts: Facts) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 
 from serin.api.conditions import Reason
 from serin.cli.advice import ADVICE, NOTHING_TO_DO, advice
+from serin.cli.asking import ASKS
 from serin.cli.facts import gather
 from serin.cli.sentences import explain, headline, requests_left, seconds_left, waiting
 from tests.narratives import stories
@@ -67,7 +68,10 @@ def test_a_rejection_is_not_said_of_a_spec_that_the_operator_has_not_seen() -> N
     assert "is rejected" in headline(frame.facts)
     body = {**frame.body, "metadata": {**frame.body["metadata"], "generation": frame.facts.generation + 1}}
     body["spec"] = {**body["spec"], "model": {**body["spec"]["model"], "version": "99"}}
-    assert headline(gather(body, frame.now)).endswith("Serin has not looked at the newest spec yet")
+    unseen = gather(body, frame.now)
+    assert headline(unseen).endswith("Serin has not looked at the newest spec yet")
+    (retry,) = (one for one in ASKS if one.verb == "retry")
+    assert retry.refuse(unseen) is None, "`kubectl apply` and `serin retry` may follow each other at once"
 
 
 class TestNumbers:
