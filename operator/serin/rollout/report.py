@@ -3,6 +3,8 @@
 The decided part comes from `status.write`; everything here is derived and never read back.
 """
 
+from typing import Final
+
 from serin.analysis.combine import BLOCKING, overall
 from serin.analysis.model import MetricVerdict, Verdict
 from serin.api import names
@@ -19,11 +21,16 @@ from serin.rollout.snapshots import is_rejected
 from serin.rollout.status import write
 from serin.rollout.trouble import diagnosis, shown
 
+# A ratio beyond this says only that next to nothing is known of the denominator.
+_ANYTHING: Final = 1000
+
 
 def ratio(value: float | None, unit: str = "x") -> str:
     """An estimate as people read it: "1.3x" (stable's), "PSI 0.32", a plain number; "" when nothing can be said."""
     if value is None:
         return ""
+    if unit == "x" and value >= _ANYTHING:
+        return f"over {_ANYTHING}x"
     return f"{unit} {value:.3g}" if unit == "PSI" else f"{value:.3g}{unit}"
 
 
