@@ -207,7 +207,7 @@ def costs() -> dict[str, float]:
     for name, policy, world in (("ratio", ERRORS, _one(0.01)), ("histogram", LATENCY, Latency())):
         ticks: list[Any] = list(world.ticks(rng))
         best, evidence = math.inf, None
-        for _ in range(20):
+        for _ in range(200):
             start, evidence = time.process_time(), None
             for tick in ticks:
                 evidence = engine.fold(policy, evidence, tick).evidence
