@@ -43,6 +43,10 @@ def _requests(before: dict[str, float], after: dict[str, float]) -> dict[str, in
 
 @pytest.mark.usefixtures("shop")
 def test_an_idle_deployment_costs_no_request(serin: Installation) -> None:
+    # What earlier tests have deleted must be gone, and what this one has begun be settled.
+    limit = time.monotonic() + 90
+    while len(serin.cluster.kubectl("get", "md", "-A", "-o", "name").split()) > 1 and time.monotonic() < limit:
+        time.sleep(1)
     time.sleep(5)
     before = _samples(serin)
     time.sleep(IDLE_SECONDS)

@@ -27,7 +27,7 @@ def test_a_good_candidate_is_promoted_without_a_failed_request(shop: Shop, versi
     def watch(status: dict[str, object]) -> bool:
         step = status.get("step", {})
         weight = step.get("weight", 0)  # type: ignore[attr-defined]
-        if weight and weight not in seen:
+        if 0 < weight < 100 and weight not in seen:
             seen[weight] = time.time()
         return bool(status.get("stable", {}).get("model") == "2" and not status.get("candidate"))  # type: ignore[attr-defined]
 

@@ -41,11 +41,18 @@ class World:
     tokens: dict[str, list[float]] = field(default_factory=lambda: {STABLE: [0, 0], CANDIDATE: [0, 0]})
 
     def answer(self, snapshot: str, pod: int, label: str, score: float, tokens: float) -> None:
-        """One answer, counted by everything that counts it; a category is born with its first answer."""
+        """One answer, counted by everything that counts it.
+
+        A category is born with its first answer; a histogram is born with all of its buckets, as in client libraries.
+        """
         inside = [bound for bound in BOUNDS if score <= float(bound)]
+        exporter = self.pods[snapshot][pod]
+        with exporter.lock:
+            for bound in BOUNDS:
+                exporter.values.setdefault(render("score_bucket", {"le": bound}), 0.0)
         counts = {render("score_bucket", {"le": bound}): 1.0 for bound in inside}
         counts |= {render("predictions_total", {"label": label}): 1.0, "t_sum": tokens, "t_count": 1.0}
-        self.pods[snapshot][pod].add_together(counts)
+        exporter.add_together(counts)
         self.labels[snapshot][label] += 1
         self.buckets[snapshot][inside[0]] += 1
         self.tokens[snapshot][0] += 1
