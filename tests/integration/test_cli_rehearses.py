@@ -13,12 +13,12 @@ from serin.api.json import JsonObject
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.cli.app import main
 from serin.cli.exits import Exit
-from tests.cluster import prometheus, recipes
+from tests.cluster import launcher, prometheus, recipes
 from tests.cluster.node_cluster import NodeCluster
 from tests.integration.cli_rig import Ran
 from tests.integration.prometheus_server import Exporter, render, wait_for
 
-pytestmark = pytest.mark.usefixtures("debian_packages")
+pytestmark = pytest.mark.usefixtures("debian_packages", "node_tools")
 
 RATE, BAD = 40.0, 0.05
 SERVICE = "prometheus-server"
@@ -48,9 +48,10 @@ RIGHTS = [
 
 
 @pytest.fixture(scope="module")
-def busy(own_node_cluster: NodeCluster) -> Iterator[NodeCluster]:
-    """A cluster whose Prometheus has scraped the requests of one deployment for a while."""
-    cluster, router, done = own_node_cluster, Exporter(str(own_node_cluster.host_ip)), threading.Event()
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeCluster]:
+    """A cluster of its own, whose Prometheus has scraped the requests of one deployment for a while."""
+    cluster = launcher.start_node_cluster(tmp_path_factory.mktemp("rehearse") / "cluster")
+    router, done = Exporter(str(cluster.host_ip)), threading.Event()
     attempts, failures = render("envoy_serin_attempts", OWNER), render("envoy_serin_failures", OWNER)
 
     def serve() -> None:
@@ -62,8 +63,7 @@ def busy(own_node_cluster: NodeCluster) -> Iterator[NodeCluster]:
 
     threading.Thread(target=serve, daemon=True).start()
     settings = cluster.site.folder / "prometheus.json"
-    before = settings.read_text()
-    changed = json.loads(before)
+    changed = json.loads(settings.read_text())
     changed["scrape_configs"].append({"job_name": "router", "static_configs": [{"targets": [router.address]}]})
     settings.write_text(json.dumps(changed))
     cluster.restart("prometheus")
@@ -71,12 +71,11 @@ def busy(own_node_cluster: NodeCluster) -> Iterator[NodeCluster]:
     yield cluster
     done.set()
     router.stop()
-    settings.write_text(before)
-    cluster.restart("prometheus")
+    launcher.end(cluster)
 
 
 @pytest.fixture(scope="module")
-def operator(busy: NodeCluster) -> Iterator[NodeCluster]:
+def operator(busy: NodeCluster) -> NodeCluster:
     """The operator's Deployment, which says where its Prometheus is; nobody needs it to run.
 
     The API server's proxy leads to pods alone, and this cluster's Prometheus is a process on the node: a pod on the
@@ -110,9 +109,7 @@ def operator(busy: NodeCluster) -> Iterator[NodeCluster]:
         "jsonpath={.subsets[*].addresses[*].ip}",
     )
     wait_for(lambda: busy.kubectl(*addresses), "the Service has no endpoints")
-    yield busy
-    busy.kubectl("-n", prometheus.NAMESPACE, "delete", f"pod/{SERVICE}", f"service/{SERVICE}", "--wait=false")
-    busy.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
+    return busy
 
 
 def apply(cluster: NodeCluster, *bodies: JsonObject) -> None:
