@@ -18,7 +18,7 @@ from tests.cluster.node_cluster import NodeCluster
 from tests.integration.cli_rig import Ran
 from tests.integration.prometheus_server import Exporter, render, wait_for
 
-pytestmark = pytest.mark.usefixtures("debian_packages", "node_tools")
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("debian_packages", "node_tools")]
 
 RATE, BAD = 40.0, 0.05
 SERVICE = "prometheus-server"
