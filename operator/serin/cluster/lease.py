@@ -134,18 +134,23 @@ class Election:
         Cancelling releases the lease, once `lead` has stopped.
         """
         while True:
-            await self._until_elected()
-            log.info("lease.acquired", lease=self._name, identity=self._me)
-            self._leading = True
-            work = asyncio.ensure_future(lead())
             try:
-                await self._renew_while(work)
+                await self._until_elected()
+                log.info("lease.acquired", lease=self._name, identity=self._me)
+                await self._reign(lead)
             finally:
-                # First no new writes, then nothing under way, then somebody else's turn.
-                self._leading = False
-                await _stop(work)
                 await self._release()
             log.warning("lease.lost", lease=self._name, identity=self._me)
+
+    async def _reign(self, lead: Callable[[], Awaitable[None]]) -> None:
+        self._leading = True
+        work = asyncio.ensure_future(lead())
+        try:
+            await self._renew_while(work)
+        finally:
+            # First no new writes, then nothing under way; somebody else's turn is after that.
+            self._leading = False
+            await _stop(work)
 
     async def _until_elected(self) -> None:
         while True:
@@ -228,13 +233,23 @@ class Election:
         return True
 
     async def _release(self) -> None:
-        """Give the lease back, so that a standby need not wait for the end of the term. Best effort."""
-        if not self._sighting_is_mine() or self._sighting is None:
-            return
+        """Give the lease back, so that a standby need not wait for the end of the term. Best effort.
+
+        It reads before it writes: whoever is cancelled with a request under way does not know whether it was carried
+        out, so neither the version last seen nor the holder last seen can be relied on.
+        """
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(2.0):
-                self._see(await self._write("", self._sighting.transitions), self._clock())
-                log.info("lease.released", lease=self._name, identity=self._me)
+                while mine := await self._look_for_mine():
+                    with suppress(Conflict):
+                        self._see(await self._write("", mine.transitions), self._clock())
+                        log.info("lease.released", lease=self._name, identity=self._me)
+                        return
+
+    async def _look_for_mine(self) -> Sighting | None:
+        """The Lease as it is now, if this replica holds it."""
+        await self._look()
+        return self._sighting if self._sighting_is_mine() else None
 
     async def _write(self, holder: str, transitions: int) -> JsonObject:
         """Write the Lease on top of the version last seen. Raises Conflict when that is no longer the newest."""
