@@ -22,7 +22,6 @@ from serin.controller.ticker import Ticker, template_of
 from serin.controller.weigh import weigh
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Observation, Route, Snapshot, Workload
-from serin.rollout.policies import policies
 from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import read as read_snapshot
 from serin.rollout.status import State, read
@@ -98,10 +97,7 @@ class Observer:
         traffic = self._survey.traffic((deployment.namespace, deployment.name), state.candidate)
         if not traffic:
             return None
-        dispersion = self._ticker.overdispersion(deployment)
-        return feasible(
-            deployment.spec, policies(deployment.spec, self._ticker.interval(deployment), dispersion), traffic
-        )
+        return feasible(deployment.spec, self._ticker.policies(deployment), traffic)
 
     def _invalid(self, deployment: ModelDeployment) -> tuple[Reason, str] | None:
         for metric in deployment.spec.metrics:

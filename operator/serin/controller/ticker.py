@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from serin.analysis.model import NoData, RatioTick, SplitTick, Tick
+from serin.analysis.model import NoData, Policy, RatioTick, SplitTick, Tick
 from serin.api.json import JsonObject
 from serin.api.parse import InvalidSpec, parse_model_deployment
 from serin.api.spec import Metric, ModelDeployment, TemplateRef, WeightStep
@@ -22,7 +22,7 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.telemetry import Telemetry
 from serin.metrics.collector import Key, Want
-from serin.rollout.policies import SPLIT
+from serin.rollout.policies import SPLIT, policies
 from serin.rollout.status import State, read
 
 log: Final = structlog.get_logger("serin.ticker")
@@ -103,8 +103,11 @@ class Ticker:
         requests = (tick.stable.requests, tick.candidate.requests)
         return SplitTick(tick.at, requests, (state.split.of(stable), state.split.of(candidate)))
 
-    def overdispersion(self, deployment: ModelDeployment) -> Mapping[str, float]:
-        """What was measured of the deployment's metrics, by name."""
+    def policies(self, deployment: ModelDeployment) -> dict[str, Policy]:
+        """What each metric may decide, at this clock's interval and with the overdispersion that was measured."""
+        return policies(deployment.spec, self.interval(deployment), self._overdispersion(deployment))
+
+    def _overdispersion(self, deployment: ModelDeployment) -> Mapping[str, float]:
         names = (metric.name for metric in deployment.spec.metrics)
         known = {name: self._dispersions.get((deployment.namespace, deployment.name, name)) for name in names}
         return {name: found[1] for name, found in known.items() if found and found[1] is not None}
@@ -175,7 +178,11 @@ class Ticker:
         """Ask for what was not asked yet, or is old; before a tick, so that even the first one is weighed by it."""
         now = self._clock()
         self._dispersions = {key: one for key, one in self._dispersions.items() if key in wants}
-        due = [want for key, want in wants.items() if now - self._dispersions.get(key, (0.0,))[0] > _DISPERSION_SECONDS]
+        due = [
+            want
+            for key, want in wants.items()
+            if want.metric is not _SPLIT and now - self._dispersions.get(key, (0.0,))[0] > _DISPERSION_SECONDS
+        ]
         if due:
             measured = await self._collector.overdispersion(now, due)
             self._dispersions |= {want.key: (now, measured.get(want.key)) for want in due}

@@ -9,7 +9,7 @@ from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
 from serin.controller.ticker import Ticker
 from serin.rollout.model import Evidence
-from serin.rollout.policies import SPLIT, policies
+from serin.rollout.policies import SPLIT
 from serin.rollout.status import State
 
 
@@ -19,8 +19,7 @@ def weigh(deployment: ModelDeployment, state: State, ticker: Ticker) -> Evidence
         return Evidence()
     kept: dict[str, JsonObject] = {}
     verdicts = []
-    dispersion = ticker.overdispersion(deployment)
-    for name, policy in policies(deployment.spec, ticker.interval(deployment), dispersion).items():
+    for name, policy in ticker.policies(deployment).items():
         judgement = _fold(policy, state.evidence.get(name), ticker.newest(deployment, state, name))
         verdicts.append(judgement.verdict)
         if judgement.evidence:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from serin.analysis.dispersion import UNKNOWN
 from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, SplitTick, Tick
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
@@ -172,18 +173,23 @@ def test_the_interval_is_the_users_else_the_fastest_scrape_and_a_second_at_least
 async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
     body = deployment()
     bench = Bench(body)
-    parsed = parse_model_deployment(body)
+
+    def known() -> dict[str, float]:
+        policies = bench.ticker.policies(parse_model_deployment(body))
+        return {name: policy.overdispersion for name, policy in policies.items()}
+
+    unknown = known()
+    assert set(unknown.values()) == {UNKNOWN}
     bench.prometheus.dispersions = {"errors": 3.5}
-    assert bench.ticker.overdispersion(parsed) == {}
     for later in (0.0, 10.0, 290.0):
         bench.now = NOW + later
         await bench.tick()
-    assert bench.ticker.overdispersion(parsed) == {"errors": 3.5}, "what could not be measured is not in it"
+    assert known() == unknown | {"errors": 3.5}, "what could not be measured is unknown"
     assert bench.prometheus.asked == [metric_names(body)]
     bench.now = NOW + 301.0
     bench.prometheus.dispersions = {"errors": 1.0}
     await bench.tick()
-    assert bench.ticker.overdispersion(parsed) == {"errors": 1.0}
+    assert known() == unknown | {"errors": 1.0}
 
 
 BAKE = 60.0
@@ -224,3 +230,19 @@ async def test_a_weight_that_is_not_reached_yet_is_not_measured() -> None:
     bench = Bench(body)
     assert await split(bench, body) is None
     assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
+
+
+async def test_after_the_last_step_no_split_is_measured() -> None:
+    """All traffic goes to the candidate then, while stable still stands."""
+    body = at_step(NOW - 100)
+    body["status"]["step"]["index"] = 2
+    bench = Bench(body, interval=5.0)
+    assert await split(bench, body) is None
+    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
+
+
+async def test_the_variation_of_the_split_is_not_asked_for() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    await bench.tick()
+    assert bench.prometheus.asked == [metric_names(body)]
