@@ -19,14 +19,14 @@ from serin.api.json import JsonObject
 from serin.api.spec import Metric
 from serin.metrics.answers import Answer, Failed, Partial, Value
 from serin.metrics.births import resolve_orphans
-from serin.metrics.counting import TICK_OF_TIME, cut, find_beginnings, learn_interval
+from serin.metrics.counting import TICK_OF_TIME, cut, learn_interval
 from serin.metrics.diagnosis import diagnose, failure_of, series_of
 from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.pods import dispersions, queries
 from serin.metrics.prometheus import Prometheus
 from serin.metrics.promql import Version, fill, matchers_of
-from serin.metrics.readings import Owner, Reading, Table, plan_reading
+from serin.metrics.readings import Owner, Reading, Table, plan_reading, tabulate
 from serin.metrics.sources import (
     CounterSource,
     DistributionSource,
@@ -255,11 +255,7 @@ class Collector:
         if any(found):
             self._series_each[source] = sum(map(len, found)) / deployments
         until = now - interval
-        kept = [cut(each, until) for each in found]
-        # Births are told by other series of the same scrape, which another query of the same source may hold.
-        beginnings = iter(find_beginnings([one for each in kept for one in each]))
-        tables = tuple(Table(each, [next(beginnings) for _ in each]) for each in kept)
-        return _Look(tables, until, interval)
+        return _Look(tabulate([cut(each, until) for each in found]), until, interval)
 
     async def _judge(
         self,

@@ -5,11 +5,12 @@ applied here. That is the same thing only for regular expressions that Python an
 other gets a query of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from serin.metrics.answers import Series
+from serin.metrics.counting import find_beginnings
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher, Selector, Term
 
 Owner = tuple[str, str, str]  # namespace, deployment, snapshot
@@ -80,7 +81,21 @@ class Table:
         for one, began in zip(series, beginnings, strict=True):
             self._rows.setdefault(owner_of(one.labels), []).append((one, began))
 
+    @property
+    def owners(self) -> Collection[Owner]:
+        """Every snapshot that has series here."""
+        return self._rows.keys()
+
     def rows(self, pick: Pick, owner: Owner) -> list[Row]:
         """Rows of one term and one snapshot."""
         found = self._rows.get(owner, ())
         return [Row(pick.sign, series, began) for series, began in found if pick.accepts(series.labels)]
+
+
+def tabulate(fetched: Sequence[Sequence[Series]]) -> tuple[Table, ...]:
+    """One table for each query of a reading.
+
+    Births are told by other series of the same scrape, which another query of the same reading may hold.
+    """
+    beginnings = iter(find_beginnings([one for each in fetched for one in each]))
+    return tuple(Table(each, [next(beginnings) for _ in each]) for each in fetched)

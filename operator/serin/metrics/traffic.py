@@ -12,10 +12,10 @@ from typing import Final
 from serin.analysis.model import NoData
 from serin.analysis.traffic import Traffic
 from serin.metrics.answers import Answer, Series
-from serin.metrics.counting import find_beginnings, growth, learn_interval
+from serin.metrics.counting import growth, learn_interval
 from serin.metrics.diagnosis import failure_of, series_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, any_of, fill
-from serin.metrics.readings import Pick, Row, owner_of, plan_reading
+from serin.metrics.readings import Pick, Row, plan_reading, tabulate
 from serin.metrics.sources import RatioSource
 
 Ask = Callable[[str, float], Awaitable[Answer]]
@@ -52,16 +52,16 @@ async def _measure(ask: Ask, source: RatioSource, places: Sequence[Place], now: 
     if failure := next((one for one in map(failure_of, answers) if one), None):
         return failure
     fetched = [series_of(answer) for answer in answers]
-    beginnings = iter(find_beginnings([one for each in fetched for one in each]))
-    began = [[next(beginnings) for _ in each] for each in fetched]
+    tables = tabulate(fetched)
     interval = learn_interval(one for each in fetched for one in each) or 0.0
 
     def rows(picks: Sequence[Pick], place: Place) -> list[Row]:
         return [
-            Row(pick.sign, series, beginning)
+            row
             for pick in picks
-            for series, beginning in zip(fetched[pick.fetch], began[pick.fetch], strict=True)
-            if owner_of(series.labels)[:2] == place and pick.accepts(series.labels)
+            for owner in tables[pick.fetch].owners
+            if owner[:2] == place
+            for row in tables[pick.fetch].rows(pick, owner)
         ]
 
     total, bad = reading.parts
