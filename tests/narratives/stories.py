@@ -48,6 +48,31 @@ def good_candidate(world: World) -> None:
     world.run(300)
 
 
+def promotes_as_soon_as_the_router_has_taken_it(world: World) -> None:
+    serving(world)
+    wanted = world.change(spec("2"))
+    _until_all_traffic_on(wanted, world)
+    world.run(4, tick=1)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}, {world.status['reason']}")
+    world.router_hears = True
+    world.run(2, tick=1)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}")
+
+
+def promotes_though_the_router_never_says(world: World) -> None:
+    serving(world)
+    wanted = world.change(spec("2"))
+    _until_all_traffic_on(wanted, world)
+    world.run(15, tick=1)
+
+
+def _until_all_traffic_on(snapshot: str, world: World) -> None:
+    """Every step passes, and from its last one on the router is silent."""
+    while world.weights.get(snapshot) != 100:
+        world.run(1, tick=1)
+        world.router_hears = world.weights.get(snapshot, 0) < 50
+
+
 def bad_candidate(world: World) -> None:
     serving(world)
     world.judge = fails
@@ -463,6 +488,8 @@ ALL: tuple[Story, ...] = (
     router_takes_its_time,
     router_never_says,
     good_candidate,
+    promotes_as_soon_as_the_router_has_taken_it,
+    promotes_though_the_router_never_says,
     bad_candidate,
     bad_candidate_again_and_retry,
     new_spec_in_mid_rollout,

@@ -11,6 +11,7 @@ from serin.controller.observe import Observer
 from serin.controller.ports import Ports
 from serin.rollout.model import Observation, Route
 from tests.unit.controller.test_ticker import NOW, Bench, at_step, deployment
+from tests.unit.traffic.test_model import endpoint_slice, pod
 
 
 class Router:
@@ -104,6 +105,27 @@ def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     found = observer.observe(body, NOW).workloads
     assert found.keys() == {"fraud-bbbbbbbbbb"}
     assert (found["fraud-bbbbbbbbbb"].refused, found["fraud-bbbbbbbbbb"].problem) == (True, "unknown field")
+
+
+def test_a_ready_pod_counts_when_the_endpoints_list_it() -> None:
+    body = deployment()
+    bench = Bench(body)
+    labels = {"serin.dev/model-deployment": "fraud", "serin.dev/snapshot": "fraud-b"}
+    owned = {"labels": labels, "ownerReferences": [{"uid": "uid-fraud", "controller": True}]}
+    times = {"creationTimestamp": "2027-01-15T07:59:00Z"}
+    place = {"namespace": "shop", "name": "fraud-b", "uid": "w", "resourceVersion": "1"}
+    bench.cache.put(
+        kinds.DEPLOYMENT, {"metadata": place | owned | times, "spec": {"replicas": 2, "template": {"spec": {}}}}
+    )
+    for number in (1, 2):
+        place = {"namespace": "shop", "name": f"fraud-b-{number}", "uid": f"p{number}", "resourceVersion": "1"}
+        ready = {"podIP": f"10.0.0.{number}", "conditions": [{"type": "Ready", "status": "True"}]}
+        bench.cache.put(kinds.POD, {"metadata": place | {"labels": labels}, "status": ready})
+    assert observe(bench, body).workloads["fraud-b"].ready == 0, "the router knows neither"
+    endpoints = endpoint_slice("fraud-b", pod("10.0.0.2", ready=True))
+    endpoints["metadata"] |= {"namespace": "shop", "uid": "e", "resourceVersion": "1"}
+    bench.cache.put(kinds.ENDPOINT_SLICE, endpoints)
+    assert observe(bench, body).workloads["fraud-b"].ready == 1
 
 
 async def test_what_stable_pods_differ_by_weakens_the_evidence() -> None:
