@@ -27,7 +27,7 @@ def test_five_percent_against_one_is_rolled_back(serin: Installation, cases: Cas
     with Traffic(f"http://{shop.address(NAME)}:{PORT}", cases, rate=RATE) as traffic:
         traffic.wait_for("answered", lambda seen: seen.statuses[200] > RATE, 60)
         steps = ({"weight": 50, "bake": "300s"},)
-        # One metric: half of the traffic on one pod is also slower than the other half on two.
+        # One metric, so that the bound says how many requests the errors alone take.
         errors = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
         shop.apply(fraud(serin.model, "1", config={"error-ratio": "0.05"}, steps=steps, metrics=[errors]))
         rollback = shop.wait_rolled_back(NAME, 200)

@@ -1,6 +1,5 @@
 """What a person asks for: the annotation that each verb sets, what it refuses to set, the operator's answer."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,6 @@ SECOND = next(
     for frame in film(stories.goes_back_after_promotion)
     if frame.facts.reason == "Serving" and frame.facts.version(str(frame.facts.state.stable)) == "model 2"
 )
-
-
-@pytest.fixture
-def cluster(control_plane: Any) -> Iterator[Cluster]:
-    made = Cluster(control_plane)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def serin(cluster: Cluster, control_plane: Any, capsys: pytest.CaptureFixture[str]) -> Serin:
-    return Serin(cluster, control_plane.kubeconfig, capsys)
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,6 @@ def cluster(control_plane: Any) -> Iterator[Cluster]:
     made.remove()
 
 
-@pytest.fixture
-def serin(cluster: Cluster, control_plane: Any, capsys: pytest.CaptureFixture[str]) -> Serin:
-    return Serin(cluster, control_plane.kubeconfig, capsys)
-
-
 def test_the_states_cover_every_phase() -> None:
     assert {name.split("-")[0] for name in STATES} == {
         *("Initializing", "Healthy", "Starting", "Progressing", "Paused", "Promoting", "RollingBack"),

@@ -5,7 +5,6 @@ import json
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ from tests.integration.operator_process import Cluster, OperatorProcess, operati
 from tests.integration.proxy import Proxy, kubeconfig_through, proxied
 
 pytestmark = pytest.mark.control_plane
-
-
-@pytest.fixture
-def cluster(control_plane: Any) -> Iterator[Cluster]:
-    made = Cluster(control_plane)
-    yield made
-    made.remove()
 
 
 async def serving(cluster: Cluster, name: str = "fraud") -> None:

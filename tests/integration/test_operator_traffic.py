@@ -19,13 +19,6 @@ METRICS = [{"name": "errors", "template": {"name": "request-errors"}, "severity"
 
 
 @pytest.fixture
-def cluster(control_plane: Any) -> Iterator[Cluster]:
-    made = Cluster(control_plane)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
 def prometheus(tmp_path: Path, cluster: Cluster) -> Iterator[PrometheusServer]:
     """It has scraped 0.4 requests a second to `fraud` for the last twenty minutes, one in a hundred of them bad."""
     now, folder = time.time(), tmp_path / "prometheus"

@@ -1,0 +1,23 @@
+"""What several of these files start from: a cluster's objects, an operator process's surroundings, the command line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.cli_rig import Serin
+from tests.integration.operator_process import Cluster
+
+
+@pytest.fixture
+def cluster(control_plane: Any) -> Iterator[Cluster]:
+    """Namespaces of the test's own; they go with it."""
+    made = Cluster(control_plane)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def serin(cluster: Cluster, control_plane: Any, capsys: pytest.CaptureFixture[str]) -> Serin:
+    """The command line, as a user runs it on that cluster."""
+    return Serin(cluster, control_plane.kubeconfig, capsys)
