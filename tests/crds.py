@@ -1,7 +1,7 @@
 """The schemas in crds/, applied without an API server.
 
 Only what tests of the layers above need: defaults, and fields that the API server would not keep. The two functions
-follow the rules of structural schemas; tests/integration/test_crds.py compares them with a real API server.
+follow the rules of structural schemas; tests/integration/crds compares them with a real API server.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """`serin lint` says offline what the API server says: the same table of mistakes is asked of both.
 
-tests/integration/test_crds.py sends every case of the table to a real API server, so that what is expected here is what
+tests/integration/crds sends every case of the table to a real API server, so that what is expected here is what
 really happens there.
 """
 
@@ -16,17 +16,10 @@ import yaml
 
 from serin.cli.lint import check, documents, rules, schema
 from tests import crds
-from tests.integration.test_crds import (
-    ACCEPTED,
-    BUILT_IN_REFUSED,
-    REFUSED,
-    TEMPLATES_REFUSED,
-    _merge,
-    smallest,
-)
-from tests.integration.test_crds import documents as sample
+from tests.integration.crds.cases import ACCEPTED, BUILT_IN_REFUSED, REFUSED, TEMPLATES_REFUSED
+from tests.integration.crds.rig import SAMPLES, merge, smallest
+from tests.integration.crds.rig import documents as sample
 
-SAMPLES = crds.ROOT / "manifests" / "samples"
 Json = dict[str, Any]
 
 
@@ -50,7 +43,7 @@ def test_every_mistake_that_the_api_server_refuses(case: str, tmp_path: Path) ->
 @pytest.mark.parametrize("case", TEMPLATES_REFUSED | BUILT_IN_REFUSED)
 def test_every_mistake_in_a_metric_template(case: str, tmp_path: Path) -> None:
     patch, words = (TEMPLATES_REFUSED | BUILT_IN_REFUSED)[case]
-    found = said(lint(tmp_path, _merge(sample("canary.yaml")[1], yaml.safe_load(patch))))
+    found = said(lint(tmp_path, merge(sample("canary.yaml")[1], yaml.safe_load(patch))))
     assert any(all(word in one for word in words) for one in found), found
 
 
