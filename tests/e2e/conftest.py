@@ -1,7 +1,6 @@
 """Serin, installed once from its chart into the node cluster, and a namespace with a healthy model for each module."""
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,12 +68,7 @@ def version(shop: Shop, serin: Installation, request: pytest.FixtureRequest) -> 
 def traffic(shop: Shop, cases: Cases) -> Iterator[Traffic]:
     """A steady load on the model's Service, all of it answered before the test begins."""
     with Traffic(f"http://{shop.address(NAME)}:{PORT}", cases, rate=RATE) as sending:
-        for _ in range(30):
-            time.sleep(1.5)
-            seen = sending.summary(since=time.time() - 1.5)
-            if seen.requests > RATE and not seen.failures:
-                break
-        sending.answers.clear()
+        sending.settle()
         yield sending
     print(f"\n{sending.summary()}")
 

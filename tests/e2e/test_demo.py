@@ -35,7 +35,7 @@ def test_wrong_answers_are_rolled_back_by_the_users_own_metric(serin: Installati
     shop.kubectl("rollout", "status", "deployment/feedback", "--timeout=60s")
     feedback = f"http://{shop.address('feedback')}:{FEEDBACK_PORT}"
     with Traffic(f"http://{shop.address(NAME)}:{PORT}", cases, rate=RATE) as traffic, Reporter(feedback, traffic):
-        traffic.wait_for("answered", lambda seen: seen.requests > RATE and not seen.failures, 60)
+        traffic.settle()
         begun = time.time()
         apply("version-5.yaml")
         rollback = shop.wait_rolled_back(NAME, 200)

@@ -35,7 +35,7 @@ def test_ten_lines_give_a_safe_rollout(serin: Installation, cases: Cases) -> Non
     shop.kubectl("apply", "-f", "-", body=manifest)
     shop.kubectl("wait", "--for=condition=Ready", "md/fraud", "--timeout=120s")
     with Traffic(f"http://{shop.address(NAME)}:{PORT}", cases, rate=20) as traffic:
-        traffic.wait_for("answered", lambda seen: seen.requests > 20 and not seen.failures, 60)
+        traffic.settle()
         shop.kubectl("apply", "-f", "-", body=manifest.replace(serin.model, "serin.test/none:1"))
         shop.wait(NAME, "starting", lambda one: one.get("candidate"), 30)
         columns = shop.kubectl("get", "md", NAME)

@@ -27,8 +27,10 @@ MAXIMUM_REQUESTS = 200_000
 MAXIMUM_SECONDS = 900.0
 MAXIMUM_OPEN = 500
 """Requests under way at once. Beyond it the client waits, and `Summary.late` says so."""
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 30.0
+"""Longer than any machine stands still, so that what was not answered by then was lost."""
 LATE_SECONDS = 0.5
+SETTLE_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Traffic:
     model: str = "fraud"
     malformed: float = 0.0
     answers: list[Answer] = field(default_factory=list)
+    _counted_from: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _crash: BaseException | None = None
@@ -131,7 +134,7 @@ class Traffic:
         self.stop()
 
     def stop(self) -> Summary:
-        """Send no more, wait for the answers under way and return the summary of all. A second call is harmless."""
+        """Send no more, wait for the answers under way and return the summary. A second call is harmless."""
         self._stop.set()
         if self._thread:
             self._thread.join(ANSWER_SECONDS + 5)
@@ -141,7 +144,24 @@ class Traffic:
 
     def summary(self, since: float = 0.0, until: float = float("inf")) -> Summary:
         """Count the answers to well-formed requests that were sent in an interval of Unix time."""
+        since = max(since, self._counted_from)
         return Summary.of([one for one in list(self.answers) if since <= one.at < until and not one.malformed])
+
+    def settle(self, seconds: float = 60.0) -> Summary:
+        """Wait until a second passes in which every request is answered; what was sent before is no longer counted.
+
+        The node's network learns of a Service a moment after its address can be read. A request that was sent too early
+        may wait for its time-out long after later ones are answered: it tells nothing about Serin, however late it is.
+        """
+        limit = time.monotonic() + seconds
+        while True:
+            begun = time.time()
+            time.sleep(SETTLE_SECONDS)
+            summary = self.summary(since=begun)
+            if summary.requests >= self.rate / 2 and not summary.failures:
+                self._counted_from = begun
+                return summary
+            self._give_up_after(limit, "answered", summary)
 
     def wait_for(self, what: str, holds: Callable[[Summary], object], seconds: float = 30.0) -> Summary:
         """Wait until the answers to requests sent from now on are as wanted; otherwise fail with what they were."""
@@ -150,9 +170,12 @@ class Traffic:
             summary = self.summary(since=begun)
             if holds(summary):
                 return summary
-            if time.monotonic() > limit or self._stop.is_set() or not (self._thread and self._thread.is_alive()):
-                raise AssertionError(f"the traffic is not {what}:\n{summary}")
+            self._give_up_after(limit, what, summary)
             time.sleep(0.1)
+
+    def _give_up_after(self, limit: float, what: str, summary: Summary) -> None:
+        if time.monotonic() > limit or self._stop.is_set() or not (self._thread and self._thread.is_alive()):
+            raise AssertionError(f"the traffic is not {what}:\n{summary}")
 
     def _run(self) -> None:
         try:

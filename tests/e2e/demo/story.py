@@ -59,7 +59,7 @@ def tell(stage: Stage) -> None:
     connection = connect(stage.shop.cluster.kubeconfig, None, NAMESPACE)
     _first(stage, connection)
     with Traffic(stage.url(NAME, PORT), Cases.load(trained()), rate=RATE) as traffic:
-        traffic.wait_for("answered", lambda seen: seen.requests > RATE and not seen.failures, 60)
+        traffic.settle()
         put(f"\nA client sends {RATE:.0f} requests a second from now on, and checks every answer.")
         with Reporter(stage.url("feedback", FEEDBACK_PORT), traffic) as reporter:
             trials = [_play(stage, connection, traffic, reporter, chapter) for chapter in CHAPTERS]
