@@ -4,12 +4,16 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from serin.api.times import rfc3339
 from tests.cluster.access import Cluster
 
 Json = dict[str, Any]
+T = TypeVar("T")
+
+LIMIT = 240.0
+"""Seconds that a wait may take; much longer than it takes on a busy machine, because nobody waits for nothing."""
 
 
 @dataclass(slots=True)
@@ -50,11 +54,42 @@ class Shop:
         return found
 
     def address(self, name: str) -> str:
-        """ClusterIP of the clients' Service."""
-        address: str = self.get("service", name)["spec"]["clusterIP"]
+        """ClusterIP of a Service; the one for clients is Serin's to make, so it may come a moment later."""
+        words = ["get", "service", name, "--ignore-not-found", "-o", "json"]
+        address: str = json.loads(self.until(f"Service {name}", lambda: self.kubectl(*words)))["spec"]["clusterIP"]
         return address
 
-    def wait(self, name: str, what: str, holds: Callable[[Json], Any], seconds: float = 120.0) -> Json:
+    def record(self, snapshot: str) -> Json:
+        """Status of a rejected ModelSnapshot, which is written a moment after the ModelDeployment's."""
+
+        def look() -> Json:
+            status: Json = self.get("msnap", snapshot).get("status", {})
+            return status if status.get("rejected") else {}
+
+        return self.until(f"record of the rejected {snapshot}", look)
+
+    def until(self, what: str, look: Callable[[], T], seconds: float = LIMIT) -> T:
+        """Look until there is something to be seen, and return it."""
+        end = time.monotonic() + seconds
+        while not (found := look()):
+            if time.monotonic() > end:
+                raise AssertionError(f"after {seconds:.0f} s there is no {what} in {self.namespace}")
+            time.sleep(0.25)
+        return found
+
+    def wait_at_rest(self, name: str) -> Json:
+        """Wait until nothing is left of any version but the stable one; answers the status."""
+
+        def alone() -> bool:
+            stable = self.status(name)["stable"]["snapshot"]
+            labels = [pod["metadata"]["labels"].get("serin.dev/snapshot") for pod in self.items("pods")]
+            names = [one["metadata"]["name"] for one in self.items("deployments", "serin.dev/model-deployment")]
+            return set(labels) == {stable} == set(names)
+
+        self.until("rest", alone)
+        return self.wait(name, "at rest", lambda status: not status.get("draining") and not status.get("candidate"))
+
+    def wait(self, name: str, what: str, holds: Callable[[Json], Any], seconds: float = LIMIT) -> Json:
         """Wait until the status holds; otherwise fail with the deployment's whole story."""
         end = time.monotonic() + seconds
         while True:
@@ -65,7 +100,7 @@ class Shop:
                 raise AssertionError(f"after {seconds:.0f} s {name} is not {what}:\n{self.story(name)}")
             time.sleep(0.25)
 
-    def wait_serving(self, name: str, version: str, seconds: float = 180.0) -> Json:
+    def wait_serving(self, name: str, version: str, seconds: float = LIMIT) -> Json:
         """Wait until this model version is stable, alone and ready."""
 
         def holds(status: Json) -> bool:
@@ -74,7 +109,7 @@ class Shop:
 
         return self.wait(name, f"serving model {version} alone", holds, seconds)
 
-    def wait_rolled_back(self, name: str, seconds: float = 120.0) -> Json:
+    def wait_rolled_back(self, name: str, seconds: float = LIMIT) -> Json:
         """Wait until what was applied last is rolled back; answers lastRollback."""
 
         def holds(status: Json) -> bool:

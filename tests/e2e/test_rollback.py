@@ -14,19 +14,14 @@ STEPS = ({"weight": 20, "bake": "60s"}, {"weight": 50, "bake": "60s"})
 LONG = ({"weight": 50, "bake": "300s"},)
 
 
-def _candidate_requests(shop: Shop) -> int:
-    records = [one for one in shop.items("msnap") if one.get("status", {}).get("verdict") == "RolledBack"]
-    newest = max(records, key=lambda one: one["status"]["rejectedAt"])
-    return max(row.get("requests", 0) for row in newest["status"]["metrics"])
-
-
 def test_one_in_five_is_rolled_back_at_once(shop: Shop, version: Apply, traffic: Traffic) -> None:
     version("2", config={"error-ratio": "0.2"}, steps=STEPS, shield="Off")
-    rollback = shop.wait_rolled_back(NAME, 200)
-    requests = _candidate_requests(shop)
+    rollback = shop.wait_rolled_back(NAME)
+    requests = max(row.get("requests", 0) for row in shop.record(rollback["from"])["metrics"])
     print(f"{rollback['message']} — after {requests} candidate requests")
     assert rollback["metric"] == "errors"
-    assert requests <= 150, "1 % against 20 % is found within 50 requests at the median, and half the evidence counts"
+    # 45 at the median, and more than 150 once in 10,000 rollouts; what comes in one late look is counted whole.
+    assert requests <= 250
     assert traffic.stop().failures, "with the shield off clients see what the candidate fails"
 
 

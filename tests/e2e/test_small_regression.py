@@ -13,11 +13,11 @@ from tests.e2e.traffic import Traffic
 
 RATE = 80.0
 # The engine's target: 95 of 100 rollouts find it within 400 candidate requests. Evidence counts half while the
-# dispersion between pods is not measured, and one test must not fail once in twenty runs.
-BOUND = 1_600
+# dispersion between pods is not measured: then it is 500 at the median, and more than this once in 100,000 rollouts.
+BOUND = 2_400
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_five_percent_against_one_is_rolled_back(serin: Installation, cases: Cases) -> None:
     namespace = f"small-{uuid.uuid4().hex[:5]}"
     serin.cluster.kubectl("create", "namespace", namespace)
@@ -30,10 +30,9 @@ def test_five_percent_against_one_is_rolled_back(serin: Installation, cases: Cas
         # One metric, so that the bound says how many requests the errors alone take.
         errors = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
         shop.apply(fraud(serin.model, "1", config={"error-ratio": "0.05"}, steps=steps, metrics=[errors]))
-        rollback = shop.wait_rolled_back(NAME, 200)
+        rollback = shop.wait_rolled_back(NAME)
         print(f"{rollback['message']}\n{traffic.stop()}")
-    records = [one["status"] for one in shop.items("msnap") if one["metadata"]["name"] == rollback["from"]]
-    requests = next(row["requests"] for row in records[0]["metrics"] if row["name"] == "errors")
+    [requests] = [row["requests"] for row in shop.record(rollback["from"])["metrics"] if row["name"] == "errors"]
     print(f"rolled back after {requests} candidate requests")
     assert rollback["metric"] == "errors"
     assert requests <= BOUND
