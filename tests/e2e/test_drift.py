@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fraud import NAME, fraud
+from tests.e2e.fraud import ERRORS, NAME, fraud
 from tests.e2e.install import Installation
 from tests.e2e.models.image import METRICS_PORT, PORT
 from tests.e2e.models.train import Cases
@@ -13,7 +13,6 @@ from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
 RATE = 50.0
-ERRORS = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
 ANSWERS = {
     "name": "answers",
     "distribution": {"counts": "predictions_total{ {{.version}} }", "by": "label"},

@@ -1,12 +1,13 @@
 """With the shield off: what is bad is rolled back quickly, what is not the version's fault is not."""
 
 import time
+from typing import Any
 
 import pytest
 
 from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.conftest import Apply
-from tests.e2e.fraud import NAME
+from tests.e2e.fraud import ERRORS, NAME
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
@@ -27,7 +28,7 @@ def test_one_in_five_is_rolled_back_at_once(shop: Shop, version: Apply, traffic:
 
 def test_twice_as_slow_is_rolled_back(shop: Shop, version: Apply, traffic: Traffic) -> None:
     version("2", config={"slow-ratio": "1", "slow-seconds": "0.1"}, steps=STEPS, shield="Off")
-    rollback = shop.wait_rolled_back(NAME, 200)
+    rollback = shop.wait_rolled_back(NAME)
     print(rollback["message"])
     assert rollback["metric"] == "latency"
     assert traffic.stop().failures == 0
@@ -36,23 +37,28 @@ def test_twice_as_slow_is_rolled_back(shop: Shop, version: Apply, traffic: Traff
 def test_an_incident_that_hits_both_is_not_the_candidates_fault(shop: Shop, version: Apply, traffic: Traffic) -> None:
     traffic.malformed = 0.2
     version("2", steps=LONG, shield="Off")
-    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"), 120)
-    time.sleep(25)
-    status = shop.status(NAME)
-    (errors,) = (row for row in status["metrics"] if row["name"] == "errors")
-    print(errors)
-    assert errors["requests"] > 300
-    assert status["candidate"]["snapshot"], "the candidate is still there"
-    assert not errors["verdict"].startswith("Fail")
-    assert "lastRollback" not in status or status["lastRollback"]["from"] != status["candidate"]["snapshot"]
+
+    def errors(status: dict[str, Any]) -> dict[str, Any]:
+        return next((row for row in status.get("metrics", ()) if row["name"] == "errors"), {})
+
+    def over(status: dict[str, Any]) -> bool:
+        return errors(status).get("requests", 0) > 500 or status.get("lastRollback", {}).get("at", "") > shop.applied
+
+    status = shop.wait(NAME, "judged", over)
+    print(errors(status))
+    assert status.get("candidate"), f"it is still there: {status.get('lastRollback')}"
+    assert not errors(status)["verdict"].startswith("Fail")
 
 
 def test_without_traffic_it_holds_and_says_so(shop: Shop, version: Apply) -> None:
     version("2", steps=({"weight": 50, "bake": "1s"},))
-    status = shop.wait(NAME, "held", lambda one: one.get("reason") == "NoTraffic", 120)
-    assert status["traffic"]["weights"][status["candidate"]["snapshot"]] == 50
+    held = shop.wait(NAME, "held", lambda one: one.get("reason") == "NoTraffic")
+    assert held["traffic"]["weights"][held["candidate"]["snapshot"]] == 50
     time.sleep(5)
-    assert shop.status(NAME)["reason"] == "NoTraffic"
+    # A single scrape that comes too late is told by another reason, for a second.
+    later = shop.wait(NAME, "still held", lambda one: one.get("reason") == "NoTraffic")
+    assert later["candidate"]["snapshot"] == held["candidate"]["snapshot"], "silence is not failure"
+    assert later["traffic"]["weights"] == held["traffic"]["weights"], "silence is not success"
 
 
 @pytest.mark.parametrize("fault", ["image", "not-loaded"])
@@ -60,14 +66,16 @@ def test_a_candidate_that_never_gets_ready_gets_no_request(
     shop: Shop, version: Apply, traffic: Traffic, fault: str
 ) -> None:
     stable = shop.status(NAME)["stable"]["snapshot"]
+    # Time enough for the kubelet to have tried, also on a busy machine: the message has its words.
+    deadline = "40s"
     if fault == "image":
         container = {"name": "model", "image": "serin.test/none:1", "ports": [{"containerPort": 8080}]}
-        version("3", template={"spec": {"containers": [container]}}, progressDeadline="15s")
+        version("3", template={"spec": {"containers": [container]}}, progressDeadline=deadline)
         words = "ImagePull"
     else:
-        version("3", config={"not-loaded": "true"}, progressDeadline="25s")
+        version("3", config={"not-loaded": "true"}, progressDeadline=deadline)
         words = "the model is not loaded"
-    rollback = shop.wait_rolled_back(NAME, 120)
+    rollback = shop.wait_rolled_back(NAME)
     total = traffic.stop()
     print(rollback["message"])
     assert rollback["reason"] == "ProgressDeadlineExceeded"
@@ -79,16 +87,17 @@ def test_a_candidate_that_never_gets_ready_gets_no_request(
 def test_without_prometheus_it_holds_and_goes_on_when_it_is_back(
     shop: Shop, version: Apply, traffic: Traffic, own_node_cluster: NodeCluster
 ) -> None:
-    version("2", steps=({"weight": 50, "bake": "2s"},), analysis={"ableToSee": "5"})
-    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"), 120)
+    # The bake leaves the time to kill Prometheus before the candidate could be promoted.
+    version("2", steps=({"weight": 50, "bake": "15s"},), analysis={"ableToSee": "5"}, metrics=[ERRORS])
+    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"))
     own_node_cluster.kill("prometheus")
     try:
-        status = shop.wait(NAME, "held", lambda one: one.get("reason") == "PrometheusUnreachable", 60)
+        status = shop.wait(NAME, "held", lambda one: one.get("reason") == "PrometheusUnreachable")
         print(status["message"])
         time.sleep(3)
         assert shop.status(NAME).get("candidate"), "silence is not failure"
         assert shop.status(NAME)["stable"]["model"] == "1", "silence is not success"
     finally:
         own_node_cluster.restart("prometheus")
-    shop.wait_serving(NAME, "2", 180)
+    shop.wait_serving(NAME, "2")
     assert traffic.stop().failures == 0

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.e2e.fraud import NAME, fraud
+from tests.e2e.fraud import ERRORS, NAME, fraud
 from tests.e2e.install import Installation
 from tests.e2e.models.image import PORT
 from tests.e2e.models.train import Cases
@@ -28,8 +28,7 @@ def test_five_percent_against_one_is_rolled_back(serin: Installation, cases: Cas
         traffic.wait_for("answered", lambda seen: seen.statuses[200] > RATE, 60)
         steps = ({"weight": 50, "bake": "300s"},)
         # One metric, so that the bound says how many requests the errors alone take.
-        errors = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
-        shop.apply(fraud(serin.model, "1", config={"error-ratio": "0.05"}, steps=steps, metrics=[errors]))
+        shop.apply(fraud(serin.model, "1", config={"error-ratio": "0.05"}, steps=steps, metrics=[ERRORS]))
         rollback = shop.wait_rolled_back(NAME)
         print(f"{rollback['message']}\n{traffic.stop()}")
     [requests] = [row["requests"] for row in shop.record(rollback["from"])["metrics"] if row["name"] == "errors"]
