@@ -109,14 +109,19 @@ class Shop:
 
         return self.wait(name, f"serving model {version} alone", holds, seconds)
 
+    def wait_under_traffic(self, name: str) -> Json:
+        """Wait until what was applied last has traffic, or had some: a bad version may be rolled back between looks."""
+        return self.wait(
+            name, "under traffic", lambda one: one.get("step", {}).get("weight") or self._is_rolled_back(one)
+        )
+
     def wait_rolled_back(self, name: str, seconds: float = LIMIT) -> Json:
         """Wait until what was applied last is rolled back; answers lastRollback."""
-
-        def holds(status: Json) -> bool:
-            return bool(not status.get("candidate") and status.get("lastRollback", {}).get("at", "") > self.applied)
-
-        rollback: Json = self.wait(name, "rolled back", holds, seconds)["lastRollback"]
+        rollback: Json = self.wait(name, "rolled back", self._is_rolled_back, seconds)["lastRollback"]
         return rollback
+
+    def _is_rolled_back(self, status: Json) -> bool:
+        return bool(not status.get("candidate") and status.get("lastRollback", {}).get("at", "") > self.applied)
 
     def story(self, name: str) -> str:
         """What a user sees: the columns, the conditions, the Events, the snapshots and the pods."""

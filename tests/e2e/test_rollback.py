@@ -89,7 +89,7 @@ def test_without_prometheus_it_holds_and_goes_on_when_it_is_back(
 ) -> None:
     # The bake leaves the time to kill Prometheus before the candidate could be promoted.
     version("2", steps=({"weight": 50, "bake": "15s"},), analysis={"ableToSee": "5"}, metrics=[ERRORS])
-    shop.wait(NAME, "under traffic", lambda one: one.get("step", {}).get("weight"))
+    shop.wait_under_traffic(NAME)
     own_node_cluster.kill("prometheus")
     try:
         status = shop.wait(NAME, "held", lambda one: one.get("reason") == "PrometheusUnreachable")
