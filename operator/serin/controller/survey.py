@@ -2,12 +2,13 @@
 
 A deployment that is not rolled out is never asked about. What was found is kept in memory for as long as its candidate
 lives: a sentence about it must not change at every look. After a restart it is asked again. This decides nothing, so an
-answer that does not come is only asked for again, after a while.
+answer that does not come is asked for again only after a while, whatever happens to the deployment meanwhile.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -43,6 +44,7 @@ class Survey:
     ) -> None:
         self._cache, self._ask, self._look, self._clock = cache, ask, look, clock
         self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
+        self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
         self._wake = asyncio.Event()
         cache.listen(self._on_change)
 
@@ -69,21 +71,27 @@ class Survey:
         """Ask for what is not known yet; whether everything is known now. Forgets candidates that are no more."""
         begun = {place: body for body in self._cache.all(kinds.MODEL_DEPLOYMENT) if (place := _place(body))}
         self._found = {place: one for place, one in self._found.items() if place in begun}
-        due: dict[Place, tuple[ModelDeployment, str]] = {}
-        for place, body in begun.items():
-            candidate = read(body["status"]).candidate
-            if self._found.get(place, ("",))[0] != candidate:
-                try:
-                    due[place] = parse_model_deployment(body), str(candidate)
-                except InvalidSpec:
-                    continue
-        measured = await self._measure({place: deployment for place, (deployment, _) in due.items()})
+        self._asked = {place: one for place, one in self._asked.items() if place in begun}
+        candidates = {place: str(read(body["status"]).candidate) for place, body in begun.items()}
+        due: dict[Place, ModelDeployment] = {}
+        for place, candidate in candidates.items():
+            if self._is_due(place, candidate):
+                with suppress(InvalidSpec):
+                    due[place] = parse_model_deployment(begun[place])
+                    self._asked[place] = candidate, self._clock()
+        measured = await self._measure(due)
         for place, found in measured.items():
-            self._found[place] = due[place][1], found
+            self._found[place] = candidates[place], found
             rates = {name: one.rate for name, one in found.items()}
             log.info("traffic.measured", namespace=place[0], deployment=place[1], rates=rates)
             self._look(place)
-        return measured.keys() == due.keys()
+        return all(place in self._found and self._found[place][0] == one for place, one in candidates.items())
+
+    def _is_due(self, place: Place, candidate: str) -> bool:
+        if self._found.get(place, ("",))[0] == candidate:
+            return False
+        asked, at = self._asked.get(place, ("", 0.0))
+        return asked != candidate or self._clock() - at >= _RETRY_SECONDS
 
     async def _measure(self, due: Mapping[Place, ModelDeployment]) -> dict[Place, dict[str, Traffic]]:
         """Traffic by metric of each deployment; deployments with the same source share its queries."""
@@ -109,7 +117,7 @@ class Survey:
 
     def _on_change(self, kind: Kind, _before: JsonObject | None, after: JsonObject | None) -> None:
         place = _place(after) if kind == kinds.MODEL_DEPLOYMENT and after is not None else None
-        if after is not None and place and self._found.get(place, ("",))[0] != read(after["status"]).candidate:
+        if after is not None and place and self._asked.get(place, ("",))[0] != read(after["status"]).candidate:
             self._wake.set()
 
 

@@ -1,6 +1,7 @@
 """The survey: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -47,7 +48,12 @@ class Rig:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
-        self.survey = Survey(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
+        self.began = time.monotonic()
+        self.survey = Survey(self.cache, self.prometheus.ask, self.looks.append, clock=self.clock)
+
+    def clock(self) -> float:
+        """NOW when the test began, and on from there."""
+        return NOW + time.monotonic() - self.began
 
 
 async def test_rollouts_that_begin_together_share_a_query_and_are_looked_at() -> None:
@@ -75,6 +81,19 @@ async def test_a_candidate_is_asked_about_once_and_the_next_one_anew() -> None:
     await rig.survey.survey()
     assert len(rig.prometheus.queries) == 2
     assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
+
+
+async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_again() -> None:
+    """Every look may write the status; a Prometheus that is in trouble must not get a query for each."""
+    rig = Rig()
+    rig.prometheus.away = True
+    task = asyncio.create_task(rig.survey.run())
+    await asyncio.sleep(0)
+    for version in range(1, 20):
+        rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
+        await asyncio.sleep(0.005)
+    assert len(rig.prometheus.queries) == 1
+    task.cancel()
 
 
 async def test_what_is_over_is_forgotten() -> None:
