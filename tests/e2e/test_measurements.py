@@ -1,9 +1,8 @@
 """Numbers for people to read, each from the operator's own metrics: printed, with bounds only where a promise is."""
 
+import json
 import re
 import time
-
-import pytest
 
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.api.times import parse_rfc3339
@@ -14,6 +13,7 @@ from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
 IDLE_SECONDS = 30
+QUIET_SECONDS = 10
 WRITES = ("apply", "patch", "create", "delete", "patch_status", "create_event")
 SAMPLE = re.compile(r"^(serin_\w+?)(\{.*\})? ([0-9.eE+-]+)$")
 
@@ -41,13 +41,21 @@ def _requests(before: dict[str, float], after: dict[str, float]) -> dict[str, in
     return found
 
 
-@pytest.mark.usefixtures("shop")
-def test_an_idle_deployment_costs_no_request(serin: Installation) -> None:
+def _is_quiet(serin: Installation) -> bool:
+    """Whether nothing of earlier tests is left, and nothing was written for a while."""
+    namespaces = json.loads(serin.cluster.kubectl("get", "namespaces", "-o", "json"))["items"]
+    if any("deletionTimestamp" in one["metadata"] for one in namespaces):
+        return False
+    if len(serin.cluster.kubectl("get", "md", "-A", "-o", "name").split()) > 1:
+        return False
+    before = _samples(serin)
+    time.sleep(QUIET_SECONDS)
+    return not _requests(before, _samples(serin))
+
+
+def test_an_idle_deployment_costs_no_request(serin: Installation, shop: Shop) -> None:
     # What earlier tests have deleted must be gone, and what this one has begun be settled.
-    limit = time.monotonic() + 90
-    while len(serin.cluster.kubectl("get", "md", "-A", "-o", "name").split()) > 1 and time.monotonic() < limit:
-        time.sleep(1)
-    time.sleep(5)
+    shop.until("quiet", lambda: _is_quiet(serin))
     before = _samples(serin)
     time.sleep(IDLE_SECONDS)
     found = _requests(before, _samples(serin))
@@ -58,7 +66,7 @@ def test_an_idle_deployment_costs_no_request(serin: Installation) -> None:
 def test_requests_of_a_rollback_and_its_time(serin: Installation, shop: Shop, version: Apply, traffic: Traffic) -> None:
     before = _samples(serin)
     version("2", config={"error-ratio": "1"}, steps=({"weight": 50, "bake": "60s"},), shield="Off")
-    rollback = shop.wait_rolled_back(NAME, 120)
+    rollback = shop.wait_rolled_back(NAME)
     time.sleep(2)
     after = _samples(serin)
     candidate = rollback["from"]
