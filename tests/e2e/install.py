@@ -64,7 +64,7 @@ def install_chart(cluster: Cluster, helm: Path, values: Mapping[str, str]) -> No
     command = [str(helm), "install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE]
     command += ["--kubeconfig", str(cluster.kubeconfig)]
     command += [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
         raise ClusterError(f"helm does not install the chart: {done.stderr.strip()}")
     for name in ("serin-operator", "serin-router"):
@@ -73,4 +73,4 @@ def install_chart(cluster: Cluster, helm: Path, values: Mapping[str, str]) -> No
 
 def wait_for(cluster: Cluster, name: str) -> None:
     """Wait until one of Serin's Deployments is rolled out."""
-    cluster.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=130)
+    cluster.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=240s", timeout=250)
