@@ -192,16 +192,20 @@ async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_opera
             lambda: not cluster.read("pods", "-l", f"serin.dev/snapshot={first}")["items"], what="the pods' end"
         )
 
+        # The simulated node makes pods ready within moments: no room for them, so that going back cannot be over first.
+        cluster.kubectl("create", "quota", "full", "--hard=pods=2")
         ask(f"rollback-to={first}@1")
-        await until(lambda: len(cluster.read("pods", "-l", f"serin.dev/snapshot={first}")["items"]) == 2, what="pods")
+        await until(lambda: cluster.read("deploy", "-l", f"serin.dev/snapshot={first}")["items"], what="its Deployment")
+        assert cluster.read("deploy", first)["spec"]["replicas"] == 2
         status = cluster.status()
         assert (status["phase"], status["rollingBack"]["model"]) == ("RollingBack", "1")
         assert status["traffic"]["weights"] == {second: 100}
         assert cluster.read("deploy", second)["spec"]["replicas"] == 2
         await operator.stop(signal.SIGKILL)
+        cluster.kubectl("delete", "quota", "full")
 
     async with operating(control_plane, cluster, tmp_path) as (operator, _):
-        await until(lambda: cluster.make_pods_ready() and version() == "1", what="going back")
+        await until(lambda: cluster.make_pods_ready() and version() == "1", 60.0, what="going back")
         await until(lambda: cluster.status()["reason"] == "RejectedContent", what="the refusal of version 2")
         assert cluster.status()["traffic"]["weights"] == {first: 100}
         container = cluster.read("deploy", first)["spec"]["template"]["spec"]["containers"][0]
