@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,12 +9,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import debian
+from tests.cluster.ports import free_ports
 from tests.cluster.recipes import ROOT
 from tests.e2e.models.image import model_image
 from tests.e2e.models.server.faults import Faults
@@ -100,7 +100,7 @@ class Server:
             {"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -119,9 +119,9 @@ def running(root: Path, live: str = "/v2/models/fraud/ready", **config: str) -> 
     """Start what the image starts, with its files below `root`, and wait until `live` answers 200."""
     image = json.loads(model_image().config)["config"]
     environment = dict(pair.split("=", 1) for pair in image["Env"])
-    ports = [free_port() for _ in range(3)]
+    ports = astuple(free_ports())
     names = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
-    environment |= {name: str(port) for name, port in zip(names, ports, strict=True)}
+    environment |= {name: str(port) for name, port in zip(names, ports, strict=False)}
     environment |= {
         "MLSERVER_HOST": "127.0.0.1",
         "PYTHONHOME": f"{root}/usr",
@@ -133,7 +133,7 @@ def running(root: Path, live: str = "/v2/models/fraud/ready", **config: str) -> 
     process = subprocess.Popen([*debian.python(root), *arguments], env=environment, stdout=subprocess.DEVNULL)
     server = Server(root, ports[0], ports[2], process)
     try:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 120
         while server.status(live) != 200:
             assert process.poll() is None, "the model server ended"
             assert time.monotonic() < limit, f"{live} answers {server.status(live)}"
@@ -142,12 +142,6 @@ def running(root: Path, live: str = "/v2/models/fraud/ready", **config: str) -> 
     finally:
         process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -174,11 +168,13 @@ def test_failing_slow_and_malformed_requests_are_seen_by_the_client(root: Path) 
     config = {"SERIN_CONFIG_ERROR_RATIO": "0.3", "SERIN_CONFIG_SLOW_RATIO": "0.5", "SERIN_CONFIG_SLOW_SECONDS": "0.2"}
     with running(root, **config) as server:
         with Traffic(server.url, Cases.load(trained()), rate=100) as traffic:
-            time.sleep(3)
+            traffic.wait_for("answered", lambda seen: seen.requests > 300, 60)
             traffic.malformed = 1.0
-            time.sleep(0.5)
+            limit = time.monotonic() + 60
+            while not any(answer.malformed for answer in list(traffic.answers)) and time.monotonic() < limit:
+                time.sleep(0.1)
         summary = traffic.stop()
-    assert summary.requests > 200
+    # Of 300 it is not so once in 25 million runs.
     assert 0.15 < summary.failures / summary.requests < 0.45, summary
     assert summary.statuses.keys() == {200, 500}
     assert summary.wrong == 0
@@ -193,7 +189,7 @@ def test_labels_are_counted_on_the_metrics_page(root: Path) -> None:
     with running(root) as server:
         for row in cases.rows[:20]:
             server.infer(row)
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
     for label in (0, 1):
         assert f'predictions_total{{label="{label}"}} {cases.labels[:20].count(label)}.0' in lines
@@ -204,16 +200,16 @@ def test_features_in_another_order_are_answered_wrongly(root: Path) -> None:
         running(root, SERIN_CONFIG_WRONG_ORDER="true") as server,
         Traffic(server.url, Cases.load(trained()), rate=100) as traffic,
     ):
-        summary = traffic.wait_for("wrong", lambda one: one.wrong > 20)
+        summary = traffic.wait_for("wrong", lambda one: one.wrong > 20, 60)
     assert summary.failures == 0
 
 
 def test_a_crash_is_a_failed_request_and_not_a_failed_client(root: Path) -> None:
     with (
-        running(root, SERIN_CONFIG_CRASH_AFTER="2") as server,
+        running(root, SERIN_CONFIG_CRASH_AFTER="8") as server,
         Traffic(server.url, Cases.load(trained()), rate=50) as traffic,
     ):
-        assert server.process.wait(30) == 1
-        summary = traffic.wait_for("failing", lambda one: one.failures > 5)
+        assert server.process.wait(60) == 1
+        summary = traffic.wait_for("failing", lambda one: one.failures > 5, 60)
     assert summary.statuses.keys() == {0}
     assert any("Connect" in problem for problem in summary.problems)
