@@ -138,6 +138,7 @@ def test_a_broken_number_anywhere_is_no_data(where: int, value: float) -> None:
     assert after.verdict.reason == ("NaN" if not math.isfinite(value) else "Partial")
 
 
+@settings(deadline=None)
 @given(st.floats())
 def test_a_value_is_judged_only_when_it_is_a_number(value: float) -> None:
     verdict = engine.fold(Policy("memory", Severity.MAJOR, maximum=1.0), None, ValueTick(1.0, value)).verdict

@@ -1,7 +1,7 @@
 """The lease's one promise: a leader's term ends before anybody else may begin one, whatever the clocks say."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serin.cluster.lease import Look, Sighting, Take, Terms, decide
@@ -36,6 +36,7 @@ def test_terms_that_cannot_be_kept_are_refused() -> None:
         Terms(duration=15, margin=5, renew=12)
 
 
+@settings(deadline=None)
 @given(
     sent=st.floats(0, 1e6),
     stored_after=st.floats(0, 5),

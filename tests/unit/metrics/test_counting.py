@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serin.metrics.answers import Series
@@ -115,6 +115,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Series], list[float]]:
     return found, [-1.0, *looks, times[-1]]
 
 
+@settings(deadline=None)
 @given(histories())
 def test_many_looks_count_what_one_look_counts(history: tuple[list[Series], list[float]]) -> None:
     found, looks = history
