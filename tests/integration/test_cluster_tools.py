@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.cluster.errors import BuildFailed, ComponentFailed, Unavailable
 from tests.cluster.processes import Command, Component, Identity, identify, likely_cause
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN = f"test-{uuid4().hex}"  # of its own: another session on this machine may run the same tests
 
 
 @pytest.fixture
@@ -107,12 +109,30 @@ def test_a_failed_build_says_what_it_was_and_what_to_do(tmp_path: Path) -> None:
 def test_a_slow_build_shows_that_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The build ends once it has been said twice that it goes on, however long that takes on this machine."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        cache.say(text)
+        if sum("so far" in line for line in said) == 2:
+            (tmp_path / "enough").touch()
+
     monkeypatch.setattr(binaries, "PROGRESS_SECONDS", 0.2)
-    binaries.run_slowly("building x (about 1 s)", ["sleep", "0.7"], dict(os.environ), tmp_path)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "serin: building x (about 1 s)"
-    assert lines.count("serin: building x (about 1 s): 0 s so far") >= 2
-    assert "done in 1 s" in lines[-1]
+    monkeypatch.setattr(binaries, "say", say)
+    began = time.monotonic()
+    build = ["sh", "-c", "while [ ! -e enough ]; do sleep 0.05; done"]
+    binaries.run_slowly("building x (about 1 s)", build, dict(os.environ), tmp_path)
+    took = time.monotonic() - began
+    assert capsys.readouterr().err.splitlines() == [f"serin: {line}" for line in said]
+    first, *progress, last = said
+    assert first == "building x (about 1 s)"
+    told = [re.fullmatch(r"building x \(about 1 s\): (?:(\d+) s so far|done in (\d+) s)", line) for line in said[1:]]
+    seconds = [int(one[1] or one[2]) for one in told if one]
+    assert len(seconds) == len(progress) + 1 >= 3
+    assert seconds == sorted(seconds)
+    assert "done in" in last
+    assert seconds[-1] <= round(took)
 
 
 def test_builds_go_on_in_the_background(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,19 +165,32 @@ def test_what_is_half_made_is_not_in_the_cache(own_cache: Path) -> None:
 
 
 def test_processes_that_want_the_same_entry_make_it_once(own_cache: Path, tmp_path: Path) -> None:
+    """Whoever comes first is not done before the others wait."""
+    made, enough = tmp_path / "made", tmp_path / "enough"
     code = (
-        "import sys, time; from pathlib import Path; from tests.cluster import cache\n"
-        f"def make(place):\n  open({str(tmp_path / 'made')!r}, 'a').write('x'); time.sleep(0.5)\n"
+        "import time; from pathlib import Path; from tests.cluster import cache\n"
+        f"def make(place):\n  open({str(made)!r}, 'a').write('x')\n"
+        f"  while not Path({str(enough)!r}).exists(): time.sleep(0.02)\n"
         "print(cache.entry('thing', '1', make))"
     )
-    started = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    outcomes = [process.communicate(timeout=60) for process in started]
-    assert {output.decode().strip() for output, _ in outcomes} == {str(own_cache / "thing-1")}
-    assert (tmp_path / "made").read_text() == "x"
-    assert any(b"waiting for another process to finish making thing" in error for _, error in outcomes)
+    logs = [tmp_path / f"{number}.log" for number in range(3)]
+    started = []
+    for place in logs:
+        with place.open("wb") as log:
+            command = [sys.executable, "-c", code]
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log))
+
+    def waiting() -> int:
+        return sum("waiting for another process to finish making thing" in log.read_text() for log in logs)
+
+    deadline = time.monotonic() + 90
+    while waiting() < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    enough.touch()
+    outputs = [process.communicate(timeout=90)[0] for process in started]
+    assert waiting() == 2, [log.read_text() for log in logs]
+    assert {output.decode().strip() for output in outputs} == {str(own_cache / "thing-1")}
+    assert made.read_text() == "x"
 
 
 def test_a_maker_that_was_killed_holds_nobody_up(own_cache: Path) -> None:
@@ -247,16 +280,16 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     command = Command("stubborn", ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"), lambda: None)
-    one = Component(command, tmp_path, "test-run")
+    one = Component(command, tmp_path, RUN)
     one.start()
     while "up" not in one.log.read_text():
         time.sleep(0.01)
     identity = one.inner()
     assert identity is not None
-    assert processes.marked("test-run")
+    assert processes.marked(RUN)
     assert processes.end_all([identity], 0.5) == []
     one.reap()
-    for identity in processes.marked("test-run"):  # the `sleep` of the moment
+    for identity in processes.marked(RUN):  # the `sleep` of the moment
         identity.send(signal.SIGKILL)
 
 
@@ -273,7 +306,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 def test_a_component_that_ends_is_named_with_the_likely_cause(
     script: str, reason: str, cause: str, tmp_path: Path
 ) -> None:
-    one = Component(Command("gone", ("sh", "-c", script), lambda: "not yet"), tmp_path, "test-run")
+    one = Component(Command("gone", ("sh", "-c", script), lambda: "not yet"), tmp_path, RUN)
     one.log.write_text("permission denied, says an older run\n")
     one.start()
     with pytest.raises(ComponentFailed) as failure:
@@ -285,7 +318,7 @@ def test_a_component_that_ends_is_named_with_the_likely_cause(
 
 
 def test_a_component_that_does_not_get_ready_says_what_is_missing(tmp_path: Path) -> None:
-    one = Component(Command("slow", ("sleep", "100"), lambda: "/readyz answers 500"), tmp_path, "test-run")
+    one = Component(Command("slow", ("sleep", "100"), lambda: "/readyz answers 500"), tmp_path, RUN)
     one.start()
     try:
         with pytest.raises(ComponentFailed, match=r"slow was not ready after 0 s: /readyz answers 500"):
