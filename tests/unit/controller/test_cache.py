@@ -151,4 +151,4 @@ async def test_waiting_ends_when_the_last_object_arrives() -> None:
     await asyncio.sleep(0.01)
     assert not waiting.done()
     cache.put(kinds.POD, pod("a"))
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)

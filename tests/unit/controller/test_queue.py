@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from serin.controller.queue import WorkQueue
+from tests.unit.jumping_time import in_jumping_time, now
 
 
 @asynccontextmanager
@@ -23,8 +26,9 @@ async def settle(seconds: float = 0.05) -> None:
     await asyncio.sleep(seconds)
 
 
+@in_jumping_time
 async def test_many_additions_of_a_waiting_key_are_one_look() -> None:
-    queue, looks = WorkQueue[str](), list[str]()
+    queue, looks = WorkQueue[str](now), list[str]()
 
     async def handle(key: str) -> None:
         looks.append(key)
@@ -37,24 +41,23 @@ async def test_many_additions_of_a_waiting_key_are_one_look() -> None:
     assert sorted(looks) == ["a", "b"]
 
 
+@in_jumping_time
 async def test_the_earliest_of_several_times_wins_and_the_later_ones_are_dropped() -> None:
-    queue, looks = WorkQueue[str](), list[float]()
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    queue, looks = WorkQueue[str](now), list[float]()
 
     async def handle(_key: str) -> None:
-        looks.append(loop.time() - started)
+        looks.append(now())
 
     async with working(queue, handle):
         for after in (0.5, 0.1, 0.3):
             queue.add("a", after)
         await settle(0.7)
-    assert len(looks) == 1
-    assert 0.1 <= looks[0] < 0.3
+    assert looks == pytest.approx([0.1])
 
 
+@in_jumping_time
 async def test_a_delayed_key_does_not_hold_up_others_and_is_not_early() -> None:
-    queue, looks = WorkQueue[str](), list[str]()
+    queue, looks = WorkQueue[str](now), list[str]()
 
     async def handle(key: str) -> None:
         looks.append(key)
@@ -68,8 +71,9 @@ async def test_a_delayed_key_does_not_hold_up_others_and_is_not_early() -> None:
     assert looks == ["now", "later"]
 
 
+@in_jumping_time
 async def test_a_key_is_never_handled_twice_at_once_and_comes_back_when_added_meanwhile() -> None:
-    queue, running, most, looks = WorkQueue[str](), 0, 0, 0
+    queue, running, most, looks = WorkQueue[str](now), 0, 0, 0
 
     async def handle(_key: str) -> None:
         nonlocal running, most, looks
@@ -87,8 +91,9 @@ async def test_a_key_is_never_handled_twice_at_once_and_comes_back_when_added_me
     assert looks == 3
 
 
+@in_jumping_time
 async def test_different_keys_are_handled_side_by_side() -> None:
-    queue, both, passed = WorkQueue[str](), asyncio.Barrier(2), asyncio.Event()
+    queue, both, passed = WorkQueue[str](now), asyncio.Barrier(2), asyncio.Event()
 
     async def handle(_key: str) -> None:
         await both.wait()
@@ -100,8 +105,9 @@ async def test_different_keys_are_handled_side_by_side() -> None:
         await asyncio.wait_for(passed.wait(), 1)
 
 
+@in_jumping_time
 async def test_handle_decides_when_to_look_again() -> None:
-    queue, looks = WorkQueue[str](), 0
+    queue, looks = WorkQueue[str](now), 0
 
     async def handle(_key: str) -> float | None:
         nonlocal looks
@@ -115,9 +121,10 @@ async def test_handle_decides_when_to_look_again() -> None:
     assert len(queue) == 0
 
 
+@in_jumping_time
 async def test_failures_delay_their_own_key_longer_each_time_and_success_forgives() -> None:
-    now = 0.0
-    queue, fails = WorkQueue[str](clock=lambda: now), True
+    clock = 0.0
+    queue, fails = WorkQueue[str](lambda: clock), True
     delays: list[float] = []
 
     async def handle(key: str) -> None:
@@ -128,8 +135,8 @@ async def test_failures_delay_their_own_key_longer_each_time_and_success_forgive
         for _ in range(12):
             queue.add("a")
             await settle(0.01)
-            delays.append(queue._due["a"] - now)
-            now += 1000
+            delays.append(queue._due["a"] - clock)
+            clock += 1000
             queue.add("a clock that jumps wakes nobody, a new key does")
         fails = False
         queue.add("a")
@@ -137,7 +144,7 @@ async def test_failures_delay_their_own_key_longer_each_time_and_success_forgive
         fails = True
         queue.add("a")
         await settle(0.01)
-        after_success = queue._due["a"] - now
+        after_success = queue._due["a"] - clock
     # Each delay is drawn from the upper half of 0.2, 0.4, 0.8, ... seconds, at most a minute.
     for failures, delay in enumerate(delays):
         longest = min(60.0, 0.2 * 2**failures)
@@ -145,11 +152,12 @@ async def test_failures_delay_their_own_key_longer_each_time_and_success_forgive
     assert after_success <= 0.2
 
 
+@in_jumping_time
 async def test_no_addition_is_lost_however_it_falls_between_the_workers_steps() -> None:
     """A key that is far off when a look ends is wanted at once, in each of the next few turns of the event loop."""
     tasks = []
     for turns in range(12):
-        queue, looks = WorkQueue[str](), 0
+        queue, looks = WorkQueue[str](now), 0
 
         async def handle(_key: str, queue: WorkQueue[str] = queue, turns: int = turns) -> float:
             nonlocal looks
@@ -170,8 +178,9 @@ async def add_after(queue: WorkQueue[str], turns: int) -> None:
     queue.add("a")
 
 
+@in_jumping_time
 async def test_clear_forgets_what_waits() -> None:
-    queue, looks = WorkQueue[str](), list[str]()
+    queue, looks = WorkQueue[str](now), list[str]()
 
     async def handle(key: str) -> None:
         looks.append(key)
@@ -184,8 +193,9 @@ async def test_clear_forgets_what_waits() -> None:
     assert looks == []
 
 
+@in_jumping_time
 async def test_ready_counts_what_is_due() -> None:
-    queue = WorkQueue[str]()
+    queue = WorkQueue[str](now)
     queue.add("a")
     queue.add("b", 60)
     assert (queue.ready(), len(queue)) == (1, 2)

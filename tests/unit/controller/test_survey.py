@@ -1,7 +1,6 @@
 """The survey: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -11,11 +10,11 @@ from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.controller import survey as module
 from serin.controller.survey import Survey
 from serin.metrics.answers import Answer, Failed, Series, Value
 from tests.unit.controller.test_observe import observe
 from tests.unit.controller.test_ticker import NOW, Bench, deployment
+from tests.unit.jumping_time import in_jumping_time, now
 
 
 class Prometheus:
@@ -48,12 +47,12 @@ class Rig:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
-        self.began = time.monotonic()
+        self.began = now()
         self.survey = Survey(self.cache, self.prometheus.ask, self.looks.append, clock=self.clock)
 
     def clock(self) -> float:
         """NOW when the test began, and on from there."""
-        return NOW + time.monotonic() - self.began
+        return NOW + now() - self.began
 
 
 async def test_rollouts_that_begin_together_share_a_query_and_are_looked_at() -> None:
@@ -83,6 +82,7 @@ async def test_a_candidate_is_asked_about_once_and_the_next_one_anew() -> None:
     assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
 
 
+@in_jumping_time
 async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_again() -> None:
     """Every look may write the status; a Prometheus that is in trouble must not get a query for each."""
     rig = Rig()
@@ -91,7 +91,7 @@ async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_aga
     await asyncio.sleep(0)
     for version in range(1, 20):
         rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(2)
     assert len(rig.prometheus.queries) == 1
     task.cancel()
 
@@ -106,22 +106,22 @@ async def test_what_is_over_is_forgotten() -> None:
     assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
 
 
-async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
+@in_jumping_time
+async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure() -> None:
     rig = Rig()
     rig.prometheus.away = True
     task = asyncio.create_task(rig.survey.run())
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(600)
     assert rig.prometheus.queries == [], "nothing is under way"
     rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment())
-    await asyncio.sleep(0.3)
-    assert len(rig.prometheus.queries) >= 2
+    await asyncio.sleep(150)
+    assert len(rig.prometheus.queries) == 3, "at once, and after each minute"
     assert rig.looks == []
     rig.prometheus.away = False
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(60)
     asked = len(rig.prometheus.queries)
     assert rig.looks == [("shop", "fraud")]
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(600)
     assert len(rig.prometheus.queries) == asked, "what is known is not asked again"
     task.cancel()
 
