@@ -33,7 +33,7 @@ class Terminal:
         text = re.sub(r"-n shop\b", f"-n {self._namespace}", text)
         command = ["bash", "-euo", "pipefail", "-c", text]
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=150, check=False
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=400, check=False
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
         return done.stdout

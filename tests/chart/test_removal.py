@@ -20,7 +20,7 @@ def test_what_is_installed_as_documented_is_removed_as_documented(
         "deployment.apps/serin-operator",
         "deployment.apps/serin-router",
     ]
-    terminal("until kubectl get modeldeployments -A 2>/dev/null; do sleep 0.2; done")
+    terminal("until kubectl get modeldeployments,modelsnapshots,metrictemplates -A 2>/dev/null; do sleep 0.2; done")
     terminal(f"kubectl apply -f {ROOT / 'manifests' / 'samples' / 'canary.yaml'}")
     terminal.documented("### Removing everything")
     everything = "clusterroles,clusterrolebindings,crds,deployments,services,configmaps,roles,rolebindings,leases"
@@ -33,7 +33,7 @@ def test_uninstalling_keeps_the_definitions_and_what_users_wrote(
 ) -> None:
     terminal = Terminal(own_control_plane, helm, tmp_path)
     terminal.documented("## Install")
-    terminal("until kubectl get modeldeployments -A 2>/dev/null; do sleep 0.2; done")
+    terminal("until kubectl get modeldeployments,modelsnapshots,metrictemplates -A 2>/dev/null; do sleep 0.2; done")
     terminal(f"kubectl apply -f {ROOT / 'manifests' / 'samples' / 'smallest.yaml'}")
     terminal("helm uninstall serin -n serin-system --wait")
     assert terminal("kubectl get modeldeployments -o name").split() == ["modeldeployment.serin.dev/iris"]
