@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+_given: set[int] = set()
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -26,17 +28,19 @@ def free_ports() -> Ports:
     They lie below the range that the kernel takes for outgoing connections. A port inside it could be taken by any
     client while its component is restarted, even by one that is trying to reach that very component.
     """
+    return Ports(*(free_port() for _ in fields(Ports)))
+
+
+def free_port() -> int:
+    """Choose one such port. Never the same twice in a process: whoever asked first may not listen on it yet."""
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    candidates = list(range(max(1024, low - 4000), low)) or list(range(high + 1, 65536))
+    candidates = [*(range(max(1024, low - 16_000), low) or range(high + 1, 65536))]
     random.shuffle(candidates)
-    chosen: list[int] = []
-    while len(chosen) < len(fields(Ports)):
-        if not candidates:
-            raise OSError("no free port on 127.0.0.1")
-        port = candidates.pop()
-        if is_free(port):
-            chosen.append(port)
-    return Ports(*chosen)
+    for port in candidates:
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
+    raise OSError("no free port on 127.0.0.1")
 
 
 def is_free(port: int) -> bool:

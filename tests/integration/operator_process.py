@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from uuid import uuid4
 import aiohttp
 
 from serin.api.json import JsonObject
+from tests.cluster.ports import free_port
 from tests.crds import FILES, ROOT
 from tests.integration.proxy import Proxy, kubeconfig_through, proxied
 
@@ -91,13 +91,6 @@ class Cluster:
         for pod in pods:
             self.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
         return len(pods)
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(true: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:

@@ -1,7 +1,6 @@
 """A real Prometheus for tests: on a free loopback port, with a written history or exporters that a test controls."""
 
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -14,15 +13,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.cluster.ports import free_port
+
 Labels = Mapping[str, str]
 Reply = Callable[[str, bytes], tuple[int, Mapping[str, str], bytes]]
 Sample = tuple[str, Labels, float, float]  # name, labels, value, unix seconds
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def render(name: str, labels: Labels) -> str:

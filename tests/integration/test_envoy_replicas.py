@@ -11,7 +11,8 @@ from serin.cluster.cache import ObjectCache
 from serin.controller.replicas import XDS_SERVICE, Replicas
 from serin.traffic.model import SERVICE_LABEL, Endpoint, Key
 from serin.traffic.xds import XdsServer
-from tests.integration.envoy_rig import Rig, eventually, free_port, model, rig
+from tests.cluster.ports import free_port
+from tests.integration.envoy_rig import Rig, eventually, model, rig
 
 SYSTEM = "serin-system"
 

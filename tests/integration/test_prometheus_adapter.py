@@ -13,7 +13,8 @@ from serin.analysis.model import NoData, NoDataReason
 from serin.metrics.answers import Answer, Failed, Partial, Value
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.cluster.pki import Authority
-from tests.integration.prometheus_server import PrometheusServer, answering, free_port, wait_for, write_history
+from tests.cluster.ports import free_port
+from tests.integration.prometheus_server import PrometheusServer, answering, wait_for, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
