@@ -6,7 +6,6 @@ The model servers keep the truth: what reached them and what they failed. Tests 
 import asyncio
 import json
 import random
-import socket
 import sys
 import time
 from collections import Counter
@@ -21,9 +20,10 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from serin.api.spec import EnvoyRouter
-from serin.traffic.envoy import bootstrap
+from serin.traffic.envoy import bootstrap, render
 from serin.traffic.model import Arm, Endpoint, VirtualModel
 from serin.traffic.xds import XdsServer
+from tests.cluster.ports import free_port
 
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
 STABLE, CANDIDATE = "fraud-stable", "fraud-candidate"
@@ -31,13 +31,7 @@ ENVOY = Path(sys.executable).parent / "envoy"
 T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def eventually(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 10.0) -> T:
+async def eventually(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60.0) -> T:
     """Read until it is as wanted; the last reading is in the failure's message."""
     until = time.monotonic() + seconds
     while not wanted(value := await read()):
@@ -58,6 +52,8 @@ class ModelServer:
     reset_share: float = 0.0  # cuts the connection without an answer
     delay: float = 0.0  # seconds before the answer
     slow_share: float = 1.0  # of the requests, that `delay` holds for
+    hold: Callable[[], Awaitable[object]] | None = None  # awaited before an answer begins
+    cut: asyncio.Event = field(default_factory=asyncio.Event)  # lets the next answer of /broken break off
     truth: Counter[str] = field(default_factory=Counter)
     seed: int = 1
     _runner: web.AppRunner | None = None
@@ -84,12 +80,18 @@ class ModelServer:
             await self._runner.cleanup()
             self._runner = None
 
+    async def count(self, what: str) -> int:
+        """For waiting: what `truth` has by now."""
+        return self.truth[what]
+
     async def _predict(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.truth["received"] += 1
         if self.delay and self._random.random() < self.slow_share:
             self.truth["slow"] += 1
             await asyncio.sleep(self.delay)
+        if self.hold is not None:
+            await self.hold()
         drawn = self._random.random()
         if drawn < self.error_share:
             self.truth["failed"] += 1
@@ -105,24 +107,26 @@ class ModelServer:
         return web.json_response({"model": self.name, "bytes": len(body)})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: ?events=N&pause=SECONDS."""
+        """Server-sent events: ?events=N&pause=SECONDS. `truth` has how many were sent."""
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for number in range(int(request.query["events"])):
             await response.write(f"data: {self.name} {number}\n\n".encode())
+            self.truth["events"] += 1
             await asyncio.sleep(float(request.query["pause"]))
         await response.write_eof()
         return response
 
     async def _broken(self, request: web.Request) -> web.StreamResponse:
-        """An answer that breaks off in its middle."""
+        """An answer that breaks off in its middle, when `cut` says so."""
         self.truth["received"] += 1
         self.truth["failed"] += 1
         response = web.StreamResponse()
         response.content_length = 1000
         await response.prepare(request)
         await response.write(b"half")
-        await asyncio.sleep(0.02)
+        await self.cut.wait()
+        self.cut.clear()
         assert request.transport is not None
         request.transport.abort()
         return response
@@ -170,8 +174,29 @@ class Envoy:
         except aiohttp.ClientError as error:
             return 0, str(error)
 
-    async def ready(self, seconds: float = 15.0) -> None:
-        await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200, seconds)
+    async def ready(self) -> None:
+        await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200)
+
+    async def listens(self, wanted: VirtualModel) -> None:
+        """Wait until requests meet a deployment's listener as it is now."""
+        made = render(wanted, "127.0.0.1").listener
+
+        async def active() -> Counter[str]:
+            _, text = await self.get("/config_dump?resource=dynamic_listeners", self.admin_port)
+            found = json.loads(text).get("configs", []) if text.startswith("{") else []
+            return _marks([one.get("active_state") for one in found if one["name"] == made["name"]])
+
+        await eventually(active, lambda marks: marks == _marks(made))
+
+    async def parted(self, server: ModelServer) -> None:
+        """Wait until Envoy has seen that a server which has stopped has closed every connection."""
+        connections = f"::127.0.0.1:{server.port}::cx_active::"
+
+        async def kept() -> list[str]:
+            _, text = await self.get("/clusters", self.admin_port)
+            return [line for line in text.splitlines() if connections in line and not line.endswith("::0")]
+
+        await eventually(kept, lambda found: not found)
 
     async def scrape(self) -> "Scrape":
         _, text = await self.get("/stats/prometheus")
@@ -179,6 +204,16 @@ class Envoy:
 
     async def count(self, series: str, **labels: str) -> float:
         return (await self.scrape()).count(series, **labels)
+
+
+def _marks(part: object) -> Counter[str]:
+    """What two renderings of one configuration share: its names and numbers. The version stays behind in a dump."""
+    marks = Counter[str]()
+    for value in part if isinstance(part, list) else part.values() if isinstance(part, dict) else ():
+        marks += _marks(value)
+    if isinstance(part, dict):
+        marks.update(f"{key} {part[key]}" for key in ("name", "default_value") if part.get(key))
+    return marks
 
 
 class Scrape:
@@ -239,12 +274,16 @@ class Rig:
         return f"http://127.0.0.1:{self.port}"
 
     async def route(self, weight: int, router: EnvoyRouter | None = None) -> None:
-        """Set the split and wait until every Envoy has it."""
+        """Set the split and the router's options, and wait until every Envoy has them."""
         wanted = model(self.port, (self.stable,), (self.candidate,), weight, router)
         self.xds.update([wanted])
         await self.served(wanted)
+        for envoy in self.envoys:
+            await envoy.listens(wanted)
 
     async def served(self, wanted: VirtualModel) -> None:
+        """Wait until every Envoy has the split. What else has changed may come a moment later."""
+
         async def observe() -> object:
             return self.xds.observe(wanted.namespace, wanted.name)
 
@@ -271,13 +310,31 @@ class Rig:
         await asyncio.gather(*tasks)
         return seen
 
+    @asynccontextmanager
+    async def traffic(self, rate: float = 200.0) -> AsyncIterator[Counter[str]]:
+        """Requests for as long as the block lasts; at its end, what `send` tells of them, and how many were `sent`."""
+        seen: Counter[str] = Counter()
+        over = asyncio.Event()
+
+        async def flow() -> None:
+            while not over.is_set():
+                seen.update(await self.send(20, rate))
+                seen["sent"] += 20
+
+        flowing = asyncio.create_task(flow())
+        try:
+            yield seen
+        finally:
+            over.set()
+            await flowing
+
 
 @asynccontextmanager
 async def rig(folder: Path) -> AsyncIterator[Rig]:
     """Start everything with all traffic to stable, and stop it again."""
     propagations: list[float] = []
     xds = XdsServer(propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1")
-    xds_port = await xds.start("127.0.0.1", 0)
+    xds_port = await xds.start("127.0.0.1", free_port())
     stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
     envoy = await Envoy(folder, xds_port).start()
     connector = aiohttp.TCPConnector(limit=0)

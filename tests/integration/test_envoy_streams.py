@@ -14,6 +14,7 @@ import pytest
 from serin.api.spec import EnvoyRouter, Protocol
 from serin.traffic.envoy import listeners
 from serin.traffic.model import Endpoint, VirtualModel
+from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -54,8 +55,10 @@ async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int
     it.xds.update([wanted])
     await it.served(wanted)
     # The protocol is the cluster's and the log's: both are new, beside the route.
+    await it.envoy.listens(wanted)
     await eventually(
-        lambda: it.envoy.get("/config_dump", it.envoy.admin_port), lambda found: "UNIMPLEMENTED" in found[1]
+        lambda: it.envoy.get("/config_dump?resource=dynamic_active_clusters", it.envoy.admin_port),
+        lambda found: found[1].count("http2_protocol_options") == 2,
     )
     return wanted
 
@@ -66,37 +69,49 @@ async def test_grpc_is_served_shielded_and_counted(tmp_path: Path) -> None:
         await grpc_route(it, one, other, 100)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
             infer = channel.unary_unary(METHOD)
-            assert await infer(b"!", wait_for_ready=True, timeout=10) == b"candidate!"
+            assert await infer(b"!", wait_for_ready=True, timeout=60) == b"candidate!"
             for code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
                 candidate.code = code
-                call = infer(b"!", timeout=10)
+                call = infer(b"!", timeout=60)
                 assert await call == b"stable!"
                 assert dict(await call.initial_metadata())["x-serin-shielded"] == "true"
             candidate.code = grpc.StatusCode.INVALID_ARGUMENT
             with pytest.raises(grpc.aio.AioRpcError) as refusal:
-                await infer(b"!", timeout=10)
+                await infer(b"!", timeout=60)
             assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         first = {"serin_snapshot": CANDIDATE, "serin_attempt": "first"}
-        assert candidate.received == await it.envoy.count("envoy_serin_attempts", **first) == 5
+        assert candidate.received == 5
+        await eventually(lambda: it.envoy.count("envoy_serin_attempts", **first), lambda count: count == 5)
         assert await it.envoy.count("envoy_serin_failures", **first) == 3
         assert await it.envoy.count("envoy_serin_attempts", serin_snapshot=STABLE, serin_attempt="shield") == 3
         assert await it.envoy.count("envoy_serin_answer_failures") == 0
 
 
 async def test_a_stream_outlives_the_time_out(tmp_path: Path) -> None:
-    """The time-out is for the beginning of an answer: 3 seconds of events with a time-out of 0.5 s."""
+    """The time-out is for the beginning of an answer: 9 seconds of events with a time-out of 6 s, and with a hedge."""
     async with rig(tmp_path) as it:
-        for router in (EnvoyRouter(timeout=0.5), EnvoyRouter(timeout=0.5, hedge_after=0.2)):
-            await it.route(100, router)
-            async with it.client.get(it.url + "/stream?events=30&pause=0.1") as response:
+        hedging = model(free_port(), (it.stable,), (it.candidate,), 100, EnvoyRouter(timeout=6.0, hedge_after=5.0))
+        hedging = replace(hedging, name="hedging")
+        plain = model(it.port, (it.stable,), (it.candidate,), 100, EnvoyRouter(timeout=6.0))
+        it.xds.update([plain, hedging])
+        for one in (plain, hedging):
+            await it.served(one)
+            await it.envoy.listens(one)
+
+        async def read(port: int) -> None:
+            sent, lines = [], []
+            async with it.client.get(f"http://127.0.0.1:{port}/stream?events=90&pause=0.1") as response:
                 assert response.status == 200
-                arrived = []
                 async for line in response.content:
                     if line.strip():
-                        arrived.append((asyncio.get_running_loop().time(), line))
-            assert [line for _, line in arrived] == [f"data: candidate {number}\n".encode() for number in range(30)]
-            assert arrived[-1][0] - arrived[0][0] > 2.5, "events came one by one"
+                        sent.append(it.candidate.truth["events"])
+                        lines.append(line)
+            assert lines == [f"data: candidate {number}\n".encode() for number in range(90)]
+            assert sent[0] < 90, "the first event came before the last of either stream was sent"
+
+        await asyncio.gather(read(plain.port), read(hedging.port))
         assert await it.envoy.count("envoy_serin_failures") == 0
+        assert await it.envoy.count("envoy_serin_failures", serin_model_deployment="hedging") == 0
 
 
 async def test_a_stream_goes_on_when_its_version_loses_the_traffic(tmp_path: Path) -> None:
@@ -127,13 +142,17 @@ async def test_connections_are_replaced_now_and_then_and_no_request_notices(
     connector = aiohttp.TCPConnector(limit=1)
     async with rig(tmp_path) as it, aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as client:
         await it.route(0)
-        over = asyncio.get_running_loop().time() + 4.0
-        while asyncio.get_running_loop().time() < over:
+        loop = asyncio.get_running_loop()
+        began, requests = loop.time(), 0
+        while len(opened) < 4 and loop.time() < began + 60.0:
             async with client.get(it.url + "/x") as response:
                 assert response.status == 200
                 await response.read()
+            requests += 1
             await asyncio.sleep(0.01)
-        assert 3 <= len(opened) <= 5
+        assert len(opened) == 4
+        assert loop.time() - began > 2.9, "each but the last was used for its whole second"
+        assert requests > 20
         async with it.client.get(it.url + "/stream?events=30&pause=0.1") as response:
             assert (await response.text()).count("stable") == 30, "an answer under way is not cut"
 
@@ -152,9 +171,9 @@ async def test_grpc_connections_are_replaced_too(tmp_path: Path, monkeypatch: py
                     states.append(channel.get_state())
 
             watching = asyncio.create_task(watch())
-            call, over = channel.unary_unary(METHOD), asyncio.get_running_loop().time() + 4.0
-            while asyncio.get_running_loop().time() < over:
-                assert await call(b"?", timeout=5) == b"stable?"
+            call, over = channel.unary_unary(METHOD), asyncio.get_running_loop().time() + 60.0
+            while states.count(grpc.ChannelConnectivity.READY) < 3 and asyncio.get_running_loop().time() < over:
+                assert await call(b"?", timeout=60) == b"stable?"
                 await asyncio.sleep(0.01)
             watching.cancel()
         assert states.count(grpc.ChannelConnectivity.READY) >= 3, states

@@ -13,6 +13,7 @@ from serin.api.spec import EnvoyRouter
 from serin.api.split import Split, all_to, between
 from serin.traffic.model import Arm, Endpoint, VirtualModel
 from serin.traffic.xds import XdsServer
+from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import (
     CANDIDATE,
     DEPLOYMENT,
@@ -22,16 +23,15 @@ from tests.integration.envoy_rig import (
     ModelServer,
     Rig,
     eventually,
-    free_port,
     model,
     rig,
 )
 
 
 def assert_share(seen: int, total: int, percent: float) -> None:
-    """Within 4 standard deviations: wrong once in 16,000 times."""
+    """Within 5 standard deviations: wrong by chance less than once in 50,000 times, also for shares of 1 %."""
     expected = total * percent / 100
-    allowed = 4 * math.sqrt(total * percent / 100 * (1 - percent / 100))
+    allowed = 5 * math.sqrt(total * percent / 100 * (1 - percent / 100))
     assert abs(seen - expected) <= allowed, f"{seen} of {total} for {percent}%, {allowed:.0f} off at most"
 
 
@@ -154,18 +154,19 @@ async def test_no_request_fails_while_weights_and_pods_change_a_hundred_times(tm
 async def test_a_rollout_and_its_removal_break_nothing(tmp_path: Path) -> None:
     """The candidate's cluster comes and goes in the same update as the route that names it."""
     async with rig(tmp_path) as it:
-        traffic = asyncio.create_task(it.send(1600, rate=200))
         only = model(it.port, (it.stable,))
         both = model(it.port, (it.stable,), (it.candidate,), 100)
-        for _ in range(10):
+        async with it.traffic() as seen:
+            for number in range(10):
+                it.xds.update([only])
+                await it.served(only)
+                it.xds.update([both])
+                await it.served(both)
+                wanted = 10 * (number + 1)
+                await eventually(lambda: it.candidate.count("answered"), lambda count, wanted=wanted: count >= wanted)
             it.xds.update([only])
             await it.served(only)
-            it.xds.update([both])
-            await it.served(both)
-        it.xds.update([only])
-        seen = await traffic
-        assert seen["200"] == 1600
-        assert it.candidate.truth["answered"] > 100
+        assert seen["200"] == seen["sent"] >= 100
 
         async def clusters() -> str:
             return (await it.envoy.get("/clusters", it.envoy.admin_port))[1]
@@ -184,7 +185,7 @@ async def test_a_router_option_changes_without_a_failed_request(tmp_path: Path) 
             it.xds.update([model(it.port, (it.stable,), (it.candidate,), 50, EnvoyRouter(timeout=timeout))])
         seen = await traffic
         assert seen["200"] == 600
-        assert await it.envoy.count("envoy_serin_attempts") == 600
+        await eventually(lambda: it.envoy.count("envoy_serin_attempts"), lambda count: count == 600)
 
 
 def other(port: int, *endpoints: Endpoint) -> VirtualModel:
@@ -324,7 +325,7 @@ async def test_series_carry_labels_and_stay_few(tmp_path: Path) -> None:
         scrape = await it.envoy.scrape()
         for snapshot in (STABLE, CANDIDATE):
             assert scrape.count("envoy_cluster_membership_total", serin_snapshot=snapshot) > 0
-            assert scrape.count("envoy_serin_attempts", serin_snapshot=snapshot, serin_attempt="first") > 30
+            assert scrape.count("envoy_serin_attempts", serin_snapshot=snapshot, serin_attempt="first") > 20
         plain = [sample for sample in scrape.samples if not sample.name.endswith("_bucket")]
         print(f"{len(plain)} series beside {len(scrape.samples) - len(plain)} buckets")
         assert len(plain) < 40
