@@ -17,11 +17,12 @@ from serin.cluster.client import KubernetesCluster
 from serin.cluster.lease import Election, Terms
 from serin.cluster.login import log_in
 
-TERMS = Terms(duration=5, margin=2, renew=1, look=0.2)
+TERMS = Terms(duration=12, margin=4, renew=1, look=0.2)
+"""So long that a machine which stands still for some seconds ends no term."""
 
 
 async def main(kubeconfig: str, lease: str, identity: str, counter: str, skew: str = "0") -> None:
-    client = KubernetesCluster(await log_in(Path(kubeconfig)), timeout=2.0)
+    client = KubernetesCluster(await log_in(Path(kubeconfig)), timeout=4.0)
     wall = timedelta(seconds=float(skew))
     election = Election(client, "default", lease, identity, terms=TERMS, wall=lambda: datetime.now(UTC) + wall)
     out = os.open(counter, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -52,7 +52,7 @@ class Replicas:
         lines = [line.split() for line in self._counter.read_text().splitlines()]
         return sorted((float(at), identity) for at, identity in lines)
 
-    def wait_for_a_write(self, identity: str, after: float = 0.0, seconds: float = 30.0) -> float:
+    def wait_for_a_write(self, identity: str, after: float = 0.0, seconds: float = 90.0) -> float:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for at, writer in self.writes():
@@ -84,7 +84,7 @@ def test_a_killed_leader_is_followed_within_its_term(replicas: Replicas) -> None
     killed = replicas.send("first", signal.SIGKILL)
     followed = replicas.wait_for_a_write("second", killed)
     assert replicas.reigns() == ["first", "second"]
-    assert followed - killed < TERMS.duration + 3.0
+    assert followed - killed < 2 * TERMS.duration, "the standby waited for more than one term"
 
 
 def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) -> None:
@@ -95,8 +95,11 @@ def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) 
     stopped = replicas.send("first", signal.SIGTERM)
     followed = replicas.wait_for_a_write("second", stopped)
     assert replicas.reigns() == ["first", "second"]
-    assert followed - stopped < TERMS.duration / 2, "the standby waited for the term of a leader that had gone"
-    assert replicas.running["first"].wait(5) == 0
+    # The term would have gone on for all but the second between two renewals.
+    assert followed - stopped < TERMS.duration - 2 * TERMS.renew, (
+        "the standby waited for the term of a leader that had gone"
+    )
+    assert replicas.running["first"].wait(30) == 0
 
 
 def test_a_paused_leader_writes_nothing_when_it_wakes_after_its_term(replicas: Replicas) -> None:
@@ -134,6 +137,9 @@ def test_of_many_that_start_together_one_leads(replicas: Replicas) -> None:
         replicas.start(name, wait=False)
     for name in names:
         replicas.wait_until_standing(name)
+    end = time.monotonic() + 60.0
+    while not replicas.reigns() and time.monotonic() < end:
+        time.sleep(0.05)
     time.sleep(2.0)
     [leader] = replicas.reigns()
     assert leader in names
@@ -147,8 +153,11 @@ async def test_the_lease_tells_people_who_leads_and_how_often_that_changed(repli
     assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseTransitions"]) == ("first", 0)
     acquired = lease["spec"]["acquireTime"]
     replicas.start("second")
-    await asyncio.sleep(1.5)
-    later = await client.get(LEASE, "default", replicas.lease)
+    for _ in range(300):
+        later = await client.get(LEASE, "default", replicas.lease)
+        if later != lease:
+            break
+        await asyncio.sleep(0.2)
     assert later["spec"]["acquireTime"] == acquired
     assert later["spec"]["renewTime"] > lease["spec"]["renewTime"]
     stopped = replicas.send("first", signal.SIGTERM)
