@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -77,10 +77,25 @@ class PrometheusServer:
     def wait_ready(self) -> None:
         wait_for(lambda: _ok(f"{self.url}/-/ready"), f"Prometheus is not ready: {self.folder}/log")
 
+    def wait_stored(self, exporter: "Exporter") -> None:
+        """Wait until everything that an exporter has counted by now is stored.
+
+        That it was scraped is not enough: Prometheus drops an answer that took longer than its time-out.
+        """
+        seen = exporter.scrapes
+        query = f'exporter_scrapes{{instance="{exporter.address}"}}'
+
+        def stored() -> bool:
+            with suppress(OSError):
+                return (self.value(query) or 0.0) > seen
+            return False
+
+        wait_for(stored, f"Prometheus does not scrape {exporter.address}")
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
     def value(self, query: str) -> float | None:
@@ -99,7 +114,7 @@ def _ok(url: str) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], object], message: str, seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], message: str, seconds: float = 120.0) -> None:
     """Wait until the function gives something true."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
@@ -110,7 +125,10 @@ def wait_for(condition: Callable[[], object], message: str, seconds: float = 30.
 
 
 class Exporter:
-    """A pod's /metrics: counters that a test sets. Down: answers 503, as a pod that Prometheus cannot scrape."""
+    """A pod's /metrics: counters that a test sets, and `exporter_scrapes`, the number of the answer.
+
+    Down: answers 503, as a pod that Prometheus cannot scrape.
+    """
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.values: dict[str, float] = {}
@@ -123,7 +141,8 @@ class Exporter:
             def do_GET(self) -> None:
                 with exporter.lock:
                     exporter.scrapes += 1
-                    text = "".join(f"{series} {value!r}\n" for series, value in exporter.values.items())
+                    values = {**exporter.values, "exporter_scrapes": float(exporter.scrapes)}
+                    text = "".join(f"{series} {value!r}\n" for series, value in values.items())
                     status = 503 if exporter.down else 200
                 self.send_response(status)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")

@@ -114,7 +114,7 @@ def prometheus(tmp_path: Path) -> Iterator[PrometheusServer]:
 @pytest.mark.timeout(1800)
 async def test_versions_that_are_no_worse_are_promoted(prometheus: PrometheusServer) -> None:
     cache = ObjectCache()
-    collector = Collector(Prometheus(Settings(prometheus.url)))
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
     rollouts = [Rollout(spec("1"), number=number) for number in range(HEALTHY)]
     rollouts += [Rollout(spec("1"), number=HEALTHY + number, worse=5.0) for number in range(BAD)]
     ticker = Ticker(cache, collector, Telemetry(), lambda _: None, clock=lambda: rollouts[0].now)

@@ -17,7 +17,7 @@ from serin.analysis.model import DistributionTick, MeanTick, NoData, NoDataReaso
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
-from tests.integration.prometheus_server import Exporter, PrometheusServer, render, wait_for
+from tests.integration.prometheus_server import Exporter, PrometheusServer, render
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
@@ -60,9 +60,7 @@ class World:
 
     def wait_scrape(self, snapshot: str, pod: int) -> None:
         """Wait until everything that the pod has counted is stored."""
-        exporter = self.pods[snapshot][pod]
-        seen = exporter.scrapes
-        wait_for(lambda: exporter.scrapes >= seen + 2, "the pod is not scraped")
+        self.server.wait_stored(self.pods[snapshot][pod])
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ class Looker:
     """Looks at all metrics at once as the operator does: keeps `since` with the evidence, and sums what it was told."""
 
     def __init__(self, world: World, *metrics: Metric) -> None:
-        self.prometheus = Prometheus(Settings(world.server.url, timeout=3))
+        self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
         self.collector = Collector(self.prometheus)
         self.metrics = metrics
         self.since = dict.fromkeys((metric.name for metric in metrics), time.time())
@@ -171,7 +169,8 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
         await in_thread(world.wait_scrape, snapshot, 0)
         with world.pods[snapshot][0].lock:
             world.pods[snapshot][0].values.clear()
-    await asyncio.sleep(1.2)
+    for snapshot in (STABLE, CANDIDATE):
+        await in_thread(world.wait_scrape, snapshot, 0)
     paused.clear()
     await asyncio.sleep(3)
     # A pod of each version vanishes just after a scrape.
@@ -183,10 +182,15 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     paused.update((snapshot, 0) for snapshot in (STABLE, CANDIDATE))
     for snapshot in (STABLE, CANDIDATE):
         await in_thread(world.wait_scrape, snapshot, 0)
-    await asyncio.sleep(2)
     done.set()
     await asyncio.gather(*tasks)
-    await looker.look()
+    limit, after = time.monotonic() + 60.0, 5  # until all is told; then some more, for nothing may be told twice
+    while after and time.monotonic() < limit:
+        await looker.look()
+        after -= looker.counts["answers"] == world.labels and all(
+            looker.moments[arm] == pytest.approx(world.tokens[arm], abs=1e-6) for arm in world.tokens
+        )
+        await asyncio.sleep(0.3)
     looker.prometheus.close()
     assert world.labels[CANDIDATE]["review"] > 50
     assert looker.counts["answers"] == world.labels
@@ -207,14 +211,16 @@ async def test_a_candidate_that_has_answered_nothing_is_no_traffic(world: World)
     looker = Looker(world, ANSWERS, REFERENCE, TOKENS)
     for snapshot in (STABLE, CANDIDATE):
         await in_thread(world.wait_scrape, snapshot, 0)
-    for _ in range(20):
+    told: list[NoDataReason] = []
+    limit = time.monotonic() + 60.0
+    while told != 3 * [NoDataReason.NO_TRAFFIC] and time.monotonic() < limit:
+        looker.ticks.clear()
         await looker.look()
-        if len(looker.ticks) >= 3:
-            break
-        await asyncio.sleep(0.5)
+        told = [tick.reason for tick in looker.ticks if isinstance(tick, NoData)]
+        assert len(told) == len(looker.ticks), looker.ticks
+        await asyncio.sleep(0.3)
     looker.prometheus.close()
-    assert {tick.reason for tick in looker.ticks if isinstance(tick, NoData)} == {NoDataReason.NO_TRAFFIC}
-    assert all(isinstance(tick, NoData) for tick in looker.ticks)
+    assert told == 3 * [NoDataReason.NO_TRAFFIC], looker.ticks
 
 
 async def test_deployments_share_their_queries_whatever_their_references(world: World) -> None:
@@ -231,9 +237,10 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
             exporter.add("predictions_total", {**labels, "label": "legit"}, count)
             exporter.add("predictions_total", {**labels, "label": "fraud"}, 3)
     world.server.start()
-    wait_for(lambda: exporter.scrapes > 3, "the exporter is not scraped")
+    for _ in range(3):
+        world.server.wait_stored(exporter)
     await asyncio.sleep(1.5)
-    prometheus = Prometheus(Settings(world.server.url))
+    prometheus = Prometheus(Settings(world.server.url, timeout=60))
     collector = Collector(prometheus)
     wants = []
     for index, name in enumerate(names):

@@ -189,7 +189,7 @@ async def look(
     """Look at each of the moments, `since` from one look to the next, the collector replaced now and then."""
     ticks: list[RatioTick | HistogramTick] = []
     since = history.start
-    prometheus = Prometheus(Settings(server.url))
+    prometheus = Prometheus(Settings(server.url, timeout=120))
     collector = Collector(prometheus)
     for now in moments:
         if restarts.random() < 0.2:

@@ -62,7 +62,7 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
         for name in (*BURST, "unknown")
         for metric in (ERRORS, LATENCY, OWN)
     ]
-    collector = Collector(Prometheus(Settings(prometheus.url)))
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
     found = await collector.overdispersion(end, wants)
     assert collector.queries == 4, "two for each source, however many deployments"
     print(found)

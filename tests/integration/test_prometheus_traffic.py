@@ -89,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServe
 
 @contextmanager
 def asking(url: str) -> Iterator[Prometheus]:
-    prometheus = Prometheus(Settings(url))
+    prometheus = Prometheus(Settings(url, timeout=120))
     yield prometheus
     prometheus.close()
 
