@@ -45,7 +45,7 @@ class Cluster:
 
     def _wait_for_storage(self) -> None:
         """A kind's first second is over when it can be listed: until then the API server answers 429."""
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 60.0
         while True:
             try:
                 self._kubectl("get", "md,msnap,mtpl")
@@ -84,16 +84,21 @@ class Cluster:
         return status
 
     def make_pods_ready(self, ready: bool = True) -> int:
-        """Say what a kubelet would say of every pod; returns how many there are."""
-        pods = self.read("pods")["items"]
+        """Say what a kubelet would say of every pod; returns how many there are. Pods may go meanwhile."""
+        pods = [pod for pod in self.read("pods")["items"] if "deletionTimestamp" not in pod["metadata"]]
         condition = {"type": "Ready", "status": str(ready)}
         patch = json.dumps({"status": {"phase": "Running", "conditions": [condition]}})
         for pod in pods:
-            self.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+            name = pod["metadata"]["name"]
+            try:
+                self.kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
+            except Exception:  # which error kubectl's failure becomes is up to the fixture
+                if self.kubectl("get", "pod", name, "--ignore-not-found", "-o", "name"):
+                    raise
         return len(pods)
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
+async def until(true: Callable[[], object], seconds: float = 90.0, what: str = "it") -> None:
     """Wait until a condition holds; it is asked in a thread, since it may run kubectl."""
     end = time.monotonic() + seconds
     while not await asyncio.to_thread(true):
@@ -137,14 +142,14 @@ class OperatorProcess:
             total += float(found.group(2)) if labels.items() <= has.items() else 0.0
         return total
 
-    async def wait_until_ready(self, seconds: float = 30.0) -> None:
+    async def wait_until_ready(self, seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while (await self.page("readyz"))[0] != 200:
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, self.log()
             await asyncio.sleep(0.1)
 
-    async def wait_until_leading(self, seconds: float = 30.0) -> None:
+    async def wait_until_leading(self, seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while not await self.metric("serin_leader"):
             assert time.monotonic() < end, self.log()
@@ -157,7 +162,7 @@ class OperatorProcess:
         """Send a signal and wait for the end; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return await asyncio.to_thread(self.process.wait, 20)
+        return await asyncio.to_thread(self.process.wait, 60)
 
 
 @asynccontextmanager
