@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kubernetes.client import AuthorizationV1Api
+from kubernetes.config import new_client_from_config
 
 from serin.api import names
 from serin.api.json import JsonObject
@@ -50,8 +52,18 @@ class Serin:
         """Run a verb as a user's shell does."""
         full = {**os.environ, "KUBECONFIG": str(self.kubeconfig), **environment}
         command = [sys.executable, "-m", "serin", *words]
-        done = subprocess.run(command, env=full, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=full, capture_output=True, text=True, timeout=180, check=False)
         return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def await_right(kubeconfig: Path, account: str, **attributes: str) -> None:
+    """Wait until the API server allows it to a ServiceAccount ("namespace:name"): it learns of new roles by a watch."""
+    api = AuthorizationV1Api(new_client_from_config(str(kubeconfig)))
+    body = {"spec": {"user": f"system:serviceaccount:{account}", "resourceAttributes": attributes}}
+    end = time.monotonic() + 60.0
+    while not api.create_subject_access_review(body).status.allowed:
+        assert time.monotonic() < end, f"{account} is not allowed {attributes}"
+        time.sleep(0.05)
 
 
 def every_state() -> dict[str, Frame]:

@@ -8,7 +8,7 @@ import yaml
 
 from serin.api import names
 from serin.cli.exits import Exit
-from tests.integration.cli_rig import Serin, every_state, put
+from tests.integration.cli_rig import Serin, await_right, every_state, put
 from tests.integration.operator_process import Cluster, operating, until
 from tests.narratives import stories
 from tests.unit.cli.frames import film
@@ -156,6 +156,16 @@ def user(cluster: Cluster, kubeconfig: Path, folder: Path, name: str, may: list[
     cluster.kubectl(
         *("create", "rolebinding", name, f"--role={name}", f"--serviceaccount={cluster.shop}:{name}"),
     )
+    for verb in may:
+        for plural in ("modeldeployments", "modelsnapshots"):
+            await_right(
+                kubeconfig,
+                f"{cluster.shop}:{name}",
+                namespace=cluster.shop,
+                verb=verb,
+                group=names.GROUP,
+                resource=plural,
+            )
     token = cluster.kubectl("create", "token", name).strip()
     body = yaml.safe_load(kubeconfig.read_text())
     body["users"] = [{"name": one["name"], "user": {"token": token}} for one in body["users"]]
@@ -164,10 +174,13 @@ def user(cluster: Cluster, kubeconfig: Path, folder: Path, name: str, may: list[
     return file
 
 
-async def test_the_operator_does_what_is_asked(control_plane: Any, serin: Serin, tmp_path: Path) -> None:
+async def test_the_operator_does_what_is_asked(
+    control_plane: Any, serin: Serin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No router runs here, so a candidate gets no traffic; everything that a person asks for works all the same."""
     import asyncio
 
+    monkeypatch.setattr("serin.cli.asking.ANSWER_SECONDS", 90.0)
     cluster = serin.cluster
     async with operating(control_plane, cluster, tmp_path):
         cluster.deploy(replicas=1)
@@ -186,7 +199,7 @@ async def test_the_operator_does_what_is_asked(control_plane: Any, serin: Serin,
         aborted = await asyncio.to_thread(serin, "abort", "fraud")
         assert aborted.code == Exit.DONE, aborted.err
         assert "AbortedByUser" in aborted.out
-        ended = await asyncio.to_thread(serin, "status", "fraud", "--wait", "--timeout", "20s")
+        ended = await asyncio.to_thread(serin, "status", "fraud", "--wait", "--timeout", "90s")
         assert ended.code == Exit.NO
         await until(lambda: "RolledBack" in serin("history", "fraud").out, what="the record of it")
 
