@@ -9,13 +9,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import debian
-from tests.cluster.ports import free_ports
+from tests.cluster.ports import free_port
 from tests.cluster.recipes import ROOT
 from tests.e2e.models.image import model_image
 from tests.e2e.models.server.faults import Faults
@@ -119,9 +119,9 @@ def running(root: Path, live: str = "/v2/models/fraud/ready", **config: str) -> 
     """Start what the image starts, with its files below `root`, and wait until `live` answers 200."""
     image = json.loads(model_image().config)["config"]
     environment = dict(pair.split("=", 1) for pair in image["Env"])
-    ports = astuple(free_ports())
+    ports = [free_port() for _ in range(3)]
     names = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
-    environment |= {name: str(port) for name, port in zip(names, ports, strict=False)}
+    environment |= {name: str(port) for name, port in zip(names, ports, strict=True)}
     environment |= {
         "MLSERVER_HOST": "127.0.0.1",
         "PYTHONHOME": f"{root}/usr",
