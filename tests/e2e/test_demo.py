@@ -42,7 +42,7 @@ def test_wrong_answers_are_rolled_back_by_the_users_own_metric(serin: Installati
         decided = time.time()
         time.sleep(2)
         total = traffic.stop()
-    print(f"{rollback['message']}\n{total}")
+    print(f"{rollback['message']}\n{total}\n{shop.story(NAME)}")
     assert (rollback["metric"], rollback["reason"]) == ("wrong-answers", "WorseThanStable")
     assert total.failures == 0, "every answer had status 200"
     trial = Trial("5", "", rollback["from"], begun, decided - begun, decided, "", "")

@@ -43,7 +43,7 @@ def test_a_version_that_answers_differently_is_rolled_back(serin: Installation, 
         shop.apply(scraped(serin.model, "2", config={"wrong-order": "true"}, steps=({"weight": 50, "bake": "300s"},)))
         rollback = shop.wait_rolled_back(NAME)
         summary = traffic.stop()
-    print(f"{rollback['message']} ({rollback['estimate']}, {rollback['interval']})\n{summary}")
+    print(f"{rollback['message']} ({rollback['estimate']}, {rollback['interval']})\n{summary}\n{shop.story(NAME)}")
     assert (rollback["metric"], rollback["reason"]) == ("answers", "DifferentFromStable")
     assert ", most in " in rollback["message"]
     assert rollback["estimate"].startswith("PSI ")
