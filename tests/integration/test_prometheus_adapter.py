@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -23,9 +24,14 @@ HASH = "$2b$04$9TlkDzQk7HL2IXW1gXbiP.SsViE43YxLTMdxgRyzZRBPKQS9rL7yK"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+def now() -> int:
+    """When the history below was written: unix seconds. Prometheus forgets a sample five minutes later."""
+    return round(time.time())
+
+
+@pytest.fixture(scope="module")
+def server(now: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     folder = tmp_path_factory.mktemp("prometheus")
-    now = round(time.time())
     moments = [now - 60, now - 45, now - 30]
     codes = ("200", "500")
     samples = [("requests_total", {"job": "a", "code": code}, float(at), at) for code in codes for at in moments]
@@ -43,12 +49,12 @@ async def ask(settings: Settings, query: str, at: float | None = None) -> Answer
         prometheus.close()
 
 
-async def test_vector_matrix_and_scalar_are_values(server: PrometheusServer) -> None:
+async def test_vector_matrix_and_scalar_are_values(server: PrometheusServer, now: int) -> None:
     settings = Settings(server.url)
-    vector = await ask(settings, "requests_total")
+    vector = await ask(settings, "requests_total", now)
     assert isinstance(vector, Value)
     assert {one.labels["code"] for one in vector.series} == {"200", "500"}
-    matrix = await ask(settings, 'requests_total{code="500"}[5m]')
+    matrix = await ask(settings, 'requests_total{code="500"}[5m]', now)
     assert isinstance(matrix, Value)
     (series,) = matrix.series
     assert len(series.times) == 3
@@ -58,12 +64,12 @@ async def test_vector_matrix_and_scalar_are_values(server: PrometheusServer) -> 
     assert scalar.series[0].values == (42.0,)
 
 
-async def test_the_time_is_explicit(server: PrometheusServer) -> None:
-    at = time.time() - 40
+async def test_the_time_is_explicit(server: PrometheusServer, now: int) -> None:
+    at = now - 39.5
     answer = await ask(Settings(server.url), 'requests_total{code="200"}', at)
     assert isinstance(answer, Value)
     assert answer.series[0].times[0] == pytest.approx(at, abs=0.001)
-    assert at - 21 < answer.series[0].values[0] < at
+    assert answer.series[0].values == (now - 45,)
 
 
 async def test_nothing_found_is_no_data(server: PrometheusServer) -> None:
@@ -88,17 +94,20 @@ async def test_bad_promql_keeps_prometheus_words(server: PrometheusServer, query
     assert server.url in answer.message
 
 
-async def test_a_long_query_goes_into_the_body(server: PrometheusServer) -> None:
+async def test_a_long_query_goes_into_the_body(server: PrometheusServer, now: int) -> None:
     names = "|".join(f"snapshot-{number:060d}" for number in range(20_000))
-    answer = await ask(Settings(server.url), f'requests_total{{code!~"{names}"}}')
+    answer = await ask(Settings(server.url, timeout=60), f'requests_total{{code!~"{names}"}}', now)
     assert isinstance(answer, Value), answer
 
 
 async def test_nobody_listens() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    began = time.monotonic()
-    answer = await ask(Settings(url), "up")
-    assert time.monotonic() - began < 4.0, "the library's hidden retries, with back-off, are on"
+    took = []
+    for _ in range(2):  # the machine may hold one up, hidden retries would hold up every one
+        began = time.monotonic()
+        answer = await ask(Settings(url), "up")
+        took.append(time.monotonic() - began)
+    assert min(took) < 4.0, "the library's hidden retries, with back-off, are on"
     assert isinstance(answer, Failed)
     assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
     assert url in answer.message
@@ -115,22 +124,23 @@ async def test_a_password_in_the_url_is_never_shown() -> None:
 
 
 async def test_a_slow_answer_is_given_up_and_not_asked_again() -> None:
-    asked = []
+    asked, over = [], threading.Event()
 
     def slow(path: str, _: bytes) -> tuple[int, dict[str, str], bytes]:
         asked.append(path)
-        time.sleep(5)
+        over.wait(120)
         return 200, {}, b"{}"
 
     with answering(slow) as url:
         began = time.monotonic()
         answer = await ask(Settings(url, timeout=0.5), "up")
-        assert time.monotonic() - began < 4.0
+        assert time.monotonic() - began < 60.0
         assert isinstance(answer, Failed)
         assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
         assert "no answer within 0.5 s" in answer.message
         await asyncio.sleep(1.5)
         assert len(asked) == 1
+        over.set()
 
 
 async def test_overload_is_not_asked_again() -> None:
@@ -155,15 +165,15 @@ async def test_the_server_stops_working_on_a_query_that_nobody_waits_for(server:
     assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE, answer
 
 
-async def test_warnings_make_a_real_answer_partial(server: PrometheusServer) -> None:
+async def test_warnings_make_a_real_answer_partial(server: PrometheusServer, now: int) -> None:
     def proxy(path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers), timeout=5) as real:
+        with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers), timeout=60) as real:
             answer = json.load(real)
         return 200, {}, json.dumps({**answer, "warnings": ["store 10.0.0.7 gave no answer"]}).encode()
 
     with answering(proxy) as url:
-        answer = await ask(Settings(url), "requests_total")
+        answer = await ask(Settings(url, timeout=60), "requests_total", now)
     assert isinstance(answer, Partial)
     assert answer.warnings == ("store 10.0.0.7 gave no answer",)
     assert len(answer.series) == 2
