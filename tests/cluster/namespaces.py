@@ -197,7 +197,7 @@ def remove(one: Slice) -> list[str]:
     # The pair goes with either end, the routes with the host's end.
     if _link(one).exists():
         _try("ip", "link", "delete", one.name)
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 90
     while (left := [str(folder) for folder in one.cgroups if not _remove_cgroup(folder)]) and time.monotonic() < limit:
         time.sleep(0.1)
     return [*left, *([f"network link {one.name}"] if _link(one).exists() else [])]

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.cluster.processes import Probe
 
 _CLONE_NEWNET = 0x40000000
-_SECONDS = 5.0
+_SECONDS = 15.0
 
 
 def http(url: str, ca: Path | None = None, network: Path | None = None) -> Probe:

@@ -27,6 +27,9 @@ RUN_VARIABLE = "SERIN_CLUSTER_RUN"
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
+"""How long a component may take to end in its own way."""
+GONE_SECONDS = 90.0
+"""How long the machine may take to end what was killed."""
 POLL_SECONDS = 0.05
 
 
@@ -105,7 +108,7 @@ def end_all(identities: list[Identity], patience: float) -> list[Identity]:
     left = _wait_gone(identities, patience)
     for identity in left:
         identity.send(signal.SIGKILL)
-    return _wait_gone(left, STOP_SECONDS)
+    return _wait_gone(left, GONE_SECONDS)
 
 
 def _wait_gone(identities: list[Identity], seconds: float) -> list[Identity]:
@@ -203,7 +206,7 @@ class Component:
     def reap(self) -> None:
         """Take the exit status of a process that was ended by others."""
         if self._process:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(GONE_SECONDS)
 
     def kill(self) -> None:
         """End it as a crash would."""
