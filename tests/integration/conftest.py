@@ -1,5 +1,6 @@
 """What several of these files start from: a cluster's objects, an operator process's surroundings, the command line."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,14 @@ def cluster(control_plane: Any) -> Iterator[Cluster]:
     made = Cluster(control_plane)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def simulated_nodes(control_plane: Any) -> None:
+    """For tests in which a real node would not keep still: it goes on trying to pull images that do not exist."""
+    nodes = json.loads(control_plane.kubectl("get", "nodes", "-o", "json"))["items"]
+    if not all("kwok.x-k8s.io/node" in one["metadata"].get("annotations", {}) for one in nodes):
+        pytest.skip("the cluster in SERIN_TEST_KUBECONFIG has a real node; `make control-plane` starts one without")
 
 
 @pytest.fixture

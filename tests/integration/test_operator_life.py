@@ -67,6 +67,7 @@ async def test_a_first_version_serves_and_users_objects_carry_nothing_of_kopfs(
         assert "kopf" not in managers
 
 
+@pytest.mark.usefixtures("simulated_nodes")
 async def test_idle_deployments_cause_no_writes_and_no_reads(
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:
