@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,43 @@ def start_web(cluster: LocalCluster, name: str, replicas: int = 1) -> images.Ima
     manifest = WEB.format(name=name, replicas=replicas, image=image.reference)
     cluster.kubectl("apply", "-f", "-", input=manifest)
     cluster.kubectl("wait", "--for=condition=Available", f"deployment/{name}", WAIT)
+    await_service(cluster, name)
     return image
 
 
 def pods(cluster: LocalCluster, app: str) -> list[str]:
     return cluster.kubectl("get", "pods", "-l", f"app={app}", "-o", "jsonpath={.items[*].metadata.name}").split()
+
+
+def await_service(cluster: LocalCluster, name: str) -> None:
+    """Wait until a Service leads to its pods: kube-proxy hears of them a moment after everybody else."""
+    address = cluster.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+    await_success(cluster, f"Service {name} answers", lambda: get(f"http://{address}/name"))
+
+
+def await_success(cluster: LocalCluster, what: str, attempt: Callable[[], str]) -> str:
+    """Try until it works; returns what it gave then."""
+    answers: list[str] = []
+
+    def works() -> bool:
+        with suppress(OSError, KubectlFailed):
+            answers.append(attempt())
+        return bool(answers)
+
+    cluster.await_condition(what, works)
+    return answers[0]
+
+
+def await_two_pods(cluster: LocalCluster, gone: str) -> None:
+    """Wait until two pods are ready and one of before is gone; the Service may still lead to that one for a moment."""
+    path = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+
+    def replaced() -> bool:
+        ready = cluster.kubectl("get", "pods", "-l", "app=web", "-o", path).split()
+        return ready == ["True", "True"] and gone not in pods(cluster, "web")
+
+    cluster.await_condition("two pods again", replaced)
+    await_service(cluster, "web")
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +131,19 @@ def test_the_node_is_ready_and_of_the_pinned_version(own_node_cluster: NodeClust
 
 def test_a_pod_reaches_a_service_by_name(web: NodeCluster) -> None:
     for name in ("web", "web.default", "web.default.svc.cluster.local"):
-        answer = web.kubectl("exec", "client", "--", "wget", "-qO-", f"http://{name}/name")
+        command = ("exec", "client", "--", "wget", "-qO-", f"http://{name}/name")
+        answer = await_success(web, f"{name} is known", lambda command=command: web.kubectl(*command))
         assert answer.strip() in pods(web, "web")
 
 
 def test_names_that_do_not_exist_are_denied_at_once(web: NodeCluster) -> None:
-    began = time.monotonic()
-    with pytest.raises(KubectlFailed, match="bad address"):
-        web.kubectl("exec", "client", "--", "wget", "-qO-", "http://nowhere/")
-    assert time.monotonic() - began < 10
+    took = []
+    for _ in range(3):  # the machine may hold one up, a name server that does not answer would hold up every one
+        began = time.monotonic()
+        with pytest.raises(KubectlFailed, match="bad address"):
+            web.kubectl("exec", "client", "--", "wget", "-qO-", "http://nowhere/")
+        took.append(time.monotonic() - began)
+    assert min(took) < 10
 
 
 def test_exec_and_logs(web: NodeCluster) -> None:
@@ -119,14 +156,12 @@ def test_exec_and_logs(web: NodeCluster) -> None:
 def test_a_deleted_pod_is_replaced(web: NodeCluster) -> None:
     before = pods(web, "web")
     web.kubectl("delete", "pod", before[0])
-    web.kubectl("wait", "--for=condition=Available", "deployment/web", WAIT)
-    web.await_condition("two pods again", lambda: len(pods(web, "web")) == 2)
-    assert before[0] not in pods(web, "web")
+    await_two_pods(web, before[0])
 
 
 def test_the_host_reaches_pods_and_services_and_pods_reach_the_host(web: NodeCluster) -> None:
     address = web.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
-    assert get(f"http://{address}/name") in pods(web, "web")
+    assert await_success(web, "the Service answers", lambda: get(f"http://{address}/name")) in pods(web, "web")
     one = pods(web, "web")[0]
     address = web.kubectl("get", "pod", one, "-o", "jsonpath={.status.podIP}")
     assert get(f"http://{address}:8000/name") == one
@@ -170,7 +205,7 @@ def test_prometheus_scrapes_an_annotated_pod_and_no_other(web: NodeCluster) -> N
         answer = json.loads(get(f"{web.prometheus_url}/api/v1/query?query=birds_total"))
         return list(answer["data"]["result"])
 
-    web.await_condition("Prometheus scrapes the pod", lambda: bool(found()), 60)
+    web.await_condition("Prometheus scrapes the pod", lambda: bool(found()))
     (one,) = found()
     assert one["value"][1] == "7"
     assert one["metric"]["pod"] == "scraped"
@@ -199,8 +234,7 @@ def test_an_api_server_killed_and_started_again_keeps_its_data(web: NodeCluster)
     web.check()
     # The node's programs find it again too.
     web.kubectl("delete", "pod", before[0])
-    web.kubectl("wait", "--for=condition=Available", "deployment/web", WAIT)
-    web.await_condition("a new pod", lambda: len(pods(web, "web")) == 2 and before[0] not in pods(web, "web"))
+    await_two_pods(web, before[0])
 
 
 def machine() -> dict[str, object]:
@@ -281,7 +315,7 @@ def test_a_node_whose_launcher_was_killed_is_removed_at_the_next_start(seconds: 
         "launcher.start_node_cluster(Path(sys.argv[1])); import time; time.sleep(600)"
     )
     victim = subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while ((record := state.find(folder)) is None or record.slice is None) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(seconds)
