@@ -239,7 +239,7 @@ class Election:
         out, so neither the version last seen nor the holder last seen can be relied on.
         """
         with suppress(ClusterError, TimeoutError):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(self._terms.margin):
                 while mine := await self._look_for_mine():
                     with suppress(Conflict):
                         self._see(await self._write("", mine.transitions), self._clock())
