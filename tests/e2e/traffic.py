@@ -148,7 +148,7 @@ class Traffic:
         return Summary.of([one for one in list(self.answers) if since <= one.at < until and not one.malformed])
 
     def settle(self, seconds: float = 60.0) -> Summary:
-        """Wait until a second passes in which every request is answered; what was sent before is no longer counted.
+        """Wait until a second passes in which all that comes back is an answer; only what is sent after it is counted.
 
         The node's network learns of a Service a moment after its address can be read. A request that was sent too early
         may wait for its time-out long after later ones are answered: it tells nothing about Serin, however late it is.
@@ -159,7 +159,7 @@ class Traffic:
             time.sleep(SETTLE_SECONDS)
             summary = self.summary(since=begun)
             if summary.requests >= self.rate / 2 and not summary.failures:
-                self._counted_from = begun
+                self._counted_from = time.time()
                 return summary
             self._give_up_after(limit, "answered", summary)
 
