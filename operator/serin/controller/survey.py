@@ -85,10 +85,13 @@ class Survey:
             rates = {name: one.rate for name, one in found.items()}
             log.info("traffic.measured", namespace=place[0], deployment=place[1], rates=rates)
             self._look(place)
-        return all(place in self._found and self._found[place][0] == one for place, one in candidates.items())
+        return all(self._knows(place, candidate) for place, candidate in candidates.items())
+
+    def _knows(self, place: Place, candidate: str) -> bool:
+        return self._found.get(place, ("",))[0] == candidate
 
     def _is_due(self, place: Place, candidate: str) -> bool:
-        if self._found.get(place, ("",))[0] == candidate:
+        if self._knows(place, candidate):
             return False
         asked, at = self._asked.get(place, ("", 0.0))
         return asked != candidate or self._clock() - at >= _RETRY_SECONDS

@@ -1,6 +1,8 @@
 """The survey: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -55,6 +57,16 @@ class Rig:
         return NOW + now() - self.began
 
 
+@asynccontextmanager
+async def surveying() -> AsyncIterator[Rig]:
+    """A survey that runs, while Prometheus is away and nothing is rolled out."""
+    rig = Rig()
+    rig.prometheus.away = True
+    task = asyncio.create_task(rig.survey.run())
+    yield rig
+    task.cancel()
+
+
 async def test_rollouts_that_begin_together_share_a_query_and_are_looked_at() -> None:
     idle = deployment("idle")
     del idle["status"]["candidate"]
@@ -85,15 +97,11 @@ async def test_a_candidate_is_asked_about_once_and_the_next_one_anew() -> None:
 @in_jumping_time
 async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_again() -> None:
     """Every look may write the status; a Prometheus that is in trouble must not get a query for each."""
-    rig = Rig()
-    rig.prometheus.away = True
-    task = asyncio.create_task(rig.survey.run())
-    await asyncio.sleep(0)
-    for version in range(1, 20):
-        rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
-        await asyncio.sleep(2)
-    assert len(rig.prometheus.queries) == 1
-    task.cancel()
+    async with surveying() as rig:
+        for version in range(1, 20):
+            rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
+            await asyncio.sleep(2)
+        assert len(rig.prometheus.queries) == 1
 
 
 async def test_what_is_over_is_forgotten() -> None:
@@ -108,22 +116,19 @@ async def test_what_is_over_is_forgotten() -> None:
 
 @in_jumping_time
 async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure() -> None:
-    rig = Rig()
-    rig.prometheus.away = True
-    task = asyncio.create_task(rig.survey.run())
-    await asyncio.sleep(600)
-    assert rig.prometheus.queries == [], "nothing is under way"
-    rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment())
-    await asyncio.sleep(150)
-    assert len(rig.prometheus.queries) == 3, "at once, and after each minute"
-    assert rig.looks == []
-    rig.prometheus.away = False
-    await asyncio.sleep(60)
-    asked = len(rig.prometheus.queries)
-    assert rig.looks == [("shop", "fraud")]
-    await asyncio.sleep(600)
-    assert len(rig.prometheus.queries) == asked, "what is known is not asked again"
-    task.cancel()
+    async with surveying() as rig:
+        await asyncio.sleep(600)
+        assert rig.prometheus.queries == [], "nothing is under way"
+        rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment())
+        await asyncio.sleep(150)
+        assert len(rig.prometheus.queries) == 3, "at once, and after each minute"
+        assert rig.looks == []
+        rig.prometheus.away = False
+        await asyncio.sleep(60)
+        asked = len(rig.prometheus.queries)
+        assert rig.looks == [("shop", "fraud")]
+        await asyncio.sleep(600)
+        assert len(rig.prometheus.queries) == asked, "what is known is not asked again"
 
 
 def test_the_observation_has_the_sentence() -> None:
