@@ -39,21 +39,9 @@ class Cluster:
         self.shop, self.system = f"shop-{suffix}", f"serin-{suffix}"
         for file in FILES.values():
             self._kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / file))
-        self._wait_for_storage()
+        wait_for_storage(self._kubectl)
         for namespace in (self.shop, self.system):
             self._kubectl("create", "namespace", namespace)
-
-    def _wait_for_storage(self) -> None:
-        """A kind's first second is over when it can be listed: until then the API server answers 429."""
-        end = time.monotonic() + 60.0
-        while True:
-            try:
-                self._kubectl("get", "md,msnap,mtpl")
-                return
-            except Exception:  # which error kubectl's failure becomes is up to the fixture
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
 
     def remove(self) -> None:
         """Delete both namespaces, without waiting for it."""
@@ -96,6 +84,19 @@ class Cluster:
                 if self.kubectl("get", "pod", name, "--ignore-not-found", "-o", "name"):
                     raise
         return len(pods)
+
+
+def wait_for_storage(kubectl: Callable[..., str]) -> None:
+    """A kind's first second is over when it can be listed: until then the API server answers 429."""
+    end = time.monotonic() + 60.0
+    while True:
+        try:
+            kubectl("get", "md,msnap,mtpl")
+            return
+        except Exception:  # which error kubectl's failure becomes is up to the fixture
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 async def until(true: Callable[[], object], seconds: float = 90.0, what: str = "it") -> None:

@@ -1,5 +1,6 @@
 """A real Prometheus for tests: on a free loopback port, with a written history or exporters that a test controls."""
 
+import asyncio
 import json
 import subprocess
 import threading
@@ -7,7 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,6 +123,15 @@ def wait_for(condition: Callable[[], object], message: str, seconds: float = 120
             return
         time.sleep(0.05)
     raise AssertionError(message)
+
+
+async def look_until_told(look: Callable[[], Awaitable[object]], told: Callable[[], bool]) -> None:
+    """Look until a collector has told everything; then five times more, for nothing may be told twice."""
+    limit, after = time.monotonic() + 60.0, 5
+    while after and time.monotonic() < limit:
+        await look()
+        after -= told()
+        await asyncio.sleep(0.3)
 
 
 class Exporter:

@@ -216,7 +216,7 @@ async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_opera
         cluster.kubectl("delete", "quota", "full")
 
     async with operating(control_plane, cluster, tmp_path) as (operator, _):
-        await until(lambda: cluster.make_pods_ready() and version() == "1", 60.0, what="going back")
+        await until(lambda: cluster.make_pods_ready() and version() == "1", what="going back")
         await until(lambda: cluster.status()["reason"] == "RejectedContent", what="the refusal of version 2")
         assert cluster.status()["traffic"]["weights"] == {first: 100}
         container = cluster.read("deploy", first)["spec"]["template"]["spec"]["containers"][0]

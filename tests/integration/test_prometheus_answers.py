@@ -17,7 +17,7 @@ from serin.analysis.model import DistributionTick, MeanTick, NoData, NoDataReaso
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
-from tests.integration.prometheus_server import Exporter, PrometheusServer, render
+from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
@@ -184,13 +184,12 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
         await in_thread(world.wait_scrape, snapshot, 0)
     done.set()
     await asyncio.gather(*tasks)
-    limit, after = time.monotonic() + 60.0, 5  # until all is told; then some more, for nothing may be told twice
-    while after and time.monotonic() < limit:
-        await looker.look()
-        after -= looker.counts["answers"] == world.labels and all(
-            looker.moments[arm] == pytest.approx(world.tokens[arm], abs=1e-6) for arm in world.tokens
-        )
-        await asyncio.sleep(0.3)
+
+    def told() -> bool:
+        moments = (looker.moments[arm] == pytest.approx(world.tokens[arm], abs=1e-6) for arm in world.tokens)
+        return looker.counts["answers"] == world.labels and all(moments)
+
+    await look_until_told(looker.look, told)
     looker.prometheus.close()
     assert world.labels[CANDIDATE]["review"] > 50
     assert looker.counts["answers"] == world.labels

@@ -13,7 +13,7 @@ from serin.analysis.model import NoData, NoDataReason, RatioTick, Tick, ValueTic
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
-from tests.integration.prometheus_server import Exporter, PrometheusServer, render, wait_for
+from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render, wait_for
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
@@ -119,14 +119,6 @@ class Looker:
         self.since = tick.at or self.since
         return tick
 
-    async def settle(self, truth: Mapping[str, list[int]]) -> None:
-        """Look until all of it is told; then a few times more, for nothing may be told twice."""
-        limit, after = time.monotonic() + 60.0, 5
-        while after and time.monotonic() < limit:
-            await self.look()
-            after -= self.sums == truth
-            await asyncio.sleep(0.3)
-
     async def until(self, condition: Callable[[Tick | None], object], seconds: float = 60.0) -> Tick:
         """Look three times a second until a tick is as wanted."""
         limit = time.monotonic() + seconds
@@ -209,7 +201,7 @@ async def test_counts_survive_everything_that_fails(world: World) -> None:
     await in_thread(world.wait_scrape, world.pods[0])
     done.set()
     await asyncio.gather(*tasks)
-    await looker.settle(world.truth)
+    await look_until_told(looker.look, lambda: looker.sums == world.truth)
     assert world.truth[CANDIDATE][0] > 500
     assert looker.sums == world.truth
     assert sum(isinstance(tick, RatioTick) for tick in looker.seen) > 8

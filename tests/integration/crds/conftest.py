@@ -1,14 +1,14 @@
 """A control plane that knows the CRDs, with a namespace of these tests and one in which nothing may ever be stored."""
 
 import secrets
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests import crds
-from tests.cluster.access import Cluster, KubectlFailed
+from tests.cluster.access import Cluster
 from tests.integration.crds.rig import Api
+from tests.integration.operator_process import wait_for_storage
 
 NAMESPACE = f"crds-{secrets.token_hex(3)}"  # of its own, for clusters that outlive the tests
 
@@ -18,7 +18,7 @@ def installed(control_plane: Cluster) -> Cluster:
     """A control plane that knows the CRDs."""
     control_plane.kubectl("apply", "-f", str(crds.ROOT / "crds"))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds.ROOT / "crds"))
-    _until_served(Api(control_plane, "default"))
+    wait_for_storage(control_plane.kubectl)
     return control_plane
 
 
@@ -40,17 +40,3 @@ def nowhere(installed: Cluster) -> Iterator[Api]:
     stored = nowhere("get", "md,msnap,mtpl", "-o", "name")
     installed.kubectl("delete", "namespace", f"{NAMESPACE}-refused", "--wait=false")
     assert stored == "", "stored although refused"
-
-
-def _until_served(api: Api) -> None:
-    """An established CRD can still answer 429 for a moment, while its storage starts."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            api("get", "md,msnap,mtpl")
-        except KubectlFailed:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
