@@ -14,7 +14,7 @@ from tests.cluster.control_plane import Site
 from tests.cluster.pki import Authority
 from tests.cluster.processes import Command
 
-_ANNOTATION = "kwok.x-k8s.io/node"
+ANNOTATION = "kwok.x-k8s.io/node"
 
 
 def write_keys(site: Site, authority: Authority) -> None:
@@ -29,7 +29,7 @@ def controller(site: Site, binary: Path) -> Command:
         str(binary),
         f"--kubeconfig={site.pki / 'kwok.kubeconfig'}",
         "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
+        f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
         f"--server-address={address}",
         "--node-lease-duration-seconds=40",
     )
@@ -48,7 +48,7 @@ def _node(name: str) -> dict[str, object]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "annotations": {_ANNOTATION: "fake"},
+            "annotations": {ANNOTATION: "fake"},
             "labels": {
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster import kwok
 from tests.integration.cli_rig import Serin
 from tests.integration.operator_process import Cluster
 
@@ -22,7 +23,7 @@ def cluster(control_plane: Any) -> Iterator[Cluster]:
 def simulated_nodes(control_plane: Any) -> None:
     """For tests in which a real node would not keep still: it goes on trying to pull images that do not exist."""
     nodes = json.loads(control_plane.kubectl("get", "nodes", "-o", "json"))["items"]
-    if not all("kwok.x-k8s.io/node" in one["metadata"].get("annotations", {}) for one in nodes):
+    if not all(kwok.ANNOTATION in one["metadata"].get("annotations", {}) for one in nodes):
         pytest.skip("the cluster in SERIN_TEST_KUBECONFIG has a real node; `make control-plane` starts one without")
 
 
