@@ -102,6 +102,11 @@ async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_aga
             rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
             await asyncio.sleep(2)
         assert len(rig.prometheus.queries) == 1
+        rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment("churn"))
+        await asyncio.sleep(2)
+        [_, query] = rig.prometheus.queries
+        assert "churn" in query
+        assert "fraud" not in query, "another rollout is no reason to ask about this one again"
 
 
 async def test_what_is_over_is_forgotten() -> None:
