@@ -111,7 +111,6 @@ def test_serin_goes_without_an_interruption_and_a_new_one_adopts_what_is_left(
     begun = time.time()
     terminal.documented("### Bringing it back")
     serin.wait("serin-operator")
-    shop.wait(NAME, "routed again", lambda one: _true(one, "Routed") and _true(one, "Ready"))
     # The Service has another address than before.
     with Traffic(traffic.url.replace(_host(traffic.url), shop.address(NAME)), traffic.cases, rate=50) as again:
         again.settle()
@@ -119,6 +118,8 @@ def test_serin_goes_without_an_interruption_and_a_new_one_adopts_what_is_left(
         assert {one["metadata"]["name"] for one in shop.items("pods")} == pods, "what was left was adopted as it is"
         version("3", steps=({"weight": 50, "bake": "2s"},), analysis={"ableToSee": "5"}, metrics=[ERRORS])
         shop.wait_serving(NAME, "3")
+        # Not before: the status that was left says so too.
+        shop.wait(NAME, "routed again", lambda one: _true(one, "Routed") and _true(one, "Ready"))
         adopted = again.stop()
         assert adopted.failures == 0, adopted
 
