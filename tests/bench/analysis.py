@@ -20,7 +20,8 @@ import numpy as np
 from scipy import stats
 
 from serin.analysis import engine
-from serin.analysis.model import Policy, Severity, Tick, Verdict
+from serin.analysis.types import Policy, Tick
+from serin.api.verdicts import Severity, Verdict
 from tests.bench import analysis_plot, analysis_rivals, analysis_worlds
 from tests.bench.analysis_worlds import Latency, Live, Predictions, Ratio, World, always, climb, later, ramp
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from serin.analysis.drift import stability_index
 from serin.analysis.latency import quantile
-from serin.analysis.model import DistributionTick, HistogramTick, RatioTick
 from serin.analysis.power import drift
+from serin.analysis.types import DistributionTick, HistogramTick, RatioTick
 
 Rival = Callable[[Sequence[RatioTick]], int | None]
 

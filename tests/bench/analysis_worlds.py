@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serin.analysis.dispersion import overdispersion
-from serin.analysis.model import Arm, DistributionTick, HistogramTick, RatioTick, ReferenceTick
+from serin.analysis.types import Arm, DistributionTick, HistogramTick, RatioTick, ReferenceTick
 
 LOOKS, SECONDS, PER_LOOK = 180, 10, 500
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # the Python client's

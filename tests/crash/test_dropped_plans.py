@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from serin.api import names
+from serin.api.status import read
 from serin.rollout.model import Plan
-from serin.rollout.status import read
 from tests.narratives.stories import Story, named
 from tests.narratives.world import World, fails, passes, spec
 

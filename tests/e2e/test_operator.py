@@ -66,7 +66,7 @@ def test_the_operator_is_killed_at_twenty_moments_of_a_rollout(
 ) -> None:
     dice = random.Random(SEED)
     steps = ({"weight": 20, "bake": "5s"}, {"weight": 50, "bake": "5s"}, {"weight": 80, "bake": "5s"})
-    version("2", steps=steps, analysis={"ableToSee": "5"}, metrics=[ERRORS])
+    version("2", steps=steps, analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
     for number in range(KILLS):
         time.sleep(dice.uniform(0.5, 4.0))
         pods = shop.until("replica of Serin", lambda: serin.pods("serin-operator"))

@@ -35,7 +35,7 @@ def test_a_good_candidate_is_promoted_without_a_failed_request(shop: Shop, versi
             decided.setdefault(step["weight"], parse_rfc3339(step["since"]))
         return bool(status.get("stable", {}).get("model") == "2" and not status.get("candidate"))
 
-    version("2", steps=STEPS, analysis={"ableToSee": "5"})
+    version("2", steps=STEPS, analysis={"minimumDetectableEffect": "5"})
     status = shop.wait(NAME, "promoted", watch)
     candidate = status["stable"]["snapshot"]
     after = traffic.wait_for("going on", lambda seen: seen.requests > 100, 60)

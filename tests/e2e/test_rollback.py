@@ -88,7 +88,7 @@ def test_without_prometheus_it_holds_and_goes_on_when_it_is_back(
     shop: Shop, version: Apply, traffic: Traffic, own_node_cluster: NodeCluster
 ) -> None:
     # The bake leaves the time to kill Prometheus before the candidate could be promoted.
-    version("2", steps=({"weight": 50, "bake": "15s"},), analysis={"ableToSee": "5"}, metrics=[ERRORS])
+    version("2", steps=({"weight": 50, "bake": "15s"},), analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
     shop.wait_under_traffic(NAME)
     own_node_cluster.kill("prometheus")
     try:

@@ -57,7 +57,7 @@ def test_an_upgrade_in_mid_rollout_loses_no_request_and_no_evidence(
     newer = replace(recipes.operator_image(), reference="serin.test/operator:newer")
     serin.cluster.load(newer)
     pods = {name: set(serin.pods(name)) for name in ("serin-operator", "serin-router")}
-    version("2", steps=({"weight": 50, "bake": "45s"},), analysis={"ableToSee": "5"})
+    version("2", steps=({"weight": 50, "bake": "45s"},), analysis={"minimumDetectableEffect": "5"})
     shop.wait(NAME, "weighed", lambda one: min(requests(one).values(), default=0) > 100)
     with watching(shop) as seen:
         begun = time.time()
@@ -116,7 +116,7 @@ def test_serin_goes_without_an_interruption_and_a_new_one_adopts_what_is_left(
         again.settle()
         print(f"back after {time.time() - begun:.1f} s")
         assert {one["metadata"]["name"] for one in shop.items("pods")} == pods, "what was left was adopted as it is"
-        version("3", steps=({"weight": 50, "bake": "2s"},), analysis={"ableToSee": "5"}, metrics=[ERRORS])
+        version("3", steps=({"weight": 50, "bake": "2s"},), analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
         shop.wait_serving(NAME, "3")
         # Not before: the status that was left says so too.
         shop.wait(NAME, "routed again", lambda one: _true(one, "Routed") and _true(one, "Ready"))

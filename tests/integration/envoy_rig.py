@@ -20,9 +20,9 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from serin.api.spec import EnvoyRouter
-from serin.traffic.envoy import bootstrap, render
-from serin.traffic.model import Arm, Endpoint, VirtualModel
-from serin.traffic.xds import XdsServer
+from serin.routers.envoy import bootstrap, render
+from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.envoy.xds import XdsServer
 from tests.cluster.ports import free_port
 
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
@@ -177,7 +177,7 @@ class Envoy:
     async def ready(self) -> None:
         await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200)
 
-    async def listens(self, wanted: VirtualModel) -> None:
+    async def listens(self, wanted: RoutedModel) -> None:
         """Wait until requests meet a deployment's listener as it is now."""
         made = render(wanted, "127.0.0.1").listener
 
@@ -246,12 +246,12 @@ def model(
     router: EnvoyRouter | None = None,
     *,
     name: str = DEPLOYMENT,
-) -> VirtualModel:
+) -> RoutedModel:
     """A deployment with a stable and (when it has servers) a candidate snapshot."""
     arms = [Arm(f"{name}-stable", 100 - weight, tuple(server.endpoint for server in stable))]
     if candidate:
         arms.append(Arm(f"{name}-candidate", weight, tuple(server.endpoint for server in candidate)))
-    return VirtualModel(NAMESPACE, name, port, router or EnvoyRouter(), f"{name}-stable", tuple(arms))
+    return RoutedModel(NAMESPACE, name, port, router or EnvoyRouter(), f"{name}-stable", tuple(arms))
 
 
 @dataclass
@@ -281,7 +281,7 @@ class Rig:
         for envoy in self.envoys:
             await envoy.listens(wanted)
 
-    async def served(self, wanted: VirtualModel) -> None:
+    async def served(self, wanted: RoutedModel) -> None:
         """Wait until every Envoy has the split. What else has changed may come a moment later."""
 
         async def observe() -> object:

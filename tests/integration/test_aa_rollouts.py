@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from serin.api.parse import parse_model_deployment
+from serin.api.status import read
 from serin.cluster.cache import ObjectCache
+from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.telemetry import Telemetry
-from serin.controller.ticker import Ticker
-from serin.controller.weigh import weigh
+from serin.evaluation.evaluate import weigh
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.rollout.model import Observation
-from serin.rollout.status import read
 from tests.integration.prometheus_server import PrometheusServer
 from tests.integration.remote_write import Series, write
 from tests.narratives.world import World, spec
@@ -50,7 +50,7 @@ class Rollout(World):
 
     number: int = 0
     worse: float = 1.0  # the candidate's failures, as a multiple of stable's
-    ticker: Ticker | None = None
+    ticker: EvidenceLoop | None = None
     counters: dict[tuple[str, ...], Series] = field(default_factory=dict)
     counts: dict[tuple[str, ...], float] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ async def test_versions_that_are_no_worse_are_promoted(prometheus: PrometheusSer
     collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
     rollouts = [Rollout(spec("1"), number=number) for number in range(HEALTHY)]
     rollouts += [Rollout(spec("1"), number=HEALTHY + number, worse=5.0) for number in range(BAD)]
-    ticker = Ticker(cache, collector, Telemetry(), lambda _: None, clock=lambda: rollouts[0].now)
+    ticker = EvidenceLoop(cache, collector, Telemetry(), lambda _: None, clock=lambda: rollouts[0].now)
     for one in rollouts:
         one.ticker = ticker
         one.run(20)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from serin.api import names
-from serin.cli.exits import Exit
+from serin.cli.exit_codes import Exit
 from tests.integration.cli_rig import Serin, await_right, every_state, put
 from tests.integration.operator_process import Cluster, operating, until
 from tests.narratives import stories
@@ -106,7 +106,7 @@ def test_rollback_asks_for_the_version_before_or_for_one_by_name(serin: Serin) -
         (SERVING, [], "no version that was stable before"),
         (SERVING, ["--to", "fraud-zzzzzzzzzz"], '"fraud-zzzzzzzzzz" is no snapshot of fraud'),
         (SECOND, ["--to", str(SECOND.facts.state.stable)], "is stable already. Write one of: "),
-        (GOING_BACK, ["--to", GOING_BACK.facts.state.going_back.target], "is on its way already"),
+        (GOING_BACK, ["--to", GOING_BACK.facts.state.manual_rollback.target], "is on its way already"),
     ],
 )
 def test_what_is_no_way_back_is_refused_and_not_written(serin: Serin, frame: Any, words: list[str], why: str) -> None:
@@ -118,7 +118,7 @@ def test_what_is_no_way_back_is_refused_and_not_written(serin: Serin, frame: Any
 
 
 def test_an_operator_that_does_not_answer_is_said(serin: Serin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serin.cli.asking.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("serin.cli.actions.ANSWER_SECONDS", 1.0)
     put(serin.cluster, APPROVAL)
     ended = serin("approve", "fraud")
     assert ended.code == Exit.TIMED_OUT
@@ -180,7 +180,7 @@ async def test_the_operator_does_what_is_asked(
     """No router runs here, so a candidate gets no traffic; everything that a person asks for works all the same."""
     import asyncio
 
-    monkeypatch.setattr("serin.cli.asking.ANSWER_SECONDS", 90.0)
+    monkeypatch.setattr("serin.cli.actions.ANSWER_SECONDS", 90.0)
     cluster = serin.cluster
     async with operating(control_plane, cluster, tmp_path):
         cluster.deploy(replicas=1)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from serin.cli.app import main
-from serin.cli.exits import Exit
+from serin.cli.exit_codes import Exit
 from serin.cli.sentences import headline
 from serin.cli.watching import outcome
 from tests.integration.cli_rig import Serin, every_state, put, write_status

@@ -12,7 +12,7 @@ import yaml
 from serin.api.json import JsonObject
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.cli.app import main
-from serin.cli.exits import Exit
+from serin.cli.exit_codes import Exit
 from tests.cluster import launcher, prometheus, recipes
 from tests.cluster.node_cluster import NodeCluster
 from tests.integration.cli_rig import Ran, await_right

@@ -8,9 +8,9 @@ import aiohttp
 
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.controller.replicas import XDS_SERVICE, Replicas
-from serin.traffic.model import SERVICE_LABEL, Endpoint, Key
-from serin.traffic.xds import XdsServer
+from serin.routers.envoy.routed_model import SERVICE_LABEL, Endpoint, Key
+from serin.routers.envoy.xds import XdsServer
+from serin.routers.envoy.xds_peers import XDS_SERVICE, XdsPeers
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import Rig, eventually, model, rig
 
@@ -29,13 +29,13 @@ def _cache(*addresses: str) -> ObjectCache:
     return cache
 
 
-async def _leader(it: Rig) -> tuple[XdsServer, Replicas, list[Key]]:
+async def _leader(it: Rig) -> tuple[XdsServer, XdsPeers, list[Key]]:
     """Another replica on another address of the loopback, at the same port, with no Envoy of its own."""
     leader = XdsServer()
     await leader.start("127.0.0.2", it.xds_port)
     looks: list[Key] = []
     cache = _cache("127.0.0.1", "127.0.0.2", "127.0.0.3")  # nobody answers at the third
-    return leader, Replicas(leader, cache, SYSTEM, it.xds_port, looks.append), looks
+    return leader, XdsPeers(leader, cache, SYSTEM, it.xds_port, looks.append), looks
 
 
 async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: Path) -> None:

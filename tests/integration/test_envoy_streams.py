@@ -12,8 +12,8 @@ import grpc.aio
 import pytest
 
 from serin.api.spec import EnvoyRouter, Protocol
-from serin.traffic.envoy import listeners
-from serin.traffic.model import Endpoint, VirtualModel
+from serin.routers.envoy import listeners
+from serin.routers.envoy.routed_model import Endpoint, RoutedModel
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
@@ -48,7 +48,7 @@ class GrpcModel:
             await server.stop(None)
 
 
-async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int) -> VirtualModel:
+async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int) -> RoutedModel:
     plain = model(it.port, (it.stable,), (it.candidate,), weight, EnvoyRouter(protocol=Protocol.HTTP2))
     arms = (replace(plain.arms[0], endpoints=(stable,)), replace(plain.arms[1], endpoints=(candidate,)))
     wanted = replace(plain, arms=arms)

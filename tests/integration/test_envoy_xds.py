@@ -11,8 +11,8 @@ import aiohttp
 
 from serin.api.spec import EnvoyRouter
 from serin.api.split import Split, all_to, between
-from serin.traffic.model import Arm, Endpoint, VirtualModel
-from serin.traffic.xds import XdsServer
+from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.envoy.xds import XdsServer
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import (
     CANDIDATE,
@@ -188,11 +188,11 @@ async def test_a_router_option_changes_without_a_failed_request(tmp_path: Path) 
         await eventually(lambda: it.envoy.count("envoy_serin_attempts"), lambda count: count == 600)
 
 
-def other(port: int, *endpoints: Endpoint) -> VirtualModel:
-    return VirtualModel(NAMESPACE, "other", port, EnvoyRouter(), "other-stable", (Arm("other-stable", 100, endpoints),))
+def other(port: int, *endpoints: Endpoint) -> RoutedModel:
+    return RoutedModel(NAMESPACE, "other", port, EnvoyRouter(), "other-stable", (Arm("other-stable", 100, endpoints),))
 
 
-async def assert_isolated(it: Rig, bad: VirtualModel, words: str) -> None:
+async def assert_isolated(it: Rig, bad: RoutedModel, words: str) -> None:
     """`bad` is refused with these words in its message, and the deployment beside it goes on changing."""
     it.xds.update([model(it.port, (it.stable,), (it.candidate,), 10), bad])
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.control_plane
 WORKER = Path(__file__).with_name("lease_worker.py")
 
 
-class Replicas:
+class XdsPeers:
     """Starts workers on one Lease and reads what they wrote, in order of time."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
@@ -68,15 +68,15 @@ class Replicas:
 
 
 @pytest.fixture
-def replicas(control_plane: Any, tmp_path: Path) -> Iterator[Replicas]:
-    started = Replicas(control_plane.kubeconfig, tmp_path)
+def replicas(control_plane: Any, tmp_path: Path) -> Iterator[XdsPeers]:
+    started = XdsPeers(control_plane.kubeconfig, tmp_path)
     yield started
     for process in started.running.values():
         process.kill()
         process.wait()
 
 
-def test_a_killed_leader_is_followed_within_its_term(replicas: Replicas) -> None:
+def test_a_killed_leader_is_followed_within_its_term(replicas: XdsPeers) -> None:
     replicas.start("first")
     replicas.wait_for_a_write("first")
     replicas.start("second")
@@ -87,7 +87,7 @@ def test_a_killed_leader_is_followed_within_its_term(replicas: Replicas) -> None
     assert followed - killed < 2 * TERMS.duration, "the standby waited for more than one term"
 
 
-def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) -> None:
+def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: XdsPeers) -> None:
     replicas.start("first")
     replicas.wait_for_a_write("first")
     replicas.start("second")
@@ -102,7 +102,7 @@ def test_a_leader_that_stops_gracefully_is_followed_at_once(replicas: Replicas) 
     assert replicas.running["first"].wait(30) == 0
 
 
-def test_a_paused_leader_writes_nothing_when_it_wakes_after_its_term(replicas: Replicas) -> None:
+def test_a_paused_leader_writes_nothing_when_it_wakes_after_its_term(replicas: XdsPeers) -> None:
     replicas.start("first")
     replicas.wait_for_a_write("first")
     replicas.start("second")
@@ -120,7 +120,7 @@ def test_a_paused_leader_writes_nothing_when_it_wakes_after_its_term(replicas: R
 
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])
-def test_clocks_that_are_an_hour_apart_change_nothing(replicas: Replicas, skew: float) -> None:
+def test_clocks_that_are_an_hour_apart_change_nothing(replicas: XdsPeers, skew: float) -> None:
     replicas.start("first", skew)
     replicas.wait_for_a_write("first")
     replicas.start("second")
@@ -131,7 +131,7 @@ def test_clocks_that_are_an_hour_apart_change_nothing(replicas: Replicas, skew: 
     assert replicas.reigns() == ["first", "second"]
 
 
-def test_of_many_that_start_together_one_leads(replicas: Replicas) -> None:
+def test_of_many_that_start_together_one_leads(replicas: XdsPeers) -> None:
     names = [f"replica-{number}" for number in range(3)]
     for name in names:
         replicas.start(name, wait=False)
@@ -145,7 +145,7 @@ def test_of_many_that_start_together_one_leads(replicas: Replicas) -> None:
     assert leader in names
 
 
-async def test_the_lease_tells_people_who_leads_and_how_often_that_changed(replicas: Replicas) -> None:
+async def test_the_lease_tells_people_who_leads_and_how_often_that_changed(replicas: XdsPeers) -> None:
     replicas.start("first")
     replicas.wait_for_a_write("first")
     client = KubernetesCluster(await log_in(replicas._kubeconfig))

@@ -14,14 +14,12 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
 from serin.cluster.login import log_in
 from serin.controller.apply import Applied, Applier
+from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.observe import Observer
-from serin.controller.ports import Ports
 from serin.controller.reconcile import Reconciler, TryAgain
 from serin.controller.report import Reporter
-from serin.controller.routes import EnvoyRoutes
-from serin.controller.survey import Survey
 from serin.controller.telemetry import Outcome, Telemetry
-from serin.controller.ticker import Ticker
+from serin.controller.traffic_estimator import TrafficEstimator
 from serin.controller.watch import WATCHED
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus, Settings
@@ -36,7 +34,9 @@ from serin.rollout.model import (
     RunWorkload,
     WriteStatus,
 )
-from serin.traffic.xds import XdsServer
+from serin.routers.envoy.ports import Ports
+from serin.routers.envoy.router import EnvoyRoutes
+from serin.routers.envoy.xds import XdsServer
 from tests.integration.operator_process import Cluster, until
 
 pytestmark = pytest.mark.control_plane
@@ -61,9 +61,9 @@ class Bench:
         self.cache, self.leading, self.told = ObjectCache(), True, Told()
         self.telemetry = Telemetry()
         prometheus = Prometheus(Settings("http://127.0.0.1:9"))
-        ticker = Ticker(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
+        ticker = EvidenceLoop(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
         routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
-        survey = Survey(self.cache, prometheus.query, lambda _: None)
+        survey = TrafficEstimator(self.cache, prometheus.query, lambda _: None)
         self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache))
         self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
 

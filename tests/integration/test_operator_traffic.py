@@ -62,7 +62,9 @@ async def test_a_rollout_that_lacks_traffic_says_so_when_it_begins(
         found = feasible(cluster)
         assert found["reason"] == "TrafficTooLow"
         assert found["message"].startswith("at 0.4 requests/s step 1 (5% for 10m) gathers 12 candidate requests")
-        assert found["message"].endswith("raise the weight, lengthen the bake, or raise analysis.ableToSee")
+        assert found["message"].endswith(
+            "raise the weight, lengthen the bake, or raise analysis.minimumDetectableEffect"
+        )
         assert await operator.metric("serin_prometheus_queries") == 1
         await until(lambda: "TrafficTooLow" in _events(cluster), what="the Event")
         # Half of the traffic for two days is enough; the traffic is not measured again for that.

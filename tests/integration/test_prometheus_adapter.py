@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serin.analysis.model import NoData, NoDataReason
+from serin.analysis.types import NoData, NoDataReason
 from serin.metrics.answers import Answer, Failed, Partial, Value
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.cluster.pki import Authority

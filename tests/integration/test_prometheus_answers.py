@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serin.analysis.model import DistributionTick, MeanTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.analysis.types import DistributionTick, MeanTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings

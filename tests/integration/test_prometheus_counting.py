@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serin.analysis.model import HistogramTick, NoData, NoDataReason, RatioTick
+from serin.analysis.types import HistogramTick, NoData, NoDataReason, RatioTick
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serin.analysis.model import NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.analysis.types import NoData, NoDataReason, RatioTick, Tick, ValueTick
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings

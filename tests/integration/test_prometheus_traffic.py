@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serin.analysis.model import NoData, NoDataReason
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import NoData, NoDataReason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.metrics.sources import RatioSource, resolve

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from serin.analysis import engine
-from serin.analysis.model import Against, MetricVerdict, Policy, ReferenceTick, Severity, SplitTick
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import MetricVerdict, Policy, ReferenceTick, SplitTick
 from serin.api import names
+from serin.api.verdicts import Against, Severity
+from serin.evaluation.policies import SPLIT
 from serin.rollout.model import Route
-from serin.rollout.policies import SPLIT
 from tests.narratives.world import Judge, World, fails, passes, silent, spec, undecided
 
 Story = Callable[[World], None]

@@ -10,12 +10,16 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serin.analysis.model import Judgement, MetricVerdict, NoDataReason, Severity, Verdict
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import Judgement, MetricVerdict, NoDataReason
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.split import Split
+from serin.api.status import Phase, read
 from serin.api.times import parse_rfc3339
+from serin.api.verdicts import Severity, Verdict
+from serin.evaluation.feasibility import feasible
+from serin.evaluation.policies import SPLIT, policies
 from serin.rollout.model import (
     CreateSnapshot,
     DeleteSnapshot,
@@ -32,12 +36,9 @@ from serin.rollout.model import (
     Workload,
     WriteStatus,
 )
-from serin.rollout.phases import Phase, allowed
+from serin.rollout.phases import allowed
 from serin.rollout.planner import plan
-from serin.rollout.policies import SPLIT, policies
-from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import ROLLED_BACK
-from serin.rollout.status import read
 
 START = 1_700_000_000.0
 Judge = Callable[["World"], tuple[MetricVerdict, ...]]
@@ -59,8 +60,8 @@ def spec(version: str = "1", **changes: Any) -> dict[str, Any]:
         },
         "metrics": [{"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}],
         "analysis": {
-            "falseRollback": {"critical": "0.01", "minor": "0.05"},
-            "ableToSee": "2",
+            "falseRollbackRate": {"critical": "0.01", "minor": "0.05"},
+            "minimumDetectableEffect": "2",
             "onNoData": {"action": "Hold", "after": "30m"},
         },
         "progressDeadline": "10m",
@@ -267,7 +268,7 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.settle()
-            wish = self.last_plan.next_look if self.last_plan else None
+            wish = self.last_plan.requeue_after if self.last_plan else None
             self.now = min(end, self.now + min(tick, tick if wish is None else max(wish, 0.5)))
         self.settle()
 
@@ -312,7 +313,7 @@ class World:
                 state = read(self.status)
                 if self.weights.get(snapshot):
                     raise BrokenRule(f"{snapshot} is deleted while it has traffic")
-                if state.going_back and snapshot in (state.stable, state.going_back.target):
+                if state.manual_rollback and snapshot in (state.stable, state.manual_rollback.target):
                     raise BrokenRule(f"{snapshot} is deleted while a person goes back")
                 del self.pods[snapshot]
             case DeleteSnapshot(name):
@@ -326,7 +327,7 @@ class World:
             self.pods[snapshot] = Pods(replicas, role, f"uid-{snapshot}", self.now, self.now)
             return
         state = read(self.status)
-        if (state.candidate or state.going_back) and role == "stable" and replicas < old.desired:
+        if (state.candidate or state.manual_rollback) and role == "stable" and replicas < old.desired:
             raise BrokenRule("stable loses pods while something is under way")
         grown = self.now if replicas > old.desired else old.grown
         self.pods[snapshot] = Pods(replicas, role, old.uid, old.created, grown, before=self.ready(snapshot))
@@ -347,9 +348,13 @@ class World:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
-        moves = after.going_back and after.going_back.moved and not (before.going_back and before.going_back.moved)
-        if after.going_back and moves:
-            carried, there = self.ready(str(before.stable)), action.proof[after.going_back.target]
+        moves = (
+            after.manual_rollback
+            and after.manual_rollback.moved
+            and not (before.manual_rollback and before.manual_rollback.moved)
+        )
+        if after.manual_rollback and moves:
+            carried, there = self.ready(str(before.stable)), action.proof[after.manual_rollback.target]
             if there < min(carried, self.spec["replicas"]):
                 raise BrokenRule(f"{there} pods get what {carried} carried")
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:

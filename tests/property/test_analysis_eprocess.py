@@ -12,10 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from serin.analysis import drift, latency, limits, ratio
-from serin.analysis.fidelity import State as Split
-from serin.analysis.fidelity import log_e as split_log_e
-from serin.analysis.model import Against, Arm, DistributionTick, HistogramTick, Policy, RatioTick, Severity
+from serin.analysis import drift, latency, ratio, slo
+from serin.analysis.sample_ratio import State as Split
+from serin.analysis.sample_ratio import log_e as split_log_e
+from serin.analysis.types import Arm, DistributionTick, HistogramTick, Policy, RatioTick
+from serin.api.verdicts import Against, Severity
 
 ROUNDING = 1e-6
 LATENCY_ROUNDING = 2e-3  # kept weights are rounded to a thousandth of a nat
@@ -83,14 +84,14 @@ def test_the_mean_of_limit_evidence_is_at_most_one(requests: int, limit: float, 
     policy = Policy("errors", Severity.CRITICAL, against=Against.LIMIT, limit=limit, overdispersion=phi)
     law = stats.binom(requests, part * limit)
     ticks = [RatioTick(1.0, Arm(requests, bad), Arm(0, 0)) for bad in range(requests + 1)]
-    mean = sum(law.pmf(one.candidate.bad) * math.exp(limits.fold(policy, None, one).over.log_e) for one in ticks)
+    mean = sum(law.pmf(one.candidate.bad) * math.exp(slo.fold(policy, None, one).over.log_e) for one in ticks)
     assert mean <= 1.0 + ROUNDING
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.tuples(*[st.integers(0, 9)] * 4), st.integers(1, 4), st.sampled_from([1.0, 2.0]))
 def test_the_mean_of_latency_evidence_is_at_most_one(pooled: tuple[int, ...], candidate: int, phi: float) -> None:
-    """Arms that are alike: every way to deal the pooled histogram out between them is known."""
+    """TwoSample that are alike: every way to deal the pooled histogram out between them is known."""
     assume(sum(pooled) >= latency.ENOUGH)
     policy = Policy("latency", Severity.CRITICAL, overdispersion=phi)
     total, means = math.comb(sum(pooled), candidate), [0.0, 0.0]
@@ -127,12 +128,12 @@ def test_the_mean_of_drift_evidence_is_at_most_one(
 ) -> None:
     """Whatever both arms said before, and whatever they both say now."""
     policy = Policy("prediction", Severity.MAJOR, expected_ticks=1)  # all mass has entered: nothing hides the evidence
-    before = drift.fold_arms(policy, None, DistributionTick(1.0, past_candidate, past_stable, ordered))
+    before = drift.fold_two_sample(policy, None, DistributionTick(1.0, past_candidate, past_stable, ordered))
     shares, mean = np.array(weights) / sum(weights), 0.0
     for c in _ways(candidate, 3):
         for s in _ways(stable, 3):
             p = stats.multinomial(candidate, shares).pmf(c) * stats.multinomial(stable, shares).pmf(s)
-            after = drift.fold_arms(policy, before, DistributionTick(2.0, c, s, ordered))
+            after = drift.fold_two_sample(policy, before, DistributionTick(2.0, c, s, ordered))
             mean += p * math.exp(after.different.log_e - before.different.log_e)
     assert mean <= 1.0 + ROUNDING
 
@@ -153,11 +154,11 @@ def test_the_mean_of_drift_evidence_is_at_most_one_while_categories_are_found(
             one, other = (tuple(arm[index] for index in seen) for arm in (c, s))
             laws.append((p, DistributionTick(2.0, one, other, categories=tuple("abc"[index] for index in seen))))
     mean = 0.0
-    begun = drift.fold_arms(policy, drift.fold_arms(policy, None, known), replace(known, at=1.5))
+    begun = drift.fold_two_sample(policy, drift.fold_two_sample(policy, None, known), replace(known, at=1.5))
     for p, first in laws:
-        after = drift.fold_arms(policy, begun, first)
+        after = drift.fold_two_sample(policy, begun, first)
         for q, second in laws:
-            last = drift.fold_arms(policy, after, replace(second, at=3.0))
+            last = drift.fold_two_sample(policy, after, replace(second, at=3.0))
             mean += p * q * math.exp(last.different.log_e - begun.different.log_e)
     assert mean <= 1.0 + ROUNDING
 

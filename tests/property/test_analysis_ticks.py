@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from serin.analysis import engine, ratio
 from serin.analysis.hypergeometric import log_likelihoods
-from serin.analysis.model import (
-    Arm,
-    HistogramTick,
-    NoData,
-    NoDataReason,
-    Policy,
-    RatioTick,
-    Severity,
-    ValueTick,
-    Verdict,
-)
+from serin.analysis.types import Arm, HistogramTick, NoData, NoDataReason, Policy, RatioTick, ValueTick
+from serin.api.verdicts import Severity, Verdict
 
 ERRORS = Policy("errors", Severity.CRITICAL)
 LATENCY = Policy("latency", Severity.CRITICAL)

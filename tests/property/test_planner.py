@@ -6,10 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from serin.api import names
+from serin.api.status import Phase, read, write
 from serin.rollout.model import Route
-from serin.rollout.phases import Phase
 from serin.rollout.snapshots import PREVIOUS
-from serin.rollout.status import read, write
 from tests.narratives.world import World, fails, passes, silent, spec
 
 STEPS = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from serin.analysis import text
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.model import OTHER
+from serin.analysis.types import OTHER
 
 
 def merged(bounds: tuple[str, ...], counts: Floats, shared: tuple[str, ...]) -> Floats:

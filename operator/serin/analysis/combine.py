@@ -6,10 +6,9 @@ raises a false alarm is at most the sum of their parts.
 
 from collections.abc import Mapping, Sequence
 
-from serin.analysis.model import MetricVerdict, Severity, Verdict
+from serin.analysis.types import MetricVerdict
+from serin.api.verdicts import BLOCKING, FAILURES, Severity, Verdict
 
-BLOCKING = (Severity.CRITICAL, Severity.MAJOR)
-FAILURES = (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR)
 WORST_FIRST = (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR, Verdict.NO_DATA, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from serin.analysis import text
-from serin.analysis.model import NoDataReason, Verdict
+from serin.analysis.types import NoDataReason
+from serin.api.verdicts import Verdict
 
 # Verdict, reason, message, and candidate requests still needed (None: unknown).
 Conclusion = tuple[Verdict, str, str, int | None]

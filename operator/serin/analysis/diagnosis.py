@@ -8,23 +8,11 @@ and says why; it decides nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from serin.analysis.combine import BLOCKING, FAILURES
-from serin.analysis.model import MetricVerdict, NoDataReason, Verdict
+from serin.analysis.types import MetricVerdict, NoDataReason
+from serin.api.verdicts import BLOCKING, FAILURES, Trouble, Verdict
 
 SOURCE_DOWN = (NoDataReason.TARGET_DOWN, NoDataReason.PROMETHEUS_UNREACHABLE, NoDataReason.STALE)
-
-
-class Trouble(StrEnum):
-    """The kinds of trouble, and none."""
-
-    NONE = "None"
-    BAD_MODEL = "BadModel"
-    WORLD_CHANGED = "WorldChanged"
-    INFRASTRUCTURE = "Infrastructure"
-    NO_DATA = "NoData"
-    UNDECIDED = "Undecided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +45,7 @@ def diagnose(
         return Diagnosis(Trouble.INFRASTRUCTURE, "; ".join(infrastructure), bool(bad))
     if moved:
         message = f"live traffic has moved from its past: {_said(moved)}; rolling back cannot help"
-        return Diagnosis(Trouble.WORLD_CHANGED, message)
+        return Diagnosis(Trouble.DATA_DRIFT, message)
     silent = [one for one in against_stable if one.severity in BLOCKING and one.verdict is Verdict.NO_DATA]
     down = [one for one in silent if one.reason in SOURCE_DOWN]
     if down:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.model import Arm
+from serin.analysis.types import Arm
 
 UNKNOWN = 2.0  # with fewer than 3 pods or no history
 PODS = 3

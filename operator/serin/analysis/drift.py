@@ -39,16 +39,9 @@ from serin.analysis.evidence import (
     words,
 )
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.model import (
-    OTHER,
-    DistributionTick,
-    MetricVerdict,
-    NoDataReason,
-    Policy,
-    ReferenceTick,
-    Verdict,
-)
 from serin.analysis.sequential import Mixture, advance, begin, failure
+from serin.analysis.types import OTHER, DistributionTick, MetricVerdict, NoDataReason, Policy, ReferenceTick
+from serin.api.verdicts import Verdict
 
 SHRINKAGE: Floats = np.array([50.0, 500.0, 5000.0])
 HAZARDS: Floats = np.array([1.5, 2.5, 1.0 / 1.5, 1.0 / 2.5])
@@ -59,7 +52,7 @@ FADE = 20.0  # live counts are halved when there are this many times more than a
 
 
 @dataclass(frozen=True, slots=True)
-class Arms:
+class TwoSample:
     """Counts of both arms so far, evidence of a difference, and the failure if it came to that.
 
     `categories`: names of the counts (upper bounds when `ordered`); unordered counts have one more, for OTHER. Empty
@@ -86,7 +79,7 @@ class Live:
     categories: tuple[str, ...] = ()
 
 
-def fold_arms(policy: Policy, before: Arms | None, tick: DistributionTick) -> Arms:
+def fold_two_sample(policy: Policy, before: TwoSample | None, tick: DistributionTick) -> TwoSample:
     """The state after `tick`."""
     prior = _prior(tick.ordered)
     state, candidate, stable = _aligned(before or _first(tick, prior), tick)
@@ -125,7 +118,7 @@ def _faded(counts: Floats, needed: int | None) -> Floats:
     return halved if needed is not None and counts.sum() > FADE * needed else counts
 
 
-def judge_arms(policy: Policy, state: Arms) -> MetricVerdict:
+def judge_two_sample(policy: Policy, state: TwoSample) -> MetricVerdict:
     """Estimate and interval are of the PSI between the arms, its bias removed."""
     if not (state.candidate.any() and state.stable.any()):
         return _silent(policy, state.at, "one of the versions has given no answers yet")
@@ -224,7 +217,7 @@ def requests_needed(categories: int, reference: float, threshold: float) -> int 
     return math.ceil(1.0 / room) if room > 0.0 else None
 
 
-def write_arms(state: Arms) -> Evidence:
+def write_two_sample(state: TwoSample) -> Evidence:
     """As JSON."""
     return {
         "kind": Kind.DRIFT.value,
@@ -238,13 +231,13 @@ def write_arms(state: Arms) -> Evidence:
     }
 
 
-def read_arms(evidence: Evidence) -> Arms:
+def read_two_sample(evidence: Evidence) -> TwoSample:
     """From JSON; raises `Unreadable`."""
     ordered = evidence.get("ordered") is True
     candidate, categories = array(evidence, "candidate"), words(evidence, "categories")
     if categories and len(categories) != candidate.size - (not ordered):
         raise Unreadable(f"{len(categories)} categories with {candidate.size} counts")
-    return Arms(
+    return TwoSample(
         number(evidence, "at"),
         candidate,
         array(evidence, "stable", candidate.size),
@@ -294,14 +287,14 @@ def _checked(counts: tuple[int, ...]) -> Floats:
     return np.array(counts, dtype=np.float64)
 
 
-def _first(tick: DistributionTick, prior: Floats) -> Arms:
+def _first(tick: DistributionTick, prior: Floats) -> TwoSample:
     """Before the first tick: no category has a name yet, buckets have theirs."""
     named = bool(tick.categories) and not tick.ordered
     nothing = np.zeros(1 if named else len(tick.candidate))
-    return Arms(0.0, nothing, nothing, begin(prior), tick.ordered, "", () if named else tick.categories)
+    return TwoSample(0.0, nothing, nothing, begin(prior), tick.ordered, "", () if named else tick.categories)
 
 
-def _aligned(state: Arms, tick: DistributionTick) -> tuple[Arms, Floats, Floats]:
+def _aligned(state: TwoSample, tick: DistributionTick) -> tuple[TwoSample, Floats, Floats]:
     """The state, and the tick's counts of the candidate and of stable, all with the same entries."""
     if not tick.categories or tick.ordered:
         candidate, stable = _counts(tick.candidate), _counts(tick.stable)
@@ -326,7 +319,7 @@ def _aligned(state: Arms, tick: DistributionTick) -> tuple[Arms, Floats, Floats]
     return state, sorted_in(state.categories, names, candidate), sorted_in(state.categories, names, stable)
 
 
-def _learned(state: Arms, tick: DistributionTick) -> Arms:
+def _learned(state: TwoSample, tick: DistributionTick) -> TwoSample:
     """Give the tick's new categories names, and their counts of this tick to them."""
     if tick.ordered or not tick.categories:
         return state
@@ -351,7 +344,7 @@ def _prior(ordered: bool) -> Floats:
     return np.concatenate([0.5 * plug_in, np.full(HAZARDS.size, 0.5 / HAZARDS.size)])
 
 
-def _plug_in(state: Arms, candidate: Floats, stable: Floats) -> Floats:
+def _plug_in(state: TwoSample, candidate: Floats, stable: Floats) -> Floats:
     """Log e-values of one tick, one per shrinkage; shares are estimated from earlier ticks only."""
     requests, others = float(candidate.sum()), float(stable.sum())
     if not (requests and others):

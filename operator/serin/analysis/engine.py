@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import combine, drift, fidelity, latency, limits, means, ratio, values
+from serin.analysis import combine, drift, latency, means, ratio, sample_ratio, slo, threshold
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
-from serin.analysis.model import (
-    Against,
+from serin.analysis.types import (
     DistributionTick,
     HistogramTick,
     Judgement,
@@ -31,8 +30,8 @@ from serin.analysis.model import (
     SplitTick,
     Tick,
     ValueTick,
-    Verdict,
 )
+from serin.api.verdicts import FAILURES, Against, Verdict
 
 overall = combine.overall
 Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
@@ -51,12 +50,12 @@ class Question:
 QUESTIONS = {
     Kind.RATIO: Question(ratio.read, ratio.write, ratio.fold, ratio.judge),
     Kind.LATENCY: Question(latency.read, latency.write, latency.fold, latency.judge),
-    Kind.LIMIT: Question(limits.read, limits.write, limits.fold, limits.judge),
-    Kind.VALUE: Question(values.read, values.write, values.fold, values.judge),
-    Kind.DRIFT: Question(drift.read_arms, drift.write_arms, drift.fold_arms, drift.judge_arms),
+    Kind.LIMIT: Question(slo.read, slo.write, slo.fold, slo.judge),
+    Kind.VALUE: Question(threshold.read, threshold.write, threshold.fold, threshold.judge),
+    Kind.DRIFT: Question(drift.read_two_sample, drift.write_two_sample, drift.fold_two_sample, drift.judge_two_sample),
     Kind.REFERENCE: Question(drift.read_live, drift.write_live, drift.fold_live, drift.judge_live),
     Kind.MEAN: Question(means.read, means.write, means.fold, means.judge),
-    Kind.SPLIT: Question(fidelity.read, fidelity.write, fidelity.fold, fidelity.judge),
+    Kind.SPLIT: Question(sample_ratio.read, sample_ratio.write, sample_ratio.fold, sample_ratio.judge),
 }
 
 KINDS = {
@@ -123,7 +122,7 @@ def _read(evidence: Evidence | None, kind: Kind) -> Any:
 def _nothing(policy: Policy, evidence: Evidence | None, found: NoData) -> Judgement:
     """The newest look found nothing: say so, unless a failure is proven already."""
     before = judge(policy, evidence)
-    if before.verdict in combine.FAILURES:
+    if before.verdict in FAILURES:
         return Judgement(evidence or {}, before)
     said = replace(before, verdict=Verdict.NO_DATA, reason=found.reason.value, message=found.message)
     return Judgement(evidence or {}, said)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.model import Arm, HistogramTick, Json, NoDataReason
+from serin.analysis.types import Arm, HistogramTick, Json, NoDataReason
 
 Evidence = Mapping[str, Json]
 

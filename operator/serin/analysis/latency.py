@@ -10,8 +10,8 @@ average over the bounds of "slower than this bound", which sees a heavier tail; 
 buckets (each bucket is a table of those who finish in it among those who have not finished before: Cox 1972, as an
 e-process ter Schure et al. 2021), which sees a shift of the whole. Heuristic: dividing by `overdispersion`.
 
-Pass needs evidence that the candidate is not `able_to_see` times as often slow in the body (the bound that splits the
-requests best) and in the tail (the lowest bound with at most 5% beyond it).
+Pass needs evidence that the candidate is not `minimum_detectable_effect` times as often slow in the body (the bound
+that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it).
 
 At most 14 bounds are kept, so that the evidence stays small: a finer histogram is merged where the first requests
 are fewest. Kept weights are rounded to a thousandth of a nat.
@@ -26,10 +26,10 @@ from serin.analysis import text
 from serin.analysis.conclusion import Conclusion, conclude
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.model import HistogramTick, MetricVerdict, NoDataReason, Policy
 from serin.analysis.power import requests_to_catch
 from serin.analysis.ratio import ENOUGH, HOPELESS, Counts, crude_interval, describe, not_worse_than_floor
 from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
+from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy
 
 ALTERNATIVES: Floats = np.array([2.0, 10.0])  # times the odds that the null allows
 MOST_BOUNDS = 14
@@ -200,7 +200,7 @@ def _regroup(tick: HistogramTick, bounds: tuple[float, ...], counts: tuple[int, 
 def _weigh(policy: Policy, state: State, table: Floats) -> State:
     """The state with one table of both arms' buckets, shape (2, buckets), weighed in."""
     bounds = len(state.bounds)
-    ratios = np.array([1.0, policy.able_to_see, policy.critical_ratio, policy.tolerance])
+    ratios = np.array([1.0, policy.minimum_detectable_effect, policy.critical_ratio, policy.tolerance])
     critical, minor = policy.critical_ratio * ALTERNATIVES, policy.tolerance * ALTERNATIVES
     logs = _log_likelihoods(table, np.log(np.concatenate([ratios, critical, minor])))
     logs /= max(1.0, policy.overdispersion)
@@ -281,7 +281,7 @@ def _estimate(policy: Policy, state: State) -> tuple[float | None, float | None,
 
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
-    cleared = f"not {text.factor(policy.able_to_see)} times as often slow"
+    cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often slow"
     return conclude(bool(state.candidate.any()), state.failed, lambda: _needed(policy, state), sentence, cleared)
 
 
@@ -299,6 +299,6 @@ def _needed(policy: Policy, state: State) -> int | None:
     rate = max(_at_bound(state, tail).stable_share, policy.floor)
     share = requests / (requests + others)
     by_power = requests_to_catch(
-        policy, rate, share, policy.able_to_see, cost=-float(begin(_prior(len(state.bounds))).started[0])
+        policy, rate, share, policy.minimum_detectable_effect, cost=-float(begin(_prior(len(state.bounds))).started[0])
     )
     return None if math.isinf(by_power) else max(missing, math.ceil(max(0.0, by_power - requests)))

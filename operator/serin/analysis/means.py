@@ -22,9 +22,10 @@ from scipy.special import chdtri, log_ndtr
 
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, floats, number, word
-from serin.analysis.model import MeanTick, MetricVerdict, Moments, NoDataReason, Policy, Verdict
 from serin.analysis.ratio import mixture_radius
 from serin.analysis.sequential import failure
+from serin.analysis.types import MeanTick, MetricVerdict, Moments, NoDataReason, Policy
+from serin.api.verdicts import Verdict
 
 TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
 ENOUGH = 100  # requests per arm before the normal approximation is believed
@@ -203,7 +204,7 @@ def _needed(policy: Policy, state: State) -> int | None:
     missing = max(0, max(policy.min_requests, ENOUGH) - int(state.candidate[0]))
     if state.looks < LOOKS:
         return missing or None
-    mean, times = abs(_mean(state.stable)), policy.able_to_see
+    mean, times = abs(_mean(state.stable)), policy.minimum_detectable_effect
     worse = -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
     if not _believable(state):
         alike = worse <= 1e-9 * mean  # numbers that never differ, such as no retry at all in either arm

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from scipy.special import ndtri
 
-from serin.analysis.model import Policy
 from serin.analysis.sequential import MIXTURE_COST
+from serin.analysis.types import Policy
 
 
 @lru_cache(maxsize=1024)
@@ -43,10 +43,10 @@ def requests_to_catch(
 
 
 def requests_to_pass(policy: Policy, rate: float, share: float, missing: float, power: float = 0.5) -> float:
-    """Candidate requests until `missing` nats of evidence against `able_to_see` are gathered, when nothing is wrong."""
-    if policy.able_to_see <= 1.0 or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
+    """Candidate requests until `missing` nats against the detectable effect are gathered, when nothing is wrong."""
+    if policy.minimum_detectable_effect <= 1.0 or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
         return math.inf
-    return crossing(*drift(rate, share, 1.0, policy.able_to_see), missing * policy.overdispersion, power)
+    return crossing(*drift(rate, share, 1.0, policy.minimum_detectable_effect), missing * policy.overdispersion, power)
 
 
 def crossing(mean: float, variance: float, threshold: float, power: float) -> float:

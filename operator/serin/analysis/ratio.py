@@ -9,11 +9,13 @@ by one bad pod, the log evidence is divided by `overdispersion`, which is a heur
 Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
 totals; averaged over psi in 2, 5 and 10 times psi0 and over the start of the trouble (sequential.py). What is worse by
 less than about two fifths looks more like no difference than like 2 times, so it is never called worse; who wants to
-see less than a doubling says so with `able_to_see`, which then takes the place of the 2. (These sizes and weights were
-chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer false alarms.)
+see less than a doubling says so with `minimum_detectable_effect`, which then takes the place of the 2. (These sizes and
+weights were chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer false
+alarms.)
 
-Pass is a statement about now: it is given while there is enough evidence that the candidate is *not* `able_to_see`
-times worse, and taken back when that evidence wanes, which it can do quickly because it is capped. A failure is kept.
+Pass is a statement about now: it is given while there is enough evidence that the candidate is *not*
+`minimum_detectable_effect` times worse, and taken back when that evidence wanes, which it can do quickly because it is
+capped. A failure is kept.
 The interval is an asymptotic confidence sequence (Robbins' normal mixture around the Mantel-Haenszel ratio): valid at
 any look, but only as good as the normal approximation, so it is for display and for `min_effect`.
 """
@@ -28,9 +30,10 @@ from serin.analysis import text
 from serin.analysis.conclusion import Conclusion, conclude
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihood
-from serin.analysis.model import Json, MetricVerdict, Policy, RatioTick, Verdict
 from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import CAP, PRIOR, Mixture, advance, begin, failure
+from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
+from serin.api.verdicts import Verdict
 
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
@@ -81,8 +84,9 @@ class State:
     """What is kept between ticks.
 
     `total`: all counts; `pending`: those of ticks too small to judge. `critical`, `minor`: evidence against the two
-    nulls. `better`: log evidence that the candidate is not `able_to_see` times worse than stable; `low`: the same
-    against a share of `able_to_see` times `floor`. `sums`: Mantel-Haenszel numerator, denominator and variance.
+    nulls. `better`: log evidence that the candidate is not `minimum_detectable_effect` times worse than stable; `low`:
+    the same against a share of `minimum_detectable_effect` times `floor`. `sums`: Mantel-Haenszel numerator,
+    denominator and variance.
     `failed`: the worst verdict so far, "" when there was none.
     """
 
@@ -138,7 +142,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
 
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
-    cleared = f"not {text.factor(policy.able_to_see)} times worse"
+    cleared = f"not {text.factor(policy.minimum_detectable_effect)} times worse"
     return conclude(state.total.candidate > 0, state.failed, lambda: _needed(policy, state), sentence, cleared)
 
 
@@ -246,17 +250,17 @@ def _can_be_judged(counts: Counts) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _log_odds(tolerance: float, critical_ratio: float, able_to_see: float) -> Floats:
-    """Logarithms of the odds ratios that a table is judged at: 1, `able_to_see`, the two nulls, their alternatives."""
-    effects = np.array([max(1.05, min(SMALL, able_to_see)), LARGE, HUGE])
-    nulls = [1.0, able_to_see, critical_ratio, tolerance]
+def _log_odds(tolerance: float, critical_ratio: float, minimum_detectable_effect: float) -> Floats:
+    """Logarithms of the odds ratios that a table is judged at: 1, the detectable effect, two nulls, alternatives."""
+    effects = np.array([max(1.05, min(SMALL, minimum_detectable_effect)), LARGE, HUGE])
+    nulls = [1.0, minimum_detectable_effect, critical_ratio, tolerance]
     ratios: Floats = np.concatenate([nulls, critical_ratio * effects, tolerance * effects])
     return np.log(ratios)
 
 
 def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
     """Log e-values of one table: against the critical null, against the minor one, and for not being worse."""
-    log_odds = _log_odds(policy.tolerance, policy.critical_ratio, policy.able_to_see)
+    log_odds = _log_odds(policy.tolerance, policy.critical_ratio, policy.minimum_detectable_effect)
     bad = counts.candidate_bad + counts.stable_bad
     logs = log_likelihood(counts.candidate, counts.stable, bad, counts.candidate_bad, log_odds)
     logs = logs / max(1.0, policy.overdispersion)
@@ -264,11 +268,11 @@ def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
 
 
 def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: float) -> float:
-    """Log evidence that the candidate's share is under `able_to_see` times `floor`, against it being at or over that.
+    """Log evidence that the candidate's share is under `minimum_detectable_effect` times `floor`, not at or over it.
 
     One-arm Bernoulli likelihood ratio of a share of half the floor: valid without stable, needed where nothing fails.
     """
-    null, alternative = min(0.5, policy.able_to_see * policy.floor), 0.5 * policy.floor
+    null, alternative = min(0.5, policy.minimum_detectable_effect * policy.floor), 0.5 * policy.floor
     gain = bad * math.log(alternative / null) + (requests - bad) * math.log((1.0 - alternative) / (1.0 - null))
     return min(before + gain / max(1.0, policy.overdispersion), _pass_threshold(policy) + CAP)
 
@@ -306,7 +310,7 @@ def _needed(policy: Policy, state: State) -> int | None:
         return None
     share = total.candidate / (total.candidate + total.stable)
     rate = max(total.stable_share, policy.floor)
-    by_power = requests_to_catch(policy, rate, share, policy.able_to_see) - total.candidate
+    by_power = requests_to_catch(policy, rate, share, policy.minimum_detectable_effect) - total.candidate
     by_evidence = requests_to_pass(policy, rate, share, threshold - state.better)
     soonest = min(by_power, by_evidence)
     return None if math.isinf(soonest) else max(missing, math.ceil(max(0.0, soonest)))

@@ -26,8 +26,9 @@ from serin.analysis import engine
 from serin.analysis.evidence import Kind
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.latency import choose_bounds
-from serin.analysis.model import Against, Arm, HistogramTick, Policy, RatioTick, Verdict
 from serin.analysis.traffic import Stage, Traffic
+from serin.analysis.types import Arm, HistogramTick, Policy, RatioTick
+from serin.api.verdicts import Against, Verdict
 
 Counts = NDArray[np.int64]
 
@@ -69,12 +70,12 @@ class Rehearsed:
 
 
 def ratio(policy: Policy, traffic: Traffic) -> Rehearsed:
-    """A share of bad requests, and candidates with `able_to_see` times as many, two, five times, and a fifth.
+    """A share of bad requests, and candidates with the detectable effect, two and five times as many, and a fifth.
 
     Troubles that would not be worse than what stable has are left out.
     """
     rate, bad = traffic.rate, traffic.bad
-    factors = sorted({policy.able_to_see, *FACTORS})
+    factors = sorted({policy.minimum_detectable_effect, *FACTORS})
     shares = {increase(factor): factor * bad for factor in factors}
     shares |= {f"{100 * TROUBLED_SHARE:g}% bad": TROUBLED_SHARE}
     worse = {name: np.array([1.0 - share, share]) for name, share in shares.items() if bad < share <= 1.0}

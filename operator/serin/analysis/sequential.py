@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.model import Json, Policy, Severity, Verdict
+from serin.analysis.types import Json, Policy
+from serin.api.verdicts import Severity, Verdict
 
 WAITING_AT_START = 0.25
 PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect

@@ -65,7 +65,7 @@ class Reason(StrEnum):
     ROLLING_BACK = "RollingBack"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
     ROLLBACK_REFUSED = "RollbackRefused"
-    ROLLBACK_GAVE_UP = "RollbackGaveUp"
+    ROLLBACK_FAILED = "RollbackFailed"
     # Evidence
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     NO_TRAFFIC = "NoTraffic"

@@ -36,6 +36,7 @@ from serin.api.spec import (
     WeightStep,
 )
 from serin.api.units import parse_duration, parse_quantity
+from serin.api.verdicts import Against, Severity
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -212,12 +213,12 @@ def _metric(field: _Field) -> Metric:
     source = _source(field)
     against = field.get("against")
     # A value has its own limits; everything else is compared with stable unless the user says otherwise.
-    default = "limit" if isinstance(source, ValueQuery) else "stable"
+    default = Against.LIMIT if isinstance(source, ValueQuery) else Against.STABLE
     return Metric(
         name=field["name"].value,
         source=source,
-        severity=field["severity"].value,
-        against=default if against is None else against.value,
+        severity=field["severity"].one_of(Severity),
+        against=default if against is None else against.one_of(Against),
         limit=_quantity_or_none(field.get("limit")),
         lower_is_worse=bool(field.value.get("lowerIsWorse")),
     )
@@ -245,12 +246,12 @@ def _source(field: _Field) -> MetricSource:
 
 
 def _analysis(field: _Field) -> Analysis:
-    promise, silence = field["falseRollback"], field["onNoData"]
+    promise, silence = field["falseRollbackRate"], field["onNoData"]
     return Analysis(
         interval=_duration_or_none(field.get("interval")),
-        false_rollback_critical=promise["critical"].quantity(),
-        false_rollback_minor=promise["minor"].quantity(),
-        able_to_see=field["ableToSee"].quantity(),
+        false_rollback_rate_critical=promise["critical"].quantity(),
+        false_rollback_rate_minor=promise["minor"].quantity(),
+        minimum_detectable_effect=field["minimumDetectableEffect"].quantity(),
         on_no_data=silence["action"].one_of(NoDataAction),
         on_no_data_after=silence["after"].duration(),
     )

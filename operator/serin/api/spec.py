@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serin.api.json import JsonObject
+from serin.api.verdicts import Against, Severity
 
 
 class Shield(StrEnum):
@@ -129,8 +130,8 @@ class Metric:
 
     name: str
     source: MetricSource
-    severity: str  # critical | major | minor | info
-    against: str  # stable | limit | reference
+    severity: Severity
+    against: Against
     limit: float | None = None
     lower_is_worse: bool = False
 
@@ -140,9 +141,9 @@ class Analysis:
     """`spec.analysis`. `interval` is in seconds, None: the scrape interval of what is read."""
 
     interval: float | None = None
-    false_rollback_critical: float = 0.01
-    false_rollback_minor: float = 0.05
-    able_to_see: float = 2.0
+    false_rollback_rate_critical: float = 0.01
+    false_rollback_rate_minor: float = 0.05
+    minimum_detectable_effect: float = 2.0
     on_no_data: NoDataAction = NoDataAction.HOLD
     on_no_data_after: float = 1800.0
 

@@ -38,7 +38,7 @@ ADVICE: Final[dict[Reason, str]] = {
     Reason.ABORTED_BY_USER: "Nothing. The same version is not tried again by itself.",
     Reason.ROLLED_BACK_BY_USER: "Nothing. The version that was left is not tried again by itself.",
     Reason.ROLLBACK_REFUSED: "{serin} history {name} shows the versions; one that was promoted can be gone back to.",
-    Reason.ROLLBACK_GAVE_UP: "Mend what the pods say and ask again, or {serin} rollback {name} --to another one.",
+    Reason.ROLLBACK_FAILED: "Mend what the pods say and ask again, or {serin} rollback {name} --to another one.",
     Reason.REJECTED_CONTENT: (
         "Change the spec (other content is a new version), put the old one back, or {serin} retry {name}."
     ),

@@ -15,7 +15,7 @@ from serin import __version__
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.units import parse_duration
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
 _HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -55,7 +55,7 @@ def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 def _complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Snapshots that one can go back to; nothing when the cluster does not answer."""
-    from serin.cli.asking import read, snapshots
+    from serin.cli.actions import read, snapshots
     from serin.cli.connection import connect
     from serin.rollout.snapshots import ways_back
 
@@ -217,7 +217,7 @@ def explain(name: str, output: str | None, **options: Any) -> None:
 def history(name: str, output: str | None, **options: Any) -> None:
     """List the versions that Serin remembers with what was decided about each, newest first."""
     from serin.cli import show
-    from serin.cli.asking import read
+    from serin.cli.actions import read
     from serin.cli.connection import explained
     from serin.cli.output import dump, put, say
     from serin.cluster import kinds
@@ -343,19 +343,19 @@ _WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operat
 @_access
 def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
     """Go back to an earlier version: all requests at once, when its pods are ready."""
-    from serin.cli.asking import ask_back
+    from serin.cli.actions import ask_back
     from serin.cli.output import console
 
     console().print(ask_back(_connect(options), name, to, wait=wait), soft_wrap=True)
 
 
 def _add_asks() -> None:
-    from serin.cli.asking import ASKS
+    from serin.cli.actions import ASKS
 
     for what in ASKS:
 
         def run(name: str, wait: bool, _what: Any = what, **options: Any) -> None:
-            from serin.cli.asking import ask
+            from serin.cli.actions import ask
             from serin.cli.output import console
 
             console().print(ask(_connect(options), name, _what, wait=wait), soft_wrap=True)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from serin import __version__
 from serin.api import names
 from serin.api.json import JsonObject
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 from serin.cluster import kinds
 from serin.cluster.errors import error_of
 from serin.cluster.protocol import ClusterError, Gone, Kind, Retryable

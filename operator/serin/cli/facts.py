@@ -12,8 +12,8 @@ from serin.api.conditions import ConditionType
 from serin.api.json import JsonObject
 from serin.api.parse import InvalidSpec, parse_spec
 from serin.api.spec import ModelDeploymentSpec, Step
-from serin.rollout.status import State, read
-from serin.workload import observe
+from serin.api.status import State, read
+from serin.workload import pods as workload_pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Facts:
     def serves_what_is_wanted(self) -> bool:
         """Whether the spec's version is the stable one, ready, and nothing is under way."""
         ready = self.condition(ConditionType.READY).get("status") == "True"
-        under_way = self.state.candidate or self.state.going_back
+        under_way = self.state.candidate or self.state.manual_rollback
         return self.observed and ready and not under_way and self.state.stable == self.wanted
 
     def condition(self, kind: ConditionType) -> JsonObject:
@@ -122,7 +122,7 @@ def gather(
         spec = parse_spec(body["spec"])
     except InvalidSpec as error:
         invalid = str(error)
-    workloads = [observe.workload(one, pods) for one in deployments]
+    workloads = [workload_pods.workload(one, pods) for one in deployments]
     return Facts(
         namespace=metadata["namespace"],
         name=metadata["name"],

@@ -6,19 +6,16 @@ what it waits for, what the numbers and the pods say, when time alone decides, a
 
 from collections.abc import Iterator
 
-from serin.analysis.combine import BLOCKING
-from serin.analysis.diagnosis import Trouble
-from serin.analysis.model import Severity, Verdict
 from serin.analysis.text import count
 from serin.api.conditions import ConditionType, Reason
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.spec import NoDataAction, PauseStep, Step, WeightStep
+from serin.api.status import Phase, Rollback
 from serin.api.times import human, parse_rfc3339
+from serin.api.verdicts import BLOCKING, Severity, Trouble, Verdict
 from serin.cli.advice import advice
 from serin.cli.facts import Facts
-from serin.rollout.phases import Phase
-from serin.rollout.status import Rollback
 
 # Reasons whose sentence counts the ready pods already.
 _SAYS_READY = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY, Reason.ROLLING_BACK)
@@ -36,8 +33,8 @@ def headline(facts: Facts) -> str:
     stable = facts.version(state.stable)
     if state.candidate:
         return f"{name} {_rollout(facts, stable, facts.version(state.candidate))}"
-    if state.going_back:
-        return f"{name} {_going_back(facts, stable, facts.version(state.going_back.target))}"
+    if state.manual_rollback:
+        return f"{name} {_going_back(facts, stable, facts.version(state.manual_rollback.target))}"
     if _unready(facts):
         ready = facts.condition(ConditionType.READY)
         down = ready["reason"] == Reason.STABLE_UNAVAILABLE
@@ -76,7 +73,7 @@ def _going_back(facts: Facts, stable: str, target: str) -> str:
     ready = facts.condition(ConditionType.READY)
     down = ready.get("reason") == Reason.STABLE_UNAVAILABLE
     lost = "; clients reach neither of them" if _unready(facts) and not down else ""
-    if facts.state.going_back and facts.state.going_back.moved is not None:
+    if facts.state.manual_rollback and facts.state.manual_rollback.moved is not None:
         return f"goes back to {target}, which gets all requests now{lost}"
     meanwhile = (
         f"{stable}, which should serve until then, is down" if down else f"{stable} serves until its pods are ready"
@@ -249,7 +246,7 @@ def _traffic(facts: Facts, serin: str) -> Iterator[str]:
 def _trouble(facts: Facts) -> Iterator[str]:
     """What no single metric can say: that it is not the candidate's doing."""
     found = facts.status.get("diagnosis") or {}
-    if found.get("trouble") == Trouble.WORLD_CHANGED:
+    if found.get("trouble") == Trouble.DATA_DRIFT:
         yield "It is the world that has changed, not the candidate: rolling back cannot help."
     elif found.get("trouble") == Trouble.INFRASTRUCTURE and found["message"] not in facts.message:
         yield _full(f"It is the infrastructure, not the candidate: {found['message']}")
@@ -275,8 +272,8 @@ def _pods(facts: Facts) -> Iterator[str]:
 def _deadlines(facts: Facts) -> Iterator[str]:
     """When time alone rolls the candidate back, or ends a wish that cannot come true."""
     state, spec = facts.state, facts.spec
-    if state.going_back and state.going_back.moved is None and spec:
-        rest = state.going_back.since + spec.progress_deadline - facts.now
+    if state.manual_rollback and state.manual_rollback.moved is None and spec:
+        rest = state.manual_rollback.since + spec.progress_deadline - facts.now
         yield f"If its pods are not ready {_within(rest)} (progressDeadline), {facts.version(str(state.stable))} stays."
     if not state.candidate or spec is None:
         return
@@ -307,7 +304,7 @@ def _earlier(facts: Facts) -> Iterator[str]:
 
 def _can(facts: Facts, serin: str) -> Iterator[str]:
     name = facts.name
-    if not (facts.state.candidate or facts.state.going_back or facts.rejected):
+    if not (facts.state.candidate or facts.state.manual_rollback or facts.rejected):
         return
     paused = facts.annotations.get(ANNOTATION_PAUSE) not in (None, "false")
     ways = [(f"{serin} {verb} {name}", what) for verb, what in _ways(facts, paused=paused)]
@@ -316,7 +313,7 @@ def _can(facts: Facts, serin: str) -> Iterator[str]:
 
 
 def _ways(facts: Facts, *, paused: bool) -> Iterator[tuple[str, str]]:
-    if facts.state.going_back:
+    if facts.state.manual_rollback:
         yield "abort", f"stay with {facts.version(str(facts.state.stable))}"
         return
     if facts.state.candidate is None:

@@ -7,12 +7,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from serin.analysis.model import Verdict
 from serin.analysis.text import count
 from serin.api import names
 from serin.api.conditions import ConditionType
 from serin.api.json import JsonObject
 from serin.api.times import human, parse_rfc3339
+from serin.api.verdicts import Verdict
 from serin.cli.facts import Facts
 from serin.cli.output import table
 from serin.cli.sentences import headline, step_text, waiting
@@ -154,7 +154,7 @@ def newest_first(snapshots: Sequence[JsonObject]) -> list[JsonObject]:
 def _role(facts: Facts, snapshot: str) -> str:
     if snapshot == facts.state.stable:
         return names.ROLE_STABLE
-    if facts.state.going_back and snapshot == facts.state.going_back.target:
+    if facts.state.manual_rollback and snapshot == facts.state.manual_rollback.target:
         return _GOING_BACK
     return names.ROLE_CANDIDATE if snapshot == facts.state.candidate else NONE
 

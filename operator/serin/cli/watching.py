@@ -18,7 +18,7 @@ from serin.api.json import JsonObject
 from serin.api.times import human
 from serin.cli import show
 from serin.cli.connection import Connection, explained
-from serin.cli.exits import Exit
+from serin.cli.exit_codes import Exit
 from serin.cli.facts import Facts, gather
 from serin.cli.output import console
 from serin.cli.sentences import headline, waiting

@@ -51,7 +51,7 @@ class Listing:
 
 
 @dataclass(slots=True)
-class _Shelf:
+class _Index:
     """All objects of one kind, and where to find them."""
 
     by_name: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class ObjectCache:
     """
 
     def __init__(self, expected: Iterable[tuple[Kind, str | None]] = ()) -> None:
-        self._shelves: dict[Kind, _Shelf] = defaultdict(_Shelf)
+        self._indexes: dict[Kind, _Index] = defaultdict(_Index)
         # The version at which each uid went away: a late event of an older version is a ghost, a newer one is back
         # (its labels match the watch again).
         self._gone: OrderedDict[str, str] = OrderedDict()
@@ -80,19 +80,19 @@ class ObjectCache:
 
     def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
         """One object, None when there is none."""
-        return self._shelves[kind].by_name.get((namespace, name))
+        return self._indexes[kind].by_name.get((namespace, name))
 
     def of_deployment(self, kind: Kind, namespace: str, deployment: str) -> tuple[JsonObject, ...]:
         """Every object of a kind that carries the label of this model deployment."""
-        return tuple(self._shelves[kind].by_deployment.get((namespace, deployment), {}).values())
+        return tuple(self._indexes[kind].by_deployment.get((namespace, deployment), {}).values())
 
     def all(self, kind: Kind) -> tuple[JsonObject, ...]:
         """Every object of a kind."""
-        return tuple(self._shelves[kind].by_name.values())
+        return tuple(self._indexes[kind].by_name.values())
 
     def count(self, kind: Kind) -> int:
         """How many objects of a kind there are."""
-        return len(self._shelves[kind].by_name)
+        return len(self._indexes[kind].by_name)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after every change from now on. It must return at once and not raise."""
@@ -104,7 +104,7 @@ class ObjectCache:
         """Take in an object as read, or as answered to a write. Ignores what is older than what is held."""
         uid, key = _uid(body), _key(body)
         self._resolve(uid)
-        shelf = self._shelves[kind]
+        shelf = self._indexes[kind]
         before = shelf.by_name.get(key)
         ghost = uid in self._gone and not _newer(_version(body), self._gone[uid])
         if ghost or (before is not None and not _supersedes(body, before)):
@@ -124,7 +124,7 @@ class ObjectCache:
 
     def begin_listing(self, kind: Kind, namespace: str | None) -> Listing:
         """A list of everything is about to be asked for."""
-        known = (uid for uid, key in self._shelves[kind].by_uid.items() if namespace in (None, key[0]))
+        known = (uid for uid, key in self._indexes[kind].by_uid.items() if namespace in (None, key[0]))
         return Listing(kind, namespace, frozenset(known))
 
     def finish_listing(self, listing: Listing, uids: Iterable[str], version: str) -> int:
@@ -176,7 +176,7 @@ class ObjectCache:
         self._gone[uid] = version
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
-        shelf = self._shelves[kind]
+        shelf = self._indexes[kind]
         key = shelf.by_uid.get(uid)
         before = shelf.by_name.get(key) if key else None
         if key is None or before is None:
@@ -185,7 +185,7 @@ class ObjectCache:
         del shelf.by_name[key]
         self._tell(kind, before, None)
 
-    def _remove(self, shelf: _Shelf, before: JsonObject | None) -> None:
+    def _remove(self, shelf: _Index, before: JsonObject | None) -> None:
         """Take an object out of the indexes."""
         if before is None:
             return

@@ -137,12 +137,12 @@ class Election:
             try:
                 await self._until_elected()
                 log.info("lease.acquired", lease=self._name, identity=self._me)
-                await self._reign(lead)
+                await self._lead(lead)
             finally:
                 await self._release()
             log.warning("lease.lost", lease=self._name, identity=self._me)
 
-    async def _reign(self, lead: Callable[[], Awaitable[None]]) -> None:
+    async def _lead(self, lead: Callable[[], Awaitable[None]]) -> None:
         self._leading = True
         work = asyncio.ensure_future(lead())
         try:

@@ -31,8 +31,8 @@ from serin.rollout.model import (
     WriteStatus,
 )
 from serin.rollout.snapshots import read as read_snapshot
-from serin.workload import render, seal
-from serin.workload.observe import is_ready
+from serin.workload import render, template_hash
+from serin.workload.pods import is_ready
 
 log: Final = structlog.get_logger("serin.apply")
 
@@ -173,9 +173,9 @@ class Applier:
         known = self._cache.get(kinds.DEPLOYMENT, body["metadata"]["namespace"], body["metadata"]["name"])
         if known is None:
             known = await self._write(self._cluster.apply, body)
-        elif not seal.is_sealed(known) or seal.is_broken(known):
+        elif not template_hash.is_stamped(known) or template_hash.has_drifted(known):
             known = await self._write(self._cluster.restore_template, body)
-        await self._write(self._cluster.apply, seal.put(body, known))
+        await self._write(self._cluster.apply, template_hash.stamp(body, known))
 
     async def _delete_workload(self, seen: Observation, action: DeleteWorkload) -> None:
         """Deployment last: while it is there, the workload is seen and its deletion goes on after a crash."""

@@ -13,20 +13,20 @@ from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
+from serin.api.status import State, read
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
-from serin.controller.ports import Ports
-from serin.controller.survey import Survey
-from serin.controller.ticker import Ticker, template_of
-from serin.controller.weigh import weigh
+from serin.controller.evidence_loop import EvidenceLoop, template_of
+from serin.controller.traffic_estimator import TrafficEstimator
+from serin.evaluation.evaluate import weigh
+from serin.evaluation.feasibility import feasible
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Observation, Route, Snapshot, Workload
-from serin.rollout.prospects import feasible
 from serin.rollout.snapshots import read as read_snapshot
-from serin.rollout.status import State, read
-from serin.traffic.model import addresses
-from serin.workload import observe as workloads
+from serin.routers.envoy.ports import Ports
+from serin.routers.envoy.routed_model import addresses
+from serin.workload import pods as workloads
 
 
 class Router(Protocol):
@@ -42,7 +42,9 @@ class Router(Protocol):
 class Observer:
     """Reads observations out of the cache."""
 
-    def __init__(self, cache: ObjectCache, router: Router, ticker: Ticker, survey: Survey, ports: Ports) -> None:
+    def __init__(
+        self, cache: ObjectCache, router: Router, ticker: EvidenceLoop, survey: TrafficEstimator, ports: Ports
+    ) -> None:
         self._cache, self._router, self._ports = cache, router, ports
         self._ticker, self._survey = ticker, survey
         # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so

@@ -21,25 +21,25 @@ from serin.cluster.lease import Election
 from serin.cluster.login import log_in
 from serin.cluster.protocol import ClusterError, Gone, Kind
 from serin.controller import health
-from serin.controller.affected import Key, affected
 from serin.controller.apply import Applier
+from serin.controller.enqueue import Key, affected
+from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.observe import Observer
-from serin.controller.ports import Ports
 from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
-from serin.controller.replicas import Replicas
 from serin.controller.report import Reporter
-from serin.controller.routes import EnvoyRoutes
-from serin.controller.routing import RouterFeed
 from serin.controller.settings import Settings
-from serin.controller.survey import Survey
 from serin.controller.telemetry import Telemetry
-from serin.controller.ticker import Ticker
+from serin.controller.traffic_estimator import TrafficEstimator
 from serin.controller.watch import WATCHED, Watches, scopes
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
-from serin.traffic.xds import XdsServer
+from serin.routers.envoy.ports import Ports
+from serin.routers.envoy.router import EnvoyRoutes
+from serin.routers.envoy.xds import XdsServer
+from serin.routers.envoy.xds_feed import XdsFeed
+from serin.routers.envoy.xds_peers import XdsPeers
 
 log: Final = structlog.get_logger("serin.operator")
 
@@ -58,7 +58,7 @@ class Operator:
         self._cache = ObjectCache(scopes(namespaces))
         self._cache.listen(self._on_change)
         self._xds = XdsServer(propagated=lambda _key, seconds: self._telemetry.propagation.observe(seconds))
-        self._feed = RouterFeed(self._cache, self._xds)
+        self._feed = XdsFeed(self._cache, self._xds)
         self._stopping = asyncio.Event()
         self._deciding = False
 
@@ -120,10 +120,10 @@ class Operator:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
         collector = Collector(prometheus)
         self._telemetry.queries.set_function(lambda: collector.queries)
-        ticker = Ticker(self._cache, collector, self._telemetry, self._queue.add)
-        replicas = Replicas(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
+        ticker = EvidenceLoop(self._cache, collector, self._telemetry, self._queue.add)
+        replicas = XdsPeers(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
         router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
-        survey = Survey(self._cache, prometheus.query, self._queue.add)
+        survey = TrafficEstimator(self._cache, prometheus.query, self._queue.add)
         observer = Observer(self._cache, router, ticker, survey, Ports(self._cache))
         applier = Applier(cluster, self._cache, router, observer, election.leading)
         reporter = Reporter(events, self._telemetry)

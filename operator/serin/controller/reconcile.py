@@ -78,7 +78,7 @@ class Reconciler:
         plan = self._plan(seen)
         applied = await self._applier.apply(seen, plan)
         self._reporter.report(body, seen, plan, applied)
-        return applied.outcome, plan.next_look if applied.outcome is Outcome.DONE else 1.0
+        return applied.outcome, plan.requeue_after if applied.outcome is Outcome.DONE else 1.0
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
         """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""

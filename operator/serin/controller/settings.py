@@ -11,7 +11,7 @@ from pathlib import Path
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.controller.logs import Format
 from serin.metrics import prometheus
-from serin.traffic.envoy import XDS_PORT
+from serin.routers.envoy import XDS_PORT
 
 LEVELS = ("debug", "info", "warning", "error")
 

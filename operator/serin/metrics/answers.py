@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serin.analysis.model import NoData, NoDataReason
+from serin.analysis.types import NoData, NoDataReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from serin.analysis.model import NoData, NoDataReason, Tick
+from serin.analysis.types import NoData, NoDataReason, Tick
 from serin.api.json import JsonObject
 from serin.api.spec import Metric
+from serin.api.verdicts import Against
 from serin.metrics.answers import Answer, Failed, Partial, Value
-from serin.metrics.births import resolve_orphans
 from serin.metrics.counting import TICK_OF_TIME, cut, learn_interval
-from serin.metrics.diagnosis import diagnose, failure_of, series_of
 from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.expressions import expression_tick, value_tick
+from serin.metrics.no_data import diagnose, failure_of, series_of
 from serin.metrics.pods import dispersions, queries
 from serin.metrics.prometheus import Prometheus
 from serin.metrics.promql import Version, fill, matchers_of
@@ -40,6 +40,7 @@ from serin.metrics.sources import (
     reference_of,
     resolve,
 )
+from serin.metrics.start_times import resolve_orphans
 from serin.metrics.ticks import (
     ArmRows,
     Moment,
@@ -333,7 +334,7 @@ def _count(
                 ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
             case MeanSource():
                 ticks[want.key] = mean_tick(candidate, stable, moment, bases)
-            case DistributionSource() if want.metric.against == "reference":
+            case DistributionSource() if want.metric.against == Against.REFERENCE:
                 reference = reference_of(want.metric, want.template)
                 ticks[want.key] = reference_tick(candidate, stable, moment, bases, source.by, reference)
             case DistributionSource():
@@ -346,7 +347,7 @@ def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | Non
     moment = Moment(want.since, look.until, look.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
         lack = find_lack(arm, moment)
-        if lack is not None and (owner[2] == want.candidate or want.metric.against == "stable"):
+        if lack is not None and (owner[2] == want.candidate or want.metric.against == Against.STABLE):
             return owner
     return None
 

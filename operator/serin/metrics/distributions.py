@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from serin.analysis.drift import MOST
-from serin.analysis.model import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.analysis.types import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Bases, Buckets, Moment, count_buckets, grown, no_traffic, odd

@@ -8,9 +8,9 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
-from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, Tick, ValueTick
 from serin.metrics.answers import Answer
-from serin.metrics.diagnosis import failure_of, series_of
+from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of
 from serin.metrics.sources import ExpressionSource
 

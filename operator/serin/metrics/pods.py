@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from serin.analysis.dispersion import overdispersion
-from serin.analysis.model import Arm
+from serin.analysis.types import Arm
 from serin.metrics.answers import Series
 from serin.metrics.readings import Owner, owner_of
 from serin.metrics.sources import RatioSource

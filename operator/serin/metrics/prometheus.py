@@ -25,7 +25,7 @@ import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from serin.analysis.model import NoDataReason
+from serin.analysis.types import NoDataReason
 from serin.metrics.answers import Answer, Failed, answer_of
 
 CONNECT_SECONDS = 3.0

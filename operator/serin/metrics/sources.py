@@ -15,6 +15,7 @@ import yaml
 
 from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.api.verdicts import BLOCKING, Against
 from serin.metrics.promql import PromQLError, Term, fill, parse_sum, placeholders
 
 UNITS = ("s", "ms", "")
@@ -133,7 +134,7 @@ def resolve(metric: Metric, template: JsonObject | None = None) -> Source:
     """
     try:
         found = _source(metric, template)
-        if metric.against == "reference":
+        if metric.against == Against.REFERENCE:
             reference_of(metric, template)
         _check_use(metric, found)
         return found
@@ -194,13 +195,13 @@ def _check_use(metric: Metric, found: Source) -> None:
         )
     if metric.lower_is_worse and not isinstance(found, MeanSource):
         raise SourceError(f"lowerIsWorse belongs to a mean, and template {name} has none: remove lowerIsWorse")
-    if metric.against == "reference" and metric.severity not in ("minor", "info"):
+    if metric.against == Against.REFERENCE and metric.severity in BLOCKING:
         raise SourceError("against: reference rolls nothing back: write severity: minor (holds) or info")
     if isinstance(found, DistributionSource | MeanSource):
-        if metric.against == "limit":
+        if metric.against == Against.LIMIT:
             raise SourceError("distributions and means are compared with stable: remove against: limit")
         _check_limit(metric.limit, found)
-    elif metric.limit is not None and metric.against != "limit":
+    elif metric.limit is not None and metric.against != Against.LIMIT:
         raise SourceError("limit only counts with against: limit: write that too, or remove limit")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from serin.analysis.model import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
 from serin.metrics.answers import Series
 from serin.metrics.counting import TICK_OF_TIME, falls, growth, is_orphan, target_of
 from serin.metrics.readings import Row

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from serin.analysis.model import NoData
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import NoData
 from serin.metrics.answers import Answer, Series
 from serin.metrics.counting import growth, learn_interval
-from serin.metrics.diagnosis import failure_of, series_of
+from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, any_of, fill
 from serin.metrics.readings import Pick, Row, plan_reading, tabulate
 from serin.metrics.sources import RatioSource

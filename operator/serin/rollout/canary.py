@@ -10,20 +10,19 @@ from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_APPROVE
 from serin.api.spec import PauseStep, WeightStep
 from serin.api.split import all_to, between
+from serin.api.status import Phase, State, StepState
 from serin.api.times import human
 from serin.rollout.gates import (
     HOLD,
     ROUTER_SECONDS,
     Finding,
-    Look,
+    RolloutContext,
     first,
     has_taken,
     paused,
     route_unsure,
     unproven,
 )
-from serin.rollout.phases import Phase
-from serin.rollout.status import State, StepState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Advance:
     again: float | None = None
 
 
-def advance(look: Look, *, approved: bool) -> Advance:
+def advance(look: RolloutContext, *, approved: bool) -> Advance:
     """Take the rollout one step further, or say what it waits for. `approved`: the user approved the present pause."""
     steps = look.seen.deployment.spec.canary.steps
     if look.state.step.index >= len(steps):
@@ -56,14 +55,14 @@ def advance(look: Look, *, approved: bool) -> Advance:
     return _bake(look, step) if reached else _reach(look, step)
 
 
-def _next(look: Look) -> Advance:
+def _next(look: RolloutContext) -> Advance:
     """Enter the next step and look at it at once."""
     gathered = max((one.requests for one in look.seen.evidence.verdicts), default=0)
     step = StepState(look.state.step.index + 1, entered=look.seen.now, requests_before=gathered)
     return advance(replace(look, state=replace(look.state, step=step)), approved=False)
 
 
-def _pause(look: Look, step: PauseStep, *, approved: bool) -> Advance:
+def _pause(look: RolloutContext, step: PauseStep, *, approved: bool) -> Advance:
     state, now = look.state, look.seen.now
     if approved:
         return replace(_next(look), happened=True)
@@ -80,7 +79,7 @@ def _pause(look: Look, step: PauseStep, *, approved: bool) -> Advance:
     return Advance(paused_state, why, happened=state.step.since is None, again=left)
 
 
-def _reach(look: Look, step: WeightStep) -> Advance:
+def _reach(look: RolloutContext, step: WeightStep) -> Advance:
     """Bring up the pods that the step's weight needs, then raise the weight."""
     phase = Phase.PROGRESSING if look.weight else Phase.STARTING
     if held := first(HOLD, look) or (unproven(look) if look.weight else None):
@@ -98,7 +97,7 @@ def _reach(look: Look, step: WeightStep) -> Advance:
     return Advance(state, Finding(Reason.STEP_STARTED, message), happened=True, proof=look.needed, again=step.bake)
 
 
-def _bake(look: Look, step: WeightStep) -> Advance:
+def _bake(look: RolloutContext, step: WeightStep) -> Advance:
     """Stay at the weight until time, requests and evidence are complete."""
     since = look.state.step.since or look.seen.now
     left = step.bake - (look.seen.now - since)
@@ -117,7 +116,7 @@ def _bake(look: Look, step: WeightStep) -> Advance:
     return _next(look)
 
 
-def _promote(look: Look) -> Advance:
+def _promote(look: RolloutContext) -> Advance:
     """Every step has passed: grow to full size, then all traffic at once; stable once the router has taken that."""
     if look.weight == 100:
         return _arrive(look)
@@ -138,7 +137,7 @@ def _promote(look: Look) -> Advance:
     return Advance(state, why, proof=look.needed, again=ROUTER_SECONDS)
 
 
-def _arrive(look: Look) -> Advance:
+def _arrive(look: RolloutContext) -> Advance:
     """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
     if held := route_unsure(look):
         return Advance(look.state, held)
@@ -157,13 +156,13 @@ def _arrive(look: Look) -> Advance:
     return Advance(state, why, happened=True)
 
 
-def _waiting_for_pods(look: Look, weight: int) -> Finding:
+def _waiting_for_pods(look: RolloutContext, weight: int) -> Finding:
     reason = Reason.WAITING_FOR_CAPACITY if look.weight else Reason.CANDIDATE_STARTING
     problem = f": {look.workload.problem}" if look.workload and look.workload.problem else ""
     return Finding(reason, f"{look.ready} of {look.needed} candidate pods are ready for {weight}%{problem}")
 
 
-def _held(look: Look, why: Finding, phase: Phase, *, again: float | None = None) -> Advance:
+def _held(look: RolloutContext, why: Finding, phase: Phase, *, again: float | None = None) -> Advance:
     """Stay. A wait that has its pods starts the progress deadline afresh: a late loss is not held against it."""
     state = replace(look.state, phase=Phase.PAUSED if why.reason is Reason.PAUSED_BY_USER else phase)
     deadline = look.seen.deployment.spec.progress_deadline

@@ -1,26 +1,26 @@
 """Gates: small questions about a rollout, each answered with a reason or nothing.
 
 Two lists. `ROLL_BACK` ends the rollout at once, whatever step it is in; `HOLD` keeps the candidate's weight as it is.
-A gate sees one `Look` and does no I/O. A new gate is a function here (or in a module of its own) and a line in a list;
-the order of a list is the order in which a person would want to hear the answers.
+A gate sees one `RolloutContext` and does no I/O. A new gate is a function here (or in a module of its own) and a line
+in a list; the order of a list is the order in which a person would want to hear the answers.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from serin.analysis.combine import BLOCKING, FAILURES
-from serin.analysis.model import MetricVerdict, Severity, Verdict
+from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.spec import NoDataAction, PauseStep, WeightStep
+from serin.api.status import State
 from serin.api.times import human
+from serin.api.verdicts import BLOCKING, FAILURES, Severity, Verdict
 from serin.rollout.model import Observation, Route, Workload
-from serin.rollout.status import State
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RolloutContext:
     """One look at a rollout in progress: what is observed, what was decided, and the two versions by name."""
 
     seen: Observation
@@ -72,10 +72,10 @@ class Finding:
     metric: MetricVerdict | None = None
 
 
-Gate = Callable[[Look], Finding | None]
+Gate = Callable[[RolloutContext], Finding | None]
 
 
-def first(gates: Iterable[Gate], look: Look) -> Finding | None:
+def first(gates: Iterable[Gate], look: RolloutContext) -> Finding | None:
     """The first gate's finding, in list order; None when every gate is open."""
     return next((finding for gate in gates if (finding := gate(look))), None)
 
@@ -83,7 +83,7 @@ def first(gates: Iterable[Gate], look: Look) -> Finding | None:
 # ── What ends a rollout ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def metric_failed(look: Look) -> Finding | None:
+def metric_failed(look: RolloutContext) -> Finding | None:
     """A critical or major metric has failed. The worst verdict speaks first."""
     failed = [one for one in look.seen.evidence.verdicts if one.verdict in FAILURES and one.severity in BLOCKING]
     if not failed:
@@ -92,21 +92,21 @@ def metric_failed(look: Look) -> Finding | None:
     return Finding(Reason(worst.reason), f"{worst.metric}: {worst.message}", worst)
 
 
-def template_refused(look: Look) -> Finding | None:
+def template_refused(look: RolloutContext) -> Finding | None:
     """The API server does not accept the pod template, and never will."""
     if look.workload and look.workload.refused:
         return Finding(Reason.POD_TEMPLATE_REFUSED, f"the API server refuses the pod template: {look.workload.problem}")
     return None
 
 
-def crashed_under_traffic(look: Look) -> Finding | None:
+def crashed_under_traffic(look: RolloutContext) -> Finding | None:
     """Every candidate pod's process died while it had traffic: that is the version, not the node."""
     if look.weight and look.workload and look.workload.crashed and not look.ready:
         return Finding(Reason.CANDIDATE_CRASHED, f"the candidate crashed under traffic: {look.workload.problem}")
     return None
 
 
-def never_ready(look: Look) -> Finding | None:
+def never_ready(look: RolloutContext) -> Finding | None:
     """The candidate has not reached the pods that the present step needs within the progress deadline."""
     deadline = look.seen.deployment.spec.progress_deadline
     waited = look.seen.now - look.state.step.entered
@@ -120,7 +120,7 @@ def never_ready(look: Look) -> Finding | None:
     return Finding(Reason.PROGRESS_DEADLINE_EXCEEDED, message)
 
 
-def took_too_long(look: Look) -> Finding | None:
+def took_too_long(look: RolloutContext) -> Finding | None:
     """The whole rollout is older than `maxDuration`."""
     limit = look.seen.deployment.spec.canary.max_duration
     age = look.seen.now - look.state.candidate_since
@@ -129,7 +129,7 @@ def took_too_long(look: Look) -> Finding | None:
     return Finding(Reason.MAX_DURATION_EXCEEDED, f"the rollout has taken {human(age)}, maxDuration is {human(limit)}")
 
 
-def silent_too_long(look: Look) -> Finding | None:
+def silent_too_long(look: RolloutContext) -> Finding | None:
     """No data for longer than the policy bears, and the policy says to roll back."""
     analysis = look.seen.deployment.spec.analysis
     silent = missing(look)
@@ -155,7 +155,7 @@ ROLL_BACK: tuple[Gate, ...] = (
 # ── What holds a rollout where it is ──────────────────────────────────────────────────────────────────────────────────
 
 
-def paused(look: Look) -> Finding | None:
+def paused(look: RolloutContext) -> Finding | None:
     """A person holds the rollout."""
     asked = look.seen.deployment.annotations.get(ANNOTATION_PAUSE)
     if asked is None or asked == "false":
@@ -163,12 +163,12 @@ def paused(look: Look) -> Finding | None:
     return Finding(Reason.PAUSED_BY_USER, f"paused: remove the annotation {ANNOTATION_PAUSE} to go on")
 
 
-def spec_incomplete(look: Look) -> Finding | None:
+def spec_incomplete(look: RolloutContext) -> Finding | None:
     """The policy names something that is not there."""
     return Finding(*look.seen.invalid) if look.seen.invalid else None
 
 
-def route_unsure(look: Look) -> Finding | None:
+def route_unsure(look: RolloutContext) -> Finding | None:
     """The router is away, or refused what it was given: weights would say one thing and traffic do another."""
     return unrouted(look.seen.route)
 
@@ -198,7 +198,7 @@ def unrouted(route: Route) -> Finding | None:
     return None
 
 
-def stable_down(look: Look) -> Finding | None:
+def stable_down(look: RolloutContext) -> Finding | None:
     """Nothing to compare with, and nowhere to go back to."""
     stable = look.seen.workloads.get(look.stable)
     if stable and stable.ready:
@@ -208,7 +208,7 @@ def stable_down(look: Look) -> Finding | None:
     return Finding(Reason.STABLE_UNAVAILABLE, message)
 
 
-def split_unfaithful(look: Look) -> Finding | None:
+def split_unfaithful(look: RolloutContext) -> Finding | None:
     """The snapshots do not receive the shares that were decided: the step does not show what it is thought to show."""
     split = look.seen.evidence.split
     if split is None or split.verdict not in FAILURES or look.state.step.since is None:
@@ -228,13 +228,13 @@ HOLD: tuple[Gate, ...] = (
 # ── What a step must gather before the next one ───────────────────────────────────────────────────────────────────────
 
 
-def missing(look: Look) -> list[MetricVerdict]:
+def missing(look: RolloutContext) -> list[MetricVerdict]:
     """Critical and major metrics whose newest look found nothing."""
     verdicts = look.seen.evidence.verdicts
     return [one for one in verdicts if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING]
 
 
-def unproven(look: Look) -> Finding | None:
+def unproven(look: RolloutContext) -> Finding | None:
     """Why the evidence does not allow the next step yet; None when every metric that counts has passed.
 
     A Pass must rest on data of this step: what a smaller weight showed says nothing about load at this one.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from serin.analysis.model import MetricVerdict
+from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
@@ -194,7 +194,7 @@ class Plan:
 
     actions: tuple[Action, ...]
     notes: tuple[Note, ...]
-    next_look: float | None
+    requeue_after: float | None
 
     def __post_init__(self) -> None:
         orders = [action.order for action in self.actions]

@@ -15,21 +15,9 @@ back to Healthy in one step*, because lowering the candidate's traffic waits for
     any of them but Initializing ──► RollingBack ──► Healthy
 """
 
-from enum import StrEnum
 from typing import Final
 
-
-class Phase(StrEnum):
-    """What is happening, in one word."""
-
-    INITIALIZING = "Initializing"  # the first version is on its way: nothing serves yet
-    HEALTHY = "Healthy"  # stable serves everything and nothing is under evaluation
-    STARTING = "Starting"  # the candidate's pods are coming up; it has no traffic
-    PROGRESSING = "Progressing"  # the candidate has traffic and is being weighed
-    PAUSED = "Paused"  # a person, or a pause step, holds the weight where it is
-    PROMOTING = "Promoting"  # every step has passed; the candidate grows to full size
-    ROLLING_BACK = "RollingBack"  # a person asked for an earlier version: it comes up, then gets everything
-
+from serin.api.status import Phase
 
 # Phase -> phases that one look may lead to. Staying is always allowed.
 TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {

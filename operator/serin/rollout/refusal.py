@@ -9,9 +9,8 @@ from dataclasses import replace
 from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
 from serin.api.split import all_to
+from serin.api.status import Phase, StepState, read, write
 from serin.api.times import rfc3339_whole
-from serin.rollout.phases import Phase
-from serin.rollout.status import StepState, read, write
 
 
 def refuse(status: JsonObject, message: str, *, generation: int, now: float) -> JsonObject:

@@ -5,21 +5,21 @@ The decided part comes from `status.write`; everything here is derived and never
 
 from typing import Final
 
-from serin.analysis.combine import BLOCKING, overall
-from serin.analysis.model import MetricVerdict, Verdict
+from serin.analysis.combine import overall
+from serin.analysis.types import MetricVerdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
 from serin.api.spec import PauseStep
+from serin.api.status import Phase, write
 from serin.api.times import parse_rfc3339, rfc3339, rfc3339_whole
-from serin.rollout.draft import Draft
+from serin.api.verdicts import BLOCKING, Verdict
+from serin.evaluation.diagnosis import diagnosis, shown
+from serin.evaluation.policies import SPLIT
 from serin.rollout.gates import ROUTER_PATIENCE, unrouted
 from serin.rollout.model import Observation, Workload
-from serin.rollout.phases import Phase
-from serin.rollout.policies import SPLIT
+from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.snapshots import is_rejected
-from serin.rollout.status import write
-from serin.rollout.trouble import diagnosis, shown
 
 # A ratio beyond this says only that next to nothing is known of the denominator.
 _ANYTHING: Final = 1000
@@ -54,13 +54,13 @@ def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
     return tuple(one for one in names.DIMENSIONS if before[one] != after[one])
 
 
-def status(draft: Draft) -> JsonObject:
+def status(builder: PlanBuilder) -> JsonObject:
     """The whole status of the deployment after this look."""
-    seen, state = draft.seen, draft.state
+    seen, state = builder.seen, builder.state
     result = write(state)
     result["observedGeneration"] = seen.deployment.generation
-    result["reason"] = draft.why.reason.value
-    result["message"] = draft.why.message
+    result["reason"] = builder.why.reason.value
+    result["message"] = builder.why.message
     stable = seen.workloads.get(state.stable or "")
     if state.stable:
         result["stable"] |= _version(seen, state.stable, stable)
@@ -69,15 +69,17 @@ def status(draft: Draft) -> JsonObject:
     if state.candidate:
         result["candidate"] |= _version(seen, state.candidate, seen.workloads.get(state.candidate))
         result["candidate"]["changed"] = list(changed(seen, str(state.stable), state.candidate))
-        result["step"] |= _step(draft)
+        result["step"] |= _step(builder)
         result["metrics"] = metrics(seen)
-        if observed := _observed(draft):
+        if observed := _observed(builder):
             result["traffic"]["observed"] = observed
         result["verdict"] = overall(seen.evidence.verdicts).value
         result["diagnosis"] = shown(diagnosis(seen, str(state.stable)))
-    if state.going_back:
-        result["rollingBack"] |= _version(seen, state.going_back.target, seen.workloads.get(state.going_back.target))
-    result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(draft))
+    if state.manual_rollback:
+        result["rollingBack"] |= _version(
+            seen, state.manual_rollback.target, seen.workloads.get(state.manual_rollback.target)
+        )
+    result["conditions"] = merge(seen.deployment.status.get("conditions") or [], _conditions(builder))
     return result
 
 
@@ -98,14 +100,14 @@ def _metric(one: MetricVerdict) -> JsonObject:
     return row | {key: value for key, value in shown.items() if value not in ("", None)}
 
 
-def _observed(draft: Draft) -> JsonObject:
+def _observed(builder: PlanBuilder) -> JsonObject:
     """The shares of the requests that stable and candidate received at the present weights, once that was measured."""
-    split = draft.state.evidence.get(SPLIT.metric) or {}
+    split = builder.state.evidence.get(SPLIT.metric) or {}
     requests = split.get("requests") or ()
-    weights = [draft.state.split.of(name) for name in (str(draft.state.stable), str(draft.state.candidate))]
+    weights = [builder.state.split.of(name) for name in (str(builder.state.stable), str(builder.state.candidate))]
     if not sum(requests) or split.get("weights") != weights:
         return {}
-    names_of = (draft.state.stable, draft.state.candidate)
+    names_of = (builder.state.stable, builder.state.candidate)
     return {str(name): f"{count / sum(requests):.1%}" for name, count in zip(names_of, requests, strict=True)}
 
 
@@ -116,8 +118,8 @@ def _version(seen: Observation, snapshot: str, workload: Workload | None) -> Jso
     return row | ({"model": str(model["version"])} if model.get("version") else {})
 
 
-def _step(draft: Draft) -> JsonObject:
-    state, steps = draft.state, draft.seen.deployment.spec.canary.steps
+def _step(builder: PlanBuilder) -> JsonObject:
+    state, steps = builder.state, builder.seen.deployment.spec.canary.steps
     shown: JsonObject = {"of": len(steps), "weight": state.split.of(str(state.candidate))}
     step = steps[state.step.index] if state.step.index < len(steps) else None
     length = (step.seconds if isinstance(step, PauseStep) else step.bake) if step else None
@@ -127,18 +129,18 @@ def _step(draft: Draft) -> JsonObject:
     return shown
 
 
-def _conditions(draft: Draft) -> list[JsonObject]:
+def _conditions(builder: PlanBuilder) -> list[JsonObject]:
     """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others."""
-    seen, state, why = draft.seen, draft.state, draft.why
-    rejected = _rejected(draft)
+    seen, state, why = builder.seen, builder.state, builder.why
+    rejected = _rejected(builder)
     found = [
-        _ready(draft),
-        _routed(draft),
-        (ConditionType.RECONCILING, *_reconciling(draft)),
+        _ready(builder),
+        _routed(builder),
+        (ConditionType.RECONCILING, *_reconciling(builder)),
         rejected,
     ]
     stalled = (
-        (bool(rejected[1]) and state.going_back is None)
+        (bool(rejected[1]) and state.manual_rollback is None)
         or why.reason in _STALLED
         or bool(seen.invalid)
         or bool(seen.route.not_ours)
@@ -146,7 +148,7 @@ def _conditions(draft: Draft) -> list[JsonObject]:
     stuck = why.message if stalled else "nothing is in the way"
     found.append((ConditionType.STALLED, stalled, why.reason, stuck))
     if state.candidate:
-        found += (_evidence(draft), _feasible(draft.seen))
+        found += (_evidence(builder), _feasible(builder.seen))
     now = rfc3339_whole(seen.now)
     return [
         condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
@@ -161,60 +163,60 @@ _STALLED = frozenset(
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
 
-def _rejected(draft: Draft) -> _Condition:
+def _rejected(builder: PlanBuilder) -> _Condition:
     """Whether the version that the spec describes was rejected, and is not tried again by itself."""
-    seen, state, why = draft.seen, draft.state, draft.why
+    seen, state, why = builder.seen, builder.state, builder.why
     wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
     kind = ConditionType.CANDIDATE_REJECTED
     if state.candidate or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
         return kind, False, why.reason, "nothing is rejected"
-    if state.going_back:  # that is what the reason is about then
+    if state.manual_rollback:  # that is what the reason is about then
         return kind, True, Reason.REJECTED_CONTENT, f"{wanted} was rejected before"
     return kind, True, why.reason, why.message
 
 
-def _ready(draft: Draft) -> _Condition:
-    state = draft.state
-    serving = state.going_back.target if state.going_back and state.going_back.moved else state.stable
-    workload = draft.seen.workloads.get(serving or "")
-    lost = unrouted(draft.seen.route)
+def _ready(builder: PlanBuilder) -> _Condition:
+    state = builder.state
+    serving = state.manual_rollback.target if state.manual_rollback and state.manual_rollback.moved else state.stable
+    workload = builder.seen.workloads.get(serving or "")
+    lost = unrouted(builder.seen.route)
     if lost and lost.reason is not Reason.ROUTE_REFUSED:  # a router that refuses goes on with what it had
         return ConditionType.READY, False, lost.reason, lost.message
     if not state.stable:
-        return ConditionType.READY, False, draft.why.reason, draft.why.message
+        return ConditionType.READY, False, builder.why.reason, builder.why.message
     if not workload or not workload.ready:
         problem = f": {workload.problem}" if workload and workload.problem else ""
         return ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{problem}"
-    if awaits_router(draft):
+    if awaits_router(builder):
         return ConditionType.READY, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
     message = f"{serving} serves with {workload.ready} of {workload.desired} pods"
     return ConditionType.READY, True, Reason.SERVING, message
 
 
-def awaits_router(draft: Draft) -> bool:
+def awaits_router(builder: PlanBuilder) -> bool:
     """Whether the first readiness waits for the router's word.
 
     Not for ever: an Envoy that asks another replica of the operator is not seen from this one.
     """
-    if draft.state.stable is None or draft.state.stable in draft.seen.route.split.serving():
+    if builder.state.stable is None or builder.state.stable in builder.seen.route.split.serving():
         return False
-    known = draft.seen.deployment.status.get("conditions") or []
+    known = builder.seen.deployment.status.get("conditions") or []
     ready = next((one for one in known if one["type"] == ConditionType.READY), None)
     if ready is None or ready["reason"] != Reason.ROUTER_NOT_READY:
         return ready is None or ready["status"] != "True"
-    return draft.seen.now - parse_rfc3339(ready["lastTransitionTime"]) < ROUTER_PATIENCE
+    return builder.seen.now - parse_rfc3339(ready["lastTransitionTime"]) < ROUTER_PATIENCE
 
 
-def _routed(draft: Draft) -> _Condition:
-    if lost := unrouted(draft.seen.route):
+def _routed(builder: PlanBuilder) -> _Condition:
+    if lost := unrouted(builder.seen.route):
         return ConditionType.ROUTED, False, lost.reason, lost.message
     return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
 
 
-def _reconciling(draft: Draft) -> tuple[bool, Reason, str]:
-    state = draft.state
-    busy = bool(state.candidate or state.going_back) or state.phase is Phase.INITIALIZING
-    return (busy, draft.why.reason, draft.why.message) if busy else (False, Reason.SERVING, "nothing is under way")
+def _reconciling(builder: PlanBuilder) -> tuple[bool, Reason, str]:
+    state = builder.state
+    busy = bool(state.candidate or state.manual_rollback) or state.phase is Phase.INITIALIZING
+    return (busy, builder.why.reason, builder.why.message) if busy else (False, Reason.SERVING, "nothing is under way")
 
 
 def _feasible(seen: Observation) -> _Condition:
@@ -231,10 +233,10 @@ def turned_infeasible(seen: Observation) -> bool:
     return is_so is False and not any(one["type"] == kind and one["status"] == "False" for one in known)
 
 
-def _evidence(draft: Draft) -> _Condition:
-    for one in draft.seen.evidence.verdicts:
+def _evidence(builder: PlanBuilder) -> _Condition:
+    for one in builder.seen.evidence.verdicts:
         if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING:
             return ConditionType.EVIDENCE_AVAILABLE, False, Reason(one.reason), f"{one.metric}: {one.message}"
-    if not draft.seen.evidence.verdicts:
+    if not builder.seen.evidence.verdicts:
         return ConditionType.EVIDENCE_AVAILABLE, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"
     return ConditionType.EVIDENCE_AVAILABLE, True, Reason.EVIDENCE_AVAILABLE, "every metric that decides has data"

@@ -5,7 +5,7 @@ from typing import Final
 
 from serin.api import names
 from serin.api.conditions import Reason
-from serin.rollout.draft import Draft
+from serin.rollout.plan_builder import PlanBuilder
 
 _ONCE: Final = (
     names.ANNOTATION_APPROVE,
@@ -16,21 +16,21 @@ _ONCE: Final = (
 )
 
 
-def handle(draft: Draft, annotation: str) -> bool:
+def handle(builder: PlanBuilder, annotation: str) -> bool:
     """Take a person's request: True once per value of the annotation."""
-    value = draft.seen.deployment.annotations.get(annotation)
-    if value is None or draft.state.handled.get(annotation) == value:
+    value = builder.seen.deployment.annotations.get(annotation)
+    if value is None or builder.state.handled.get(annotation) == value:
         return False
-    draft.state = replace(draft.state, handled={**draft.state.handled, annotation: value})
+    builder.state = replace(builder.state, handled={**builder.state.handled, annotation: value})
     return True
 
 
-def handle_leftovers(draft: Draft) -> None:
+def handle_leftovers(builder: PlanBuilder) -> None:
     """A request that fits nothing now must not fit something later: take it, and say so. A removed one is forgotten."""
-    present = draft.seen.deployment.annotations
-    handled = {key: value for key, value in draft.state.handled.items() if key in present}
-    draft.state = replace(draft.state, handled=handled)
+    present = builder.seen.deployment.annotations
+    handled = {key: value for key, value in builder.state.handled.items() if key in present}
+    builder.state = replace(builder.state, handled=handled)
     for annotation in _ONCE:
-        if handle(draft, annotation):
+        if handle(builder, annotation):
             verb = annotation.split("/")[1].replace("-", " ")
-            draft.happened(Reason.NOTHING_TO_DO, f"{annotation} is ignored: there is nothing to {verb}")
+            builder.add_event(Reason.NOTHING_TO_DO, f"{annotation} is ignored: there is nothing to {verb}")

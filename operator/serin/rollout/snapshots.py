@@ -10,9 +10,9 @@ from typing import Final
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.status import State
 from serin.api.times import parse_rfc3339
 from serin.rollout.model import Snapshot
-from serin.rollout.status import State
 
 # What was decided about a snapshot (`status.verdict`).
 PROMOTED: Final = "Promoted"
@@ -76,10 +76,10 @@ def choose(asked: str, wanted: str, snapshots: Mapping[str, Snapshot], state: St
     what the spec describes, and does not undo what it has begun.
     """
     stable, others = str(state.stable), ways_back(snapshots, state)
-    if (state.candidate and asked in (PREVIOUS, stable)) or (state.going_back and asked == stable):
+    if (state.candidate and asked in (PREVIOUS, stable)) or (state.manual_rollback and asked == stable):
         return stable
-    if state.going_back and asked in (PREVIOUS, state.going_back.target):
-        target = state.going_back.target
+    if state.manual_rollback and asked in (PREVIOUS, state.manual_rollback.target):
+        target = state.manual_rollback.target
         raise CannotGoBack(f"{target} is on its way already: {names.ANNOTATION_ABORT} stays with {stable}")
     if asked == PREVIOUS:
         return _previous(wanted, snapshots, state, others)

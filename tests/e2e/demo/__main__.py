@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-from serin.cli.exits import Stop
+from serin.cli.exit_codes import Stop
 from tests.cluster import recipes
 from tests.cluster.cache import say
 from tests.cluster.errors import ClusterError

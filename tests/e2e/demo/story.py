@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serin.cli import output
 from serin.cli.connection import Connection, connect
-from serin.cli.exits import Exit
+from serin.cli.exit_codes import Exit
 from serin.cli.facts import Facts
 from serin.cli.output import console
 from serin.cli.watching import outcome

@@ -354,20 +354,20 @@ REFUSED: Refusals = {
     # --- the analysis ---
     "look too often": ("spec: {analysis: {interval: 100ms}}", ("spec.analysis.interval", "from 1s to 1h")),
     "promise as a number": (
-        "spec: {analysis: {falseRollback: {critical: 0.01}}}",
-        ("spec.analysis.falseRollback.critical", "must be of type string"),
+        "spec: {analysis: {falseRollbackRate: {critical: 0.01}}}",
+        ("spec.analysis.falseRollbackRate.critical", "must be of type string"),
     ),
     "promise in percent": (
-        "spec: {analysis: {falseRollback: {critical: 1%}}}",
-        ("spec.analysis.falseRollback.critical", 'as text, for example "0.01"'),
+        "spec: {analysis: {falseRollbackRate: {critical: 1%}}}",
+        ("spec.analysis.falseRollbackRate.critical", 'as text, for example "0.01"'),
     ),
     "promise that cannot be kept": (
-        "spec: {analysis: {falseRollback: {minor: '0.0'}}}",
-        ("spec.analysis.falseRollback.minor", "from 0.000001 to 0.5"),
+        "spec: {analysis: {falseRollbackRate: {minor: '0.0'}}}",
+        ("spec.analysis.falseRollbackRate.minor", "from 0.000001 to 0.5"),
     ),
     "able to see what is better": (
-        "spec: {analysis: {ableToSee: '0.5'}}",
-        ("spec.analysis.ableToSee", 'from 1.05 to 100 as text, for example "2" or "1.5"'),
+        "spec: {analysis: {minimumDetectableEffect: '0.5'}}",
+        ("spec.analysis.minimumDetectableEffect", 'from 1.05 to 100 as text, for example "2" or "1.5"'),
     ),
     "unknown action": ("spec: {analysis: {onNoData: {action: Promote}}}", ("onNoData.action", '"Hold", "Rollback"')),
     "no data for how long": ("spec: {analysis: {onNoData: {after: 1d}}}", ("onNoData.after", "for example 30m")),

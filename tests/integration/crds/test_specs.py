@@ -72,8 +72,8 @@ class TestStored:
                 {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"},
             ],
             "analysis": {
-                "falseRollback": {"critical": "0.01", "minor": "0.05"},
-                "ableToSee": "2",
+                "falseRollbackRate": {"critical": "0.01", "minor": "0.05"},
+                "minimumDetectableEffect": "2",
                 "onNoData": {"action": "Hold", "after": "30m"},
             },
             "progressDeadline": "10m",

@@ -3,8 +3,9 @@
 import pytest
 
 from serin.analysis.combine import overall, split_alpha
-from serin.analysis.diagnosis import Trouble, diagnose
-from serin.analysis.model import MetricVerdict, Severity, Verdict
+from serin.analysis.diagnosis import diagnose
+from serin.analysis.types import MetricVerdict
+from serin.api.verdicts import Severity, Trouble, Verdict
 
 
 def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: str = "Because") -> MetricVerdict:
@@ -41,7 +42,7 @@ def test_the_promise_is_shared_out_by_weight() -> None:
     [
         ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL, True),
         ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL, True),
-        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.WORLD_CHANGED, False),
+        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT, False),
         ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR, reason="DifferentFromStable")], [], Trouble.NONE, False),
         ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, True),
         ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, False),

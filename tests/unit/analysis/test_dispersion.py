@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serin.analysis.dispersion import UNKNOWN, overdispersion
-from serin.analysis.model import Arm
+from serin.analysis.types import Arm
 
 
 def pods(seed: int, count: int = 5, minutes: int = 60, burst: int = 1, season: bool = False) -> list[list[Arm]]:

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from serin.analysis.drift import requests_needed, stability_index
-from serin.analysis.model import DistributionTick, Policy, ReferenceTick, Severity, Verdict
+from serin.analysis.types import DistributionTick, Policy, ReferenceTick
+from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
 
 DRIFT = Policy("prediction", Severity.MAJOR)

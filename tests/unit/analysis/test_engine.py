@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from serin.analysis import engine
-from serin.analysis.model import (
-    Against,
+from serin.analysis.types import (
     Arm,
     DistributionTick,
     HistogramTick,
@@ -20,12 +19,11 @@ from serin.analysis.model import (
     Policy,
     RatioTick,
     ReferenceTick,
-    Severity,
     SplitTick,
     Tick,
     ValueTick,
-    Verdict,
 )
+from serin.api.verdicts import Against, Severity, Verdict
 from tests.unit.analysis.ticks import ERRORS, feed, ratio
 
 STABLE = Policy("metric", Severity.CRITICAL, maximum=1.0)

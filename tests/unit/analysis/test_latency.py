@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from serin.analysis.latency import choose_bounds, quantile
-from serin.analysis.model import HistogramTick, Policy, Severity, Verdict
+from serin.analysis.types import HistogramTick, Policy
+from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import LATENCY, PYTHON_BUCKETS, feed, histogram, latencies, latency, size
 
 ENVOY_BOUNDS = (

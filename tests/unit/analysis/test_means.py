@@ -6,7 +6,8 @@ from scipy import integrate, stats
 
 from serin.analysis.engine import fold
 from serin.analysis.means import log_mixture
-from serin.analysis.model import MeanTick, Moments, Policy, Severity, Verdict
+from serin.analysis.types import MeanTick, Moments, Policy
+from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
 
 COST = Policy("cost", Severity.MAJOR)

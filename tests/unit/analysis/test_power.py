@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 
-from serin.analysis import limits
+from serin.analysis import slo
 from serin.analysis.engine import fold
-from serin.analysis.model import Against, Policy, Severity
 from serin.analysis.power import requests_to_catch, requests_to_pass
+from serin.analysis.types import Policy
+from serin.api.verdicts import Against, Severity
 from tests.unit.analysis.ticks import ERRORS, ratio
 
 
@@ -50,5 +51,5 @@ def test_overdispersion_takes_more_requests() -> None:
 
 def test_a_limit_needs_fewer_requests_the_further_it_is_exceeded() -> None:
     policy = Policy("errors", Severity.CRITICAL, against=Against.LIMIT, limit=0.02)
-    doubled, fivefold = (limits.requests_to_catch(policy, 0.02, odds) for odds in (2.0, 5.0))
+    doubled, fivefold = (slo.requests_to_catch(policy, 0.02, odds) for odds in (2.0, 5.0))
     assert 50 < fivefold < doubled < 2000

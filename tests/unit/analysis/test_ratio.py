@@ -6,7 +6,8 @@ from statsmodels.stats.contingency_tables import StratifiedTable
 
 from serin.analysis import ratio as question
 from serin.analysis.engine import fold, judge
-from serin.analysis.model import Against, Policy, Severity, Verdict
+from serin.analysis.types import Policy
+from serin.api.verdicts import Against, Severity, Verdict
 from tests.unit.analysis.ticks import ERRORS, feed, ratio, size
 
 
@@ -49,7 +50,7 @@ def test_a_difference_of_a_quarter_is_called_worse_only_for_those_who_want_to_se
     """The smallest effect is 2 times; no number of requests makes 1.25 look more like 2 than like 1."""
     ticks = [ratio(float(t), (625, 50_000), (4500, 450_000)) for t in range(1, 11)]
     assert feed(ERRORS, ticks).verdict.verdict is Verdict.PASS
-    sharp = Policy("errors", Severity.CRITICAL, able_to_see=1.2)
+    sharp = Policy("errors", Severity.CRITICAL, minimum_detectable_effect=1.2)
     assert feed(sharp, ticks).verdict.verdict is Verdict.FAIL_MINOR
 
 

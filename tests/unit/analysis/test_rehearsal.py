@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from serin.analysis import engine, rehearsal
-from serin.analysis.model import Against, Policy, Severity
 from serin.analysis.rehearsal import Rehearsal, Sight, latency, proportion, ratio, rehearse
 from serin.analysis.traffic import Stage, Traffic
+from serin.analysis.types import Policy
+from serin.api.verdicts import Against, Severity
 
 ERRORS = Policy("errors", Severity.CRITICAL, overdispersion=2.0, expected_ticks=60)
 STEP = Stage(1, 10, 600.0)
@@ -124,7 +125,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 def test_what_stable_does_already_is_no_trouble() -> None:
     assert set(ratio(ERRORS, Traffic(1.0, 0.3)).troubles) == {"a 2x increase"}
     assert set(ratio(ERRORS, Traffic(1.0, 0.0)).troubles) == {"20% bad"}
-    assert "a 1.5x increase" in ratio(replace(ERRORS, able_to_see=1.5), BUSY).troubles
+    assert "a 1.5x increase" in ratio(replace(ERRORS, minimum_detectable_effect=1.5), BUSY).troubles
 
 
 @pytest.mark.parametrize(("hits", "runs"), [(0, 100), (3, 100), (100, 100), (1, 20)])

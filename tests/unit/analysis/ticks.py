@@ -7,7 +7,8 @@ import numpy as np
 
 from serin.analysis import engine
 from serin.analysis.evidence import Evidence
-from serin.analysis.model import Arm, HistogramTick, Judgement, Policy, RatioTick, Severity, Tick
+from serin.analysis.types import Arm, HistogramTick, Judgement, Policy, RatioTick, Tick
+from serin.api.verdicts import Severity
 
 PYTHON_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 ERRORS = Policy("errors", Severity.CRITICAL)

@@ -159,7 +159,7 @@ class TestRefusals:
             ("replicas", "spec.replicas"),
             ("router.envoy.timeout", "spec.router.envoy.timeout"),
             ("strategy.canary.steps", "spec.strategy.canary.steps"),
-            ("analysis.falseRollback.critical", "spec.analysis.falseRollback.critical"),
+            ("analysis.falseRollbackRate.critical", "spec.analysis.falseRollbackRate.critical"),
         ],
     )
     def test_an_object_from_before_a_default_existed(self, path: str, named: str) -> None:

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from serin.api.conditions import Reason
+from serin.cli.actions import ASKS
 from serin.cli.advice import ADVICE, NOTHING_TO_DO, advice
-from serin.cli.asking import ASKS
 from serin.cli.facts import gather
 from serin.cli.sentences import explain, headline, requests_left, seconds_left, waiting
 from tests.narratives import stories
@@ -40,7 +40,7 @@ def python(program: str) -> str:
 def test_a_verb_starts_without_what_only_the_operator_needs() -> None:
     heavy = ("kopf", "numpy", "scipy", "aiohttp", "prometheus_client", "prometheus_api_client", "structlog")
     program = (
-        "import sys, serin.cli.app, serin.cli.asking, serin.cli.watching, serin.cli.connection, kubernetes.config\n"
+        "import sys, serin.cli.app, serin.cli.actions, serin.cli.watching, serin.cli.connection, kubernetes.config\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     assert python(program) == "[]"

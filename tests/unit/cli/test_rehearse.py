@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from serin.cli.app import main
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 from serin.cli.rehearse.measure import proxy_path
 from tests.integration.cli_rig import Ran
 
@@ -72,10 +72,13 @@ def test_the_answer_in_words(rehearse: Rehearse) -> None:
 def test_too_little_traffic_ends_like_lint(rehearse: Rehearse) -> None:
     ran = rehearse("--rps", "0.4")
     assert ran.code == Exit.NO
-    assert "step 1: 10m at 10% can see nothing in errors, not even 20% bad: too short for ableToSee" in ran.out
+    assert (
+        "step 1: 10m at 10% can see nothing in errors, not even 20% bad: too short for minimumDetectableEffect"
+        in ran.out
+    )
     last = ran.out.splitlines()[-1]
     assert last.startswith("too little traffic for this policy: at 0.4 requests/s step 1 (10% for 10m) gathers 24 ")
-    assert last.endswith("raise the weight, lengthen the bake, or raise analysis.ableToSee")
+    assert last.endswith("raise the weight, lengthen the bake, or raise analysis.minimumDetectableEffect")
 
 
 def test_the_traffic_decides_and_the_error_rate_too(rehearse: Rehearse) -> None:

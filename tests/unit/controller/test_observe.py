@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from serin.analysis.model import Arm, NoData, NoDataReason, RatioTick, Verdict
+from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
+from serin.api.verdicts import Verdict
 from serin.cluster import kinds
 from serin.controller.observe import Observer
-from serin.controller.ports import Ports
 from serin.rollout.model import Observation, Route
-from tests.unit.controller.test_ticker import NOW, Bench, at_step, deployment
-from tests.unit.traffic.test_model import endpoint_slice, pod
+from serin.routers.envoy.ports import Ports
+from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
+from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
 
 class Router:

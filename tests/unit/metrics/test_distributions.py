@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from serin.analysis.model import DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.analysis.types import DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.metrics.distributions import LONGEST, distribution_tick, reference_tick
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from serin.analysis.model import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
 from serin.metrics.answers import Series
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, mean_tick, ratio_tick

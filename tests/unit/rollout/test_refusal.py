@@ -1,7 +1,7 @@
 """A spec that only the parser can refuse: nobody loses traffic, and nobody gets traffic that is not weighed."""
 
+from serin.api.status import read
 from serin.rollout.refusal import refuse
-from serin.rollout.status import read
 from tests.narratives.world import World, spec
 
 MESSAGE = "spec.config: two keys become one variable: rename one of them"

@@ -14,7 +14,7 @@ import yaml
 
 from serin.api import names
 from serin.api.json import JsonObject
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from serin.analysis.model import NoData, NoDataReason
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import NoData, NoDataReason
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.cli.connection import Connection, explained
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 from serin.cli.rehearse.plan import Plan
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from serin.analysis.combine import BLOCKING
-from serin.analysis.model import Policy
 from serin.analysis.rehearsal import Rehearsed, latency, ratio
 from serin.analysis.traffic import Traffic
+from serin.analysis.types import Policy
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.parse import parse_spec
 from serin.api.spec import ModelDeploymentSpec, TemplateRef
-from serin.cli.exits import Exit, Stop
+from serin.api.verdicts import BLOCKING
+from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
 from serin.cli.lint.check import check
+from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
-from serin.rollout.policies import policies
-from serin.traffic.envoy.series import BUCKETS
+from serin.routers.envoy.series import BUCKETS
 
 # Between looks, where the spec leaves it to the scrapes: what most Prometheus installations have, or less.
 ASSUMED_INTERVAL: Final = 15.0

@@ -8,11 +8,11 @@ from serin.analysis.rehearsal import LONGEST
 from serin.analysis.rehearsal import rehearse as simulate
 from serin.analysis.traffic import Traffic
 from serin.cli.connection import Connection
-from serin.cli.exits import Exit, Stop
+from serin.cli.exit_codes import Exit, Stop
 from serin.cli.output import console, dump, put
 from serin.cli.rehearse import measure, plan, show
+from serin.evaluation.feasibility import feasible, stages
 from serin.metrics.traffic import Ask
-from serin.rollout.prospects import feasible, stages
 
 
 def rehearse(

@@ -84,15 +84,17 @@ def sentences(found: Rehearsed) -> Iterator[str]:
     for stage, passing in zip(found.stages, found.answer.passing, strict=True):
         step = [one for one in found.answer.sights if one.step == stage.number]
         for metric in dict.fromkeys(one.metric for one in step):
-            yield _sees(stage, [one for one in step if one.metric == metric], found.plan.spec.analysis.able_to_see)
+            yield _sees(
+                stage, [one for one in step if one.metric == metric], found.plan.spec.analysis.minimum_detectable_effect
+            )
         if not step:
             yield f"step {stage.number}: no simulated rollout got there"
         yield _takes(stage, passing)
-    answer, promise = found.answer, found.plan.spec.analysis.false_rollback_minor
+    answer, promise = found.answer, found.plan.spec.analysis.false_rollback_rate_minor
     low, high = answer.false_rollback
     yield (
         f"false rollbacks: {answer.rolled_back} of {answer.runs} good candidates, a chance of {percent(low)} to "
-        f"{percent(high)}; falseRollback promises at most {percent(promise)}"
+        f"{percent(high)}; falseRollbackRate promises at most {percent(promise)}"
     )
     sources = (found.plan.sources.get(one.metric) for one in answer.sights)
     if any(isinstance(one, HistogramSource) for one in sources):
@@ -101,7 +103,7 @@ def sentences(found: Rehearsed) -> Iterator[str]:
         yield f"not rehearsed: {name}: {why}"
 
 
-def _sees(stage: Stage, sights: Sequence[Sight], able_to_see: float) -> str:
+def _sees(stage: Stage, sights: Sequence[Sight], minimum_detectable_effect: float) -> str:
     """The sentence about one step and metric: what it can see, what it cannot, and whether that is what was asked."""
     seen, unseen = [one for one in sights if one.seen], [one for one in sights if not one.seen]
     said = f"step {stage.number}: {human(stage.bake)} at {stage.weight}% can see "
@@ -110,8 +112,8 @@ def _sees(stage: Stage, sights: Sequence[Sight], able_to_see: float) -> str:
         said += f", not {_or([one.trouble for one in unseen])}" if unseen else ""
     else:
         said += f"nothing in {sights[0].metric}, not even {unseen[-1].trouble}"
-    too_short = increase(able_to_see) in {one.trouble for one in unseen}
-    return f"{said}: too short for ableToSee" if too_short else said
+    too_short = increase(minimum_detectable_effect) in {one.trouble for one in unseen}
+    return f"{said}: too short for minimumDetectableEffect" if too_short else said
 
 
 def _spread(one: Sight) -> str:
@@ -177,7 +179,7 @@ def as_json(found: Rehearsed) -> JsonObject:
         "interval": found.plan.interval,
         "traffic": {name: {"rate": one.rate, "badShare": one.bad} for name, one in found.traffic.items()},
         "runs": answer.runs,
-        "falseRollback": {"runs": answer.rolled_back, "low": low, "high": high},
+        "falseRollbackRate": {"runs": answer.rolled_back, "low": low, "high": high},
         "unfinished": answer.unfinished,
         "steps": steps,
         "notRehearsed": dict(found.left),

@@ -1,0 +1,220 @@
+"""Do more of the candidate's requests go wrong than an absolute limit (an SLO) allows? Stable plays no part.
+
+Guaranteed: if at most the limit's share of the candidate's requests go wrong, at any moment, FailMinor is ever reached
+with probability at most `alpha_minor` and FailCritical with at most `alpha_critical`, however often one looks. As in
+ratio.py, dividing by `overdispersion` is a heuristic for requests that fail together.
+
+Formula: Bernoulli likelihood ratio of 1.5, 3 and 10 times the limit's odds over the limit, over sizes and starts as in
+sequential.py. The interval is the exact confidence sequence of a Beta(1/2, 1/2) mixture (Robbins 1970).
+
+A histogram can have a limit too: at most `1 - quantile` of the requests may be slower than `limit`. The buckets decide
+what can be counted: the limit is read as the smallest bucket bound that is not under it.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import betaln
+
+from serin.analysis import text
+from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, check_histogram, floats, number, word
+from serin.analysis.hypergeometric import Floats
+from serin.analysis.power import crossing
+from serin.analysis.sequential import CAP, MIXTURE_COST, PRIOR, Mixture, advance, begin, failure
+from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy, RatioTick
+from serin.api.verdicts import Verdict
+
+WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
+BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is kept: counts of the candidate, evidence of a breach, log evidence of none, the worst verdict so far.
+
+    `slower_than`: for histograms the bucket bound that stands for the limit, with its unit ("0.5 s"); "" for ratios.
+    """
+
+    at: float
+    requests: float
+    bad: float
+    over: Mixture
+    under: Floats
+    slower_than: str
+    failed: str
+
+
+EMPTY = State(0.0, 0.0, 0.0, begin(PRIOR), np.zeros(BETTER.size), "", "")
+
+
+def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) -> State:
+    """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
+    state = before or EMPTY
+    requests, bad, slower_than = _count(policy, tick)
+    hit, miss = _gains(_allowed(policy, slower_than))
+    logs = (bad * hit + (requests - bad) * miss) / max(1.0, policy.overdispersion)
+    over = state.over
+    if requests:
+        over = advance(over, logs[: WORSE.size], PRIOR, 1.0 / max(1, policy.expected_ticks))
+    under = np.minimum(state.under + logs[WORSE.size :], CAP + _pass_threshold(policy))
+    after = State(tick.at, state.requests + requests, state.bad + bad, over, under, slower_than, state.failed)
+    return replace(after, failed=failure(policy, after.failed, after.over.log_e, after.over.log_e))
+
+
+def judge(policy: Policy, state: State) -> MetricVerdict:
+    """What the evidence says now; estimate and interval are of the share itself."""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    if state.requests:
+        estimate = state.bad / state.requests
+        low, high = confidence_sequence(state.bad, state.requests, policy.alpha_minor, policy.overdispersion)
+    kind, reason, message, needed = _conclusion(policy, state)
+    return MetricVerdict(
+        policy.metric,
+        policy.severity,
+        kind,
+        reason,
+        message,
+        state.over.log_e,
+        estimate,
+        low,
+        high,
+        int(state.requests),
+        needed,
+        state.at,
+        unit="",
+    )
+
+
+def confidence_sequence(bad: float, requests: float, alpha: float, overdispersion: float = 1.0) -> tuple[float, float]:
+    """Bounds on a share that are both right at all looks with probability 1 - alpha (given independent requests).
+
+    All p at which the Beta(1/2, 1/2)-mixture over the Bernoulli likelihood stays under 1/alpha, found by bisection.
+    """
+    x, n = bad / max(1.0, overdispersion), requests / max(1.0, overdispersion)
+    level = float(betaln(x + 0.5, n - x + 0.5) - betaln(0.5, 0.5)) + math.log(alpha)
+
+    def excluded(p: float) -> bool:
+        return (x * math.log(p) if x else 0.0) + ((n - x) * math.log1p(-p) if n > x else 0.0) < level
+
+    def edge(outside: float, inside: float) -> float:
+        for _ in range(30):
+            middle = 0.5 * (outside + inside)
+            outside, inside = (middle, inside) if excluded(middle) else (outside, middle)
+        return 0.5 * (outside + inside)
+
+    centre = x / n
+    return edge(0.0, centre) if x else 0.0, edge(1.0, centre) if n > x else 1.0
+
+
+def requests_to_catch(policy: Policy, limit: float, odds: float, power: float = 0.8) -> float:
+    """Candidate requests after which a share of `odds` times the limit's odds is caught with probability `power`."""
+    rate = odds * limit / (1.0 - limit + odds * limit)
+    hit, miss = math.log(rate / limit), math.log((1.0 - rate) / (1.0 - limit))
+    mean = rate * hit + (1.0 - rate) * miss
+    variance = rate * (1.0 - rate) * (hit - miss) ** 2
+    threshold = MIXTURE_COST - math.log(policy.alpha_minor)
+    return crossing(mean, variance, threshold * max(1.0, policy.overdispersion), power)
+
+
+def write(state: State) -> Evidence:
+    """As JSON."""
+    return {
+        "kind": Kind.LIMIT.value,
+        "at": state.at,
+        "total": [int(state.requests), int(state.bad)],
+        "over": state.over.as_list(),
+        "under": state.under.tolist(),
+        "slowerThan": state.slower_than,
+        "failed": state.failed,
+    }
+
+
+def read(evidence: Evidence) -> State:
+    """From JSON; raises `Unreadable`."""
+    requests, bad = floats(evidence, "total", 2)
+    return State(
+        number(evidence, "at"),
+        requests,
+        bad,
+        Mixture.of(floats(evidence, "over", PRIOR.size + 1)),
+        array(evidence, "under", BETTER.size),
+        word(evidence, "slowerThan"),
+        word(evidence, "failed"),
+    )
+
+
+def _count(policy: Policy, tick: RatioTick | HistogramTick) -> tuple[float, float, str]:
+    """The candidate's requests, its bad ones, and what "bad" means for a histogram."""
+    if isinstance(tick, RatioTick):
+        check_arm("the candidate", tick.candidate)
+        return tick.candidate.requests, tick.candidate.bad, ""
+    check_histogram(tick)
+    limit = _limit(policy)
+    index = next((i for i, bound in enumerate(tick.bounds) if bound >= limit * (1.0 - 1e-9)), None)
+    if index is None:
+        largest = f"{text.number(tick.bounds[-1])} {tick.unit}".strip() if tick.bounds else "none"
+        message = (
+            f"the limit {text.number(limit)} is over the histogram's largest bound ({largest}); write a lower limit"
+        )
+        raise Unusable(NoDataReason.PARTIAL, message)
+    bad = sum(tick.candidate[index + 1 :])
+    return sum(tick.candidate), bad, f"{text.number(tick.bounds[index])} {tick.unit}".strip()
+
+
+def _limit(policy: Policy) -> float:
+    if policy.limit is None:
+        raise Unusable(NoDataReason.QUERY_FAILED, f"metric {policy.metric} is compared with a limit but has none")
+    return policy.limit
+
+
+def _allowed(policy: Policy, slower_than: str) -> float:
+    """The share of requests that may be bad."""
+    share = 1.0 - policy.quantile if slower_than else _limit(policy)
+    if not 0.0 < share < 1.0:
+        message = f"metric {policy.metric}: the limit of a ratio is a share over 0 and under 1, got {share}"
+        raise Unusable(NoDataReason.QUERY_FAILED, message)
+    return share
+
+
+@lru_cache(maxsize=256)
+def _gains(limit: float) -> tuple[Floats, Floats]:
+    """Log evidence per bad and per good request, for the alternatives over and under the limit."""
+    odds = np.concatenate([WORSE, BETTER])
+    rate = odds * limit / (1.0 - limit + odds * limit)
+    return np.log(rate / limit), np.log((1.0 - rate) / (1.0 - limit))
+
+
+def _pass_threshold(policy: Policy) -> float:
+    return -math.log(policy.alpha_pass)
+
+
+def _conclusion(policy: Policy, state: State) -> tuple[Verdict, str, str, int | None]:
+    """Verdict, reason, message and candidate requests still needed."""
+    if not state.requests:
+        message = "the candidate has received no requests yet"
+        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
+    limit = _allowed(policy, state.slower_than)
+    what = f"took longer than {state.slower_than}" if state.slower_than else "failed"
+    counts = f"({text.count(state.bad)} of {text.count(state.requests)})"
+    share = text.percent(state.bad / state.requests)
+    sentence = f"{share} of the candidate's requests {what} {counts}, the limit is {text.percent(limit)}"
+    if state.failed:
+        return Verdict(state.failed), "OverLimit", sentence, 0
+    needed = _needed(policy, state, limit)
+    if needed == 0:
+        return Verdict.PASS, "NotWorse", sentence, 0
+    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+
+
+def _needed(policy: Policy, state: State, limit: float) -> int:
+    """Candidate requests until a Pass can be expected; 0: now."""
+    missing = max(0, policy.min_requests - int(state.requests))
+    under = float(np.logaddexp.reduce(state.under)) - math.log(BETTER.size)
+    if under >= _pass_threshold(policy):
+        return missing
+    by_power = requests_to_catch(policy, limit, policy.minimum_detectable_effect) - state.requests
+    return max(missing, math.ceil(max(0.0, by_power)))

@@ -1,0 +1,50 @@
+"""The words of a judgement: how much a metric matters, what it is compared with, what it says, and what is wrong.
+
+They stand in the spec and in the status, so users write and read them; the analysis decides which one is true.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Severity(StrEnum):
+    """What a breach of a metric does: critical and major roll back, minor holds, info is only shown."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    INFO = "info"
+
+
+class Against(StrEnum):
+    """What a metric is compared with."""
+
+    STABLE = "stable"
+    LIMIT = "limit"
+    REFERENCE = "reference"
+
+
+class Verdict(StrEnum):
+    """What the evidence so far says about one metric."""
+
+    NO_DATA = "NoData"
+    INCONCLUSIVE = "Inconclusive"
+    PASS = "Pass"
+    FAIL_MINOR = "FailMinor"
+    FAIL_CRITICAL = "FailCritical"
+
+
+# Metrics that can roll a candidate back, and the verdicts with which they do.
+BLOCKING: Final = (Severity.CRITICAL, Severity.MAJOR)
+FAILURES: Final = (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR)
+
+
+class Trouble(StrEnum):
+    """The kinds of trouble, and none."""
+
+    NONE = "None"
+    BAD_MODEL = "BadModel"
+    DATA_DRIFT = "DataDrift"
+    INFRASTRUCTURE = "Infrastructure"
+    NO_DATA = "NoData"
+    UNDECIDED = "Undecided"

@@ -1,0 +1,186 @@
+"""What a person asks of Serin without editing the spec: approve, pause, resume, promote, abort, retry, rollback.
+
+Each is an annotation with a new value, which the operator acts on once. A request that fits nothing is not made: the
+operator would take it and do nothing, so the user hears at once what is the case instead. After asking, the answer is
+waited for, because "annotated" is not yet "done".
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from serin.api import names
+from serin.api.json import JsonObject
+from serin.api.names import ANNOTATION_PAUSE
+from serin.api.spec import PauseStep
+from serin.api.times import rfc3339
+from serin.cli.connection import Connection, explained
+from serin.cli.exit_codes import Exit, Stop
+from serin.cli.facts import Facts, gather
+from serin.cli.sentences import headline, waiting
+from serin.cluster import kinds
+from serin.cluster.protocol import ClusterError
+from serin.rollout.model import Snapshot
+from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose
+from serin.rollout.snapshots import read as read_snapshot
+
+ANSWER_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One verb. `refuse`: why it fits nothing now, or None; `done`: whether the operator has acted on the value."""
+
+    verb: str
+    annotation: str
+    help: str
+    refuse: Callable[[Facts], str | None]
+    removes: bool = False
+
+    def done(self, facts: Facts, value: str | None) -> bool:
+        """Whether the operator has taken the request up."""
+        if self.annotation != ANNOTATION_PAUSE:
+            return facts.state.handled.get(self.annotation) == value
+        held = facts.reason == "PausedByUser"
+        return not facts.state.candidate or held is not self.removes
+
+
+def _no_candidate(facts: Facts) -> str | None:
+    return None if facts.state.candidate else "no version is under evaluation"
+
+
+def _nothing_under_way(facts: Facts) -> str | None:
+    return None if facts.state.manual_rollback else _no_candidate(facts)
+
+
+def _no_approval(facts: Facts) -> str | None:
+    if facts.state.candidate is None:
+        return _no_candidate(facts)
+    if isinstance(facts.step, PauseStep) and facts.state.step.since is not None:
+        return None
+    return "the rollout does not stand in a pause step"
+
+
+def _not_rejected(facts: Facts) -> str | None:
+    if facts.state.manual_rollback:
+        return "it is on its way back to an earlier version"
+    if facts.rejected or not facts.observed:  # of a spec that was just applied, only the operator can tell
+        return None
+    return "the version that the spec describes was not rejected"
+
+
+def _paused_already(facts: Facts) -> str | None:
+    return "it is paused already" if _is_paused(facts) else None
+
+
+def _not_paused(facts: Facts) -> str | None:
+    return None if _is_paused(facts) else "it is not paused"
+
+
+def _cannot_plan(facts: Facts) -> str | None:
+    if facts.invalid:
+        return f"the spec cannot work and has to be corrected first: {facts.invalid}"
+    return None if facts.state.stable else "nothing serves yet"
+
+
+def _is_paused(facts: Facts) -> bool:
+    return facts.annotations.get(ANNOTATION_PAUSE) not in (None, "false")
+
+
+ASKS: Final = (
+    Ask("approve", names.ANNOTATION_APPROVE, "let a rollout that stands in a pause step go on", _no_approval),
+    Ask("pause", ANNOTATION_PAUSE, "hold the rollout at its weight; a bad verdict still rolls back", _paused_already),
+    Ask("resume", ANNOTATION_PAUSE, "let a paused rollout go on", _not_paused, removes=True),
+    Ask(
+        "promote",
+        names.ANNOTATION_PROMOTE,
+        "make the candidate stable without waiting for steps and evidence",
+        _no_candidate,
+    ),
+    Ask(
+        "abort",
+        names.ANNOTATION_ABORT,
+        "all requests back to stable at once; the version is rejected",
+        _nothing_under_way,
+    ),
+    Ask("retry", names.ANNOTATION_RETRY, "try a rejected version again", _not_rejected),
+)
+
+
+def read(connection: Connection, name: str) -> Facts:
+    """Read a deployment for what is decided about it. Raises Stop when it cannot be read."""
+    try:
+        body = connection.get(kinds.MODEL_DEPLOYMENT, connection.namespace, name)
+    except ClusterError as error:
+        raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error
+    return gather(body, connection.now())
+
+
+def ask(connection: Connection, name: str, what: Ask, *, wait: bool) -> str:
+    """Ask, wait for the operator's answer unless told not to, and return what to tell the user. Raises Stop."""
+    facts = read(connection, name)
+    if why := what.refuse(facts):
+        raise Stop(Exit.NO, f"nothing to {what.verb}: {why} ({headline(facts)})")
+    value = None if what.removes else rfc3339(connection.now())
+    return _ask(connection, name, what.verb, {what.annotation: value}, lambda now: what.done(now, value), wait=wait)
+
+
+def ask_back(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
+    """Ask to go back to the snapshot `to`, or to the version before; as `ask` otherwise. Raises Stop."""
+    facts, asked = read(connection, name), to or PREVIOUS
+    if why := _cannot_plan(facts):
+        raise Stop(Exit.NO, f"cannot roll back: {why}")
+    try:
+        choose(asked, str(facts.wanted), snapshots(connection, name), facts.state)
+    except CannotGoBack as no:
+        raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
+    request: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}
+
+    def taken(now: Facts) -> bool:
+        return request.items() <= now.state.handled.items()
+
+    return _ask(connection, name, "roll back", request, taken, wait=wait)
+
+
+def snapshots(connection: Connection, name: str) -> dict[str, Snapshot]:
+    """What is remembered of a deployment's versions. Raises Stop when it cannot be read."""
+    try:
+        found = connection.list(kinds.MODEL_SNAPSHOT, connection.namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
+    except ClusterError as error:
+        raise explained(error, "ModelSnapshot") from error
+    return {one["metadata"]["name"]: read_snapshot(one) for one in found}
+
+
+def _ask(
+    connection: Connection,
+    name: str,
+    verb: str,
+    annotations: dict[str, str | None],
+    done: Callable[[Facts], bool],
+    *,
+    wait: bool,
+) -> str:
+    body = _annotate(connection, name, annotations)
+    if not wait:
+        return f"{name}: asked to {verb}"
+    end = time.monotonic() + ANSWER_SECONDS
+    facts = gather(body, connection.now())
+    while not done(facts):
+        if time.monotonic() > end:
+            raise Stop(
+                Exit.TIMED_OUT,
+                f"{name}: asked to {verb}, but the operator has not answered in {ANSWER_SECONDS:.0f}s. "
+                "The request stays; look whether the operator runs: kubectl -n serin-system get pods",
+            )
+        time.sleep(_POLL_SECONDS)
+        facts = read(connection, name)
+    return "\n".join(filter(None, (headline(facts), waiting(facts))))
+
+
+def _annotate(connection: Connection, name: str, annotations: dict[str, str | None]) -> JsonObject:
+    try:
+        return connection.annotate(connection.namespace, name, annotations)
+    except ClusterError as error:
+        raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error

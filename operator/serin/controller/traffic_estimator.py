@@ -1,0 +1,131 @@
+"""How much traffic there is for a rollout, asked of Prometheus once when it begins.
+
+A deployment that is not rolled out is never asked about. What was found is kept in memory for as long as its candidate
+lives: a sentence about it must not change at every look. After a restart it is asked again. This decides nothing, so an
+answer that does not come is asked for again only after a while, whatever happens to the deployment meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from serin.analysis.traffic import Traffic
+from serin.analysis.types import NoData
+from serin.api.json import JsonObject
+from serin.api.parse import InvalidSpec, parse_model_deployment
+from serin.api.spec import ModelDeployment
+from serin.api.status import read
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import Kind
+from serin.controller.evidence_loop import template_of
+from serin.metrics.sources import RatioSource, SourceError, resolve
+from serin.metrics.traffic import Ask, Place, measure
+
+log: Final = structlog.get_logger("serin.survey")
+
+_RETRY_SECONDS: Final = 60.0
+
+
+class TrafficEstimator:
+    """Asks for each new candidate. `look`: asks for a look at (namespace, name) when something was found."""
+
+    def __init__(
+        self,
+        cache: ObjectCache,
+        ask: Ask,
+        look: Callable[[Place], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cache, self._ask, self._look, self._clock = cache, ask, look, clock
+        self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
+        self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
+        self._wake = asyncio.Event()
+        cache.listen(self._on_change)
+
+    def traffic(self, place: Place, candidate: str | None) -> Mapping[str, Traffic]:
+        """By metric, as measured when this candidate's rollout began; empty while it is not known."""
+        surveyed, found = self._found.get(place, (None, {}))
+        return found if surveyed == candidate else {}
+
+    async def run(self) -> None:
+        """Ask whenever a rollout begins, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                complete = await self.survey()
+            except Exception:
+                log.exception("survey.failed")
+                complete = False
+            try:
+                await asyncio.wait_for(self._wake.wait(), None if complete else _RETRY_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def survey(self) -> bool:
+        """Ask for what is not known yet; whether everything is known now. Forgets candidates that are no more."""
+        begun = {place: body for body in self._cache.all(kinds.MODEL_DEPLOYMENT) if (place := _place(body))}
+        self._found = {place: one for place, one in self._found.items() if place in begun}
+        self._asked = {place: one for place, one in self._asked.items() if place in begun}
+        candidates = {place: str(read(body["status"]).candidate) for place, body in begun.items()}
+        due: dict[Place, ModelDeployment] = {}
+        for place, candidate in candidates.items():
+            if self._is_due(place, candidate):
+                with suppress(InvalidSpec):
+                    due[place] = parse_model_deployment(begun[place])
+                    self._asked[place] = candidate, self._clock()
+        measured = await self._measure(due)
+        for place, found in measured.items():
+            self._found[place] = candidates[place], found
+            rates = {name: one.rate for name, one in found.items()}
+            log.info("traffic.measured", namespace=place[0], deployment=place[1], rates=rates)
+            self._look(place)
+        return all(self._knows(place, candidate) for place, candidate in candidates.items())
+
+    def _knows(self, place: Place, candidate: str) -> bool:
+        return self._found.get(place, ("",))[0] == candidate
+
+    def _is_due(self, place: Place, candidate: str) -> bool:
+        if self._knows(place, candidate):
+            return False
+        asked, at = self._asked.get(place, ("", 0.0))
+        return asked != candidate or self._clock() - at >= _RETRY_SECONDS
+
+    async def _measure(self, due: Mapping[Place, ModelDeployment]) -> dict[Place, dict[str, Traffic]]:
+        """Traffic by metric of each deployment; deployments with the same source share its queries."""
+        asked: dict[RatioSource, list[tuple[Place, str]]] = {}
+        for place, deployment in due.items():
+            for metric in deployment.spec.metrics:
+                try:
+                    source = resolve(metric, template_of(self._cache, place[0], metric))
+                except SourceError:
+                    continue
+                if isinstance(source, RatioSource):
+                    asked.setdefault(source, []).append((place, metric.name))
+        found: dict[Place, dict[str, Traffic]] = {}
+        for source, wanted in asked.items():
+            traffic = await measure(self._ask, source, sorted({place for place, _ in wanted}), self._clock())
+            if isinstance(traffic, NoData):
+                log.info("traffic.unknown", reason=traffic.reason.value, message=traffic.message)
+                continue
+            for place, metric_name in wanted:
+                if place in traffic:
+                    found.setdefault(place, {})[metric_name] = traffic[place]
+        return found
+
+    def _on_change(self, kind: Kind, _before: JsonObject | None, after: JsonObject | None) -> None:
+        place = _place(after) if kind == kinds.MODEL_DEPLOYMENT and after is not None else None
+        if after is not None and place and self._asked.get(place, ("",))[0] != read(after["status"]).candidate:
+            self._wake.set()
+
+
+def _place(body: JsonObject) -> Place | None:
+    """Where a deployment with a candidate is; None without one."""
+    if not ((body.get("status") or {}).get("candidate") or {}).get("snapshot"):
+        return None
+    return body["metadata"]["namespace"], body["metadata"]["name"]

@@ -1,0 +1,1 @@
+"""Pure: samples and policies in, verdicts, diagnosis and feasibility out."""

@@ -1,0 +1,72 @@
+"""The spec's metrics as policies of the analysis engine: who may roll back, on how much of the promise."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from serin.analysis.combine import split_alpha
+from serin.analysis.dispersion import UNKNOWN
+from serin.analysis.types import Policy
+from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery, WeightStep
+from serin.api.verdicts import BLOCKING, Severity
+
+# Split fidelity's place among the evidence. No metric of a user's can have the name: theirs are in lower case.
+SPLIT: Final = Policy("Split", Severity.INFO)
+
+
+def policies(
+    spec: ModelDeploymentSpec, interval: float, overdispersion: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Policy]:
+    """One policy per metric. `interval`: seconds between ticks. `overdispersion`: as measured, by metric.
+
+    The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
+    all metrics that can roll back.
+    """
+    critical = [one.name for one in spec.metrics if one.severity == Severity.CRITICAL]
+    blocking = [one.name for one in spec.metrics if one.severity in BLOCKING]
+    analysis = spec.analysis
+    alpha_critical = (
+        split_alpha(analysis.false_rollback_rate_critical, dict.fromkeys(critical, 1.0)) if critical else {}
+    )
+    alpha_minor = split_alpha(analysis.false_rollback_rate_minor, dict.fromkeys(blocking, 1.0)) if blocking else {}
+    bakes = sum(step.bake for step in spec.canary.steps if isinstance(step, WeightStep))
+    return {
+        metric.name: _policy(
+            spec,
+            metric,
+            alpha_critical.get(metric.name, analysis.false_rollback_rate_critical),
+            alpha_minor.get(metric.name, analysis.false_rollback_rate_minor),
+            interval,
+            expected_ticks=max(1, math.ceil(bakes / interval)),
+            overdispersion=overdispersion.get(metric.name, UNKNOWN),
+        )
+        for metric in spec.metrics
+    }
+
+
+def _policy(
+    spec: ModelDeploymentSpec,
+    metric: Metric,
+    alpha_critical: float,
+    alpha_minor: float,
+    interval: float,
+    expected_ticks: int,
+    overdispersion: float,
+) -> Policy:
+    value = metric.source if isinstance(metric.source, ValueQuery) else None
+    return Policy(
+        metric=metric.name,
+        severity=metric.severity,
+        against=metric.against,
+        alpha_critical=alpha_critical,
+        alpha_minor=alpha_minor,
+        minimum_detectable_effect=spec.analysis.minimum_detectable_effect,
+        limit=metric.limit,
+        minimum=value.minimum if value else None,
+        maximum=value.maximum if value else None,
+        consecutive=max(1, math.ceil(value.consecutive_seconds / interval)) if value else 1,
+        expected_ticks=expected_ticks,
+        overdispersion=overdispersion,
+        lower_is_worse=metric.lower_is_worse,
+    )

@@ -1,0 +1,42 @@
+"""A plan in the making: actions and notes as the planner finds them, put into the safe order at the end."""
+
+from dataclasses import dataclass, field
+
+from serin.api.conditions import Reason
+from serin.api.status import State
+from serin.rollout.model import Action, Note, Observation, Plan
+
+
+@dataclass(slots=True)
+class PlanBuilder:
+    """Collects what one look decides.
+
+    `state` is replaced as decisions fall; `why` is the sentence that sums them up; `proof` maps a snapshot to the ready
+    pods that apply must see before traffic rises.
+    """
+
+    seen: Observation
+    state: State
+    why: Note = field(default_factory=lambda: Note(Reason.SERVING, ""))
+    actions: list[Action] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    proof: dict[str, int] = field(default_factory=dict)
+    requeues: list[float] = field(default_factory=list)
+
+    def act(self, action: Action) -> None:
+        """Add an action; its place among the others is its own `order`."""
+        self.actions.append(action)
+
+    def add_event(self, reason: Reason, message: str, *, warning: bool = False) -> None:
+        """Add news: worth an Event."""
+        self.notes.append(Note(reason, message, warning=warning))
+
+    def requeue_after(self, seconds: float | None) -> None:
+        """Ask to be called again after this many seconds; the earliest wish wins."""
+        if seconds is not None:
+            self.requeues.append(max(seconds, 0.0))
+
+    def plan(self) -> Plan:
+        """The finished plan. Actions of the same order keep the order in which they were found."""
+        actions = tuple(sorted(self.actions, key=lambda action: action.order))
+        return Plan(actions, tuple(self.notes), min(self.requeues, default=None))

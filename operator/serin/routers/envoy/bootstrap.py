@@ -1,0 +1,111 @@
+"""Envoy's bootstrap: the part of its configuration that does not come from the operator.
+
+The Helm chart's ConfigMap is this, rendered. The metrics port leads to two paths of Envoy's administration interface;
+the rest of it (which can end the process) listens on loopback alone.
+"""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.routers.envoy.series import stats_config
+from serin.routers.envoy.shape import XDS_CLUSTER, config_source, typed
+
+METRICS_PORT: Final = 9902
+ADMIN_PORT: Final = 9901
+XDS_PORT: Final = 18000
+
+_MAX_CONNECTIONS: Final = 50_000
+# The operator holds one question per cluster and per deployment; Envoy's default of 1,024 at once would starve some.
+_MAX_QUESTIONS: Final = 100_000
+_METRICS_PATHS: Final = ("/stats/prometheus", "/ready")
+
+
+def bootstrap(
+    xds_host: str,
+    xds_port: int = XDS_PORT,
+    *,
+    node_id: str | None = None,
+    address: str = "0.0.0.0",
+    metrics_port: int = METRICS_PORT,
+    admin_port: int = ADMIN_PORT,
+) -> JsonObject:
+    """Envoy's bootstrap as JSON.
+
+    `xds_host`: name or address of the operator's xDS Service. `node_id`: unique per Envoy process; None leaves it to
+    the command line (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens.
+    """
+    node: JsonObject = {"cluster": "serin-router"}
+    if node_id is not None:
+        node["id"] = node_id
+    return {
+        "node": node,
+        "admin": {"address": _socket("127.0.0.1", admin_port)},
+        "dynamic_resources": {"cds_config": config_source(), "lds_config": config_source()},
+        "static_resources": {
+            "listeners": [_metrics_listener(address, metrics_port)],
+            "clusters": [
+                _static_cluster("serin-admin", "STATIC", "127.0.0.1", admin_port, 16),
+                _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_QUESTIONS),
+            ],
+        },
+        "stats_config": stats_config(),
+        # Envoy brings histograms up to date no more often than this: a latency verdict waits for it.
+        "stats_flush_interval": "1s",
+        # Series that nothing has added to for that long, such as those of snapshots that are gone.
+        "stats_eviction_interval": "21600s",
+        "overload_manager": {
+            "resource_monitors": [
+                typed(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    {"max_active_downstream_connections": _MAX_CONNECTIONS},
+                )
+            ]
+        },
+    }
+
+
+def _socket(address: str, port: int) -> JsonObject:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _static_cluster(name: str, kind: str, host: str, port: int, limit: int) -> JsonObject:
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": _socket(host, port)}}]}
+    limits = ("max_connections", "max_pending_requests", "max_requests")
+    return {
+        "name": name,
+        "type": kind,
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [endpoint]},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, limit)]},
+        # Finds a server that vanished without closing its connections.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 10, "keepalive_interval": 5, "keepalive_probes": 3}
+        },
+    }
+
+
+def _metrics_listener(address: str, port: int) -> JsonObject:
+    routes = [{"match": {"path": path}, "route": {"cluster": "serin-admin"}} for path in _METRICS_PATHS]
+    connections = {
+        "stat_prefix": "serin-metrics",
+        "route_config": {"virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": routes}]},
+        "http_filters": [typed("router", "envoy.extensions.filters.http.router.v3.Router", {})],
+    }
+    return {
+        "name": "serin-metrics",
+        "address": _socket(address, port),
+        # Prometheus and the kubelet are not turned away when clients hold every connection.
+        "ignore_global_conn_limit": True,
+        "filter_chains": [
+            {
+                "filters": [
+                    typed(
+                        "http",
+                        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        connections,
+                    )
+                ]
+            }
+        ],
+    }

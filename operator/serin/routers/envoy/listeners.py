@@ -1,0 +1,52 @@
+"""Listeners: one port per model deployment, so that Host headers do not matter.
+
+What changes with the weights is in the routes, which Envoy replaces without touching a connection; a listener changes
+only with `spec.router`.
+"""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.routes import hedges
+from serin.routers.envoy.series import answer_logs, attempt_logs
+from serin.routers.envoy.shape import config_source, typed
+
+_HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+# Clients that keep a connection are asked to open another one after this time, so that a router pod on its way out has
+# none left when it ends: the chart lets it go on for 5 s longer.
+_LONGEST_CONNECTION: Final = "10s"
+_ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
+
+
+def listener(model: RoutedModel, address: str = "0.0.0.0") -> JsonObject:
+    """The listener of one deployment on its own port."""
+    name = f"{model.namespace}/{model.name}"
+    return {
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": name,
+        "address": {"socket_address": {"address": address, "port_value": model.port}},
+        "filter_chains": [{"filters": [typed("http", _HTTP, _connections(model, name))]}],
+    }
+
+
+def _connections(model: RoutedModel, name: str) -> JsonObject:
+    router: JsonObject = {
+        "upstream_log": attempt_logs(model, hedged=hedges(model)),
+        "suppress_envoy_headers": True,
+    }
+    return {
+        "stat_prefix": "serin-clients",
+        "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
+        "rds": {"route_config_name": name, "config_source": config_source()},
+        "http_filters": [typed("router", _ROUTER, router)],
+        "access_log": answer_logs(model),
+        # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
+        "use_remote_address": True,
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {"max_connection_duration": _LONGEST_CONNECTION},
+        "http1_safe_max_connection_duration": True,  # told with an answer, so that no request meets a closed door
+        "stream_idle_timeout": "0s",  # the routes' own
+        "generate_request_id": False,
+    }

@@ -1,0 +1,170 @@
+"""Routes: the split, and the shield.
+
+The split is a list of routes that each match a share of the requests. Envoy draws one random number per request and
+compares it with every route in turn, so the shares are cumulative; the last route takes the rest.
+
+The shield is the retry policy of a route to a snapshot that is not stable. Its second attempt goes to the next priority
+of the same cluster, which is stable's pods (clusters.py):
+
+- `Failures`: whatever fails; with `hedgeAfter` also what is slow, and the first answer wins;
+- `Unsent`: what never reached the model: no connection, a stream refused, a reset before the request was sent;
+- `Off`: nothing, the client sees what the candidate does.
+
+Stable's own route tries another pod of stable for what never reached the model, which a pod that has just gone needs.
+
+`timeout` is the longest time until an answer *begins*: an answer that streams for an hour is no time-out, one that
+stands still for as long is ended.
+"""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.api.spec import Protocol, Shield
+from serin.routers.envoy.clusters import cluster_name
+from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.series import METADATA
+from serin.routers.envoy.shape import seconds, typed
+
+_UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
+_FAILURES: Final = "5xx,reset,connect-failure,refused-stream"
+# UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, when no message came before them.
+_GRPC_FAILURE: Final = {"name": "grpc-status", "string_match": {"safe_regex": {"regex": "2|4|12|13|14|15"}}}
+_SCALE: Final = 100  # Envoy's denominator is TEN_THOUSAND, weights are percent
+# A request has to be kept until its answer begins, or it could not be sent again. Larger ones are not shielded.
+_KEEP_BYTES: Final = 16 * 1024 * 1024
+
+
+def hedges(model: RoutedModel) -> bool:
+    """Whether slow requests are sent to stable as well."""
+    return model.router.shield is Shield.FAILURES and model.router.hedge_after is not None
+
+
+def route_configuration(model: RoutedModel) -> JsonObject:
+    """All routes of one deployment."""
+    return {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": f"{model.namespace}/{model.name}",
+        "virtual_hosts": [
+            {
+                "name": f"{model.namespace}/{model.name}",
+                "domains": ["*"],
+                "request_body_buffer_limit": _KEEP_BYTES,
+                "routes": _routes(model),
+                "response_headers_to_add": [
+                    _header("x-serin-snapshot", "snapshot"),
+                    _header("x-serin-shielded", "shielded"),
+                ],
+            }
+        ],
+    }
+
+
+def clusters_of(route: JsonObject) -> frozenset[str]:
+    """Names of the clusters that a route configuration sends requests to."""
+    routes = route["virtual_hosts"][0]["routes"]
+    return frozenset(entry["route"]["cluster"] for entry in routes if "route" in entry)
+
+
+def _routes(model: RoutedModel) -> list[JsonObject]:
+    split = model.split()
+    # Stable last: it takes the rest.
+    order = sorted(split.serving(), key=lambda snapshot: (snapshot == model.stable, snapshot))
+    routes, below = [], 0
+    for snapshot in order:
+        below += split.of(snapshot)
+        routes.append(_route(model, snapshot, below))
+    return routes or [_unavailable(model, model.stable or "none", 100)]
+
+
+def _route(model: RoutedModel, snapshot: str, below: int) -> JsonObject:
+    arm = model.arm(snapshot)
+    if arm is None or not arm.endpoints:
+        return _unavailable(model, snapshot, below)
+    action: JsonObject = {
+        "cluster": cluster_name(model, snapshot),
+        "timeout": "0s",  # of the whole answer; its beginning and its pauses are limited below
+        "idle_timeout": seconds(_patience(model)),
+        "retry_policy": _own_policy(model) if snapshot == model.stable else _shield_policy(model),
+    }
+    if hedges(model) and snapshot != model.stable:
+        action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
+    return {"name": snapshot, "match": _match(below), "route": action}
+
+
+def _unavailable(model: RoutedModel, snapshot: str, below: int) -> JsonObject:
+    body = f"serin: no pod of model deployment {model.namespace}/{model.name} is ready (snapshot {snapshot})\n"
+    return {
+        "name": snapshot,
+        "match": _match(below),
+        "direct_response": {"status": 503, "body": {"inline_string": body}},
+    }
+
+
+def _match(below: int) -> JsonObject:
+    if below >= 100:
+        return {"prefix": "/"}
+    share = {"numerator": below * _SCALE, "denominator": "TEN_THOUSAND"}
+    return {"prefix": "/", "runtime_fraction": {"default_value": share}}
+
+
+def _patience(model: RoutedModel) -> float:
+    """Seconds that nothing may move. Two attempts may follow one another, except that a hedge lets both run at once."""
+    attempts = 1 if hedges(model) else 2
+    margin = 0 if hedges(model) else 1
+    return model.router.timeout * attempts + margin if model.router.timeout else 0
+
+
+def _own_policy(model: RoutedModel) -> JsonObject:
+    return {
+        "retry_on": _UNSENT,
+        "num_retries": 3,
+        "retry_host_predicate": [
+            typed(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                {},
+            )
+        ],
+        # A pod that has gone has no requests in flight, so the load balancer likes it best: draw until it is another.
+        "host_selection_retry_max_attempts": 20,
+        **_back_off(),
+        **_per_try(model.router.timeout),
+    }
+
+
+def _shield_policy(model: RoutedModel) -> JsonObject:
+    """Without a pod of stable there is nobody to ask: one attempt, as with the shield off."""
+    router, stable = model.router, model.arm(model.stable)
+    after = router.hedge_after if hedges(model) and router.hedge_after is not None else router.timeout
+    if router.shield is Shield.OFF or stable is None or not stable.endpoints:
+        return _per_try(router.timeout)
+    policy: JsonObject = {
+        "retry_on": _FAILURES if router.shield is Shield.FAILURES else _UNSENT,
+        "num_retries": 1,
+        "retry_priority": typed(
+            "envoy.retry_priorities.previous_priorities",
+            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            {"update_frequency": 1},
+        ),
+        **_back_off(),
+        **_per_try(after),
+    }
+    if router.shield is Shield.FAILURES and router.protocol is Protocol.HTTP2:
+        policy["retry_on"] += ",retriable-headers"
+        policy["retriable_headers"] = [_GRPC_FAILURE]
+    return policy
+
+
+def _back_off() -> JsonObject:
+    return {"retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"}}
+
+
+def _per_try(limit: float) -> JsonObject:
+    return {"per_try_timeout": seconds(limit)} if limit else {}
+
+
+def _header(name: str, field: str) -> JsonObject:
+    return {
+        "header": {"key": name, "value": f"%UPSTREAM_METADATA({METADATA}:{field})%"},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }

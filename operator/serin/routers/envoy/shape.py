@@ -1,0 +1,46 @@
+"""Shapes that every part of Envoy's configuration has in common."""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+
+XDS_CLUSTER: Final = "serin-xds"  # the bootstrap's name for the operator's xDS server
+
+# Envoy asks again this long after an answer (with as much random time on top), so it is the time between two changes
+# in a row. It is no load on an idle system, because the server holds a question until there is something to say.
+_REFRESH: Final = "0.1s"
+# Longer than the server holds a question (serin.routers.envoy.xds.HOLD).
+_REQUEST_TIMEOUT: Final = "60s"
+
+
+def typed(name: str, message: str, config: JsonObject) -> JsonObject:
+    """An extension by its name with its configuration's protobuf message."""
+    return {"name": name, "typed_config": any_of(message, config)}
+
+
+def any_of(message: str, config: JsonObject) -> JsonObject:
+    """A protobuf Any."""
+    return {"@type": f"type.googleapis.com/{message}", **config}
+
+
+def seconds(value: float) -> str:
+    """A protobuf duration."""
+    return f"{value:.3f}s"
+
+
+def config_source() -> JsonObject:
+    """Where Envoy asks for a resource.
+
+    It waits for the first answer as long as it takes: a router that knows nothing yet is not ready, and serves no 404s.
+    """
+    return {
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": "0s",
+        "api_config_source": {
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": [XDS_CLUSTER],
+            "refresh_delay": _REFRESH,
+            "request_timeout": _REQUEST_TIMEOUT,
+        },
+    }

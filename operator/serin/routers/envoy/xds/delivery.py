@@ -1,0 +1,378 @@
+"""Who gets which configuration when: the part of the xDS server that decides, without any I/O.
+
+Make before break, for every Envoy by itself:
+
+- a route names a cluster only when this Envoy has the cluster and its endpoints. That it asks for the endpoints with a
+  version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is always there;
+- a cluster goes away only when this Envoy no longer has, or is about to get, a route that names it.
+
+What an Envoy has is known from its questions alone, so a restarted operator knows it again after one round of them, and
+takes no cluster away before (SETTLE). All questions of one Envoy must reach the same operator replica (the Service has
+session affinity); when they do not, a route waits no longer than GRACE seconds for its proof.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from serin.api.split import Split
+from serin.routers.envoy import Rendered, clusters_of, render
+from serin.routers.envoy.clusters import cluster as render_cluster
+from serin.routers.envoy.routed_model import Arm, Key, RoutedModel
+from serin.routers.envoy.xds.quarantine import Quarantine
+from serin.routers.envoy.xds.resources import (
+    COLLECTIONS,
+    DiscoveryRequest,
+    DiscoveryResponse,
+    Kind,
+    Resource,
+    Topic,
+    resource,
+    response_of,
+)
+
+GRACE: Final = 3.0
+SETTLE: Final = 1.0
+# An Envoy without an open request asks again within a few tenths of a second, or it is gone.
+_GONE_AFTER: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Node:
+    """What one Envoy has, as its questions tell."""
+
+    since: float
+    seen: float
+    open: int = 0
+    versions: dict[Topic, str] = field(default_factory=dict)
+    sent: dict[Topic, DiscoveryResponse] = field(default_factory=dict)
+    doubted: dict[Topic, str] = field(default_factory=dict)  # versions that it did not take at the first time
+    stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused, and nobody knows why
+    clusters: frozenset[str] | None = None  # in the answer that it got last, None when that was before our time
+    listeners: frozenset[str] | None = None  # that it has, None when it got them before our time
+    active: set[str] = field(default_factory=set)  # clusters with endpoints
+    uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
+
+    def forget(self, kind: Kind, names: frozenset[str]) -> None:
+        """Forget what it was told of all other resources of a kind."""
+        for told in (self.versions, self.sent, self.doubted, self.stuck):
+            for topic in [topic for topic in told if topic[0] is kind and topic[1] not in names]:
+                del told[topic]
+
+    def used(self) -> frozenset[str]:
+        """Clusters that it has a route to, or may have: a route that it got before our time is unknown."""
+
+        def unknown(name: str) -> bool:
+            return name not in self.uses and (self.listeners is None or name in self.listeners)
+
+        perhaps = frozenset(cluster for cluster in self.active if unknown(cluster.rpartition("/")[0]))
+        return perhaps.union(*self.uses.values())
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One deployment as it should be served, and since when (clock of the delivery) its routes are as they are."""
+
+    model: RoutedModel
+    rendered: Rendered
+    since: float
+    announced: bool = False  # every Envoy has these routes, and that has been told
+
+
+class Delivery:
+    """Desired resources, and what each Envoy has of them.
+
+    `propagated` hears of routes that every Envoy has taken, `refused` of questions after an answer that was refused.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        propagated: Callable[[Key, float], None],
+        refused: Callable[[DiscoveryRequest], None],
+        address: str,
+    ) -> None:
+        self._clock = clock
+        self._refused = refused
+        self._propagated = propagated
+        self._address = address
+        self._wanted: dict[str, _Wanted] = {}
+        self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+        self._lingering: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
+        self._splits: dict[tuple[str, str], Split] = {}  # by name and version of the routes
+        self._nodes: dict[str, _Node] = {}
+        self._quarantine = Quarantine(clock)
+
+    def update(self, models: Sequence[RoutedModel]) -> set[Topic]:
+        """Take over what should be served now. Returns what has changed."""
+        before = self._resources
+        now = self._clock()
+        wanted: dict[str, _Wanted] = {}
+        for model in models:
+            name = f"{model.namespace}/{model.name}"
+            old = self._wanted.get(name)
+            if old is not None and old.model == model:
+                wanted[name] = old
+                continue
+            rendered = render(model, self._address)
+            same = old is not None and old.rendered.routes == rendered.routes
+            wanted[name] = _Wanted(
+                model, rendered, old.since if old and same else now, bool(old and same and old.announced)
+            )
+        self._wanted = wanted
+        self._resources = self._collect(before)
+        known = self._known_versions()
+        self._splits = {place: split for place, split in self._splits.items() if place in known}
+        for kind, lingering in self._lingering.items():
+            gone = {name: item for name, item in before[kind].items() if name not in self._resources[kind]}
+            lingering.update(gone)
+            for name in self._resources[kind]:
+                lingering.pop(name, None)
+        self._quarantine.prune(self._resources)
+        return _changes(before, self._resources)
+
+    def _collect(self, before: dict[Kind, dict[str, Resource]]) -> dict[Kind, dict[str, Resource]]:
+        """All resources by kind and name; what has not changed keeps its hash."""
+        found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+
+        def add(kind: Kind, name: str, body: dict[str, object]) -> None:
+            old = before[kind].get(name)
+            found[kind][name] = old if old is not None and old.body == body else resource(name, body)
+
+        for name, item in self._wanted.items():
+            add(Kind.LISTENERS, name, item.rendered.listener)
+            add(Kind.ROUTES, name, item.rendered.routes)
+            for cluster, body in item.rendered.clusters.items():
+                add(Kind.CLUSTERS, cluster, body)
+                add(Kind.ENDPOINTS, cluster, item.rendered.endpoints[cluster])
+            version = response_of(Kind.ROUTES, [found[Kind.ROUTES][name]]).version
+            self._splits[name, version] = item.rendered.split
+        return found
+
+    def on_request(self, request: DiscoveryRequest) -> set[Topic]:
+        """Learn from a request what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
+        now = self._clock()
+        node = self._nodes.setdefault(request.node, _Node(now, now))
+        if request.topic == (Kind.CLUSTERS, "") and not request.version and request.topic in node.versions:
+            # It has been restarted under the same name, and has nothing.
+            node = self._nodes[request.node] = _Node(now, now, open=node.open)
+        node.seen = now
+        node.open += 1
+        sent = node.sent.pop(request.topic, None)
+        if sent is not None and sent.version != request.version:
+            return self._on_refusal(node, request, sent)
+        node.doubted.pop(request.topic, None)
+        if request.kind is Kind.ENDPOINTS and not request.version:
+            node.active.discard(request.name)
+        if not request.version or node.versions.get(request.topic) == request.version:
+            return set()
+        node.versions[request.topic] = request.version
+        node.stuck.pop(request.topic, None)
+        changed = self._on_version(node, request, self._content(node, request, sent))
+        if request.kind is Kind.ROUTES:
+            self._announce(request.name)
+        return changed
+
+    def _content(
+        self, node: _Node, request: DiscoveryRequest, sent: DiscoveryResponse | None
+    ) -> DiscoveryResponse | None:
+        """What the Envoy's version is made of; None when it comes from before this process' time."""
+        if sent is None:
+            sent = response_of(request.kind, self._resources_for(node, request))
+        return sent if sent.version == request.version else None
+
+    def on_close(self, request: DiscoveryRequest) -> None:
+        """The request is answered, or its connection is gone."""
+        node = self._nodes.get(request.node)
+        if node is not None:
+            node.open -= 1
+            node.seen = self._clock()
+
+    def _on_version(self, node: _Node, request: DiscoveryRequest, content: DiscoveryResponse | None) -> set[Topic]:
+        if content is not None:
+            self._quarantine.accept(request.kind, content.resources)
+            self._know(node, request, content)
+        if request.kind is Kind.ENDPOINTS:
+            if node.clusters is None or request.name in node.clusters:
+                node.active.add(request.name)
+            # A route of the same deployment may have waited for this.
+            return {(Kind.ROUTES, request.name.rpartition("/")[0])}
+        self._forget()
+        return {(Kind.CLUSTERS, "")}
+
+    def _know(self, node: _Node, request: DiscoveryRequest, content: DiscoveryResponse) -> None:
+        """This is what the Envoy has, no more and no less."""
+        names = frozenset(item.name for item in content.resources)
+        match request.kind:
+            case Kind.ROUTES:
+                node.uses[request.name] = clusters_of(content.resources[0].body)
+            case Kind.LISTENERS:
+                node.listeners = names
+                node.uses = {name: uses for name, uses in node.uses.items() if name in names}
+                node.forget(Kind.ROUTES, names)
+            case Kind.CLUSTERS:
+                node.clusters = names
+
+    def _on_refusal(self, node: _Node, request: DiscoveryRequest, sent: DiscoveryResponse) -> set[Topic]:
+        """An Envoy that still has its old version after an answer has refused it, or the answer was lost: ask twice."""
+        if node.doubted.get(request.topic) != sent.version:
+            node.doubted[request.topic] = sent.version
+            return set()
+        if not self._quarantine.refuse(request.kind, sent.resources, request.node, empty=not request.version):
+            node.stuck[request.topic] = sent.version
+        self._refused(request)
+        return {request.topic}
+
+    def answer(self, request: DiscoveryRequest) -> DiscoveryResponse | None:
+        """What to tell now, None: nothing new, or not yet."""
+        node = self._nodes[request.node]
+        if request.kind is Kind.ROUTES and not self._may_route(node, request.name):
+            return None
+        if self._settling(node, request) > 0:
+            return None
+        resources = self._resources_for(node, request)
+        if not resources and request.kind not in COLLECTIONS:
+            return None
+        answer = response_of(request.kind, resources)
+        if answer.version == request.version:
+            self._know(node, request, answer)
+        if answer.version in (request.version, node.stuck.get(request.topic)):
+            return None
+        node.sent[request.topic] = answer
+        if request.kind is Kind.CLUSTERS:
+            self._drop(node, frozenset(item.name for item in answer.resources))
+        if request.kind is Kind.ROUTES:
+            having = node.uses.get(request.name) or _of_deployment(node.active, request.name)
+            node.uses[request.name] = having | clusters_of(answer.resources[0].body)
+        return answer
+
+    def _resources_for(self, node: _Node, request: DiscoveryRequest) -> list[Resource]:
+        wanted = self._resources[request.kind]
+        if request.kind not in COLLECTIONS:
+            found = wanted.get(request.name) or self._lingering.get(request.kind, {}).get(request.name)
+            safe = self._quarantine.safe(request.kind, found) if found else None
+            return [safe] if safe else []
+        resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(request.kind, item))]
+        if request.kind is Kind.CLUSTERS:
+            resources += [kept for name in node.used() if name not in wanted and (kept := self._keep(name))]
+        return resources
+
+    def _keep(self, cluster: str) -> Resource | None:
+        """A cluster that is no longer wanted, for an Envoy that may still have a route to it."""
+        if kept := self._lingering[Kind.CLUSTERS].get(cluster):
+            return kept
+        deployment, _, snapshot = cluster.rpartition("/")
+        item = self._wanted.get(deployment)
+        return resource(cluster, render_cluster(item.model, Arm(snapshot, 0, ()))) if item is not None else None
+
+    def _settling(self, node: _Node, request: DiscoveryRequest) -> float:
+        """Seconds that an Envoy which the operator's predecessor has configured is listened to first."""
+        if request.kind is not Kind.CLUSTERS or node.clusters is not None or not request.version:
+            return 0.0
+        return node.since + SETTLE - self._clock()
+
+    def _drop(self, node: _Node, clusters: frozenset[str]) -> None:
+        """From now on the Envoy has these clusters, and whatever it had of others is gone."""
+        node.forget(Kind.ENDPOINTS, clusters)
+        node.active &= clusters
+        node.clusters = clusters
+
+    def _may_route(self, node: _Node, name: str) -> bool:
+        """Whether every cluster that the routes name is there, or has had its time."""
+        item = self._wanted.get(name)
+        if item is None:
+            return False
+        missing = clusters_of(item.rendered.routes) - node.active
+        if not missing:
+            return True
+        known = self._resources[Kind.CLUSTERS]
+        refused = any(self._quarantine.safe(Kind.CLUSTERS, known[cluster]) is None for cluster in missing)
+        return not refused and self._clock() >= item.since + GRACE
+
+    def again(self, request: DiscoveryRequest) -> float:
+        """Seconds after which time alone may change the answer."""
+        item = self._wanted.get(request.name) if request.kind is Kind.ROUTES else None
+        left = item.since + GRACE - self._clock() if item is not None else 0.0
+        left = max(left, self._settling(self._nodes[request.node], request))
+        return left if left > 0 else float("inf")
+
+    def observe(self, key: Key) -> Split | None:
+        """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""
+        name = "/".join(key)
+        found = [self._split_of(node, name) for node in self._connected()]
+        return found[0] if found and all(split == found[0] for split in found) else None
+
+    def taken(self) -> dict[Key, Split]:
+        """The same for every deployment that they agree on."""
+        keys = (wanted.model.key for wanted in self._wanted.values())
+        return {key: split for key in keys if (split := self.observe(key)) is not None}
+
+    def envoys(self) -> int:
+        """How many Envoys are connected."""
+        return len(self._connected())
+
+    def refused(self) -> dict[Key, str]:
+        """A sentence per deployment whose configuration an Envoy refuses."""
+        return self._quarantine.messages()
+
+    def _connected(self) -> list[_Node]:
+        """Envoys that hold a request open, or did a moment ago."""
+        now = self._clock()
+        return [node for node in self._nodes.values() if node.open or now - node.seen < _GONE_AFTER]
+
+    def _split_of(self, node: _Node, name: str) -> Split | None:
+        return self._splits.get((name, node.versions.get((Kind.ROUTES, name), "")))
+
+    def _known_versions(self) -> set[tuple[str, str]]:
+        held = {
+            (name, version)
+            for node in self._nodes.values()
+            for (kind, name), version in node.versions.items()
+            if kind is Kind.ROUTES
+        }
+        sent = {
+            (name, answer.version)
+            for node in self._nodes.values()
+            for (kind, name), answer in node.sent.items()
+            if kind is Kind.ROUTES
+        }
+        return held | sent | {(name, self._version(name)) for name in self._wanted}
+
+    def _version(self, name: str) -> str:
+        """Version of one deployment's routes as wanted."""
+        return response_of(Kind.ROUTES, [self._resources[Kind.ROUTES][name]]).version
+
+    def _announce(self, name: str) -> None:
+        item = self._wanted.get(name)
+        if item is None or item.announced:
+            return
+        version = self._version(name)
+        if all(node.versions.get((Kind.ROUTES, name)) == version for node in self._connected()):
+            item.announced = True
+            self._propagated(item.model.key, self._clock() - item.since)
+
+    def _forget(self) -> None:
+        """Drop Envoys that are gone, and what no Envoy uses any more."""
+        gone = self._clock() - 10 * _GONE_AFTER
+        self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.seen > gone}
+        used = frozenset[str]().union(*(node.used() for node in self._nodes.values()))
+        for lingering in self._lingering.values():
+            for name in set(lingering) - used:
+                del lingering[name]
+
+
+def _of_deployment(clusters: Iterable[str], name: str) -> frozenset[str]:
+    return frozenset(cluster for cluster in clusters if cluster.rpartition("/")[0] == name)
+
+
+def _changes(before: dict[Kind, dict[str, Resource]], after: dict[Kind, dict[str, Resource]]) -> set[Topic]:
+    """What questions may have a new answer now."""
+    changed: set[Topic] = set()
+    for kind in Kind:
+        names = {name for name, _ in set(_digests(before[kind])) ^ set(_digests(after[kind]))}
+        changed |= {(kind, "")} if names and kind in COLLECTIONS else {(kind, name) for name in names}
+    return changed
+
+
+def _digests(resources: dict[str, Resource]) -> list[tuple[str, str]]:
+    return [(name, item.digest) for name, item in resources.items()]

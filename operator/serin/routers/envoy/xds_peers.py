@@ -1,0 +1,103 @@
+"""What the Envoys of *all* operator replicas have taken and refused.
+
+Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So it asks the
+others, over the port that serves the router. What it hears only makes an answer better (a refusal becomes a condition,
+the first readiness is exact): nothing waits for a replica that does not answer, and lowering traffic asks nobody.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+
+from serin.api.json import JsonObject
+from serin.api.split import Split
+from serin.cluster.cache import ObjectCache
+from serin.routers.envoy.routed_model import Key
+from serin.routers.envoy.router import endpoints_of
+from serin.routers.envoy.xds import STATE_PATH, XdsServer
+
+XDS_SERVICE: Final = "serin-xds"
+_PAUSE_SECONDS: Final = 2.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One replica's Envoys: how many, what they agree on, and what they refuse."""
+
+    envoys: int
+    taken: Mapping[Key, Split]
+    refused: Mapping[Key, str]
+
+
+class XdsPeers:
+    """The Envoys of this replica and of its peers (controller.routes.Envoys).
+
+    `port`: where every replica serves the router. `look`: asks for a look at a deployment whose refusal has changed.
+    """
+
+    def __init__(
+        self, own: XdsServer, cache: ObjectCache, namespace: str, port: int, look: Callable[[Key], None]
+    ) -> None:
+        self._own, self._cache, self._namespace, self._port, self._look = own, cache, namespace, port, look
+        self._peers: tuple[_State, ...] = ()
+
+    def observe(self, namespace: str, name: str) -> Split | None:
+        """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
+        found = [self._own.observe(namespace, name)] if self._own.envoys() else []
+        found += [peer.taken.get((namespace, name)) for peer in self._peers if peer.envoys]
+        return found[0] if found and all(split == found[0] for split in found) else None
+
+    def envoys(self) -> int:
+        """How many Envoys are connected to any replica."""
+        return self._own.envoys() + sum(peer.envoys for peer in self._peers)
+
+    def refused(self) -> Mapping[Key, str]:
+        """A sentence per deployment whose configuration an Envoy refuses."""
+        refused: dict[Key, str] = {}
+        for peer in self._peers:
+            refused.update(peer.refused)
+        return {**refused, **self._own.refused()}
+
+    async def run(self) -> None:
+        """Ask the peers again and again, until cancelled."""
+        known = dict(self.refused())
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as session:
+            while True:
+                await self.ask(session)
+                now = dict(self.refused())
+                for key in {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}:
+                    self._look(key)
+                known = now
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def ask(self, session: aiohttp.ClientSession) -> None:
+        """Ask every peer once; one that does not answer counts as having no Envoy."""
+        addresses = endpoints_of(self._cache, self._namespace, XDS_SERVICE)
+        answers = await asyncio.gather(*(self._ask(session, address) for address in addresses))
+        self._peers = tuple(answer for answer in answers if answer is not None)
+
+    async def _ask(self, session: aiohttp.ClientSession, address: str) -> _State | None:
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with session.get(f"http://{host}:{self._port}{STATE_PATH}") as answer:
+                body = await answer.json()
+                return None if body["identity"] == self._own.identity else _read(body)
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+            return None
+
+
+def _read(body: JsonObject) -> _State:
+    return _State(
+        envoys=body["envoys"],
+        taken={_key(name): Split(weights) for name, weights in body["taken"].items()},
+        refused={_key(name): words for name, words in body["refused"].items()},
+    )
+
+
+def _key(name: str) -> Key:
+    namespace, _, deployment = name.partition("/")
+    return namespace, deployment

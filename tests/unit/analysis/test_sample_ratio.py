@@ -1,0 +1,67 @@
+"""The split that was measured against the split that was asked for."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from serin.analysis.sample_ratio import CONCENTRATION, State, log_e
+from serin.analysis.types import Policy, SplitTick
+from serin.api.verdicts import Severity, Verdict
+from tests.unit.analysis.ticks import feed, size
+
+SPLIT = Policy("split", Severity.MAJOR)
+
+
+def test_the_evidence_is_scipys_dirichlet_multinomial_over_its_multinomial() -> None:
+    weights, requests = np.array([90.0, 7.0, 3.0]), np.array([850, 120, 30])
+    oracle = stats.dirichlet_multinomial(CONCENTRATION * weights / 100.0, 1000).logpmf(requests)
+    oracle -= stats.multinomial(1000, weights / 100.0).logpmf(requests)
+    assert log_e(State(1.0, weights, requests.astype(float), 0.0)) == pytest.approx(oracle)
+
+
+def test_a_split_as_routed_passes_and_a_route_that_did_not_take_is_found() -> None:
+    assert feed(SPLIT, [SplitTick(1.0, (450, 50), (90, 10))]).verdict.verdict is Verdict.PASS
+    wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))]).verdict
+    assert (wrong.verdict, wrong.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
+    assert wrong.message == "the snapshots received 100.0%, 0% of 500 requests where the weights are 90%, 10%"
+
+
+def test_few_requests_say_nothing() -> None:
+    assert feed(SPLIT, [SplitTick(1.0, (9, 1), (90, 10))]).verdict.verdict is Verdict.INCONCLUSIVE
+
+
+def test_millions_of_requests_do_not_turn_a_rounding_into_an_alarm() -> None:
+    assert feed(SPLIT, [SplitTick(1.0, (8_960_000, 1_040_000), (90, 10))]).verdict.verdict is Verdict.PASS
+
+
+def test_new_weights_are_a_new_stretch() -> None:
+    judgement = feed(SPLIT, [SplitTick(1.0, (450, 50), (90, 10)), SplitTick(2.0, (375, 125), (75, 25))])
+    assert judgement.verdict.verdict is Verdict.PASS
+    assert judgement.evidence["requests"] == [375, 125]
+    assert size(judgement.evidence) < 1024
+
+
+def test_evidence_of_earlier_stretches_is_kept() -> None:
+    wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))])
+    both = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))], wrong.evidence)
+    alone = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))])
+    assert both.verdict.log_e == pytest.approx(wrong.verdict.log_e + alone.verdict.log_e)
+
+
+def test_requests_for_a_snapshot_without_weight() -> None:
+    assert feed(SPLIT, [SplitTick(1.0, (450, 50), (100, 0))]).verdict.verdict is Verdict.FAIL_MINOR
+
+
+def test_right_splits_are_ever_doubted_once_in_a_thousand_runs_at_most() -> None:
+    rng, alarms = np.random.default_rng(1), 0
+    for _ in range(300):
+        candidate = rng.binomial(50, 0.1, size=60).cumsum()
+        looks = np.stack([50 * np.arange(1, 61) - candidate, candidate], axis=1).astype(float)
+        weights = np.array([90.0, 10.0])
+        alarms += any(log_e(State(1.0, weights, look, 0.0)) >= np.log(1000.0) for look in looks)
+    assert alarms <= 3
+
+
+@pytest.mark.parametrize("tick", [SplitTick(1.0, (1, 2, 3), (90, 10)), SplitTick(1.0, (1, 2), (0, 0))])
+def test_contradictions_are_no_data(tick: SplitTick) -> None:
+    assert feed(SPLIT, [tick]).verdict.reason == "Partial"

@@ -1,0 +1,52 @@
+"""Plain thresholds: look after look, and never with a promise."""
+
+import math
+
+import pytest
+
+from serin.analysis.types import NoData, NoDataReason, Policy, Tick, ValueTick
+from serin.api.verdicts import Severity, Verdict
+from tests.unit.analysis.ticks import feed
+
+MEMORY = Policy("gpu-memory", Severity.MAJOR, maximum=0.95, consecutive=3)
+
+
+def values(*numbers: float) -> list[Tick]:
+    return [ValueTick(float(at), value) for at, value in enumerate(numbers, 1)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict", "reason"),
+    [
+        ((0.5,), Verdict.PASS, "NotWorse"),
+        ((0.97,), Verdict.INCONCLUSIVE, "GatheringEvidence"),
+        ((0.97, 0.97), Verdict.INCONCLUSIVE, "GatheringEvidence"),
+        ((0.97, 0.97, 0.97), Verdict.FAIL_MINOR, "OverLimit"),
+        ((0.97, 0.97, 0.5, 0.97), Verdict.INCONCLUSIVE, "GatheringEvidence"),
+        ((0.97, 0.97, 0.97, 0.5), Verdict.FAIL_MINOR, "OverLimit"),
+    ],
+)
+def test_only_looks_in_a_row_fail(numbers: tuple[float, ...], verdict: Verdict, reason: str) -> None:
+    said = feed(MEMORY, values(*numbers)).verdict
+    assert (said.verdict, said.reason) == (verdict, reason)
+    assert "no error guarantee" in said.message
+
+
+def test_a_look_without_data_neither_counts_nor_interrupts() -> None:
+    silence = NoData(NoDataReason.STALE, "no sample for a minute")
+    ticks = values(0.97, 0.97, 0.97, 0.97)
+    assert feed(MEMORY, [ticks[0], ticks[1], silence]).verdict.verdict is Verdict.NO_DATA
+    assert feed(MEMORY, [ticks[0], ticks[1], silence, ticks[3]]).verdict.verdict is Verdict.FAIL_MINOR
+
+
+def test_both_limits_and_the_words_for_them() -> None:
+    policy = Policy("score", Severity.CRITICAL, minimum=0.2, maximum=0.8)
+    said = feed(policy, values(0.1)).verdict
+    assert said.verdict is Verdict.FAIL_CRITICAL
+    assert said.message.startswith("the value is 0.1, allowed is at least 0.2 and at most 0.8")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_number_is_no_data(value: float) -> None:
+    said = feed(MEMORY, values(value)).verdict
+    assert (said.verdict, said.reason) == (Verdict.NO_DATA, "NaN")

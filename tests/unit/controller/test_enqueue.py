@@ -1,0 +1,59 @@
+"""Which change is worth a look at which deployment."""
+
+import pytest
+
+from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import Kind
+from serin.controller.enqueue import affected
+
+ROUTERS = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
+
+
+def body(name: str, namespace: str = "shop", labels: dict[str, str] | None = None, **rest: object) -> JsonObject:
+    metadata = {"namespace": namespace, "name": name, "uid": f"{namespace}/{name}", "labels": labels or {}}
+    return {"metadata": metadata, "spec": {}, **rest}
+
+
+@pytest.fixture
+def cache() -> ObjectCache:
+    cache = ObjectCache()
+    for namespace, name, template in (
+        ("shop", "fraud", "latency"),
+        ("shop", "churn", "errors"),
+        ("lab", "spam", "latency"),
+    ):
+        spec = {"metrics": [{"name": "m", "template": {"name": template}}]}
+        cache.put(kinds.MODEL_DEPLOYMENT, body(name, namespace, spec=spec))
+    return cache
+
+
+OWNED = {"serin.dev/model-deployment": "fraud"}
+OF_SNAPSHOT = {**OWNED, "serin.dev/snapshot": "fraud-x"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "expected"),
+    [
+        (kinds.MODEL_DEPLOYMENT, body("fraud"), {("shop", "fraud")}),
+        (kinds.POD, body("fraud-x-1", labels=OF_SNAPSHOT), {("shop", "fraud")}),
+        (kinds.DEPLOYMENT, body("fraud-x", labels=OF_SNAPSHOT), {("shop", "fraud")}),
+        (kinds.MODEL_SNAPSHOT, body("fraud-x", labels=OWNED), {("shop", "fraud")}),
+        (kinds.METRIC_TEMPLATE, body("latency"), {("shop", "fraud")}),
+        (kinds.METRIC_TEMPLATE, body("latency", "elsewhere"), set()),
+        (kinds.SERVICE, body("fraud", labels=OWNED), {("shop", "fraud")}),
+        (kinds.SERVICE, body("fraud"), {("shop", "fraud")}),
+        (kinds.SERVICE, body("something-else"), set()),
+        (kinds.ENDPOINT_SLICE, body("fraud-router", labels=OWNED), {("shop", "fraud")}),
+        (kinds.ENDPOINT_SLICE, body("fraud-x-abc", labels=OF_SNAPSHOT), {("shop", "fraud")}),
+        (
+            kinds.ENDPOINT_SLICE,
+            body("serin-router-abc", "serin-system", ROUTERS),
+            {("shop", "fraud"), ("shop", "churn"), ("lab", "spam")},
+        ),
+        (kinds.ENDPOINT_SLICE, body("serin-router-abc", "shop", ROUTERS), set()),
+    ],
+)
+def test_a_change_concerns(cache: ObjectCache, kind: Kind, changed: JsonObject, expected: set[tuple[str, str]]) -> None:
+    assert set(affected(cache, "serin-system", kind, changed)) == expected

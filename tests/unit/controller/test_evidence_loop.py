@@ -1,0 +1,250 @@
+"""The ticker: stands still without rollouts, one batch for all, and no tick is counted on top of another."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from serin.analysis.dispersion import UNKNOWN
+from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, SplitTick, Tick
+from serin.api.json import JsonObject
+from serin.api.parse import parse_model_deployment
+from serin.api.spec import Metric
+from serin.api.status import read
+from serin.api.times import rfc3339
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.telemetry import Telemetry
+from serin.controller.traffic_estimator import TrafficEstimator
+from serin.metrics.answers import Answer
+from serin.metrics.collector import Key, Want
+from tests.crds import defaulted
+from tests.unit.jumping_time import in_jumping_time
+
+NOW = 1_800_000_000.0
+
+
+class Prometheus:
+    """Answers each want with a tick at `at`, or with what `answers` has for its metric."""
+
+    def __init__(self, interval: float | None = None) -> None:
+        self.batches: list[Sequence[Want]] = []
+        self.at, self.answers = NOW, dict[str, Tick]()
+        self.dispersions, self.asked = dict[str, float](), list[set[str]]()
+        self._interval = interval
+
+    async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
+        assert now >= NOW
+        self.batches.append(wants)
+        tick = RatioTick(self.at, Arm(10, 1), Arm(100, 2))
+        return {want.key: self.answers.get(want.metric.name, tick) for want in wants}
+
+    async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        assert now >= NOW
+        self.asked.append({want.metric.name for want in wants})
+        found = {want.key: self.dispersions.get(want.metric.name) for want in wants}
+        return {key: phi for key, phi in found.items() if phi is not None}
+
+    async def ask(self, query: str, at: float) -> Answer:
+        """What the survey asks before a rollout has traffic: nothing was scraped yet."""
+        assert (query.endswith("[900s]"), at) == (True, NOW)
+        return NoData(NoDataReason.SERIES_ABSENT, "nothing")
+
+    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+        return self._interval if metric.name and template is None else None
+
+
+def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidence: float) -> JsonObject:
+    container = {"name": "model", "image": "m:1", "ports": [{"containerPort": 8080}]}
+    body = defaulted(
+        {
+            "apiVersion": "serin.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {"template": {"spec": {"containers": [container]}}},
+        }
+    )
+    body["metadata"] |= {"uid": f"uid-{name}", "resourceVersion": str(version), "generation": 1}
+    body["status"] = {
+        "phase": "Progressing",
+        "stable": {"snapshot": f"{name}-a"},
+        "candidate": {"snapshot": f"{name}-b", "since": "2027-01-15T07:59:00Z"},
+        "traffic": {"weights": {f"{name}-a": 100 - weight, f"{name}-b": weight}},
+        "evidence": {metric: {"at": at} for metric, at in evidence.items()},
+    }
+    return body
+
+
+class Bench:
+    def __init__(self, *bodies: JsonObject, interval: float | None = None) -> None:
+        self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(interval), list[tuple[str, str]]()
+        for body in bodies:
+            self.cache.put(kinds.MODEL_DEPLOYMENT, body)
+        self.now = NOW
+        self.survey = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
+        self.ticker = EvidenceLoop(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: self.now)
+
+    async def tick(self) -> None:
+        await self.ticker.tick(self.ticker._in_progress())
+
+    def newest(self, body: JsonObject, metric: str = "errors") -> Tick | None:
+        found = parse_model_deployment(body)
+        return self.ticker.newest(found, read(found.status), metric)
+
+
+def metric_names(body: JsonObject) -> set[str]:
+    return {metric["name"] for metric in body["spec"]["metrics"]}
+
+
+async def test_one_batch_serves_all_rollouts_and_each_is_looked_at() -> None:
+    fraud, churn = deployment("fraud"), deployment("churn")
+    bench = Bench(fraud, churn, deployment("idle", weight=0))
+    await bench.tick()
+    [batch] = bench.prometheus.batches
+    assert {want.key for want in batch} == {
+        ("shop", name, metric) for name in ("fraud", "churn") for metric in metric_names(fraud)
+    }
+    assert sorted(bench.looks) == [("shop", "churn"), ("shop", "fraud")]
+
+
+async def test_counting_starts_with_the_candidate_and_goes_on_where_the_evidence_ends() -> None:
+    body = deployment(errors=NOW - 7)
+    bench = Bench(body)
+    await bench.tick()
+    since = {want.metric.name: want.since for want in bench.prometheus.batches[0]}
+    started = read(body["status"]).candidate_since
+    assert since["errors"] == NOW - 7
+    assert {at for name, at in since.items() if name != "errors"} == {started}
+
+
+async def test_a_tick_is_offered_until_its_evidence_is_written_and_then_counts_no_more() -> None:
+    before = deployment(errors=NOW - 10)
+    bench = Bench(before)
+    await bench.tick()
+    assert isinstance(bench.newest(before), RatioTick)
+    # Another tick was folded and written while this one was under way: they overlap, so this one is void.
+    assert bench.newest(deployment(errors=NOW - 5)) is None
+
+
+async def test_a_tick_of_one_candidate_says_nothing_about_the_next() -> None:
+    body = deployment()
+    bench = Bench(body)
+    await bench.tick()
+    body["status"]["candidate"]["snapshot"] = "fraud-c"
+    assert bench.newest(body) is None
+
+
+async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it_is_sure() -> None:
+    body = deployment(errors=NOW - 30)
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = NoData(NoDataReason.NO_TRAFFIC, "nobody asks", at=NOW - 10)
+    await bench.tick()
+    assert isinstance(bench.newest(body), NoData)
+    bench.prometheus.answers["errors"] = NoData(NoDataReason.PROMETHEUS_UNREACHABLE, "away")
+    await bench.tick()
+    await bench.tick()
+    since = [want.since for batch in bench.prometheus.batches for want in batch if want.metric.name == "errors"]
+    assert since[:2] == [NOW - 30, NOW - 10]
+
+
+@in_jumping_time
+async def test_the_clock_stands_still_until_a_rollout_begins_and_stops_with_the_last() -> None:
+    bench = Bench(deployment(weight=0), interval=0.0)
+    task = asyncio.create_task(bench.ticker.run())
+    await asyncio.sleep(600)
+    assert bench.prometheus.batches == []
+    bench.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=2))
+    await asyncio.sleep(0.05)
+    assert len(bench.prometheus.batches) == 1, "the first tick comes at once"
+    bench.cache.put(kinds.MODEL_DEPLOYMENT, deployment(weight=0, version=3))
+    await asyncio.sleep(600)
+    assert len(bench.prometheus.batches) == 1
+    task.cancel()
+
+
+def test_the_interval_is_the_users_else_the_fastest_scrape_and_a_second_at_least() -> None:
+    body = deployment()
+    assert Bench(interval=15.0).ticker.interval(parse_model_deployment(body)) == 15.0
+    assert Bench(interval=0.2).ticker.interval(parse_model_deployment(body)) == 1.0
+    assert Bench(interval=None).ticker.interval(parse_model_deployment(body)) == 5.0
+    body["spec"]["analysis"]["interval"] = "20s"
+    assert Bench(interval=15.0).ticker.interval(parse_model_deployment(body)) == 20.0
+
+
+async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
+    body = deployment()
+    bench = Bench(body)
+
+    def known() -> dict[str, float]:
+        policies = bench.ticker.policies(parse_model_deployment(body))
+        return {name: policy.overdispersion for name, policy in policies.items()}
+
+    unknown = known()
+    assert set(unknown.values()) == {UNKNOWN}
+    bench.prometheus.dispersions = {"errors": 3.5}
+    for later in (0.0, 10.0, 290.0):
+        bench.now = NOW + later
+        await bench.tick()
+    assert known() == unknown | {"errors": 3.5}, "what could not be measured is unknown"
+    assert bench.prometheus.asked == [metric_names(body)]
+    bench.now = NOW + 301.0
+    bench.prometheus.dispersions = {"errors": 1.0}
+    await bench.tick()
+    assert known() == unknown | {"errors": 1.0}
+
+
+BAKE = 60.0
+
+
+def at_step(since: float) -> JsonObject:
+    """A rollout whose only step has had its weight since then."""
+    body = deployment(weight=25)
+    body["spec"]["strategy"]["canary"]["steps"] = [{"weight": 25, "bake": f"{BAKE:.0f}s"}]
+    body["status"]["step"] = {"index": 1, "entered": rfc3339(since), "since": rfc3339(since)}
+    return body
+
+
+async def split(bench: Bench, body: JsonObject) -> SplitTick | None:
+    await bench.tick()
+    return bench.ticker.split(parse_model_deployment(body), read(body["status"]))
+
+
+async def test_the_split_is_counted_once_requests_under_the_old_weights_have_ended() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    assert await split(bench, body) == SplitTick(NOW, (100, 10), (75, 25))
+    [want] = [one for one in bench.prometheus.batches[0] if one.metric.name == "Split"]
+    assert want.since == pytest.approx(NOW - 100 + 5 + BAKE / 4)
+    assert want.template is None, "the router's own count, whatever the user calls request-errors"
+
+
+async def test_a_tick_that_began_under_other_weights_says_nothing_about_these() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    await bench.tick()
+    changed = at_step(NOW - 1)
+    assert bench.ticker.split(parse_model_deployment(changed), read(changed["status"])) is None
+
+
+async def test_a_weight_that_is_not_reached_yet_is_not_measured() -> None:
+    body = deployment()
+    bench = Bench(body)
+    assert await split(bench, body) is None
+    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
+
+
+async def test_after_the_last_step_no_split_is_measured() -> None:
+    """All traffic goes to the candidate then, while stable still stands."""
+    body = at_step(NOW - 100)
+    body["status"]["step"]["index"] = 2
+    bench = Bench(body, interval=5.0)
+    assert await split(bench, body) is None
+    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
+
+
+async def test_the_variation_of_the_split_is_not_asked_for() -> None:
+    body = at_step(NOW - 100)
+    bench = Bench(body, interval=5.0)
+    await bench.tick()
+    assert bench.prometheus.asked == [metric_names(body)]

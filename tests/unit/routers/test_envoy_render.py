@@ -1,0 +1,122 @@
+"""Envoy's resources as data: what must never be in them, and what must. tests/integration runs them in a real Envoy."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from serin.api.spec import EnvoyRouter, Protocol, Shield
+from serin.routers.envoy import bootstrap, clusters_of, render
+from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.envoy.series import BUCKETS
+
+POD = (Endpoint("10.0.0.1", 80),)
+
+
+def model(*arms: Arm, **router: Any) -> RoutedModel:
+    return RoutedModel("shop", "fraud", 10001, EnvoyRouter(**router), "a", arms)
+
+
+def routes(found: RoutedModel) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = render(found).routes["virtual_hosts"][0]["routes"]
+    return listed
+
+
+def shares(found: RoutedModel) -> list[tuple[str, int | None]]:
+    """Snapshot and upper end of its share in ten-thousandths; None takes the rest."""
+    return [
+        (one["name"], one["match"].get("runtime_fraction", {}).get("default_value", {}).get("numerator"))
+        for one in routes(found)
+    ]
+
+
+def test_shares_are_cumulative_and_stable_takes_the_rest() -> None:
+    found = model(Arm("a", 20, POD), Arm("b", 30, POD), Arm("c", 50, POD))
+    assert shares(found) == [("b", 3000), ("c", 8000), ("a", None)]
+
+
+def test_without_weight_no_route_names_the_candidate_but_its_cluster_is_there() -> None:
+    found = render(model(Arm("a", 100, POD), Arm("b", 0, POD)))
+    assert clusters_of(found.routes) == {"shop/fraud/a"}
+    assert set(found.clusters) == set(found.endpoints) == {"shop/fraud/a", "shop/fraud/b"}
+
+
+def test_at_weight_100_no_route_names_stable_which_still_answers_for_the_candidate() -> None:
+    found = render(model(Arm("a", 0, POD), Arm("b", 100, (Endpoint("10.0.0.2", 80),))))
+    assert clusters_of(found.routes) == {"shop/fraud/b"}
+    groups = found.endpoints["shop/fraud/b"]["endpoints"]
+    assert [group["priority"] for group in groups] == [0, 1]
+    metadata = [group["lb_endpoints"][0]["metadata"]["filter_metadata"]["serin"] for group in groups]
+    assert metadata == [
+        {"snapshot": "b", "attempt": "first", "slot": "0"},
+        {"snapshot": "a", "attempt": "shield", "slot": "0", "shielded": "true"},
+    ]
+
+
+def test_pods_have_places_which_are_few() -> None:
+    pods = tuple(Endpoint(f"10.0.0.{number}", 80) for number in range(1, 19))
+    [group] = render(model(Arm("a", 100, pods))).endpoints["shop/fraud/a"]["endpoints"]
+    slots = [one["metadata"]["filter_metadata"]["serin"]["slot"] for one in group["lb_endpoints"]]
+    assert slots == [*(str(number) for number in range(16)), "0", "1"]
+
+
+def test_stable_never_falls_back_to_another_version() -> None:
+    found = render(model(Arm("a", 50, POD), Arm("b", 50, POD)))
+    assert [group["priority"] for group in found.endpoints["shop/fraud/a"]["endpoints"]] == [0]
+    policy = next(one for one in routes(model(Arm("a", 50, POD), Arm("b", 50, POD))) if one["name"] == "a")["route"]
+    assert "5xx" not in policy["retry_policy"]["retry_on"]
+    assert "hedge_policy" not in policy
+
+
+def test_a_version_without_pods_is_said_to_be_unavailable() -> None:
+    (only,) = routes(model(Arm("a", 100, ())))
+    assert only["direct_response"]["status"] == 503
+    assert "shop/fraud" in only["direct_response"]["body"]["inline_string"]
+    assert routes(model()) != []
+
+
+@pytest.mark.parametrize(
+    ("router", "retry_on", "hedged"),
+    [
+        ({}, "5xx,reset,connect-failure,refused-stream", False),
+        ({"hedge_after": 1.0}, "5xx,reset,connect-failure,refused-stream", True),
+        ({"protocol": Protocol.HTTP2}, "5xx,reset,connect-failure,refused-stream,retriable-headers", False),
+        ({"shield": Shield.UNSENT}, "connect-failure,refused-stream,reset-before-request", False),
+        ({"shield": Shield.UNSENT, "hedge_after": 1.0}, "connect-failure,refused-stream,reset-before-request", False),
+        ({"shield": Shield.OFF, "hedge_after": 1.0}, None, False),
+    ],
+)
+def test_the_shield_is_the_candidates_retry_policy(router: dict[str, Any], retry_on: str | None, hedged: bool) -> None:
+    candidate = routes(model(Arm("a", 90, POD), Arm("b", 10, POD), **router))[0]["route"]
+    assert candidate["retry_policy"].get("retry_on") == retry_on
+    assert ("hedge_policy" in candidate) is hedged
+    assert candidate["retry_policy"]["per_try_timeout"] == ("1.000s" if hedged else "300.000s")
+
+
+def test_no_time_out_is_no_limit_anywhere() -> None:
+    for one in routes(model(Arm("a", 90, POD), Arm("b", 10, POD), timeout=0.0)):
+        assert one["route"]["timeout"] == "0s"
+        assert one["route"]["idle_timeout"] == "0.000s"
+        assert "per_try_timeout" not in one["route"]["retry_policy"]
+    text = json.dumps(render(model(Arm("a", 100, POD), timeout=0.0, hedge_after=1.0)).listener)
+    assert "duration_filter" not in text
+
+
+def test_weights_change_the_routes_and_nothing_else() -> None:
+    before, after = (render(model(Arm("a", 100 - weight, POD), Arm("b", weight, POD))) for weight in (5, 50))
+    assert before.routes != after.routes
+    assert (before.listener, before.clusters, before.endpoints) == (after.listener, after.clusters, after.endpoints)
+
+
+def test_the_administration_interface_stays_on_loopback() -> None:
+    found = bootstrap("serin-xds.serin-system.svc")
+    assert found["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    (listener,) = found["static_resources"]["listeners"]
+    routes = listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+    assert [one["match"] for one in routes] == [{"path": "/stats/prometheus"}, {"path": "/ready"}]
+
+
+def test_buckets_see_a_latency_that_doubles() -> None:
+    assert list(BUCKETS) == sorted(set(BUCKETS))
+    assert all(upper <= 2 * lower for lower, upper in pairwise(BUCKETS) if lower < 60_000)

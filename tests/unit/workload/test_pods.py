@@ -1,0 +1,121 @@
+"""Pods as a kubelet reports them, and what Serin makes of them."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from serin.workload import template_hash
+from serin.workload.pods import workload
+
+DEPLOYMENT: dict[str, Any] = {
+    "metadata": {
+        "name": "fraud-abc",
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {"serin.dev/role": "candidate"},
+    },
+    "spec": {"replicas": 2, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}},
+    "status": {},
+}
+DEPLOYMENT = template_hash.stamp(DEPLOYMENT, DEPLOYMENT)
+
+
+def pod(
+    name: str = "fraud-abc-1", *, ready: bool = False, snapshot: str = "fraud-abc", **status: Any
+) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", [])]
+    labels = {"serin.dev/snapshot": snapshot}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {"phase": "Running", "conditions": conditions, **status},
+    }
+
+
+def container(state: dict[str, Any], last: dict[str, Any] | None = None, *, ready: bool = False) -> dict[str, Any]:
+    return {"name": "model", "state": state, "lastState": last or {}, "ready": ready}
+
+
+def test_only_ready_pods_of_this_snapshot_count() -> None:
+    leaving = pod("c", ready=True)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    evicted = pod("d", ready=True) | {
+        "status": {"phase": "Failed", "conditions": [{"type": "Ready", "status": "True"}]}
+    }
+    pods = [pod("a", ready=True), pod("b", ready=True, snapshot="fraud-xyz"), leaving, evicted]
+    seen = workload(DEPLOYMENT, pods)
+    assert (seen.ready, seen.desired, seen.role, seen.problem) == (1, 2, "candidate", None)
+
+
+def test_a_ready_pod_counts_when_the_router_knows_it() -> None:
+    pods = [pod("a", ready=True, podIP="10.0.0.1"), pod("b", ready=True, podIP="10.0.0.2")]
+    assert [workload(DEPLOYMENT, pods, listed).ready for listed in (None, {"10.0.0.2"}, ())] == [2, 1, 0]
+    assert workload(DEPLOYMENT, pods, ()).problem is None, "nothing is wrong with them"
+
+
+CRASHED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+BACKOFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "crashed"),
+    [
+        ({"containerStatuses": [container(CRASHED)]}, "exited with code 137 (OOMKilled)", True),
+        ({"containerStatuses": [container(BACKOFF, CRASHED)]}, "exited with code 137 (OOMKilled)", True),
+        ({"containerStatuses": [container({"running": {}}, CRASHED)]}, "the model is not loaded", False),
+        (
+            {"containerStatuses": [container({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})]},
+            "is waiting: ImagePullBackOff: no such image",
+            False,
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]},
+            "cannot be scheduled: 0/1 nodes",
+            False,
+        ),
+        ({"containerStatuses": [container({"waiting": {"reason": "ContainerCreating"}})]}, None, False),
+    ],
+    ids=["oom", "backoff", "not-loaded", "image", "unschedulable", "creating"],
+)
+def test_the_problem_is_told_in_the_pods_own_words(status: dict[str, Any], words: str | None, crashed: bool) -> None:
+    seen = workload(DEPLOYMENT, [pod(**status)])
+    assert seen.crashed is crashed
+    if words is None:
+        assert seen.problem is None
+    else:
+        assert seen.problem
+        assert words in seen.problem
+        assert "fraud-abc-1" in seen.problem
+
+
+def test_pods_that_the_api_server_refuses_are_told_in_its_words() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    seen = workload(DEPLOYMENT | {"status": {"conditions": [refused]}}, [])
+    assert seen.problem == "exceeded quota: small"
+
+
+def test_another_pod_template_than_the_sealed_one_is_drift_and_a_restart_is_none() -> None:
+    changed = deepcopy(DEPLOYMENT)
+    assert not workload(changed, []).drifted
+    annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    changed["spec"]["template"]["metadata"]["annotations"] = annotations
+    assert not workload(changed, []).drifted
+    changed["spec"]["template"]["spec"]["containers"] = [{"name": "model", "image": "other"}]
+    assert workload(changed, []).drifted
+    changed["spec"]["template"] = {**DEPLOYMENT["spec"]["template"], "metadata": {"labels": {"a": "c"}}}
+    assert workload(changed, []).drifted
+
+
+def test_a_deployment_without_a_seal_is_half_a_workload() -> None:
+    unsealed = deepcopy(DEPLOYMENT)
+    del unsealed["metadata"]["annotations"]
+    seen = workload(unsealed, [])
+    assert (seen.role, seen.drifted) == ("", False)
+
+
+def test_one_ready_pod_means_that_it_has_not_crashed_as_a_whole() -> None:
+    crashed = pod("a", containerStatuses=[container(CRASHED)])
+    seen = workload(DEPLOYMENT, [crashed, pod("b", ready=True)])
+    assert not seen.crashed
+    assert seen.problem
