@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import combine, drift, latency, means, ratio, sample_ratio, slo, threshold
+from serin.analysis import latency, means, ratio, reference, sample_ratio, slo, threshold, two_sample
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
 from serin.analysis.types import (
     DistributionTick,
@@ -33,7 +33,6 @@ from serin.analysis.types import (
 )
 from serin.api.verdicts import FAILURES, Against, Verdict
 
-overall = combine.overall
 Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
 
 
@@ -52,8 +51,8 @@ QUESTIONS = {
     Kind.LATENCY: Question(latency.read, latency.write, latency.fold, latency.judge),
     Kind.LIMIT: Question(slo.read, slo.write, slo.fold, slo.judge),
     Kind.VALUE: Question(threshold.read, threshold.write, threshold.fold, threshold.judge),
-    Kind.DRIFT: Question(drift.read_two_sample, drift.write_two_sample, drift.fold_two_sample, drift.judge_two_sample),
-    Kind.REFERENCE: Question(drift.read_live, drift.write_live, drift.fold_live, drift.judge_live),
+    Kind.DRIFT: Question(two_sample.read, two_sample.write, two_sample.fold, two_sample.judge),
+    Kind.REFERENCE: Question(reference.read, reference.write, reference.fold, reference.judge),
     Kind.MEAN: Question(means.read, means.write, means.fold, means.judge),
     Kind.SPLIT: Question(sample_ratio.read, sample_ratio.write, sample_ratio.fold, sample_ratio.judge),
 }

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from serin.analysis import power, slo, text
+from serin.analysis.decision import FLOOR, PASS_THRESHOLD
+from serin.analysis.ratio import floor_gains
 from serin.analysis.traffic import Stage, Traffic
 from serin.analysis.types import Policy
 from serin.api.times import human
@@ -56,28 +58,24 @@ def requests_until_pass(policy: Policy, bad: float, share: float) -> float:
     ways to a Pass: evidence against `minimum_detectable_effect`, next to no bad requests, enough requests to have seen
     it.
     """
-    missing = -math.log(policy.alpha_pass)
+    effect = policy.minimum_detectable_effect
     if policy.against is Against.LIMIT:
-        limit = policy.limit or 0.0
-        hits = [(math.log(b), math.log((1 - b * limit) / (1 - limit))) for b in (1.0 / 1.5, 0.25)] if limit else []
-        found = [_bernoulli(bad, *one, missing + math.log(2.0), policy) for one in hits]
-        return (
-            min([*found, slo.requests_to_catch(policy, limit, policy.minimum_detectable_effect)]) if limit else math.inf
-        )
-    null, alternative = min(0.5, policy.minimum_detectable_effect * policy.floor), 0.5 * policy.floor
-    gains = math.log(alternative / null), math.log((1.0 - alternative) / (1.0 - null))
+        return _until_pass_of_limit(policy, bad) if policy.limit else math.inf
     return min(
-        power.requests_to_pass(policy, bad, share, missing),
-        power.requests_to_catch(policy, max(bad, policy.floor), share, policy.minimum_detectable_effect),
-        _bernoulli(bad, *gains, missing, policy),
+        power.requests_to_pass(policy, bad, share, PASS_THRESHOLD),
+        power.requests_to_catch(policy, max(bad, FLOOR), share, effect),
+        power.bernoulli_crossing(bad, floor_gains(effect), PASS_THRESHOLD * policy.overdispersion, 0.5),
     )
 
 
-def _bernoulli(rate: float, hit: float, miss: float, missing: float, policy: Policy) -> float:
-    """Requests until a one-arm likelihood ratio, with these gains per bad and good request, has what is missing."""
-    mean = rate * hit + (1.0 - rate) * miss
-    variance = rate * (1.0 - rate) * (hit - miss) ** 2
-    return power.crossing(mean, variance, missing * max(1.0, policy.overdispersion), 0.5)
+def _until_pass_of_limit(policy: Policy, bad: float) -> float:
+    limit = policy.limit or 0.0
+    missing = (PASS_THRESHOLD + math.log(slo.BETTER.size)) * policy.overdispersion
+    by_evidence = [
+        power.bernoulli_crossing(bad, (math.log(better), math.log((1 - better * limit) / (1 - limit))), missing, 0.5)
+        for better in slo.BETTER.tolist()
+    ]
+    return min(*by_evidence, slo.requests_to_catch(policy, limit, policy.minimum_detectable_effect))
 
 
 def smallest_seen(policy: Policy, bad: float, share: float, requests: float) -> float | None:

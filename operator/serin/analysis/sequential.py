@@ -14,13 +14,11 @@ from functools import cached_property
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import Json, Policy
-from serin.api.verdicts import Severity, Verdict
+from serin.analysis.types import Json
 
 WAITING_AT_START = 0.25
 PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect
 MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # what the weight of one effect has to be made up for with
-CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so that a Pass is soon taken back
 SILENT = -1.0e9  # log weight of nothing at all: JSON has no infinity
 
 
@@ -64,15 +62,3 @@ def advance(mixture: Mixture, log_e: Floats, prior: Floats, hazard: float) -> Mi
     started = np.logaddexp(mixture.started, entering) + log_e
     waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else SILENT
     return Mixture(np.maximum(started, SILENT), max(waiting, SILENT))
-
-
-def failure(policy: Policy, before: str, critical: float, minor: float) -> str:
-    """The worse of what was proven before and what is proven now, as a verdict's name; "" for nothing.
-
-    `critical`, `minor`: log evidence against the two nulls. Only critical metrics fail critically.
-    """
-    if before == Verdict.FAIL_CRITICAL:
-        return before
-    if policy.severity is Severity.CRITICAL and critical >= -math.log(policy.alpha_critical):
-        return Verdict.FAIL_CRITICAL.value
-    return Verdict.FAIL_MINOR.value if minor >= -math.log(policy.alpha_minor) else before

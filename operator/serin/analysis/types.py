@@ -147,14 +147,12 @@ class Policy:
     """How one metric is judged. Probabilities and ratios are plain floats: the API layer has parsed the strings.
 
     `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
-    `minimum_detectable_effect`: a Pass had the power to see a ratio this large, `alpha_pass`: how often a candidate
-    that much worse may pass all the same. `floor`: a Pass need not tell a share of bad requests under
-    `minimum_detectable_effect` times this from none at all (doubling next to nothing is next to nothing). `limit`: the
-    absolute limit (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for
-    values) and for histograms, where `quantile` is the share of requests that must be no slower; for distributions the
-    PSI that counts as drift (left out: 0.1; between the arms, what is proven counts from 0.01); for means how many
-    times stable's is still good (left out: 1.1). `consecutive`: raw values only. `overdispersion`: log evidence is
-    divided by this, 1 or more. `lower_is_worse`: for means, such as a reward.
+    `minimum_detectable_effect`: a Pass had the power to see a ratio this large. `limit`: the absolute limit
+    (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values) and for
+    histograms, where 99% of the requests must be no slower; for distributions the PSI that counts as drift (left out:
+    0.1; between the arms, what is proven counts from 0.01); for means how many times stable's is still good (left out:
+    1.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more.
+    `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str
@@ -162,21 +160,19 @@ class Policy:
     against: Against = Against.STABLE
     alpha_critical: float = 0.01
     alpha_minor: float = 0.05
-    tolerance: float = 1.0
-    critical_ratio: float = 2.0
     minimum_detectable_effect: float = 2.0
-    min_requests: int = 0
-    min_effect: float = 1.0
     limit: float | None = None
     minimum: float | None = None
     maximum: float | None = None
     consecutive: int = 1
     overdispersion: float = 1.0
     expected_ticks: int = 60
-    alpha_pass: float = 0.20
-    floor: float = 0.005
-    quantile: float = 0.99
     lower_is_worse: bool = False
+
+    @property
+    def hazard(self) -> float:
+        """The chance that a change begins in a given tick: one change is expected in a rollout."""
+        return 1.0 / self.expected_ticks
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
-from serin.analysis.drift import MOST
+from serin.analysis.psi import MOST
 from serin.analysis.types import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from serin.analysis.drift import requests_needed, stability_index
+from serin.analysis.psi import requests_needed, stability_index
 from serin.analysis.types import DistributionTick, Policy, ReferenceTick
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
