@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import Judgement, MetricVerdict, NoDataReason
+from serin.analysis.types import Judgement, MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.split import Split
@@ -72,11 +73,11 @@ def spec(version: str = "1", **changes: Any) -> dict[str, Any]:
 def verdict(kind: Verdict, at: float, *, requests: int = 1000, severity: Severity = Severity.CRITICAL) -> MetricVerdict:
     """One verdict of the metric `errors`."""
     reasons = {
-        Verdict.PASS: "NotWorse",
-        Verdict.INCONCLUSIVE: "GatheringEvidence",
-        Verdict.FAIL_CRITICAL: "WorseThanStable",
-        Verdict.FAIL_MINOR: "WorseThanStable",
-        Verdict.NO_DATA: NoDataReason.NO_TRAFFIC.value,
+        Verdict.PASS: Reason.NOT_WORSE,
+        Verdict.INCONCLUSIVE: Reason.GATHERING_EVIDENCE,
+        Verdict.FAIL_CRITICAL: Reason.WORSE_THAN_STABLE,
+        Verdict.FAIL_MINOR: Reason.WORSE_THAN_STABLE,
+        Verdict.NO_DATA: Reason.NO_TRAFFIC,
     }
     estimates = {
         Verdict.FAIL_CRITICAL: (9.7, 4.0, 21.0),

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from serin.analysis import text
-from serin.analysis.types import NoDataReason, Policy
+from serin.analysis.types import Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 
 # Times stable's odds of a bad request: FailMinor is proof of more than the first, FailCritical of more than the second.
@@ -26,7 +27,7 @@ CAP: Final = 3.0
 FLOOR: Final = 0.005
 
 # Verdict, reason, message, and candidate requests still needed (None: unknown).
-Conclusion = tuple[Verdict, str, str, int | None]
+Conclusion = tuple[Verdict, Reason, str, int | None]
 
 
 def failure(policy: Policy, before: str, critical: float, minor: float) -> str:
@@ -42,7 +43,7 @@ def failure(policy: Policy, before: str, critical: float, minor: float) -> str:
 
 
 def conclude(
-    received: bool, failed: str, reason: str, needed: Callable[[], int | None], sentence: str, cleared: str = ""
+    received: bool, failed: str, reason: Reason, needed: Callable[[], int | None], sentence: str, cleared: str = ""
 ) -> Conclusion:
     """Conclude from the state of the evidence.
 
@@ -51,10 +52,10 @@ def conclude(
     numbers, `cleared` says what a Pass has ruled out.
     """
     if not received:
-        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, "the candidate has received no requests yet", None
+        return Verdict.NO_DATA, Reason.NO_TRAFFIC, "the candidate has received no requests yet", None
     if failed:
         return Verdict(failed), reason, sentence, 0
     more = needed()
     if more == 0:
-        return Verdict.PASS, "NotWorse", f"{sentence}: {cleared}" if cleared else sentence, 0
-    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(more)}", more
+        return Verdict.PASS, Reason.NOT_WORSE, f"{sentence}: {cleared}" if cleared else sentence, 0
+    return Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE, f"{sentence}: {text.more(more)}", more

@@ -9,10 +9,11 @@ the trouble and says why; it decides nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serin.analysis.types import MetricVerdict, NoDataReason
+from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.verdicts import BLOCKING, FAILURES, Trouble, Verdict
 
-SOURCE_DOWN = (NoDataReason.TARGET_DOWN, NoDataReason.PROMETHEUS_UNREACHABLE, NoDataReason.STALE)
+SOURCE_DOWN = (Reason.TARGET_DOWN, Reason.PROMETHEUS_UNREACHABLE, Reason.STALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ def diagnose(
 
     `against_stable`: the candidate's verdicts in the same minutes. `against_past`: verdicts of live traffic against
     snapshots' own history or a frozen reference, unless stable has not moved from it: then it is the candidate that
-    has, and its verdict belongs to `against_stable`. `infrastructure`: sentences about nodes, pods or scrapes down; they
-    come first, because they can make one arm look worse.
+    has, and its verdict belongs to `against_stable`. `infrastructure`: sentences about nodes, pods or scrapes down;
+    they come first, because they can make one arm look worse.
     """
     if infrastructure:
         return Diagnosis(Trouble.INFRASTRUCTURE, "; ".join(infrastructure))

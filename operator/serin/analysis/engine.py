@@ -23,7 +23,6 @@ from serin.analysis.types import (
     MeanTick,
     MetricVerdict,
     NoData,
-    NoDataReason,
     Policy,
     RatioTick,
     ReferenceTick,
@@ -31,6 +30,7 @@ from serin.analysis.types import (
     Tick,
     ValueTick,
 )
+from serin.api.conditions import Reason
 from serin.api.verdicts import FAILURES, Against, Verdict
 
 Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
@@ -78,7 +78,7 @@ def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
     question, state = QUESTIONS[kind], _read(evidence, kind)
     kept = evidence if state is not None else None
     if not math.isfinite(tick.at):
-        return _nothing(policy, kept, NoData(NoDataReason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
+        return _nothing(policy, kept, NoData(Reason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
     if kept is not None and tick.at <= state.at:
         return Judgement(kept, question.judge(policy, state))
     try:
@@ -96,7 +96,7 @@ def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:
         if state is not None:
             return QUESTIONS[Kind(kind)].judge(policy, state)
     message = "no request of the candidate has been measured yet"
-    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message)
+    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, Reason.NO_TRAFFIC, message)
 
 
 def kind_of(policy: Policy, tick: Counted) -> Kind:
@@ -123,5 +123,5 @@ def _nothing(policy: Policy, evidence: Evidence | None, found: NoData) -> Judgem
     before = judge(policy, evidence)
     if before.verdict in FAILURES:
         return Judgement(evidence or {}, before)
-    said = replace(before, verdict=Verdict.NO_DATA, reason=found.reason.value, message=found.message)
+    said = replace(before, verdict=Verdict.NO_DATA, reason=found.reason, message=found.message)
     return Judgement(evidence or {}, said)

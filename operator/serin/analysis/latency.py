@@ -38,7 +38,8 @@ from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.power import requests_to_catch
 from serin.analysis.ratio import ENOUGH, ONE_SIDED_MOST, Counts, crude_interval, describe, not_worse_than_floor
 from serin.analysis.sequential import Mixture, advance, begin
-from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy
+from serin.api.conditions import Reason
 
 ALTERNATIVES: Floats = np.array([2.0, 10.0])  # times the odds that the null allows
 MOST_BOUNDS = 14
@@ -73,7 +74,7 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
     check_histogram(tick)
     if not tick.bounds:
-        raise Unusable(NoDataReason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
+        raise Unusable(Reason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
     state = before or _empty(tick)
     new = np.stack([_regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
     pending = state.pending + new
@@ -202,7 +203,7 @@ def _regroup(tick: HistogramTick, bounds: tuple[float, ...], counts: tuple[int, 
     missing = [text.number(bound) for bound in bounds if bound not in positions]
     if missing:
         message = f"the histogram's buckets have changed: no bound at {', '.join(missing)} any more"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     starts = [0, *(positions[bound] + 1 for bound in bounds)]
     return np.add.reduceat(np.array(counts, dtype=np.float64), starts)
 
@@ -283,7 +284,7 @@ def _slow(state: State, index: int) -> str:
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often slow"
-    received, reason = bool(state.candidate.any()), "WorseThanStable"
+    received, reason = bool(state.candidate.any()), Reason.WORSE_THAN_STABLE
     return conclude(received, state.failed, reason, lambda: _needed(policy, state), sentence, cleared)
 
 

@@ -24,7 +24,8 @@ from serin.analysis import text
 from serin.analysis.decision import CRITICAL_RATIO, PASS_THRESHOLD, failure
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, floats, number, word
 from serin.analysis.ratio import mixture_radius
-from serin.analysis.types import MeanTick, MetricVerdict, Moments, NoDataReason, Policy
+from serin.analysis.types import MeanTick, MetricVerdict, Moments, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
@@ -74,13 +75,13 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     if estimate is not None and _scatter(state) > 0.0:
         radius = mixture_radius(_variance(state), policy.alpha_minor, _scale(state)) / _mean(state.stable)
         low, high = estimate - radius, estimate + radius
-    kind, reason, needed = Verdict.INCONCLUSIVE, "GatheringEvidence", _needed(policy, state)
+    kind, reason, needed = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE, _needed(policy, state)
     if not state.candidate[0]:
-        kind, reason = Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value
+        kind, reason = Verdict.NO_DATA, Reason.NO_TRAFFIC
     elif state.failed:
-        kind, reason, needed = Verdict(state.failed), "WorseThanStable", 0
+        kind, reason, needed = Verdict(state.failed), Reason.WORSE_THAN_STABLE, 0
     elif needed == 0:
-        kind, reason = Verdict.PASS, "NotWorse"
+        kind, reason = Verdict.PASS, Reason.NOT_WORSE
     message = (
         f"the candidate's mean is {text.number(_mean(state.candidate))} ({text.count(state.candidate[0])} requests), "
         f"stable's {text.number(_mean(state.stable))} ({text.count(state.stable[0])})"
@@ -156,7 +157,7 @@ def _added(state: State, tick: MeanTick) -> State:
 def _check(name: str, moments: Moments) -> Moments:
     check_count(f"{name}'s requests", moments.requests)
     if not math.isfinite(moments.total):
-        raise Unusable(NoDataReason.NOT_A_NUMBER, f"{name}: the sum is {moments.total}")
+        raise Unusable(Reason.NOT_A_NUMBER, f"{name}: the sum is {moments.total}")
     return moments
 
 

@@ -13,7 +13,8 @@ from scipy.special import chdtri, ndtri
 from serin.analysis.categories import occupied
 from serin.analysis.evidence import Unusable, check_count
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import MetricVerdict, NoDataReason, Policy
+from serin.analysis.types import MetricVerdict, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 THRESHOLD = 0.1  # PSI, unless the policy's limit says otherwise: under it a shift is commonly called small
@@ -65,7 +66,7 @@ def counts_of(answers: tuple[int, ...]) -> Floats:
     """The counts as an array. Raises `Unusable` unless each is a count and they are 2 to MOST."""
     if not 2 <= len(answers) <= MOST:
         message = f"a distribution has 2 to {MOST} categories or buckets, got {len(answers)}; merge the rare ones"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     return any_counts_of(answers)
 
 
@@ -78,5 +79,5 @@ def any_counts_of(answers: tuple[int, ...]) -> Floats:
 
 def no_answers(policy: Policy, at: float, message: str) -> MetricVerdict:
     """The verdict while there is nothing to compare."""
-    reason = NoDataReason.NO_TRAFFIC.value
+    reason = Reason.NO_TRAFFIC
     return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, reason, message, at=at)

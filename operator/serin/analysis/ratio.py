@@ -42,6 +42,7 @@ from serin.analysis.hypergeometric import Floats, log_likelihood
 from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import PRIOR, Mixture, advance, begin
 from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
@@ -150,7 +151,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times worse"
-    received, reason = state.total.candidate > 0, "WorseThanStable"
+    received, reason = state.total.candidate > 0, Reason.WORSE_THAN_STABLE
     return conclude(received, state.failed, reason, lambda: _needed(policy, state), sentence, cleared)
 
 

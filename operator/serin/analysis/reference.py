@@ -15,7 +15,8 @@ import numpy as np
 from serin.analysis import psi, text
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable, array, number, words
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import MetricVerdict, NoDataReason, Policy, ReferenceTick
+from serin.analysis.types import MetricVerdict, Policy, ReferenceTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 FADE = 20.0  # live counts are halved when there are this many times more than a verdict needs
@@ -37,9 +38,9 @@ def fold(policy: Policy, before: State | None, tick: ReferenceTick) -> State:
     live, reference = psi.counts_of(tick.live), psi.counts_of(tick.reference)
     if live.size != reference.size:
         message = f"{live.size} live categories, but {reference.size} in the reference"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     if not reference.any():
-        raise Unusable(NoDataReason.SERIES_ABSENT, "the reference is empty")
+        raise Unusable(Reason.SERIES_ABSENT, "the reference is empty")
     stable = psi.counts_of(tick.stable) if tick.stable else np.zeros(live.size)
     if before is not None and before.live.size == live.size and before.categories == tick.categories:
         live, stable = before.live + live, before.stable + stable
@@ -54,11 +55,11 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     threshold, requests = psi.threshold(policy), int(state.live.sum())
     index, low, high = psi.bounded(policy, state.live, state.reference)
     needed = psi.requests_missing(policy, state.live, state.reference)
-    kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+    kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     if needed == 0 and low > threshold:
         kind = Verdict.FAIL_MINOR
     elif needed == 0 and high < threshold:
-        kind, reason = Verdict.PASS, "NotWorse"
+        kind, reason = Verdict.PASS, Reason.NOT_WORSE
     message = (
         f"the candidate's answers have moved from the reference by a PSI of {text.number(index)} "
         f"({text.number(low)} to {text.number(high)}), the threshold is {text.number(threshold)}"
@@ -105,12 +106,15 @@ def _faded(counts: Floats, needed: int | None) -> Floats:
     return halved if needed is not None and counts.sum() > FADE * needed else counts
 
 
-def _who_moved(policy: Policy, state: State) -> tuple[str, str]:
+def _who_moved(policy: Policy, state: State) -> tuple[Reason, str]:
     """Reason and words: if stable has moved as well it is the world, and no rollback mends it."""
     if state.stable.any() and psi.requests_missing(policy, state.stable, state.reference) == 0:
         index, low, high = psi.bounded(policy, state.stable, state.reference)
         if low > psi.threshold(policy):
-            return "DriftedFromReference", f"; stable's have moved too ({text.number(index)}): the world has changed"
+            return (
+                Reason.DRIFTED_FROM_REFERENCE,
+                f"; stable's have moved too ({text.number(index)}): the world has changed",
+            )
         if high < psi.threshold(policy):
-            return "DifferentFromStable", f"; stable's have not ({text.number(index)}): it is this version"
-    return "DriftedFromReference", ""
+            return Reason.DIFFERENT_FROM_STABLE, f"; stable's have not ({text.number(index)}): it is this version"
+    return Reason.DRIFTED_FROM_REFERENCE, ""

@@ -22,7 +22,8 @@ from scipy.special import gammaln, xlogy
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, number
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import MetricVerdict, NoDataReason, Policy, SplitTick
+from serin.analysis.types import MetricVerdict, Policy, SplitTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 ALPHA = 0.001
@@ -71,11 +72,11 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     observed = state.requests / max(1.0, total)
     evidence = log_e(state)
     off = bool((np.abs(observed - shares) >= MATTERS).any())
-    kind, reason = Verdict.PASS, "NotWorse"
+    kind, reason = Verdict.PASS, Reason.NOT_WORSE
     if total < ENOUGH:
-        kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+        kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     if evidence >= -math.log(ALPHA) and off:
-        kind, reason = Verdict.FAIL_MINOR, "SplitNotAsRouted"
+        kind, reason = Verdict.FAIL_MINOR, Reason.SPLIT_NOT_AS_ROUTED
     said = ", ".join(f"{text.percent(float(share))}" for share in observed)
     wanted = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
     message = f"the snapshots received {said} of {text.count(total)} requests where the weights are {wanted}"
@@ -115,7 +116,7 @@ def read(evidence: Evidence) -> State:
 def _check(policy: Policy, tick: SplitTick) -> tuple[Floats, Floats]:
     if len(tick.weights) != len(tick.requests) or sum(tick.weights) <= 0:
         message = f"{policy.metric}: {len(tick.requests)} counts for the weights {tick.weights}"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     for value in (*tick.weights, *tick.requests):
         check_count("a snapshot's requests or weight", value)
     return np.array(tick.weights, dtype=np.float64), np.array(tick.requests, dtype=np.float64)

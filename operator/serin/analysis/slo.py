@@ -24,7 +24,8 @@ from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, 
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.power import bernoulli_crossing
 from serin.analysis.sequential import MIXTURE_COST, PRIOR, Mixture, advance, begin
-from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy, RatioTick
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy, RatioTick
+from serin.api.conditions import Reason
 
 WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
 BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
@@ -159,14 +160,14 @@ def _count(policy: Policy, tick: RatioTick | HistogramTick) -> tuple[float, floa
         message = (
             f"the limit {text.number(limit)} is over the histogram's largest bound ({largest}); write a lower limit"
         )
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     bad = sum(tick.candidate[index + 1 :])
     return sum(tick.candidate), bad, f"{text.number(tick.bounds[index])} {tick.unit}".strip()
 
 
 def _limit(policy: Policy) -> float:
     if policy.limit is None:
-        raise Unusable(NoDataReason.QUERY_FAILED, f"metric {policy.metric} is compared with a limit but has none")
+        raise Unusable(Reason.QUERY_FAILED, f"metric {policy.metric} is compared with a limit but has none")
     return policy.limit
 
 
@@ -175,7 +176,7 @@ def _allowed(policy: Policy, slower_than: str) -> float:
     share = 1.0 - QUANTILE if slower_than else _limit(policy)
     if not 0.0 < share < 1.0:
         message = f"metric {policy.metric}: the limit of a ratio is a share over 0 and under 1, got {share}"
-        raise Unusable(NoDataReason.QUERY_FAILED, message)
+        raise Unusable(Reason.QUERY_FAILED, message)
     return share
 
 
@@ -190,7 +191,7 @@ def _gains(limit: float) -> tuple[Floats, Floats]:
 def _conclusion(policy: Policy, state: State) -> Conclusion:
     received = state.requests > 0.0
     sentence = _sentence(policy, state) if received else ""
-    return conclude(received, state.failed, "OverLimit", lambda: _needed(policy, state), sentence)
+    return conclude(received, state.failed, Reason.OVER_LIMIT, lambda: _needed(policy, state), sentence)
 
 
 def _sentence(policy: Policy, state: State) -> str:

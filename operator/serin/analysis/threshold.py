@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, Unusable, number, word
-from serin.analysis.types import MetricVerdict, NoDataReason, Policy, ValueTick
+from serin.analysis.types import MetricVerdict, Policy, ValueTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 
 
@@ -27,7 +28,7 @@ class State:
 def fold(policy: Policy, before: State | None, tick: ValueTick) -> State:
     """The state after `tick`."""
     if not math.isfinite(tick.value):
-        raise Unusable(NoDataReason.NOT_A_NUMBER, f"the query's value is {tick.value}")
+        raise Unusable(Reason.NOT_A_NUMBER, f"the query's value is {tick.value}")
     outside = 0 if within(policy, tick.value) else 1 + (before.outside if before else 0)
     failed = before.failed if before else ""
     if outside >= max(1, policy.consecutive):
@@ -43,11 +44,11 @@ def within(policy: Policy, value: float) -> bool:
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
     """What the looks so far say; the estimate is the newest value, and there is no evidence to count."""
-    kind, reason = Verdict.PASS, "NotWorse"
+    kind, reason = Verdict.PASS, Reason.NOT_WORSE
     if state.failed:
-        kind, reason = Verdict(state.failed), "OverLimit"
+        kind, reason = Verdict(state.failed), Reason.OVER_LIMIT
     elif state.outside:
-        kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+        kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     message = f"the value is {text.number(state.value)}, {_limits(policy)}{_looks(policy, state)} (no error guarantee)"
     return MetricVerdict(
         policy.metric, policy.severity, kind, reason, message, estimate=state.value, needed=None, at=state.at, unit=""

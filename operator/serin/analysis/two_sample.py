@@ -23,7 +23,8 @@ from serin.analysis.decision import failure
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable, array, floats, number, word, words
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.sequential import Mixture, advance, begin
-from serin.analysis.types import OTHER, DistributionTick, MetricVerdict, NoDataReason, Policy
+from serin.analysis.types import OTHER, DistributionTick, MetricVerdict, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 SHRINKAGE: Floats = np.array([50.0, 500.0, 5000.0])
@@ -73,11 +74,11 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     threshold, requests = psi.threshold(policy), int(state.candidate.sum())
     index, low, high = psi.bounded(policy, state.candidate, state.stable)
     needed = psi.requests_missing(policy, state.candidate, state.stable)
-    kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+    kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     if state.failed:
-        kind, reason, needed = Verdict(state.failed), "DifferentFromStable", 0
+        kind, reason, needed = Verdict(state.failed), Reason.DIFFERENT_FROM_STABLE, 0
     elif needed == 0 and high < threshold:
-        kind, reason = Verdict.PASS, "NotWorse"
+        kind, reason = Verdict.PASS, Reason.NOT_WORSE
     message = (
         f"the candidate's answers differ from stable's by a PSI of {text.number(index)} "
         f"({text.number(low)} to {text.number(high)}; {text.count(requests)} answers)"
@@ -148,20 +149,20 @@ def _aligned(state: State, tick: DistributionTick) -> tuple[State, Floats, Float
         candidate, stable = psi.any_counts_of(tick.candidate), psi.any_counts_of(tick.stable)
     names = tick.categories
     if candidate.size != stable.size or tick.ordered != state.ordered or (names and len(names) != candidate.size):
-        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+        raise Unusable(Reason.PARTIAL, "the categories of the distribution have changed")
     if not names or (names == state.categories and tick.ordered):
         if candidate.size != state.candidate.size:
-            raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have changed")
+            raise Unusable(Reason.PARTIAL, "the categories of the distribution have changed")
         return state, candidate, stable
     if tick.ordered:
         shared = tuple(name for name in state.categories if name in names)
         if len(shared) < 2:
-            raise Unusable(NoDataReason.PARTIAL, "the histogram's bounds have changed, and none of them is as before")
+            raise Unusable(Reason.PARTIAL, "the histogram's bounds have changed, and none of them is as before")
         counted = [merged(state.categories, one, shared) for one in (state.candidate, state.stable)]
         coarser = replace(state, categories=shared, candidate=counted[0], stable=counted[1])
         return coarser, merged(names, candidate, shared), merged(names, stable, shared)
     if state.candidate.size != len(state.categories) + 1:
-        raise Unusable(NoDataReason.PARTIAL, "the categories of the distribution have names now, and had none")
+        raise Unusable(Reason.PARTIAL, "the categories of the distribution have names now, and had none")
     return state, sorted_in(state.categories, names, candidate), sorted_in(state.categories, names, stable)
 
 

@@ -6,24 +6,25 @@ Evidence multiplies over ticks; a *verdict* is what it says so far. Nothing here
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
+from serin.api.conditions import Reason
 from serin.api.verdicts import Against, Severity, Verdict
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-class NoDataReason(StrEnum):
-    """Why a look found nothing that counts. Silence is never success, and never failure either."""
-
-    NO_TRAFFIC = "NoTraffic"
-    TARGET_DOWN = "TargetDown"
-    SERIES_ABSENT = "SeriesAbsent"
-    STALE = "Stale"
-    NOT_A_NUMBER = "NaN"
-    PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
-    QUERY_FAILED = "QueryFailed"
-    PARTIAL = "Partial"
+# Why a look found nothing that counts. Silence is never success, and never failure either.
+NoDataReason = Literal[
+    Reason.NO_TRAFFIC,
+    Reason.TARGET_DOWN,
+    Reason.SERIES_ABSENT,
+    Reason.STALE,
+    Reason.NOT_A_NUMBER,
+    Reason.PROMETHEUS_UNREACHABLE,
+    Reason.QUERY_FAILED,
+    Reason.PARTIAL,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +180,17 @@ class Policy:
 class MetricVerdict:
     """One metric's verdict with everything a person needs to believe it.
 
-    `reason` is CamelCase (for conditions and events), `message` a sentence. `log_e`: natural logarithm of the strongest
-    evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself) and its
-    interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of them
-    before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
+    `reason` and the sentence `message` also make the condition and the event. `log_e`: natural logarithm of the
+    strongest evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself)
+    and its interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of
+    them before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
     estimate and its interval: "x" (times stable's), "PSI", or "" for a plain number.
     """
 
     metric: str
     severity: Severity
     verdict: Verdict
-    reason: str
+    reason: Reason
     message: str
     log_e: float = 0.0
     estimate: float | None = None

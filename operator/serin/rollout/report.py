@@ -88,7 +88,7 @@ def _metric(one: MetricVerdict) -> JsonObject:
         "name": one.metric,
         "severity": one.severity.value,
         "verdict": one.verdict.value,
-        "reason": one.reason,
+        "reason": one.reason.value,
         "message": one.message,
         "requests": one.requests,
     }

@@ -5,10 +5,11 @@ import pytest
 from serin.analysis.combine import overall, split_alpha
 from serin.analysis.diagnosis import diagnose
 from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Trouble, Verdict
 
 
-def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: str = "Because") -> MetricVerdict:
+def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: Reason = Reason.NOT_WORSE) -> MetricVerdict:
     return MetricVerdict("errors", severity, verdict, reason, "words")
 
 
@@ -45,8 +46,8 @@ def test_the_promise_is_shared_out_by_weight() -> None:
         ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT),
         ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
         ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
-        ([said(Verdict.NO_DATA, reason="PrometheusUnreachable")], [], [], Trouble.INFRASTRUCTURE),
-        ([said(Verdict.NO_DATA, reason="NoTraffic")], [], [], Trouble.NO_DATA),
+        ([said(Verdict.NO_DATA, reason=Reason.PROMETHEUS_UNREACHABLE)], [], [], Trouble.INFRASTRUCTURE),
+        ([said(Verdict.NO_DATA, reason=Reason.NO_TRAFFIC)], [], [], Trouble.NO_DATA),
         ([], [], [], Trouble.NO_DATA),
         ([said(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED),
         ([said(Verdict.PASS)], [said(Verdict.PASS)], [], Trouble.NONE),

@@ -6,6 +6,7 @@ from scipy import stats
 
 from serin.analysis.psi import requests_needed, stability_index
 from serin.analysis.types import DistributionTick, Policy, ReferenceTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
 
@@ -31,14 +32,14 @@ def arms(seed: int, ticks: int, shift: float, both: float = 0.0, ordered: bool =
 def test_a_model_that_answers_differently_is_found(shift: float, ticks: int, ordered: bool) -> None:
     found = [feed(DRIFT, arms(seed, ticks, shift, ordered=ordered)).verdict for seed in range(10)]
     assert sum(one.verdict is Verdict.FAIL_MINOR for one in found) >= 8
-    assert {one.reason for one in found} >= {"DifferentFromStable"}
+    assert {one.reason for one in found} >= {Reason.DIFFERENT_FROM_STABLE}
 
 
 def test_when_the_world_moves_the_arms_agree_and_the_reference_does_not() -> None:
     assert feed(DRIFT, arms(1, 40, 0.0, both=1.0)).verdict.verdict is Verdict.PASS
     rng = np.random.default_rng(1)
     live = [ReferenceTick(t + 1.0, scores(rng, 50, 1.0), REFERENCE) for t in range(10)]
-    assert feed(DRIFT, live).verdict.reason == "DriftedFromReference"
+    assert feed(DRIFT, live).verdict.reason is Reason.DRIFTED_FROM_REFERENCE
 
 
 def test_a_world_at_rest_passes_once_there_are_enough_requests() -> None:
@@ -91,9 +92,9 @@ def test_the_bias_of_the_index_is_removed_and_its_deviation_right() -> None:
 
 def test_categories_that_change_are_no_data() -> None:
     first = feed(DRIFT, [DistributionTick(1.0, (5, 5), (50, 50))])
-    assert feed(DRIFT, [DistributionTick(2.0, (5, 5, 1), (50, 50, 1))], first.evidence).verdict.reason == "Partial"
-    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (1, 2, 3))]).verdict.reason == "Partial"
-    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (0, 0))]).verdict.reason == "SeriesAbsent"
+    assert feed(DRIFT, [DistributionTick(2.0, (5, 5, 1), (50, 50, 1))], first.evidence).verdict.reason is Reason.PARTIAL
+    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (1, 2, 3))]).verdict.reason is Reason.PARTIAL
+    assert feed(DRIFT, [ReferenceTick(1.0, (5, 5), (0, 0))]).verdict.reason is Reason.SERIES_ABSENT
     too_many = feed(DRIFT, [DistributionTick(1.0, (1,) * 21, (1,) * 21)]).verdict
     assert "merge the rare ones" in too_many.message
 
@@ -118,7 +119,7 @@ def test_named_categories_are_kept_in_their_order_and_a_restart_changes_nothing(
     ticks = answers(1, 12, (0.9, 0.07, 0.03), (0.97, 0.02, 0.01))
     told = feed(DRIFT, ticks)
     assert set(told.evidence["categories"]) == {*NAMES}
-    assert told.verdict.reason == "DifferentFromStable"
+    assert told.verdict.reason is Reason.DIFFERENT_FROM_STABLE
     assert "most in fraud: " in told.verdict.message
     names = (*told.evidence["categories"], "other")
     for name, count in zip(names, told.evidence["stable"], strict=True):
@@ -131,7 +132,7 @@ def test_a_category_that_appears_late_is_other_in_its_first_tick_and_then_found(
     first = feed(DRIFT, [*before, late[0]])
     assert first.evidence["categories"][-1] == "fallback"
     assert first.evidence["candidate"][-2:] == [20, 0]
-    assert feed(DRIFT, late[1:], first.evidence).verdict.reason == "DifferentFromStable"
+    assert feed(DRIFT, late[1:], first.evidence).verdict.reason is Reason.DIFFERENT_FROM_STABLE
 
 
 def test_more_categories_than_there_are_names_for_are_counted_together() -> None:
@@ -158,7 +159,7 @@ def test_buckets_whose_bounds_change_are_merged_to_what_both_have() -> None:
     assert told.evidence["categories"] == ["0.5", "inf"]
     assert (told.evidence["candidate"], told.evidence["stable"]) == ([4, 9], [35, 80])
     other = DistributionTick(3.0, (1, 1), (5, 5), True, ("7", "inf"))
-    assert feed(DRIFT, [other], told.evidence).verdict.reason == "Partial"
+    assert feed(DRIFT, [other], told.evidence).verdict.reason is Reason.PARTIAL
 
 
 @pytest.mark.parametrize("categories", [["legit"], ["legit", "legit"], ["legit", 7], "legit", None])
@@ -184,12 +185,12 @@ def test_a_limit_says_which_difference_counts() -> None:
 @pytest.mark.parametrize(
     ("stable", "reason", "words"),
     [
-        ((30, 20), "DriftedFromReference", "stable's have moved too (1.1"),
-        ((48, 2), "DifferentFromStable", "stable's have not ("),
-        ((), "DriftedFromReference", "the threshold is 0.1"),
+        ((30, 20), Reason.DRIFTED_FROM_REFERENCE, "stable's have moved too (1.1"),
+        ((48, 2), Reason.DIFFERENT_FROM_STABLE, "stable's have not ("),
+        ((), Reason.DRIFTED_FROM_REFERENCE, "the threshold is 0.1"),
     ],
 )
-def test_a_drift_says_whether_stable_has_moved_as_well(stable: tuple[int, ...], reason: str, words: str) -> None:
+def test_a_drift_says_whether_stable_has_moved_as_well(stable: tuple[int, ...], reason: Reason, words: str) -> None:
     names = ("legit", "fraud", "other")
     ticks = [
         ReferenceTick(t + 1.0, (30, 20, 0), (9700, 300, 0), (*stable, 0) if stable else (), names) for t in range(20)
@@ -207,8 +208,8 @@ def test_another_reference_begins_afresh() -> None:
 
 
 def test_silence_is_no_data() -> None:
-    assert feed(DRIFT, [DistributionTick(1.0, (0, 0), (50, 50))]).verdict.reason == "NoTraffic"
-    assert feed(DRIFT, [ReferenceTick(1.0, (0, 0), (50, 50))]).verdict.reason == "NoTraffic"
+    assert feed(DRIFT, [DistributionTick(1.0, (0, 0), (50, 50))]).verdict.reason is Reason.NO_TRAFFIC
+    assert feed(DRIFT, [ReferenceTick(1.0, (0, 0), (50, 50))]).verdict.reason is Reason.NO_TRAFFIC
 
 
 def test_evidence_of_twenty_categories_is_under_one_kibibyte() -> None:

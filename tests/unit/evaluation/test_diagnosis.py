@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from serin.rollout.model import Route
 from tests.narratives.world import World, fails, passes, silent, spec, verdict
@@ -69,13 +70,13 @@ def test_silence_is_no_data() -> None:
 @pytest.mark.parametrize(
     ("moved", "reason", "found"),
     [
-        (Verdict.FAIL_MINOR, "DriftedFromReference", "DataDrift"),
-        (Verdict.FAIL_MINOR, "DifferentFromStable", "None"),
-        (Verdict.PASS, "NotWorse", "None"),
+        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, "DataDrift"),
+        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, "None"),
+        (Verdict.PASS, Reason.NOT_WORSE, "None"),
     ],
 )
 def test_answers_that_left_the_reference_with_stables_are_a_changed_world(
-    moved: Verdict, reason: str, found: str
+    moved: Verdict, reason: Reason, found: str
 ) -> None:
     def judge(world: World) -> tuple[MetricVerdict, ...]:
         drift = replace(verdict(moved, world.now), metric="drift", severity=Severity.MINOR)
