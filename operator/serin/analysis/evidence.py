@@ -1,7 +1,7 @@
-"""Evidence as JSON: how each module reads back what it wrote, and what it says of anything else.
+"""Evidence as JSON: what each module reads back, with the errors for all that is not as it was written.
 
-Evidence lives in the resource's status, which people can edit and older versions have written. A part that does not
-read is `Unreadable`; the engine then starts afresh, because evidence that is not understood is not evidence.
+Evidence is kept in the resource's status, which people can edit and older versions have written. A part that does not
+read is `Unreadable`; the engine then starts with new evidence. This module also checks the numbers of ticks.
 """
 
 import math
@@ -36,7 +36,7 @@ class Unreadable(Exception):
 
 
 class Unusable(Exception):
-    """A tick's numbers make no sense; the text says why, in a sentence for people."""
+    """A tick's numbers are invalid; the text says why, in a sentence for users."""
 
     def __init__(self, reason: NoDataReason, message: str) -> None:
         super().__init__(message)

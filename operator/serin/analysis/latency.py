@@ -6,9 +6,9 @@ Quantiles are never compared: a quantile read from buckets is an interpolation (
 Guaranteed, like ratio.py and by the same Fisher tables: when at every bound the candidate's odds of being slower, and
 in every bucket its hazard odds of *not* finishing, are at most TOLERANCE times stable's, FailMinor is ever reached
 with probability at most `alpha_minor`; the same for CRITICAL_RATIO and FailCritical. Half of the evidence is the
-average over the bounds of "slower than this bound", which sees a heavier tail; half is a log-rank e-process over the
+average over the bounds of "slower than this bound", which finds a heavier tail; half is a log-rank e-process over the
 buckets (each bucket is a table of those who finish in it among those who have not finished before: Cox 1972, as an
-e-process ter Schure et al. 2021), which sees a shift of the whole. Heuristic: dividing by `overdispersion`.
+e-process ter Schure et al. 2021), which finds a shift of the whole. Heuristic: dividing by `overdispersion`.
 
 Pass needs evidence that the candidate is not `minimum_detectable_effect` times as often slow in the body (the bound
 that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it).
@@ -90,7 +90,7 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now; estimate and interval: how many times as often the candidate is slow."""
+    """The verdict now; estimate and interval: how many times as often the candidate is slow."""
     bound = _shown_bound(state)
     counts = _at_bound(state, bound)
     estimate, low, high = crude_interval(policy, counts)

@@ -29,8 +29,8 @@ from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
-ENOUGH = 100  # requests per arm before the normal approximation is believed
-LOOKS = 5  # ticks with requests of both arms before their scatter is believed
+ENOUGH = 100  # requests per arm before the normal approximation is used
+LOOKS = 5  # ticks with requests of both arms before their scatter is estimated
 SCALE = 0.25  # standard deviation of the mixture, in standard deviations of a request
 
 
@@ -190,13 +190,13 @@ def _ratio(state: State) -> float | None:
     return 1.0 + state.difference / state.weight / mean if state.weight and mean > 0.0 else None
 
 
-def _believable(state: State) -> bool:
+def _enough(state: State) -> bool:
     return min(state.candidate[0], state.stable[0]) >= ENOUGH and _scatter(state) > 0.0
 
 
 def _evidence(policy: Policy, state: State, times: float) -> float:
     """Log evidence that the candidate is over `times` stable's mean (or under 1/`times` of it: lower is worse)."""
-    if not _believable(state):
+    if not _enough(state):
         return 0.0
     return log_mixture(_worse_by(policy, state) - _allowed(policy, state, times), _variance(state), _scale(state))
 
@@ -218,7 +218,7 @@ def _needed(policy: Policy, state: State) -> int | None:
     if state.looks < LOOKS:
         return missing or None
     worse, allowed = _worse_by(policy, state), _allowed(policy, state, policy.minimum_detectable_effect)
-    if not _believable(state):
+    if not _enough(state):
         # Numbers that never differ, such as no retry at all in either arm.
         passes = worse <= 1e-9 * abs(_mean(state.stable))
     else:

@@ -1,7 +1,7 @@
 """How many candidate requests it takes to see a difference, and to see that there is none.
 
 Normal approximation of the sequential test in ratio.py: log evidence grows by its mean per request, with its standard
-deviation around that, and must pay for the mixture over sizes and starts. The bench compares it with simulation.
+deviation around that, less the cost of the mixture over sizes and starts. The bench compares it with simulation.
 """
 
 import math
@@ -35,7 +35,7 @@ def requests_to_catch(
 ) -> float:
     """Candidate requests after which `odds` has been caught (as FailMinor) with probability `power`; inf: never.
 
-    `cost`: nats that the mixture over alternatives and starts has to make up for.
+    `cost`: nats that the mixture over alternatives and starts costs.
     """
     if odds <= TOLERANCE or not 0.0 < share < 1.0 or not 0.0 < rate < 1.0:
         return math.inf

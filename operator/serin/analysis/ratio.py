@@ -139,7 +139,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now."""
+    """The verdict now."""
     estimate, low, high = interval(policy, state)
     kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
     log_e = max(state.critical.log_e, state.minor.log_e)

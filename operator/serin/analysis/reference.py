@@ -1,7 +1,7 @@
 """Have the model's answers moved from how they were when a frozen reference was taken?
 
-If they have, it may be the candidate or the data that it is asked about; a rollback mends only the first. Stable's
-answers tell the two apart: where they have moved as well, the data has drifted.
+If they have, either the candidate is different or the data has drifted; a rollback helps only against the first.
+Stable's answers tell the two apart: where they have moved as well, it is the data.
 
 The PSI of psi.py, with a threshold: the reference is one sample and data always moves a little, so what matters is
 whether it moved by more than that. No verdict before the PSI that no drift at all would give (chi-square, 99%) is under
@@ -107,7 +107,7 @@ def _faded(counts: Floats, needed: int | None) -> Floats:
 
 
 def _who_moved(policy: Policy, state: State) -> tuple[Reason, str]:
-    """Reason and words: if stable has moved as well it is the world, and no rollback mends it."""
+    """Reason and words: if stable has moved as well the data has drifted, and no rollback helps."""
     if state.stable.any() and psi.requests_missing(policy, state.stable, state.reference) == 0:
         index, low, high = psi.bounded(policy, state.stable, state.reference)
         if low > psi.threshold(policy):

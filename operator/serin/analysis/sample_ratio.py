@@ -1,16 +1,16 @@
 """Do the snapshots receive the shares of requests that the router was told to send them (sample-ratio test)?
 
-Evidence of a step is worth little when the split is not what it is thought to be: a route that did not take, clients
-that hold on to connections, a second writer. Guaranteed for requests that are routed independently with the given
-weights: a mismatch is ever reported with probability at most 0.001. Routers that rotate exactly are more even than
-that, which makes the test more cautious, not less.
+Evidence of a step is worth little when the split is not as routed: a route that did not take effect, clients that hold
+on to connections, a second writer. Guaranteed for requests that are routed independently with the given weights: a
+mismatch is ever reported with probability at most 0.001. Routers that rotate exactly are more even than that, which
+makes the test more cautious, not less.
 
-Formula: per stretch of constant weights, the Dirichlet-multinomial likelihood of the counts over the multinomial one;
-the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). Stretches
-multiply. A mismatch must also matter: a share that is off by less than a percentage point is let pass (heuristic), so
-that millions of requests do not turn a rounding of weights into an alarm.
+Formula: per period of constant weights, the Dirichlet-multinomial likelihood of the counts over the multinomial one;
+the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). The
+evidence of periods multiplies. A mismatch must also matter: a share that is off by less than a percentage point is let
+pass (heuristic), so that millions of requests do not turn a rounding of weights into an alarm.
 
-The verdict is about now and may be taken back: the split is mended without a new candidate.
+The verdict is about now and may be taken back: the split can be corrected without a new candidate.
 """
 
 import math
@@ -35,7 +35,7 @@ ENOUGH = 100  # requests before the split can be called right
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Weights of this stretch, its counts, and the log evidence of the stretches before it."""
+    """Weights of this period, its counts, and the log evidence of the periods before it."""
 
     at: float
     weights: Floats
@@ -44,7 +44,7 @@ class State:
 
 
 def fold(policy: Policy, before: State | None, tick: SplitTick) -> State:
-    """The state after `tick`; `policy` plays no part, the promise is the same for every deployment."""
+    """The state after `tick`. Nothing of `policy` counts: the promise is the same for every deployment."""
     weights, new = _check(policy, tick)
     if before is None:
         return State(tick.at, weights, new, 0.0)
@@ -54,7 +54,7 @@ def fold(policy: Policy, before: State | None, tick: SplitTick) -> State:
 
 
 def log_e(state: State) -> float:
-    """Log evidence against the weights: earlier stretches and this one."""
+    """Log evidence against the weights: earlier periods and this one."""
     shares = state.weights / state.weights.sum()
     sent = shares > 0.0
     if state.requests[~sent].any():
@@ -77,9 +77,9 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     if evidence >= -math.log(ALPHA) and off:
         kind, reason = Verdict.FAIL_MINOR, Reason.SPLIT_NOT_AS_ROUTED
-    said = ", ".join(f"{text.percent(float(share))}" for share in observed)
-    wanted = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
-    message = f"the snapshots received {said} of {text.count(total)} requests where the weights are {wanted}"
+    received = ", ".join(f"{text.percent(float(share))}" for share in observed)
+    routed = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
+    message = f"the snapshots received {received} of {text.count(total)} requests where the weights are {routed}"
     estimate = float(observed[-1] / shares[-1]) if shares[-1] > 0.0 else None
     needed = max(0, ENOUGH - int(total))
     return MetricVerdict(

@@ -1,4 +1,4 @@
-"""Do more of the candidate's requests go wrong than an absolute limit (an SLO) allows? Stable plays no part.
+"""Do more of the candidate's requests go wrong than an absolute limit (an SLO) allows? Stable does not count.
 
 Guaranteed: if at most the limit's share of the candidate's requests go wrong, at any moment, FailMinor is ever reached
 with probability at most `alpha_minor` and FailCritical with at most `alpha_critical`, however often one looks. As in
@@ -66,7 +66,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) 
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now; estimate and interval are of the share itself."""
+    """The verdict now; estimate and interval are of the share itself."""
     estimate: float | None = None
     low: float | None = None
     high: float | None = None

@@ -1,7 +1,7 @@
 """What goes into the analysis engine and what comes out of it.
 
 A *tick* is what one look at Prometheus found: counts since the look before, never rates over windows that overlap.
-Evidence multiplies over ticks; a *verdict* is what it says so far. Nothing here knows where the counts come from.
+Evidence multiplies over ticks; a *verdict* is what it proves so far. Nothing here knows where the counts come from.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ NoDataReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class NoData:
-    """A look that found nothing that counts; `message` is a sentence for people.
+    """A look that found nothing that counts; `message` is a sentence for users.
 
     `at`: unix seconds up to which it is certain that there was nothing to count, so that the next look starts there;
     None: the next look starts where this one did.
@@ -100,8 +100,8 @@ class DistributionTick:
 class ReferenceTick:
     """Live requests per category or bucket since the tick before, and the frozen reference's counts (all of them).
 
-    `stable`: the same of the stable arm, to tell a moved world from a candidate that answers differently; empty when
-    unknown. `categories`: the entries' names; other names than before are another reference, and begin it afresh.
+    `stable`: the same of the stable arm, to tell data drift from a candidate that answers differently; empty when
+    unknown. `categories`: the entries' names; other names than before are another reference, and new evidence.
     """
 
     at: float
@@ -140,7 +140,7 @@ class SplitTick:
 Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
 
 
-OTHER = "other"  # what a distribution counts every answer as that has no name of its own
+OTHER = "other"  # the category of all answers that have none of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class MetricVerdict:
-    """One metric's verdict with everything a person needs to believe it.
+    """One metric's verdict, with the numbers behind it.
 
     `reason` and the sentence `message` also make the condition and the event. `log_e`: natural logarithm of the
     strongest evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself)
@@ -204,7 +204,7 @@ class MetricVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and what it says."""
+    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and its verdict."""
 
     evidence: Mapping[str, Json]
     verdict: MetricVerdict
