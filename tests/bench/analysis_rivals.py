@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from serin.analysis.drift import stability_index
 from serin.analysis.latency import quantile
-from serin.analysis.power import drift
+from serin.analysis.power import log_likelihood_ratio_moments
+from serin.analysis.psi import stability_index
 from serin.analysis.types import DistributionTick, HistogramTick, RatioTick
 
 Rival = Callable[[Sequence[RatioTick]], int | None]
@@ -58,7 +58,7 @@ def wald(rate: float, odds: float, alpha: float = 0.05, weight: float = 0.1) -> 
 
     log(1/alpha) over the information per candidate request of a test that knows the odds ratio beforehand.
     """
-    return -math.log(alpha) / drift(rate, weight, odds, 1.0)[0]
+    return -math.log(alpha) / log_likelihood_ratio_moments(rate, weight, odds, 1.0)[0]
 
 
 def slow_percentile(ticks: Sequence[HistogramTick]) -> int | None:

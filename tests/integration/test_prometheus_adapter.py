@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serin.analysis.types import NoData, NoDataReason
+from serin.analysis.types import NoData
+from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, Partial, Value
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.cluster.pki import Authority
@@ -75,7 +76,7 @@ async def test_the_time_is_explicit(server: PrometheusServer, now: int) -> None:
 async def test_nothing_found_is_no_data(server: PrometheusServer) -> None:
     answer = await ask(Settings(server.url), "nothing_of_that_name")
     assert isinstance(answer, NoData)
-    assert answer.reason is NoDataReason.SERIES_ABSENT
+    assert answer.reason is Reason.SERIES_ABSENT
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ async def test_nothing_found_is_no_data(server: PrometheusServer) -> None:
 async def test_bad_promql_keeps_prometheus_words(server: PrometheusServer, query: str, words: str) -> None:
     answer = await ask(Settings(server.url), query)
     assert isinstance(answer, Failed)
-    assert answer.reason is NoDataReason.QUERY_FAILED
+    assert answer.reason is Reason.QUERY_FAILED
     assert words in answer.message
     assert server.url in answer.message
 
@@ -109,7 +110,7 @@ async def test_nobody_listens() -> None:
         took.append(time.monotonic() - began)
     assert min(took) < 4.0, "the library's hidden retries, with back-off, are on"
     assert isinstance(answer, Failed)
-    assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    assert answer.reason is Reason.PROMETHEUS_UNREACHABLE
     assert url in answer.message
     assert "refused" in answer.message.lower()
 
@@ -136,7 +137,7 @@ async def test_a_slow_answer_is_given_up_and_not_asked_again() -> None:
         answer = await ask(Settings(url, timeout=0.5), "up")
         assert time.monotonic() - began < 60.0
         assert isinstance(answer, Failed)
-        assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+        assert answer.reason is Reason.PROMETHEUS_UNREACHABLE
         assert "no answer within 0.5 s" in answer.message
         await asyncio.sleep(1.5)
         assert len(asked) == 1
@@ -153,7 +154,7 @@ async def test_overload_is_not_asked_again() -> None:
     with answering(overloaded) as url:
         answer = await ask(Settings(url), "up")
     assert isinstance(answer, Failed)
-    assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    assert answer.reason is Reason.PROMETHEUS_UNREACHABLE
     assert "query timed out in expression evaluation" in answer.message
     assert len(asked) == 1
 
@@ -162,7 +163,7 @@ async def test_the_server_stops_working_on_a_query_that_nobody_waits_for(server:
     heavy = "count_over_time(count_over_time(vector(1)[3h:10ms])[30m:1s])"
     answer = await ask(Settings(server.url, timeout=0.3), heavy)
     assert isinstance(answer, Failed)
-    assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE, answer
+    assert answer.reason is Reason.PROMETHEUS_UNREACHABLE, answer
 
 
 async def test_warnings_make_a_real_answer_partial(server: PrometheusServer, now: int) -> None:
@@ -194,7 +195,7 @@ async def test_what_is_not_prometheus_is_said(status: int, headers: dict[str, st
     with answering(lambda *_: (status, headers, body)) as url:
         answer = await ask(Settings(url), "up")
     assert isinstance(answer, Failed)
-    assert answer.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    assert answer.reason is Reason.PROMETHEUS_UNREACHABLE
     assert words in answer.message
     assert "secret" not in answer.message
 
@@ -269,7 +270,7 @@ async def test_tls_client_certificate_and_basic_authentication(
     (folder / "tls.crt").unlink()
     anonymous = await ask(Settings(url, folder), "vector(1)")
     assert isinstance(anonymous, Failed)
-    assert anonymous.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    assert anonymous.reason is Reason.PROMETHEUS_UNREACHABLE
 
     folder = full_secret(tmp_path / "stranger", certificates)
     (folder / "ca.crt").unlink()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from serin.analysis.types import DistributionTick, MeanTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.api.conditions import Reason
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
@@ -212,14 +213,14 @@ async def test_a_candidate_that_has_answered_nothing_is_no_traffic(world: World)
         await in_thread(world.wait_scrape, snapshot, 0)
     told: list[NoDataReason] = []
     limit = time.monotonic() + 60.0
-    while told != 3 * [NoDataReason.NO_TRAFFIC] and time.monotonic() < limit:
+    while told != 3 * [Reason.NO_TRAFFIC] and time.monotonic() < limit:
         looker.ticks.clear()
         await looker.look()
         told = [tick.reason for tick in looker.ticks if isinstance(tick, NoData)]
         assert len(told) == len(looker.ticks), looker.ticks
         await asyncio.sleep(0.3)
     looker.prometheus.close()
-    assert told == 3 * [NoDataReason.NO_TRAFFIC], looker.ticks
+    assert told == 3 * [Reason.NO_TRAFFIC], looker.ticks
 
 
 async def test_deployments_share_their_queries_whatever_their_references(world: World) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serin.analysis.types import HistogramTick, NoData, NoDataReason, RatioTick
+from serin.analysis.types import HistogramTick, NoData, RatioTick
+from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
@@ -196,7 +197,7 @@ async def look(
             collector = Collector(prometheus)
         tick = (await collector.collect(now, [want(metric, since)])).get((NAMESPACE, DEPLOYMENT, metric.name))
         if isinstance(tick, NoData):
-            assert tick.reason in (NoDataReason.NO_TRAFFIC, NoDataReason.SERIES_ABSENT), tick
+            assert tick.reason in (Reason.NO_TRAFFIC, Reason.SERIES_ABSENT), tick
             assert tick.at is None or tick.at > since
             since = tick.at or since
         elif tick is not None:

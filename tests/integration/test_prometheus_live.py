@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serin.analysis.types import NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
@@ -188,7 +189,7 @@ async def test_counts_survive_everything_that_fails(world: World) -> None:
     # Prometheus restarts with its data.
     await in_thread(world.server.stop)
     await asyncio.sleep(5)
-    is_unreachable = no_data(NoDataReason.PROMETHEUS_UNREACHABLE)
+    is_unreachable = no_data(Reason.PROMETHEUS_UNREACHABLE)
     await in_thread(wait_for, lambda: any(map(is_unreachable, looker.seen)), "Prometheus' restart was not noticed")
     await in_thread(world.server.start)
     await asyncio.sleep(3)
@@ -212,7 +213,7 @@ async def test_nobody_asks_is_no_traffic_and_then_traffic_counts(world: World) -
         world.know(pod, STABLE, CANDIDATE)
     looker = Looker(world)
     # Before the first scrapes the reason may be another. What was certainly idle need not be read again: it has an end.
-    await looker.until(lambda tick: no_data(NoDataReason.NO_TRAFFIC)(tick) and isinstance(tick, NoData) and tick.at)
+    await looker.until(lambda tick: no_data(Reason.NO_TRAFFIC)(tick) and isinstance(tick, NoData) and tick.at)
     world.serve(world.pods[0], CANDIDATE, 5, 5)
     tick = await looker.until(lambda tick: isinstance(tick, RatioTick))
     assert isinstance(tick, RatioTick)
@@ -223,7 +224,7 @@ async def test_an_unknown_candidate_is_an_absent_series(world: World) -> None:
     world.know(world.pods[0], STABLE)
     looker = Looker(world, candidate=UNKNOWN)
     await in_thread(world.wait_scrape, world.pods[0])
-    tick = await looker.until(no_data(NoDataReason.SERIES_ABSENT))
+    tick = await looker.until(no_data(Reason.SERIES_ABSENT))
     assert isinstance(tick, NoData)
     assert UNKNOWN in tick.message
 
@@ -232,10 +233,10 @@ async def test_a_target_that_is_down_is_said_with_its_address(world: World) -> N
     for pod in world.pods:
         world.know(pod, STABLE, CANDIDATE)
     looker = Looker(world)
-    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    await looker.until(no_data(Reason.NO_TRAFFIC))
     for pod in world.pods:
         pod.down = True
-    tick = await looker.until(no_data(NoDataReason.TARGET_DOWN))
+    tick = await looker.until(no_data(Reason.TARGET_DOWN))
     assert isinstance(tick, NoData)
     assert f"cannot scrape {min(pod.address for pod in world.pods)} (job router)" in tick.message
     for pod in world.pods:
@@ -249,10 +250,10 @@ async def test_a_target_that_is_down_is_said_with_its_address(world: World) -> N
 async def test_series_that_stop_while_their_target_is_up_are_stale(world: World) -> None:
     world.know(world.pods[0], STABLE, CANDIDATE)
     looker = Looker(world)
-    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    await looker.until(no_data(Reason.NO_TRAFFIC))
     with world.pods[0].lock:
         world.pods[0].values.clear()
-    tick = await looker.until(no_data(NoDataReason.STALE))
+    tick = await looker.until(no_data(Reason.STALE))
     assert isinstance(tick, NoData)
     assert "series have stopped" in tick.message
 
@@ -261,9 +262,9 @@ async def test_prometheus_away_and_back_is_one_tick_with_everything(world: World
     for pod in world.pods:
         world.know(pod, STABLE, CANDIDATE)
     looker = Looker(world)
-    await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    await looker.until(no_data(Reason.NO_TRAFFIC))
     await in_thread(world.server.stop)
-    tick = await looker.until(no_data(NoDataReason.PROMETHEUS_UNREACHABLE))
+    tick = await looker.until(no_data(Reason.PROMETHEUS_UNREACHABLE))
     assert isinstance(tick, NoData)
     assert world.server.url in tick.message
     for _ in range(50):
@@ -316,7 +317,7 @@ async def test_own_counter_without_a_request_yet_is_no_traffic(world: World) -> 
     predictions(world.models[STABLE], 40, outcome="right")
     looker = Looker(world, PLAIN)
     await in_thread(world.wait_scrape, world.models[CANDIDATE])
-    tick = await looker.until(no_data(NoDataReason.NO_TRAFFIC))
+    tick = await looker.until(no_data(Reason.NO_TRAFFIC))
     assert isinstance(tick, NoData)
     assert f"{CANDIDATE}: its pods are scraped, but have counted no request yet" in tick.message
 
@@ -335,29 +336,29 @@ async def test_own_promql_as_a_value(world: World) -> None:
 @pytest.mark.parametrize(
     ("source", "reason", "words"),
     [
-        (ValueQuery("max(nothing{ {{.candidate}} })"), NoDataReason.SERIES_ABSENT, "no result"),
-        (ValueQuery("up"), NoDataReason.QUERY_FAILED, "make it one number, as with max(...)"),
-        (ValueQuery("vector(0) / 0"), NoDataReason.NOT_A_NUMBER, "nan"),
-        (ValueQuery("vector(1) / 0"), NoDataReason.NOT_A_NUMBER, "inf"),
-        (ValueQuery("max(up{ {{.canary}} })"), NoDataReason.QUERY_FAILED, "{{.canary}} is not known here"),
-        (ValueQuery("max(up"), NoDataReason.QUERY_FAILED, "unclosed left parenthesis"),
+        (ValueQuery("max(nothing{ {{.candidate}} })"), Reason.SERIES_ABSENT, "no result"),
+        (ValueQuery("up"), Reason.QUERY_FAILED, "make it one number, as with max(...)"),
+        (ValueQuery("vector(0) / 0"), Reason.NOT_A_NUMBER, "nan"),
+        (ValueQuery("vector(1) / 0"), Reason.NOT_A_NUMBER, "inf"),
+        (ValueQuery("max(up{ {{.canary}} })"), Reason.QUERY_FAILED, "{{.canary}} is not known here"),
+        (ValueQuery("max(up"), Reason.QUERY_FAILED, "unclosed left parenthesis"),
         (
             RatioQuery("errors_total", "up{ {{.version}} }"),
-            NoDataReason.QUERY_FAILED,
+            Reason.QUERY_FAILED,
             "write errors_total{ {{.version}} }",
         ),
-        (RatioQuery("a{ {{.version}}, b=~`[` }", "up{ {{.version}} }"), NoDataReason.QUERY_FAILED, "missing closing ]"),
+        (RatioQuery("a{ {{.version}}, b=~`[` }", "up{ {{.version}} }"), Reason.QUERY_FAILED, "missing closing ]"),
         (
             RatioQuery("rate(a{ {{.version}} }[1m])", "sum(rate(up{ {{.version}} }[1m]))"),
-            NoDataReason.QUERY_FAILED,
+            Reason.QUERY_FAILED,
             "total has rate(), and Serin counts from one look to the next by itself: write the counter alone",
         ),
         (
             RatioQuery("vector(0) unless up{ {{.version}} }", "vector(1) unless up{ {{.version}} }"),
-            NoDataReason.QUERY_FAILED,
+            Reason.QUERY_FAILED,
             "write sum by (serin_snapshot) (...)",
         ),
-        (TemplateRef("reqest-errors"), NoDataReason.QUERY_FAILED, "write one of request-errors, request-latency"),
+        (TemplateRef("reqest-errors"), Reason.QUERY_FAILED, "write one of request-errors, request-latency"),
     ],
 )
 async def test_what_the_user_must_mend_is_said(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import NoData, NoDataReason
+from serin.analysis.types import NoData
+from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.metrics.sources import RatioSource, resolve
@@ -137,4 +138,4 @@ def test_prometheus_is_away(tmp_path: Path) -> None:
     with asking(PrometheusServer(tmp_path).url) as prometheus:
         found = asyncio.run(measure(prometheus.query, ERRORS, [PLACE], NOW))
     assert isinstance(found, NoData)
-    assert found.reason is NoDataReason.PROMETHEUS_UNREACHABLE
+    assert found.reason is Reason.PROMETHEUS_UNREACHABLE

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import Arm, NoData, RatioTick, Tick
+from serin.api.conditions import Reason
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.split import Split
@@ -92,7 +93,7 @@ def undecided(world: "World", _: SampleRequest) -> Tick:
 
 def silent(_world: "World", _: SampleRequest) -> Tick:
     """Nobody asks the candidate anything."""
-    return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and neither version had a request")
+    return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request")
 
 
 @dataclass

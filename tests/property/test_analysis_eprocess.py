@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from serin.analysis import drift, latency, ratio, slo
+from serin.analysis import latency, ratio, slo, two_sample
+from serin.analysis.decision import CRITICAL_RATIO, TOLERANCE
 from serin.analysis.sample_ratio import State as Split
 from serin.analysis.sample_ratio import log_e as split_log_e
 from serin.analysis.types import Arm, DistributionTick, HistogramTick, Policy, RatioTick
@@ -25,8 +26,7 @@ policies = st.builds(
     Policy,
     metric=st.just("errors"),
     severity=st.just(Severity.CRITICAL),
-    tolerance=st.sampled_from([1.0, 1.2, 2.0]),
-    critical_ratio=st.sampled_from([2.0, 4.0]),
+    minimum_detectable_effect=st.sampled_from([1.2, 2.0, 4.0]),
     overdispersion=st.sampled_from([1.0, 2.5]),
     expected_ticks=st.sampled_from([1, 60, 1000]),
 )
@@ -54,7 +54,7 @@ def outcomes(table: tuple[int, int, int], odds: float) -> list[tuple[int, float]
 @given(policies, tables, st.sampled_from([1.0, 0.7, 0.2]))
 def test_the_mean_of_ratio_evidence_is_at_most_one(policy: Policy, table: tuple[int, int, int], part: float) -> None:
     """The true odds ratio is the null's largest, or a part of it. At the largest the mean is 1 exactly."""
-    for null, name in ((policy.tolerance, "minor"), (policy.critical_ratio, "critical")):
+    for null, name in ((TOLERANCE, "minor"), (CRITICAL_RATIO, "critical")):
         mean = 0.0
         for x, p in outcomes(table, part * null):
             state = ratio.fold(policy, None, tick(1.0, table, x))
@@ -67,7 +67,7 @@ def test_the_mean_of_ratio_evidence_is_at_most_one(policy: Policy, table: tuple[
 @settings(max_examples=15, deadline=None)
 @given(policies, st.tuples(st.integers(1, 6), st.integers(20, 30), st.integers(1, 8)), st.sampled_from([1.0, 0.5]))
 def test_the_mean_stays_at_most_one_over_three_ticks(policy: Policy, table: tuple[int, int, int], part: float) -> None:
-    laws = outcomes(table, part * policy.tolerance)
+    laws = outcomes(table, part * TOLERANCE)
     mean = 0.0
     for way in itertools.product(laws, repeat=3):
         state = None
@@ -91,7 +91,7 @@ def test_the_mean_of_limit_evidence_is_at_most_one(requests: int, limit: float, 
 @settings(max_examples=12, deadline=None)
 @given(st.tuples(*[st.integers(0, 9)] * 4), st.integers(1, 4), st.sampled_from([1.0, 2.0]))
 def test_the_mean_of_latency_evidence_is_at_most_one(pooled: tuple[int, ...], candidate: int, phi: float) -> None:
-    """TwoSample that are alike: every way to deal the pooled histogram out between them is known."""
+    """Arms that are alike: every way to deal the pooled histogram out between them is known."""
     assume(sum(pooled) >= latency.ENOUGH)
     policy = Policy("latency", Severity.CRITICAL, overdispersion=phi)
     total, means = math.comb(sum(pooled), candidate), [0.0, 0.0]
@@ -128,12 +128,12 @@ def test_the_mean_of_drift_evidence_is_at_most_one(
 ) -> None:
     """Whatever both arms said before, and whatever they both say now."""
     policy = Policy("prediction", Severity.MAJOR, expected_ticks=1)  # all mass has entered: nothing hides the evidence
-    before = drift.fold_two_sample(policy, None, DistributionTick(1.0, past_candidate, past_stable, ordered))
+    before = two_sample.fold(policy, None, DistributionTick(1.0, past_candidate, past_stable, ordered))
     shares, mean = np.array(weights) / sum(weights), 0.0
     for c in _ways(candidate, 3):
         for s in _ways(stable, 3):
             p = stats.multinomial(candidate, shares).pmf(c) * stats.multinomial(stable, shares).pmf(s)
-            after = drift.fold_two_sample(policy, before, DistributionTick(2.0, c, s, ordered))
+            after = two_sample.fold(policy, before, DistributionTick(2.0, c, s, ordered))
             mean += p * math.exp(after.different.log_e - before.different.log_e)
     assert mean <= 1.0 + ROUNDING
 
@@ -154,11 +154,11 @@ def test_the_mean_of_drift_evidence_is_at_most_one_while_categories_are_found(
             one, other = (tuple(arm[index] for index in seen) for arm in (c, s))
             laws.append((p, DistributionTick(2.0, one, other, categories=tuple("abc"[index] for index in seen))))
     mean = 0.0
-    begun = drift.fold_two_sample(policy, drift.fold_two_sample(policy, None, known), replace(known, at=1.5))
+    begun = two_sample.fold(policy, two_sample.fold(policy, None, known), replace(known, at=1.5))
     for p, first in laws:
-        after = drift.fold_two_sample(policy, begun, first)
+        after = two_sample.fold(policy, begun, first)
         for q, second in laws:
-            last = drift.fold_two_sample(policy, after, replace(second, at=3.0))
+            last = two_sample.fold(policy, after, replace(second, at=3.0))
             mean += p * q * math.exp(last.different.log_e - begun.different.log_e)
     assert mean <= 1.0 + ROUNDING
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serin.analysis import engine, ratio
 from serin.analysis.hypergeometric import log_likelihoods
 from serin.analysis.types import Arm, HistogramTick, NoData, NoDataReason, Policy, RatioTick, ValueTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 
 ERRORS = Policy("errors", Severity.CRITICAL)
@@ -88,11 +89,11 @@ def test_a_tick_cut_in_two_proves_what_it_proves_whole(seed: int, candidate_bad:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(st.tuples(arms, arms), st.sampled_from(list(NoDataReason))), min_size=1, max_size=12))
+@given(st.lists(st.one_of(st.tuples(arms, arms), st.sampled_from(get_args(NoDataReason))), min_size=1, max_size=12))
 def test_looks_that_found_nothing_change_nothing(looks: list[Any]) -> None:
     with_gaps, without = None, None
     for at, look in enumerate(looks, 1):
-        if isinstance(look, NoDataReason):
+        if isinstance(look, Reason):
             judgement = engine.fold(ERRORS, with_gaps, NoData(look, "nothing"))
             failed = engine.judge(ERRORS, without).verdict in (Verdict.FAIL_CRITICAL, Verdict.FAIL_MINOR)
             assert failed or judgement.verdict.verdict is Verdict.NO_DATA
@@ -126,7 +127,7 @@ def test_a_broken_number_anywhere_is_no_data(where: int, value: float) -> None:
     before = engine.fold(ERRORS, None, RatioTick(1.0, Arm(50, 1), Arm(450, 5)))
     after = engine.fold(ERRORS, before.evidence, tick)
     assert (after.verdict.verdict, after.evidence) == (Verdict.NO_DATA, before.evidence)
-    assert after.verdict.reason == ("NaN" if not math.isfinite(value) else "Partial")
+    assert after.verdict.reason == (Reason.NOT_A_NUMBER if not math.isfinite(value) else Reason.PARTIAL)
 
 
 @settings(deadline=None)

@@ -1,1 +1,1 @@
-"""Pure: evidence to verdict. One module per question asked of the numbers."""
+"""Pure statistics: counts and evidence in, evidence and a verdict out. One module per question, engine.py in front."""

@@ -1,7 +1,7 @@
-"""Counts per category, brought into one order: what drift.py needs before it can compare anything.
+"""Counts per category, brought into one order, so that two distributions can be compared.
 
-Unordered categories come with OTHER as their last entry, which is what has no name of its own. Buckets of a number are
-named by their upper bounds.
+Unordered categories end with OTHER, the answers that have no name of their own. Buckets of a number are named by their
+upper bounds.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ def split_off(counts: Floats, new: Sequence[int]) -> Floats:
 
 
 def occupied(one: Floats, other: Floats) -> tuple[Floats, Floats]:
-    """Without the categories that neither has: they would count as degrees of freedom."""
-    there = one + other > 0.0
-    return one[there], other[there]
+    """Without the categories that are empty in both: they would count as degrees of freedom."""
+    used = one + other > 0.0
+    return one[used], other[used]
 
 
 def most_moved(categories: tuple[str, ...], one: Floats, other: Floats, *, ordered: bool) -> str:
-    """The category that contributes most to the PSI, for people; "" when the categories have no names."""
+    """The category that contributes most to the PSI, in words; "" when the categories have no names."""
     if not categories:
         return ""
     p, q = (one + 0.5) / (one + 0.5).sum(), (other + 0.5) / (other + 0.5).sum()

@@ -1,4 +1,4 @@
-"""Several metrics together: how the promise about false rollbacks is shared out, and what they say as one.
+"""Several metrics together: how the promise about false rollbacks is shared out, and their common verdict.
 
 The promise is kept by the union bound: whatever the metrics have to do with each other, the chance that any of them
 raises a false alarm is at most the sum of their parts.

@@ -1,13 +1,13 @@
 """How much more do failures vary than if every request failed on its own?
 
-Errors come in bursts and from single bad pods, and a test that takes them for independent is five to eight times too
-trigger-happy. The stable pods show how bad it is: they serve the same requests at the same time, so within a short
+Errors come in bursts and from single bad pods, and a test that takes them for independent raises five to eight times as
+many false alarms. The stable pods show by how much: they serve the same requests at the same time, so within a short
 block of time their shares of bad requests should differ by chance alone.
 
 A heuristic, with no guarantee: the past hour of stable stands for the next hour of the candidate, and dividing the log
-evidence by a variance ratio is exact only for large counts. It errs towards caution where there is a sign of trouble:
-the worse of two block lengths, and 2 when there is too little to go by. Without such a sign (the chi-square is within
-what chance gives 19 times in 20) it is 1, so that the noise of the estimate does not slow every rollout down.
+evidence by a variance ratio is exact only for large counts. It errs towards caution where there is a sign of
+overdispersion: the worse of two block lengths, and 2 when there is too little data. Without such a sign (the chi-square
+is within what chance gives 19 times in 20) it is 1, so that the noise of the estimate does not slow every rollout down.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,12 @@
-"""The one door to the analysis: evidence and a tick in, evidence and a verdict out.
+"""The entry point of the analysis: evidence and a tick in, evidence and a verdict out.
 
-Which question is asked follows from the kind of tick and from what the metric is compared with. What this module sees
-to for all of them: a tick is never counted twice, numbers that make no sense are `NoData` and never a verdict, a look
-that found nothing leaves the evidence as it is.
+Which method applies follows from the kind of tick and from what the metric is compared with. What this module ensures
+for all of them: a tick is never counted twice, invalid numbers are `NoData` and never a verdict, a look that found
+nothing leaves the evidence as it is.
 
 A look without data hides a `Pass` (promotion needs proof at that moment) but not a failure: what is proven stays
 proven. After a restart `judge` gives the verdict again from the evidence alone. After a gap the counts that were missed
-are one tick. Evidence that does not read, or that belongs to another kind of metric, is begun afresh.
+are one tick. Evidence that does not read, or that belongs to another method, is replaced by new evidence.
 """
 
 import math
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import combine, drift, latency, means, ratio, sample_ratio, slo, threshold
+from serin.analysis import latency, means, ratio, reference, sample_ratio, slo, threshold, two_sample
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
 from serin.analysis.types import (
     DistributionTick,
@@ -23,7 +23,6 @@ from serin.analysis.types import (
     MeanTick,
     MetricVerdict,
     NoData,
-    NoDataReason,
     Policy,
     RatioTick,
     ReferenceTick,
@@ -31,15 +30,15 @@ from serin.analysis.types import (
     Tick,
     ValueTick,
 )
+from serin.api.conditions import Reason
 from serin.api.verdicts import FAILURES, Against, Verdict
 
-overall = combine.overall
 Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A module's four functions. Any: every module has a state and a tick of its own."""
+class Method:
+    """The four functions of a method's module. Any: every module has a state and a tick of its own."""
 
     read: Callable[[Evidence], Any]
     write: Callable[[Any], Evidence]
@@ -47,15 +46,15 @@ class Question:
     judge: Callable[[Policy, Any], MetricVerdict]
 
 
-QUESTIONS = {
-    Kind.RATIO: Question(ratio.read, ratio.write, ratio.fold, ratio.judge),
-    Kind.LATENCY: Question(latency.read, latency.write, latency.fold, latency.judge),
-    Kind.LIMIT: Question(slo.read, slo.write, slo.fold, slo.judge),
-    Kind.VALUE: Question(threshold.read, threshold.write, threshold.fold, threshold.judge),
-    Kind.DRIFT: Question(drift.read_two_sample, drift.write_two_sample, drift.fold_two_sample, drift.judge_two_sample),
-    Kind.REFERENCE: Question(drift.read_live, drift.write_live, drift.fold_live, drift.judge_live),
-    Kind.MEAN: Question(means.read, means.write, means.fold, means.judge),
-    Kind.SPLIT: Question(sample_ratio.read, sample_ratio.write, sample_ratio.fold, sample_ratio.judge),
+METHODS = {
+    Kind.RATIO: Method(ratio.read, ratio.write, ratio.fold, ratio.judge),
+    Kind.LATENCY: Method(latency.read, latency.write, latency.fold, latency.judge),
+    Kind.LIMIT: Method(slo.read, slo.write, slo.fold, slo.judge),
+    Kind.VALUE: Method(threshold.read, threshold.write, threshold.fold, threshold.judge),
+    Kind.DRIFT: Method(two_sample.read, two_sample.write, two_sample.fold, two_sample.judge),
+    Kind.REFERENCE: Method(reference.read, reference.write, reference.fold, reference.judge),
+    Kind.MEAN: Method(means.read, means.write, means.fold, means.judge),
+    Kind.SPLIT: Method(sample_ratio.read, sample_ratio.write, sample_ratio.fold, sample_ratio.judge),
 }
 
 KINDS = {
@@ -68,7 +67,7 @@ KINDS = {
 
 
 def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
-    """Count one tick: the evidence to keep (under 1 KiB as JSON) and what it says now.
+    """Count one tick: the evidence to keep (under 1 KiB as JSON), and the verdict now.
 
     `evidence`: what the last call returned, or None for a new candidate. A tick that is not newer than the evidence has
     been counted already and changes nothing.
@@ -76,32 +75,32 @@ def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
     if isinstance(tick, NoData):
         return _nothing(policy, evidence, tick)
     kind = kind_of(policy, tick)
-    question, state = QUESTIONS[kind], _read(evidence, kind)
+    method, state = METHODS[kind], _read(evidence, kind)
     kept = evidence if state is not None else None
     if not math.isfinite(tick.at):
-        return _nothing(policy, kept, NoData(NoDataReason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
+        return _nothing(policy, kept, NoData(Reason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
     if kept is not None and tick.at <= state.at:
-        return Judgement(kept, question.judge(policy, state))
+        return Judgement(kept, method.judge(policy, state))
     try:
-        after = question.fold(policy, state, tick)
+        after = method.fold(policy, state, tick)
     except Unusable as problem:
         return _nothing(policy, kept, NoData(problem.reason, str(problem)))
-    return Judgement(question.write(after), question.judge(policy, after))
+    return Judgement(method.write(after), method.judge(policy, after))
 
 
 def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:
-    """What the evidence says without a new tick, for example after a restart."""
+    """The verdict of the evidence without a new tick, for example after a restart."""
     kind = str(evidence.get("kind")) if evidence is not None else ""
-    if kind in QUESTIONS:
+    if kind in METHODS:
         state = _read(evidence, Kind(kind))
         if state is not None:
-            return QUESTIONS[Kind(kind)].judge(policy, state)
+            return METHODS[Kind(kind)].judge(policy, state)
     message = "no request of the candidate has been measured yet"
-    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message)
+    return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, Reason.NO_TRAFFIC, message)
 
 
 def kind_of(policy: Policy, tick: Counted) -> Kind:
-    """Which question a tick answers under this policy."""
+    """The method that judges a tick under this policy."""
     if isinstance(tick, RatioTick | HistogramTick):
         if policy.against is Against.LIMIT:
             return Kind.LIMIT
@@ -114,15 +113,15 @@ def _read(evidence: Evidence | None, kind: Kind) -> Any:
     if evidence is None or evidence.get("kind") != kind.value:
         return None
     try:
-        return QUESTIONS[kind].read(evidence)
+        return METHODS[kind].read(evidence)
     except Unreadable:
         return None
 
 
 def _nothing(policy: Policy, evidence: Evidence | None, found: NoData) -> Judgement:
-    """The newest look found nothing: say so, unless a failure is proven already."""
+    """The newest look found nothing: the verdict is NoData, unless a failure is proven already."""
     before = judge(policy, evidence)
     if before.verdict in FAILURES:
         return Judgement(evidence or {}, before)
-    said = replace(before, verdict=Verdict.NO_DATA, reason=found.reason.value, message=found.message)
-    return Judgement(evidence or {}, said)
+    verdict = replace(before, verdict=Verdict.NO_DATA, reason=found.reason, message=found.message)
+    return Judgement(evidence or {}, verdict)

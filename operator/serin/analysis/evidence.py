@@ -1,7 +1,7 @@
-"""Evidence as JSON: how each module reads back what it wrote, and what it says of anything else.
+"""Evidence as JSON: what each module reads back, with the errors for all that is not as it was written.
 
-Evidence lives in the resource's status, which people can edit and older versions have written. A part that does not
-read is `Unreadable`; the engine then starts afresh, because evidence that is not understood is not evidence.
+Evidence is kept in the resource's status, which people can edit and older versions have written. A part that does not
+read is `Unreadable`; the engine then starts with new evidence. This module also checks the numbers of ticks.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.types import Arm, HistogramTick, Json, NoDataReason
+from serin.api.conditions import Reason
 
 Evidence = Mapping[str, Json]
 
@@ -35,7 +36,7 @@ class Unreadable(Exception):
 
 
 class Unusable(Exception):
-    """A tick's numbers make no sense; the text says why, in a sentence for people."""
+    """A tick's numbers are invalid; the text says why, in a sentence for users."""
 
     def __init__(self, reason: NoDataReason, message: str) -> None:
         super().__init__(message)
@@ -82,9 +83,9 @@ def words(evidence: Evidence, key: str) -> tuple[str, ...]:
 def check_count(what: str, value: float) -> None:
     """Raise `Unusable` unless the value is finite, whole and not negative."""
     if not math.isfinite(value):
-        raise Unusable(NoDataReason.NOT_A_NUMBER, f"{what}: {value} is not a number that can be counted")
+        raise Unusable(Reason.NOT_A_NUMBER, f"{what}: {value} is not a number that can be counted")
     if value < 0 or value != int(value):
-        raise Unusable(NoDataReason.PARTIAL, f"{what}: a count is a whole number, 0 or more, got {value}")
+        raise Unusable(Reason.PARTIAL, f"{what}: a count is a whole number, 0 or more, got {value}")
 
 
 def check_arm(name: str, arm: Arm) -> None:
@@ -93,18 +94,18 @@ def check_arm(name: str, arm: Arm) -> None:
     check_count(f"{name}'s bad requests", arm.bad)
     if arm.bad > arm.requests:
         message = f"{name}: {arm.bad} bad requests of only {arm.requests}; the two queries count different things"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
 
 
 def check_histogram(tick: HistogramTick) -> None:
     """Raise `Unusable` unless the bounds ascend and both arms have one count per bucket."""
     if not all(map(math.isfinite, tick.bounds)):
-        raise Unusable(NoDataReason.NOT_A_NUMBER, f"bucket bounds must be finite numbers, got {tick.bounds}")
+        raise Unusable(Reason.NOT_A_NUMBER, f"bucket bounds must be finite numbers, got {tick.bounds}")
     if any(high <= low for low, high in pairwise(tick.bounds)):
-        raise Unusable(NoDataReason.PARTIAL, f"bucket bounds must ascend, got {tick.bounds}")
+        raise Unusable(Reason.PARTIAL, f"bucket bounds must ascend, got {tick.bounds}")
     for name, counts in (("the candidate", tick.candidate), ("stable", tick.stable)):
         if len(counts) != len(tick.bounds) + 1:
             message = f"{name}: {len(counts)} buckets where the bounds make {len(tick.bounds) + 1}"
-            raise Unusable(NoDataReason.PARTIAL, message)
+            raise Unusable(Reason.PARTIAL, message)
         for value in counts:
             check_count(f"{name}'s requests in a bucket", value)

@@ -1,11 +1,11 @@
 """Does the traffic suffice for the policy? Closed formulas, in microseconds, for the start of every rollout.
 
 Steps hold until their evidence is a Pass, so too little traffic never promotes a bad version: it makes the rollout
-take longer than its steps say. This module estimates by how much, before the first request. It refuses to say when a
-regression will be caught: that depends on when it begins, and is simulated (rehearsal.py).
+take longer than its steps say. This module estimates by how much, before the first request. When a regression will be
+caught depends on when it begins, and is left to the simulation (rehearsal.py).
 
-The first step is the one that waits: what has passed once stays passed while nothing speaks against it, and later
-steps only need fresh requests, or their own `min_requests`. Formulas are those of power.py; a test holds them against
+The first step is the one that waits: what has passed once stays passed while there is no evidence against it, and later
+steps only need fresh requests, or their own `min_requests`. Formulas are those of power.py; a test compares them with
 simulated rollouts (good to about a third).
 """
 
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from serin.analysis import power, slo, text
+from serin.analysis.decision import FLOOR, PASS_THRESHOLD
+from serin.analysis.ratio import floor_gains
 from serin.analysis.traffic import Stage, Traffic
 from serin.analysis.types import Policy
 from serin.api.times import human
@@ -23,7 +25,7 @@ from serin.api.verdicts import Against
 # How many times as long as its steps say a rollout may be expected to take.
 PATIENCE: Final = 2.0
 _POWER: Final = 0.8
-_LADDER: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+_INCREASES: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +58,29 @@ def requests_until_pass(policy: Policy, bad: float, share: float) -> float:
     ways to a Pass: evidence against `minimum_detectable_effect`, next to no bad requests, enough requests to have seen
     it.
     """
-    missing = -math.log(policy.alpha_pass)
+    effect = policy.minimum_detectable_effect
     if policy.against is Against.LIMIT:
-        limit = policy.limit or 0.0
-        hits = [(math.log(b), math.log((1 - b * limit) / (1 - limit))) for b in (1.0 / 1.5, 0.25)] if limit else []
-        found = [_bernoulli(bad, *one, missing + math.log(2.0), policy) for one in hits]
-        return (
-            min([*found, slo.requests_to_catch(policy, limit, policy.minimum_detectable_effect)]) if limit else math.inf
-        )
-    null, alternative = min(0.5, policy.minimum_detectable_effect * policy.floor), 0.5 * policy.floor
-    gains = math.log(alternative / null), math.log((1.0 - alternative) / (1.0 - null))
+        return _until_pass_of_limit(policy, bad) if policy.limit else math.inf
     return min(
-        power.requests_to_pass(policy, bad, share, missing),
-        power.requests_to_catch(policy, max(bad, policy.floor), share, policy.minimum_detectable_effect),
-        _bernoulli(bad, *gains, missing, policy),
+        power.requests_to_pass(policy, bad, share, PASS_THRESHOLD),
+        power.requests_to_catch(policy, max(bad, FLOOR), share, effect),
+        power.bernoulli_crossing(bad, floor_gains(effect), PASS_THRESHOLD * policy.overdispersion, 0.5),
     )
 
 
-def _bernoulli(rate: float, hit: float, miss: float, missing: float, policy: Policy) -> float:
-    """Requests until a one-arm likelihood ratio, with these gains per bad and good request, has what is missing."""
-    mean = rate * hit + (1.0 - rate) * miss
-    variance = rate * (1.0 - rate) * (hit - miss) ** 2
-    return power.crossing(mean, variance, missing * max(1.0, policy.overdispersion), 0.5)
+def _until_pass_of_limit(policy: Policy, bad: float) -> float:
+    limit = policy.limit or 0.0
+    missing = (PASS_THRESHOLD + math.log(slo.BETTER.size)) * policy.overdispersion
+    by_evidence = [
+        power.bernoulli_crossing(bad, (math.log(better), math.log((1 - better * limit) / (1 - limit))), missing, 0.5)
+        for better in slo.BETTER.tolist()
+    ]
+    return min(*by_evidence, slo.requests_to_catch(policy, limit, policy.minimum_detectable_effect))
 
 
 def smallest_seen(policy: Policy, bad: float, share: float, requests: float) -> float | None:
     """The smallest of 1.5 to 50 times that is caught within these candidate requests in four of five cases."""
-    for factor in _LADDER:
+    for factor in _INCREASES:
         worse = factor * bad
         if not 0.0 < worse < 1.0:
             return None
@@ -105,10 +103,10 @@ def assess(
     known = [(one, traffic[one.metric]) for one in policies if one.metric in traffic]
     if not known:
         return ()
-    return tuple(_prospect(known, stage, first=stage is stages[0]) for stage in stages)
+    return tuple(_step(known, stage, first=stage is stages[0]) for stage in stages)
 
 
-def _prospect(known: Sequence[tuple[Policy, Traffic]], stage: Stage, *, first: bool) -> StepFeasibility:
+def _step(known: Sequence[tuple[Policy, Traffic]], stage: Stage, *, first: bool) -> StepFeasibility:
     found = []
     for policy, seen in known:
         gathered = seen.rate * stage.share * stage.bake
@@ -122,7 +120,7 @@ def _prospect(known: Sequence[tuple[Policy, Traffic]], stage: Stage, *, first: b
 def shortfall(found: Sequence[StepFeasibility], longest: float | None) -> tuple[bool, str]:
     """Whether the traffic is too low for these steps, and a sentence that says so, or why not.
 
-    `longest`: seconds after which the rollout is given up (maxDuration). The numbers in the sentence are rounded to
+    `longest`: seconds after which the rollout is rolled back (maxDuration). The numbers in the sentence are rounded to
     two digits, so that it does not change with every request.
     """
     planned, expected = sum(one.stage.bake for one in found), sum(one.seconds for one in found)
@@ -130,20 +128,20 @@ def shortfall(found: Sequence[StepFeasibility], longest: float | None) -> tuple[
     over = longest is not None and expected > longest
     if over or (planned > 0.0 and expected > PATIENCE * planned):
         return True, _too_low(worst, longest if over else None)
-    said = f"at {_rate(worst.traffic)} the steps are expected to take about {_time(expected)}"
-    return False, f"{said} ({human(planned)} if no step has to wait for requests)"
+    estimate = f"at {_rate(worst.traffic)} the steps are expected to take about {_time(expected)}"
+    return False, f"{estimate} ({human(planned)} if no step has to wait for requests)"
 
 
 def _too_low(one: StepFeasibility, longest: float | None) -> str:
-    stage, policy = one.stage, one.metric
+    stage, metric = one.stage, one.metric
     step = f"step {stage.number} ({stage.weight}% for {human(stage.bake)})"
     if not one.traffic.rate:
-        return f"nobody sends requests: {step} gathers none, and without any {policy} cannot pass"
+        return f"nobody sends requests: {step} gathers none, and without any {metric} cannot pass"
     gathers = f"at {_rate(one.traffic)} {step} gathers {text.number(_two(one.gathered))} candidate requests"
     sees = f", which can see a {one.seen:g}x increase of its {text.percent(one.traffic.bad)}" if one.seen else ""
     if math.isinf(one.needed):
-        return f"{gathers}{sees}, and no number of them lets {policy} pass: leave stable more of the traffic"
-    takes = f"{policy} takes about {text.count(_two(one.needed))} to pass, {_time(one.seconds)}"
+        return f"{gathers}{sees}, and no number of them lets {metric} pass: leave stable more of the traffic"
+    takes = f"{metric} takes about {text.count(_two(one.needed))} to pass, {_time(one.seconds)}"
     limit = f" (maxDuration is {human(longest)})" if longest is not None else ""
     instead = "raise the weight, lengthen the bake, or raise analysis.minimumDetectableEffect"
     return f"{gathers}{sees}; {takes}{limit}: {instead}"
@@ -154,7 +152,7 @@ def _rate(traffic: Traffic) -> str:
 
 
 def _time(seconds: float) -> str:
-    """A duration in two digits: nobody needs the seconds of an estimated day."""
+    """A duration in two digits, like the estimate itself."""
     return human(_two(seconds)) if seconds < 3600 else human(60 * _two(seconds / 60))
 
 

@@ -4,11 +4,11 @@ Quantiles are never compared: a quantile read from buckets is an interpolation (
 420 ms where 323 ms is true). What can be counted exactly is how many requests took longer than a bucket bound.
 
 Guaranteed, like ratio.py and by the same Fisher tables: when at every bound the candidate's odds of being slower, and
-in every bucket its hazard odds of *not* finishing, are at most `tolerance` times stable's, FailMinor is ever reached
-with probability at most `alpha_minor`; the same for `critical_ratio` and FailCritical. Half of the evidence is the
-average over the bounds of "slower than this bound", which sees a heavier tail; half is a log-rank e-process over the
+in every bucket its hazard odds of *not* finishing, are at most TOLERANCE times stable's, FailMinor is ever reached
+with probability at most `alpha_minor`; the same for CRITICAL_RATIO and FailCritical. Half of the evidence is the
+average over the bounds of "slower than this bound", which finds a heavier tail; half is a log-rank e-process over the
 buckets (each bucket is a table of those who finish in it among those who have not finished before: Cox 1972, as an
-e-process ter Schure et al. 2021), which sees a shift of the whole. Heuristic: dividing by `overdispersion`.
+e-process ter Schure et al. 2021), which finds a shift of the whole. Heuristic: dividing by `overdispersion`.
 
 Pass needs evidence that the candidate is not `minimum_detectable_effect` times as often slow in the body (the bound
 that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it).
@@ -23,13 +23,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from serin.analysis import text
-from serin.analysis.conclusion import Conclusion, conclude
+from serin.analysis.decision import (
+    CAP,
+    CRITICAL_RATIO,
+    FLOOR,
+    PASS_THRESHOLD,
+    TOLERANCE,
+    Conclusion,
+    conclude,
+    failure,
+)
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.power import requests_to_catch
-from serin.analysis.ratio import ENOUGH, HOPELESS, Counts, crude_interval, describe, not_worse_than_floor
-from serin.analysis.sequential import CAP, Mixture, advance, begin, failure
-from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy
+from serin.analysis.ratio import ENOUGH, ONE_SIDED_MOST, Counts, crude_interval, describe, not_worse_than_floor
+from serin.analysis.sequential import Mixture, advance, begin
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy
+from serin.api.conditions import Reason
 
 ALTERNATIVES: Floats = np.array([2.0, 10.0])  # times the odds that the null allows
 MOST_BOUNDS = 14
@@ -43,8 +53,8 @@ class State:
 
     `bounds`: those kept, with `unit`. `candidate`, `stable`: all requests per kept bucket; `pending`: both arms' of
     ticks too small to judge, shape (2, buckets). `critical`, `minor`: evidence against the two nulls, alternatives
-    running fastest, bounds before log-rank. `better`: log evidence of no harm in body and tail; `low`: that next to
-    nobody is beyond the tail's bound.
+    running fastest, bounds before log-rank. `better`: log evidence of no harm in body and tail; `low`: that almost no
+    request is beyond the tail's bound.
     """
 
     at: float
@@ -64,27 +74,28 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
     check_histogram(tick)
     if not tick.bounds:
-        raise Unusable(NoDataReason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
+        raise Unusable(Reason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
     state = before or _empty(tick)
     new = np.stack([_regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
     pending = state.pending + new
     after = replace(state, at=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1])
-    after = replace(after, low=round(_near_nobody(policy, after, new[0]), DIGITS))
+    after = replace(after, low=round(_few_in_tail(policy, after, new[0]), DIGITS))
     sums = pending.sum(axis=1)
     if sums.min() < 1 or sums.sum() < ENOUGH:
-        return replace(after, pending=np.zeros_like(pending) if sums.sum() >= HOPELESS else pending)
-    after = _weigh(policy, after, pending)
-    enough = _estimate(policy, after)[0]
-    minor = after.minor.log_e if enough is not None and enough >= policy.min_effect else -math.inf
+        return replace(after, pending=np.zeros_like(pending) if sums.sum() >= ONE_SIDED_MOST else pending)
+    after = _advanced(policy, after, pending)
+    estimate = crude_interval(policy, _at_bound(after, _shown_bound(after)))[0]
+    minor = after.minor.log_e if estimate is not None and estimate >= TOLERANCE else -math.inf
     return replace(after, failed=failure(policy, after.failed, after.critical.log_e, minor))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now; estimate and interval: how many times as often the candidate is slow."""
-    estimate, low, high = _estimate(policy, state)
-    kind, reason, message, needed = _conclusion(
-        policy, state, describe(_shown(state), estimate, low, high, _slow(state))
-    )
+    """The verdict now; estimate and interval: how many times as often the candidate is slow."""
+    bound = _shown_bound(state)
+    counts = _at_bound(state, bound)
+    estimate, low, high = crude_interval(policy, counts)
+    sentence = describe(counts, estimate, low, high, _slow(state, bound))
+    kind, reason, message, needed = _conclusion(policy, state, sentence)
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -192,31 +203,30 @@ def _regroup(tick: HistogramTick, bounds: tuple[float, ...], counts: tuple[int, 
     missing = [text.number(bound) for bound in bounds if bound not in positions]
     if missing:
         message = f"the histogram's buckets have changed: no bound at {', '.join(missing)} any more"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     starts = [0, *(positions[bound] + 1 for bound in bounds)]
     return np.add.reduceat(np.array(counts, dtype=np.float64), starts)
 
 
-def _weigh(policy: Policy, state: State, table: Floats) -> State:
-    """The state with one table of both arms' buckets, shape (2, buckets), weighed in."""
+def _advanced(policy: Policy, state: State, table: Floats) -> State:
+    """The state with the evidence of one more table: the buckets of both arms, shape (2, buckets)."""
     bounds = len(state.bounds)
-    ratios = np.array([1.0, policy.minimum_detectable_effect, policy.critical_ratio, policy.tolerance])
-    critical, minor = policy.critical_ratio * ALTERNATIVES, policy.tolerance * ALTERNATIVES
+    ratios = np.array([1.0, policy.minimum_detectable_effect, CRITICAL_RATIO, TOLERANCE])
+    critical, minor = CRITICAL_RATIO * ALTERNATIVES, TOLERANCE * ALTERNATIVES
     logs = _log_likelihoods(table, np.log(np.concatenate([ratios, critical, minor])))
-    logs /= max(1.0, policy.overdispersion)
+    logs /= policy.overdispersion
     worse = slice(4, 4 + ALTERNATIVES.size), slice(4 + ALTERNATIVES.size, None)
-    hazard, prior = 1.0 / max(1, policy.expected_ticks), _prior(bounds)
-    ceiling = CAP - math.log(policy.alpha_pass)
+    prior = _prior(bounds)
     harmless = logs[:bounds, 0] - logs[:bounds, 1]
     body, tail = (
-        min(before + float(harmless[index]), ceiling)
+        min(before + float(harmless[index]), PASS_THRESHOLD + CAP)
         for before, index in zip(state.better, _body_and_tail(state), strict=True)
     )
     return replace(
         state,
         pending=np.zeros_like(table),
-        critical=_round(advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, hazard)),
-        minor=_round(advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, hazard)),
+        critical=_round(advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, policy.hazard)),
+        minor=_round(advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, policy.hazard)),
         better=(round(body, DIGITS), round(tail, DIGITS)),
     )
 
@@ -248,8 +258,8 @@ def _body_and_tail(state: State) -> tuple[int, int]:
     return body, tail
 
 
-def _near_nobody(policy: Policy, state: State, candidate: Floats) -> float:
-    """Log evidence that next to none of the candidate's requests are beyond the tail's bound."""
+def _few_in_tail(policy: Policy, state: State, candidate: Floats) -> float:
+    """Log evidence that almost none of the candidate's requests are beyond the tail's bound."""
     beyond = float(candidate[_body_and_tail(state)[1] + 1 :].sum())
     return not_worse_than_floor(policy, state.low, float(candidate.sum()), beyond)
 
@@ -262,43 +272,34 @@ def _at_bound(state: State, index: int) -> Counts:
 
 
 def _shown_bound(state: State) -> int:
-    """The bound to speak of: the one with the strongest evidence if that is worth a word, otherwise the tail's."""
+    """The bound that the message names: the one with the strongest evidence if there is any, otherwise the tail's."""
     by_bound = state.minor.started[: -ALTERNATIVES.size].reshape(-1, ALTERNATIVES.size).max(axis=1)
     return int(np.argmax(by_bound)) if state.minor.log_e > 1.0 else _body_and_tail(state)[1]
 
 
-def _shown(state: State) -> Counts:
-    return _at_bound(state, _shown_bound(state))
-
-
-def _slow(state: State) -> str:
-    bound = f"{text.number(state.bounds[_shown_bound(state)])} {state.unit}".strip()
+def _slow(state: State, index: int) -> str:
+    bound = f"{text.number(state.bounds[index])} {state.unit}".strip()
     return f"took longer than {bound}" if state.unit else f"were over {bound}"
-
-
-def _estimate(policy: Policy, state: State) -> tuple[float | None, float | None, float | None]:
-    return crude_interval(policy, _shown(state))
 
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often slow"
-    return conclude(bool(state.candidate.any()), state.failed, lambda: _needed(policy, state), sentence, cleared)
+    received, reason = bool(state.candidate.any()), Reason.WORSE_THAN_STABLE
+    return conclude(received, state.failed, reason, lambda: _needed(policy, state), sentence, cleared)
 
 
 def _needed(policy: Policy, state: State) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
-    requests, threshold = float(state.candidate.sum()), -math.log(policy.alpha_pass)
-    missing = max(0, policy.min_requests - int(requests))
     body, tail = _body_and_tail(state)
-    tail_fine = max(state.better[1], state.low) >= threshold
-    if tail_fine and (body == tail or state.better[0] >= threshold):
-        return missing
-    others = float(state.stable.sum())
+    tail_fine = max(state.better[1], state.low) >= PASS_THRESHOLD
+    if tail_fine and (body == tail or state.better[0] >= PASS_THRESHOLD):
+        return 0
+    requests, others = float(state.candidate.sum()), float(state.stable.sum())
     if not others:
         return None
-    rate = max(_at_bound(state, tail).stable_share, policy.floor)
+    rate = max(_at_bound(state, tail).stable_share, FLOOR)
     share = requests / (requests + others)
     by_power = requests_to_catch(
         policy, rate, share, policy.minimum_detectable_effect, cost=-float(begin(_prior(len(state.bounds))).started[0])
     )
-    return None if math.isinf(by_power) else max(missing, math.ceil(max(0.0, by_power - requests)))
+    return None if math.isinf(by_power) else math.ceil(max(0.0, by_power - requests))

@@ -6,7 +6,7 @@ per arm and 5 ticks. Numbers with very heavy tails need more than that, and no t
 
 Formula: per tick the difference of the two means, weighted by w = nc ns / (nc + ns), so that a season or a change of
 weights cancels; Robbins' one-sided normal mixture of the mean difference over its estimated variance, with a standard
-deviation of a quarter of the requests' own. Against `critical_ratio` the difference is taken to (critical_ratio - 1)
+deviation of a quarter of the requests' own. Against CRITICAL_RATIO the difference is taken to (CRITICAL_RATIO - 1)
 times stable's mean.
 
 How much the numbers scatter is read from how much the difference changes from tick to tick: w d^2 has the variance of
@@ -21,15 +21,16 @@ from dataclasses import dataclass, replace
 from scipy.special import chdtri, log_ndtr
 
 from serin.analysis import text
+from serin.analysis.decision import CRITICAL_RATIO, PASS_THRESHOLD, failure
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, floats, number, word
 from serin.analysis.ratio import mixture_radius
-from serin.analysis.sequential import failure
-from serin.analysis.types import MeanTick, MetricVerdict, Moments, NoDataReason, Policy
+from serin.analysis.types import MeanTick, MetricVerdict, Moments, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
-ENOUGH = 100  # requests per arm before the normal approximation is believed
-LOOKS = 5  # ticks with requests of both arms before their scatter is believed
+ENOUGH = 100  # requests per arm before the normal approximation is used
+LOOKS = 5  # ticks with requests of both arms before their scatter is estimated
 SCALE = 0.25  # standard deviation of the mixture, in standard deviations of a request
 
 
@@ -54,33 +55,15 @@ EMPTY = State(0.0, (0.0, 0.0), (0.0, 0.0), 0, 0.0, 0.0, 0.0, (0.0, 0.0), "")
 def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
     """The state after `tick`."""
     state = before or EMPTY
-    candidate, stable = _check("the candidate", tick.candidate), _check("stable", tick.stable)
-    after = replace(
-        state,
-        at=tick.at,
-        candidate=(state.candidate[0] + candidate.requests, state.candidate[1] + candidate.total),
-        stable=(state.stable[0] + stable.requests, state.stable[1] + stable.total),
-    )
-    if min(candidate.requests, stable.requests) < 1:
+    after = _added(state, tick)
+    if after.looks == state.looks:
         return after
-    weight = candidate.requests * stable.requests / (candidate.requests + stable.requests)
-    difference = candidate.total / candidate.requests - stable.total / stable.requests
-    after = replace(
-        after,
-        looks=state.looks + 1,
-        weight=state.weight + weight,
-        difference=state.difference + weight * difference,
-        squares=state.squares + weight * difference**2,
-    )
     tolerance = TOLERANCE if policy.limit is None else policy.limit
-    critical = _evidence(policy, after, max(tolerance, policy.critical_ratio))
+    critical = _evidence(policy, after, max(tolerance, CRITICAL_RATIO))
     minor = _evidence(policy, after, tolerance)
     highest = max(critical, state.highest[0]), max(minor, state.highest[1])
     estimate = _ratio(after)
-    worse = (
-        estimate is None
-        or (1.0 / estimate if policy.lower_is_worse and estimate > 0 else estimate) >= policy.min_effect
-    )
+    worse = estimate is None or (1.0 / estimate if policy.lower_is_worse and estimate > 0 else estimate) >= 1.0
     return replace(
         after, highest=highest, failed=failure(policy, state.failed, critical, minor if worse else -math.inf)
     )
@@ -92,13 +75,13 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     if estimate is not None and _scatter(state) > 0.0:
         radius = mixture_radius(_variance(state), policy.alpha_minor, _scale(state)) / _mean(state.stable)
         low, high = estimate - radius, estimate + radius
-    kind, reason, needed = Verdict.INCONCLUSIVE, "GatheringEvidence", _needed(policy, state)
+    kind, reason, needed = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE, _needed(policy, state)
     if not state.candidate[0]:
-        kind, reason = Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value
+        kind, reason = Verdict.NO_DATA, Reason.NO_TRAFFIC
     elif state.failed:
-        kind, reason, needed = Verdict(state.failed), "WorseThanStable", 0
+        kind, reason, needed = Verdict(state.failed), Reason.WORSE_THAN_STABLE, 0
     elif needed == 0:
-        kind, reason = Verdict.PASS, "NotWorse"
+        kind, reason = Verdict.PASS, Reason.NOT_WORSE
     message = (
         f"the candidate's mean is {text.number(_mean(state.candidate))} ({text.count(state.candidate[0])} requests), "
         f"stable's {text.number(_mean(state.stable))} ({text.count(state.stable[0])})"
@@ -149,10 +132,32 @@ def read(evidence: Evidence) -> State:
     )
 
 
+def _added(state: State, tick: MeanTick) -> State:
+    """The sums after `tick`; the evidence is as before."""
+    candidate, stable = _check("the candidate", tick.candidate), _check("stable", tick.stable)
+    after = replace(
+        state,
+        at=tick.at,
+        candidate=(state.candidate[0] + candidate.requests, state.candidate[1] + candidate.total),
+        stable=(state.stable[0] + stable.requests, state.stable[1] + stable.total),
+    )
+    if min(candidate.requests, stable.requests) < 1:
+        return after
+    weight = candidate.requests * stable.requests / (candidate.requests + stable.requests)
+    difference = candidate.total / candidate.requests - stable.total / stable.requests
+    return replace(
+        after,
+        looks=state.looks + 1,
+        weight=state.weight + weight,
+        difference=state.difference + weight * difference,
+        squares=state.squares + weight * difference**2,
+    )
+
+
 def _check(name: str, moments: Moments) -> Moments:
     check_count(f"{name}'s requests", moments.requests)
     if not math.isfinite(moments.total):
-        raise Unusable(NoDataReason.NOT_A_NUMBER, f"{name}: the sum is {moments.total}")
+        raise Unusable(Reason.NOT_A_NUMBER, f"{name}: the sum is {moments.total}")
     return moments
 
 
@@ -185,31 +190,37 @@ def _ratio(state: State) -> float | None:
     return 1.0 + state.difference / state.weight / mean if state.weight and mean > 0.0 else None
 
 
-def _believable(state: State) -> bool:
+def _enough(state: State) -> bool:
     return min(state.candidate[0], state.stable[0]) >= ENOUGH and _scatter(state) > 0.0
 
 
 def _evidence(policy: Policy, state: State, times: float) -> float:
     """Log evidence that the candidate is over `times` stable's mean (or under 1/`times` of it: lower is worse)."""
-    if not _believable(state):
+    if not _enough(state):
         return 0.0
+    return log_mixture(_worse_by(policy, state) - _allowed(policy, state, times), _variance(state), _scale(state))
+
+
+def _worse_by(policy: Policy, state: State) -> float:
+    """The weighted mean difference, positive when the candidate is worse."""
+    return -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
+
+
+def _allowed(policy: Policy, state: State, times: float) -> float:
+    """The difference at which the candidate is `times` stable's mean (or 1/`times` of it: lower is worse)."""
     mean = abs(_mean(state.stable))
-    worse = -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
-    allowed = mean * (1.0 - 1.0 / times) if policy.lower_is_worse else mean * (times - 1.0)
-    return log_mixture(worse - allowed, _variance(state), _scale(state))
+    return mean * (1.0 - 1.0 / times) if policy.lower_is_worse else mean * (times - 1.0)
 
 
 def _needed(policy: Policy, state: State) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now."""
-    missing = max(0, max(policy.min_requests, ENOUGH) - int(state.candidate[0]))
+    missing = max(0, ENOUGH - int(state.candidate[0]))
     if state.looks < LOOKS:
         return missing or None
-    mean, times = abs(_mean(state.stable)), policy.minimum_detectable_effect
-    worse = -state.difference / state.weight if policy.lower_is_worse else state.difference / state.weight
-    if not _believable(state):
-        alike = worse <= 1e-9 * mean  # numbers that never differ, such as no retry at all in either arm
-        return missing if alike else missing or None
-    allowed = mean * (1.0 - 1.0 / times) if policy.lower_is_worse else mean * (times - 1.0)
-    if log_mixture(allowed - worse, _variance(state), _scale(state)) >= -math.log(policy.alpha_pass):
-        return missing
-    return missing or None
+    worse, allowed = _worse_by(policy, state), _allowed(policy, state, policy.minimum_detectable_effect)
+    if not _enough(state):
+        # Numbers that never differ, such as no retry at all in either arm.
+        passes = worse <= 1e-9 * abs(_mean(state.stable))
+    else:
+        passes = log_mixture(allowed - worse, _variance(state), _scale(state)) >= PASS_THRESHOLD
+    return missing if passes else missing or None

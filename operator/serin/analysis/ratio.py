@@ -1,23 +1,23 @@
 """Does a larger share of the candidate's requests go wrong than of stable's? Errors, time-outs, wrong answers.
 
-Guaranteed: if the candidate's odds of a bad request are at most `tolerance` times stable's, `FailMinor` is ever
-reached with probability at most `alpha_minor`, at any number of looks, under any weights and any common rate; the same
-for `critical_ratio`, `alpha_critical` and `FailCritical`. (Odds ratio and ratio of shares agree while failures are
-rare, and always at 1.) The price is that requests fail independently given their tick. Where they do not, in bursts or
-by one bad pod, the log evidence is divided by `overdispersion`, which is a heuristic.
+Guaranteed: if the candidate's odds of a bad request are at most TOLERANCE times stable's, `FailMinor` is ever reached
+with probability at most `alpha_minor`, at any number of looks, under any weights and any common rate; the same for
+CRITICAL_RATIO, `alpha_critical` and `FailCritical`. (Odds ratio and ratio of shares agree while failures are rare, and
+always at 1.) This holds if requests fail independently given their tick. Where they do not, in bursts or by one bad
+pod, the log evidence is divided by `overdispersion`, which is a heuristic.
 
 Formula: per tick e(psi) = L(psi) / L(psi0) with L of Fisher's non-central hypergeometric distribution given the tick's
-totals; averaged over psi in 2, 5 and 10 times psi0 and over the start of the trouble (sequential.py). What is worse by
-less than about two fifths looks more like no difference than like 2 times, so it is never called worse; who wants to
-see less than a doubling says so with `minimum_detectable_effect`, which then takes the place of the 2. (These sizes and
-weights were chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer false
-alarms.)
+totals; averaged over psi in 2, 5 and 10 times psi0 and over the moment at which the effect begins (sequential.py). What
+is worse by less than about two fifths looks more like no difference than like 2 times, so it is never called worse; who
+wants to see less than a doubling says so with `minimum_detectable_effect`, which then takes the place of the 2. (These
+sizes and weights are chosen by simulation over 1.5, 3 and 10, which find a rate of five times later and raise no fewer
+false alarms.)
 
 Pass is a statement about now: it is given while there is enough evidence that the candidate is *not*
-`minimum_detectable_effect` times worse, and taken back when that evidence wanes, which it can do quickly because it is
+`minimum_detectable_effect` times worse, and taken back when that evidence falls, which it can do quickly because it is
 capped. A failure is kept.
 The interval is an asymptotic confidence sequence (Robbins' normal mixture around the Mantel-Haenszel ratio): valid at
-any look, but only as good as the normal approximation, so it is for display and for `min_effect`.
+any look, but only as good as the normal approximation, so it is for display only.
 """
 
 import math
@@ -27,17 +27,27 @@ from functools import lru_cache
 import numpy as np
 
 from serin.analysis import text
-from serin.analysis.conclusion import Conclusion, conclude
+from serin.analysis.decision import (
+    CAP,
+    CRITICAL_RATIO,
+    FLOOR,
+    PASS_THRESHOLD,
+    TOLERANCE,
+    Conclusion,
+    conclude,
+    failure,
+)
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihood
 from serin.analysis.power import requests_to_catch, requests_to_pass
-from serin.analysis.sequential import CAP, PRIOR, Mixture, advance, begin, failure
+from serin.analysis.sequential import PRIOR, Mixture, advance, begin
 from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
-HOPELESS = 5000  # requests after which a table without one of the arms is given up
+ONE_SIDED_MOST = 5000  # requests after which a table without one of the arms is dropped
 FAILED = "failed"
 TOO_WIDE = 100.0  # an interval whose ends are further apart than this says nothing and is left out of the sentence
 INTERVAL_SCALE = 0.7  # standard deviation of the log ratio at which the interval is tightest: about a doubling
@@ -85,9 +95,8 @@ class State:
 
     `total`: all counts; `pending`: those of ticks too small to judge. `critical`, `minor`: evidence against the two
     nulls. `better`: log evidence that the candidate is not `minimum_detectable_effect` times worse than stable; `low`:
-    the same against a share of `minimum_detectable_effect` times `floor`. `sums`: Mantel-Haenszel numerator,
-    denominator and variance.
-    `failed`: the worst verdict so far, "" when there was none.
+    the same against a share of `minimum_detectable_effect` times FLOOR. `sums`: Mantel-Haenszel numerator, denominator
+    and variance. `failed`: the worst verdict so far, "" when there was none.
     """
 
     at: float
@@ -108,30 +117,29 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
     pending, total = state.pending.plus(new), state.total.plus(new)
     low = not_worse_than_floor(policy, state.low, new.candidate, new.candidate_bad)
     if not _can_be_judged(pending):
-        kept = NOTHING if pending.candidate + pending.stable >= HOPELESS else pending
+        kept = NOTHING if pending.candidate + pending.stable >= ONE_SIDED_MOST else pending
         return replace(state, at=tick.at, total=total, pending=kept, low=low)
     log_critical, log_minor, log_better = _log_e(policy, pending)
-    hazard = 1.0 / max(1, policy.expected_ticks)
-    critical = advance(state.critical, log_critical, PRIOR, hazard)
-    minor = advance(state.minor, log_minor, PRIOR, hazard)
+    critical = advance(state.critical, log_critical, PRIOR, policy.hazard)
+    minor = advance(state.minor, log_minor, PRIOR, policy.hazard)
     after = State(
         at=tick.at,
         total=total,
         pending=NOTHING,
         critical=critical,
         minor=minor,
-        better=min(state.better + log_better, _pass_threshold(policy) + CAP),
+        better=min(state.better + log_better, PASS_THRESHOLD + CAP),
         low=low,
         sums=_mantel_haenszel(state.sums, pending),
         failed=failure(policy, state.failed, critical.log_e, minor.log_e),
     )
-    if after.failed == Verdict.FAIL_MINOR and not state.failed and not _matters(policy, after):
+    if after.failed == Verdict.FAIL_MINOR and not state.failed and not _points_to_worse(policy, after):
         return replace(after, failed="")
     return after
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now."""
+    """The verdict now."""
     estimate, low, high = interval(policy, state)
     kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
     log_e = max(state.critical.log_e, state.minor.log_e)
@@ -143,7 +151,8 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times worse"
-    return conclude(state.total.candidate > 0, state.failed, lambda: _needed(policy, state), sentence, cleared)
+    received, reason = state.total.candidate > 0, Reason.WORSE_THAN_STABLE
+    return conclude(received, state.failed, reason, lambda: _needed(policy, state), sentence, cleared)
 
 
 def describe(total: Counts, estimate: float | None, low: float | None, high: float | None, what: str) -> str:
@@ -186,7 +195,7 @@ def crude_interval(policy: Policy, total: Counts) -> tuple[float | None, float |
 
 def _bounds(policy: Policy, ratio: float, variance: float) -> tuple[float, float, float]:
     """The ratio with its always-valid bounds; finite whatever the counts."""
-    radius = mixture_radius(max(variance, 1e-12) * max(1.0, policy.overdispersion), policy.alpha_minor, INTERVAL_SCALE)
+    radius = mixture_radius(max(variance, 1e-12) * policy.overdispersion, policy.alpha_minor, INTERVAL_SCALE)
     return ratio, ratio * math.exp(-radius), ratio * math.exp(min(radius, 300.0))
 
 
@@ -260,31 +269,34 @@ def _log_odds(tolerance: float, critical_ratio: float, minimum_detectable_effect
 
 def _log_e(policy: Policy, counts: Counts) -> tuple[Floats, Floats, float]:
     """Log e-values of one table: against the critical null, against the minor one, and for not being worse."""
-    log_odds = _log_odds(policy.tolerance, policy.critical_ratio, policy.minimum_detectable_effect)
+    log_odds = _log_odds(TOLERANCE, CRITICAL_RATIO, policy.minimum_detectable_effect)
     bad = counts.candidate_bad + counts.stable_bad
     logs = log_likelihood(counts.candidate, counts.stable, bad, counts.candidate_bad, log_odds)
-    logs = logs / max(1.0, policy.overdispersion)
+    logs = logs / policy.overdispersion
     return logs[4:7] - logs[2], logs[7:10] - logs[3], float(logs[0] - logs[1])
 
 
-def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: float) -> float:
-    """Log evidence that the candidate's share is under `minimum_detectable_effect` times `floor`, not at or over it.
+@lru_cache(maxsize=256)
+def floor_gains(minimum_detectable_effect: float) -> tuple[float, float]:
+    """Log evidence per bad and per good request that a share is under `minimum_detectable_effect` times FLOOR.
 
-    One-arm Bernoulli likelihood ratio of a share of half the floor: valid without stable, needed where nothing fails.
+    One-arm Bernoulli likelihood ratio of a share of half of FLOOR: valid without stable, needed where nothing fails.
     """
-    null, alternative = min(0.5, policy.minimum_detectable_effect * policy.floor), 0.5 * policy.floor
-    gain = bad * math.log(alternative / null) + (requests - bad) * math.log((1.0 - alternative) / (1.0 - null))
-    return min(before + gain / max(1.0, policy.overdispersion), _pass_threshold(policy) + CAP)
+    null, alternative = min(0.5, minimum_detectable_effect * FLOOR), 0.5 * FLOOR
+    return math.log(alternative / null), math.log((1.0 - alternative) / (1.0 - null))
 
 
-def _matters(policy: Policy, state: State) -> bool:
-    """Whether the estimated effect is one that the user cares about."""
+def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: float) -> float:
+    """Log evidence that the candidate's share is under `minimum_detectable_effect` times FLOOR, after more requests."""
+    hit, miss = floor_gains(policy.minimum_detectable_effect)
+    gain = bad * hit + (requests - bad) * miss
+    return min(before + gain / policy.overdispersion, PASS_THRESHOLD + CAP)
+
+
+def _points_to_worse(policy: Policy, state: State) -> bool:
+    """Whether the estimate agrees with a failure: evidence for a large effect alone does not make a candidate worse."""
     estimate = interval(policy, state)[0]
-    return estimate is not None and estimate >= policy.min_effect
-
-
-def _pass_threshold(policy: Policy) -> float:
-    return -math.log(policy.alpha_pass)
+    return estimate is not None and estimate >= TOLERANCE
 
 
 def _mantel_haenszel(sums: tuple[float, float, float], counts: Counts) -> tuple[float, float, float]:
@@ -302,15 +314,13 @@ def _mantel_haenszel(sums: tuple[float, float, float], counts: Counts) -> tuple[
 def _needed(policy: Policy, state: State) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
     total = state.total
-    threshold = _pass_threshold(policy)
-    missing = max(0, policy.min_requests - total.candidate)
-    if max(state.better, state.low) >= threshold:
-        return missing
+    if max(state.better, state.low) >= PASS_THRESHOLD:
+        return 0
     if not total.stable:
         return None
     share = total.candidate / (total.candidate + total.stable)
-    rate = max(total.stable_share, policy.floor)
+    rate = max(total.stable_share, FLOOR)
     by_power = requests_to_catch(policy, rate, share, policy.minimum_detectable_effect) - total.candidate
-    by_evidence = requests_to_pass(policy, rate, share, threshold - state.better)
+    by_evidence = requests_to_pass(policy, rate, share, PASS_THRESHOLD - state.better)
     soonest = min(by_power, by_evidence)
-    return None if math.isinf(soonest) else max(missing, math.ceil(max(0.0, soonest)))
+    return None if math.isinf(soonest) else math.ceil(max(0.0, soonest))

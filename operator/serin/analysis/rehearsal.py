@@ -1,19 +1,19 @@
 """What would this policy do with this traffic? Rollouts are simulated, and judged by the engine that judges real ones.
 
-Healthy candidates say how often one is rolled back all the same, and how long each step takes until its Pass. At the
-start of every step a fork of the same rollout goes bad, which says how soon that step sees it. Nothing here is a
-formula of its own: ticks are drawn at random, and everything else is the engine's answer to them (prospect.py has the
-formulas, which are good to about a third and cost microseconds; a test holds the two against each other).
+Healthy candidates show how often one is rolled back all the same, and how long each step takes until its Pass. At the
+start of every step a copy of the same rollout goes bad, which shows how soon that step sees it. There are no formulas
+here: ticks are drawn at random, and everything else is the engine's answer to them (feasibility.py has formulas, which
+are good to about a third and cost microseconds; a test compares the two).
 
-Simplified, and what it costs: looks get longer with the time since a step began (a seventh of it, and the interval at
-least), because a long bake has thousands of looks. Evidence hardly depends on how it is cut, but times are only good to
-a seventh, and fewer looks raise slightly fewer false alarms. Requests are independent of each other: bursts make sights
-and Passes later, which is what `overdispersion` in the policy stands for. The seconds that the router and Prometheus
-take are not in the times. Only what is counted can be rehearsed: shares of bad requests, and latencies.
+Simplified, and what follows from it: looks get longer with the time since a step began (a seventh of it, and the
+interval at least), because a long bake has thousands of looks. Evidence hardly depends on how it is cut, but times are
+only good to a seventh, and fewer looks raise slightly fewer false alarms. Requests are independent of each other:
+bursts make sights and Passes later, which is what `overdispersion` in the policy is for. The seconds that the router
+and Prometheus take are not in the times. Only what is counted can be rehearsed: shares of bad requests, and latencies.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -31,8 +31,9 @@ from serin.analysis.types import Arm, HistogramTick, Policy, RatioTick
 from serin.api.verdicts import Against, Verdict
 
 Counts = NDArray[np.int64]
+_Key = tuple[int, str, str]  # index of a step, metric, trouble
 
-TROUBLED_SHARE: Final = 0.20  # of bad requests: the trouble that nobody overlooks
+BAD_SHARE: Final = 0.20  # of bad requests, whatever stable has: a regression that every step should see
 FACTORS: Final = (2.0, 5.0)
 SLOW_SHARE: Final = 0.02  # of requests that take ten times as long
 POWER: Final = 0.8  # a step can see what it catches in so many of its bakes
@@ -42,7 +43,7 @@ LONGEST: Final = 30 * 86400.0  # seconds after which a step that has not passed 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """One metric and the world that it is rehearsed in.
+    """One metric, its traffic, and the candidates that it is rehearsed with.
 
     `rate`: requests per second of both versions that it counts. `healthy`: how requests fall, as shares that sum to 1:
     (good, bad), or one per histogram bucket. `troubles`: the same for candidates that are worse. `bounds`: none for
@@ -57,10 +58,10 @@ class Rehearsed:
     unit: str = "s"
 
     @property
-    def question(self) -> engine.Question:
-        """What the engine asks of its ticks."""
+    def method(self) -> engine.Method:
+        """The method that judges its ticks."""
         compared = Kind.LATENCY if self.bounds else Kind.RATIO
-        return engine.QUESTIONS[Kind.LIMIT if self.policy.against is Against.LIMIT else compared]
+        return engine.METHODS[Kind.LIMIT if self.policy.against is Against.LIMIT else compared]
 
     def tick(self, at: float, candidate: Counts, stable: Counts) -> RatioTick | HistogramTick:
         """The tick of these counts."""
@@ -72,18 +73,18 @@ class Rehearsed:
 def ratio(policy: Policy, traffic: Traffic) -> Rehearsed:
     """A share of bad requests, and candidates with the detectable effect, two and five times as many, and a fifth.
 
-    Troubles that would not be worse than what stable has are left out.
+    Candidates that would not be worse than stable are left out.
     """
     rate, bad = traffic.rate, traffic.bad
     factors = sorted({policy.minimum_detectable_effect, *FACTORS})
     shares = {increase(factor): factor * bad for factor in factors}
-    shares |= {f"{100 * TROUBLED_SHARE:g}% bad": TROUBLED_SHARE}
+    shares |= {f"{100 * BAD_SHARE:g}% bad": BAD_SHARE}
     worse = {name: np.array([1.0 - share, share]) for name, share in shares.items() if bad < share <= 1.0}
     return Rehearsed(policy, rate, np.array([1.0 - bad, bad]), worse)
 
 
 def increase(factor: float) -> str:
-    """The name of the trouble of `factor` times as many bad requests."""
+    """The name of a candidate with `factor` times as many bad requests."""
     return f"a {factor:g}x increase"
 
 
@@ -121,7 +122,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What one step sees of a trouble that begins with it.
+    """How soon one step sees a candidate that goes bad when the step begins; `trouble`: in which way.
 
     `caught`: share of the runs in which it is caught within the step's bake, `seconds` and `requests` (the
     candidate's, since the step began) until then. `before_promotion`: share caught in this step or a later one.
@@ -180,66 +181,58 @@ def rehearse(
     runs: int = 100,
     seed: int = 0,
     longest: float = LONGEST,
-    progress: Callable[[], None] = lambda: None,
 ) -> Rehearsal:
     """Simulate `runs` rollouts. `metrics`: critical and major ones. `interval`: seconds between looks.
 
-    `longest`: seconds after which a rollout is given up (maxDuration). The same seed gives the same answer. `progress`
-    is called after every run.
+    `longest`: seconds after which a rollout is rolled back (maxDuration). The same seed gives the same answer.
     """
-    rng, healthy = np.random.default_rng(seed), {one.policy.metric: one.healthy for one in metrics}
-    walks: list[_Walk] = []
-    caught: dict[tuple[int, str, str], list[_Walk]] = {}
+    simulation = _Simulation(np.random.default_rng(seed), interval, longest)
+    healthy = {one.policy.metric: one.healthy for one in metrics}
+    rollouts: list[_Rollout] = []
+    copies: dict[_Key, list[_Rollout]] = {}
     for _ in range(runs):
-        world = _World(rng, interval, longest)
-        walk = world.walk(metrics, healthy, stages, {})
-        walks.append(walk)
-        for index, states in enumerate(walk.starts):
-            for one in metrics:
-                for trouble, shares in one.troubles.items():
-                    name = one.policy.metric
-                    fork = world.walk((one,), {name: shares}, stages[index:], states)
-                    caught.setdefault((index, name, trouble), []).append(fork)
-        progress()
-    ordered = sorted(caught.items(), key=lambda item: item[0][0])  # by step; the rest as it was asked
+        rollouts.append(simulation.run(metrics, healthy, stages, {}))
+        for key, copy in simulation.gone_bad(rollouts[-1], metrics, stages):
+            copies.setdefault(key, []).append(copy)
+    ordered = sorted(copies.items(), key=lambda item: item[0][0])  # by step; metrics and candidates as given
     return Rehearsal(
         runs,
-        sum(one.failed is not None for one in walks),
-        sum(one.failed is None and len(one.passed) < len(stages) for one in walks),
+        sum(one.failed is not None for one in rollouts),
+        sum(one.failed is None and len(one.passed) < len(stages) for one in rollouts),
         tuple(_sight(stages[index], name, trouble, found) for (index, name, trouble), found in ordered),
-        tuple(_passing(stage, index, walks) for index, stage in enumerate(stages)),
+        tuple(_passing(stage, index, rollouts) for index, stage in enumerate(stages)),
     )
 
 
 @dataclass(slots=True)
-class _Walk:
+class _Rollout:
     """One rollout: states at the start of each step, seconds that each step took, where and when it failed."""
 
     starts: list[dict[str, Any]] = field(default_factory=list)
     passed: list[float] = field(default_factory=list)
-    failed: tuple[float, int] | None = None  # seconds and candidate requests since the start of the walk
+    failed: tuple[float, int] | None = None  # seconds and candidate requests since the start
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
-    """Draws ticks and lets the engine judge them. States are immutable, so that a fork costs nothing."""
+class _Simulation:
+    """Draws ticks and lets the engine judge them. States are immutable, so that a copy costs nothing."""
 
     rng: np.random.Generator
     interval: float
     longest: float
 
-    def walk(
+    def run(
         self,
         metrics: Sequence[Rehearsed],
         shares: Mapping[str, Floats],
         stages: Sequence[Stage],
         states: Mapping[str, Any],
-    ) -> _Walk:
+    ) -> _Rollout:
         """One rollout from the first of `stages` on; `shares`: how the candidate's requests fall, by metric."""
-        walk, now, seconds, requests = _Walk(), dict(states), 0.0, 0
+        rollout, now, seconds, requests = _Rollout(), dict(states), 0.0, 0
         start = max((state.at for state in now.values()), default=0.0)
         for stage in stages:
-            walk.starts.append(dict(now))
+            rollout.starts.append(dict(now))
             before = requests
             for length, elapsed in _looks(self.interval, stage.bake):
                 at, each = start + seconds + elapsed, []
@@ -247,16 +240,26 @@ class _World:
                     each.append(self._look(one, shares[one.policy.metric], now, stage, length, at))
                 requests += max(each)
                 if any(now[one.policy.metric].failed for one in metrics if one.policy.metric in now):
-                    walk.failed = seconds + elapsed, requests
-                    return walk
+                    rollout.failed = seconds + elapsed, requests
+                    return rollout
                 enough = elapsed >= stage.bake and requests - before >= stage.min_requests
                 if enough and all(_passes(one, now, at) for one in metrics):
                     break
                 if seconds + elapsed >= self.longest:
-                    return walk
+                    return rollout
             seconds += elapsed
-            walk.passed.append(elapsed)
-        return walk
+            rollout.passed.append(elapsed)
+        return rollout
+
+    def gone_bad(
+        self, rollout: _Rollout, metrics: Sequence[Rehearsed], stages: Sequence[Stage]
+    ) -> Iterator[tuple[_Key, _Rollout]]:
+        """Copies of the rollout that go bad with the start of a step: one for each step, metric and trouble."""
+        for index, states in enumerate(rollout.starts):
+            for one in metrics:
+                name = one.policy.metric
+                for trouble, shares in one.troubles.items():
+                    yield (index, name, trouble), self.run((one,), {name: shares}, stages[index:], states)
 
     def _look(
         self, one: Rehearsed, shares: Floats, states: dict[str, Any], stage: Stage, length: float, at: float
@@ -269,7 +272,7 @@ class _World:
         tick = one.tick(at, *drawn)
         ticks = max(1, round(one.policy.expected_ticks * self.interval / length))
         policy = _paced(one.policy, ticks)
-        states[policy.metric] = one.question.fold(policy, states.get(policy.metric), tick)
+        states[policy.metric] = one.method.fold(policy, states.get(policy.metric), tick)
         return int(candidate)
 
 
@@ -294,24 +297,24 @@ def _passes(one: Rehearsed, states: Mapping[str, Any], at: float) -> bool:
     """Whether the metric is a Pass that this look has seen."""
     state = states.get(one.policy.metric)
     fresh = state is not None and state.at == at
-    return fresh and one.question.judge(one.policy, state).verdict is Verdict.PASS
+    return fresh and one.method.judge(one.policy, state).verdict is Verdict.PASS
 
 
-def _sight(stage: Stage, metric: str, trouble: str, walks: Sequence[_Walk]) -> Sight:
-    inside = [one.failed if one.failed and one.failed[0] <= stage.bake else None for one in walks]
+def _sight(stage: Stage, metric: str, trouble: str, rollouts: Sequence[_Rollout]) -> Sight:
+    inside = [one.failed if one.failed and one.failed[0] <= stage.bake else None for one in rollouts]
     return Sight(
         stage.number,
         metric,
         trouble,
-        sum(one is not None for one in inside) / len(walks),
+        sum(one is not None for one in inside) / len(rollouts),
         Spread.of([math.inf if one is None else one[0] for one in inside]),
         Spread.of([math.inf if one is None else float(one[1]) for one in inside]),
-        sum(one.failed is not None for one in walks) / len(walks),
+        sum(one.failed is not None for one in rollouts) / len(rollouts),
     )
 
 
-def _passing(stage: Stage, index: int, walks: Sequence[_Walk]) -> Passing:
+def _passing(stage: Stage, index: int, rollouts: Sequence[_Rollout]) -> Passing:
     """Over the rollouts that came to this step and were not rolled back in it; none did: never."""
-    reached = [one for one in walks if len(one.starts) > index and (one.failed is None or len(one.passed) > index)]
+    reached = [one for one in rollouts if len(one.starts) > index and (one.failed is None or len(one.passed) > index)]
     seconds = [one.passed[index] if len(one.passed) > index else math.inf for one in reached]
     return Passing(stage.number, Spread.of(seconds or [math.inf]))

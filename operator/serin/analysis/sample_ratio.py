@@ -1,16 +1,16 @@
 """Do the snapshots receive the shares of requests that the router was told to send them (sample-ratio test)?
 
-Evidence of a step is worth little when the split is not what it is thought to be: a route that did not take, clients
-that hold on to connections, a second writer. Guaranteed for requests that are routed independently with the given
-weights: a mismatch is ever reported with probability at most 0.001. Routers that rotate exactly are more even than
-that, which makes the test more cautious, not less.
+Evidence of a step is worth little when the split is not as routed: a route that did not take effect, clients that hold
+on to connections, a second writer. Guaranteed for requests that are routed independently with the given weights: a
+mismatch is ever reported with probability at most 0.001. Routers that rotate exactly are more even than that, which
+makes the test more cautious, not less.
 
-Formula: per stretch of constant weights, the Dirichlet-multinomial likelihood of the counts over the multinomial one;
-the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). Stretches
-multiply. A mismatch must also matter: a share that is off by less than a percentage point is let pass (heuristic), so
-that millions of requests do not turn a rounding of weights into an alarm.
+Formula: per period of constant weights, the Dirichlet-multinomial likelihood of the counts over the multinomial one;
+the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). The
+evidence of periods multiplies. A mismatch must also matter: a share that is off by less than a percentage point is let
+pass (heuristic), so that millions of requests do not turn a rounding of weights into an alarm.
 
-The verdict is about now and may be taken back: the split is mended without a new candidate.
+The verdict is about now and may be taken back: the split can be corrected without a new candidate.
 """
 
 import math
@@ -22,7 +22,8 @@ from scipy.special import gammaln, xlogy
 from serin.analysis import text
 from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, number
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import MetricVerdict, NoDataReason, Policy, SplitTick
+from serin.analysis.types import MetricVerdict, Policy, SplitTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 ALPHA = 0.001
@@ -34,7 +35,7 @@ ENOUGH = 100  # requests before the split can be called right
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Weights of this stretch, its counts, and the log evidence of the stretches before it."""
+    """Weights of this period, its counts, and the log evidence of the periods before it."""
 
     at: float
     weights: Floats
@@ -43,7 +44,7 @@ class State:
 
 
 def fold(policy: Policy, before: State | None, tick: SplitTick) -> State:
-    """The state after `tick`; `policy` plays no part, the promise is the same for every deployment."""
+    """The state after `tick`. Nothing of `policy` counts: the promise is the same for every deployment."""
     weights, new = _check(policy, tick)
     if before is None:
         return State(tick.at, weights, new, 0.0)
@@ -53,7 +54,7 @@ def fold(policy: Policy, before: State | None, tick: SplitTick) -> State:
 
 
 def log_e(state: State) -> float:
-    """Log evidence against the weights: earlier stretches and this one."""
+    """Log evidence against the weights: earlier periods and this one."""
     shares = state.weights / state.weights.sum()
     sent = shares > 0.0
     if state.requests[~sent].any():
@@ -71,14 +72,14 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     observed = state.requests / max(1.0, total)
     evidence = log_e(state)
     off = bool((np.abs(observed - shares) >= MATTERS).any())
-    kind, reason = Verdict.PASS, "NotWorse"
+    kind, reason = Verdict.PASS, Reason.NOT_WORSE
     if total < ENOUGH:
-        kind, reason = Verdict.INCONCLUSIVE, "GatheringEvidence"
+        kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     if evidence >= -math.log(ALPHA) and off:
-        kind, reason = Verdict.FAIL_MINOR, "SplitNotAsRouted"
-    said = ", ".join(f"{text.percent(float(share))}" for share in observed)
-    wanted = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
-    message = f"the snapshots received {said} of {text.count(total)} requests where the weights are {wanted}"
+        kind, reason = Verdict.FAIL_MINOR, Reason.SPLIT_NOT_AS_ROUTED
+    received = ", ".join(f"{text.percent(float(share))}" for share in observed)
+    routed = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
+    message = f"the snapshots received {received} of {text.count(total)} requests where the weights are {routed}"
     estimate = float(observed[-1] / shares[-1]) if shares[-1] > 0.0 else None
     needed = max(0, ENOUGH - int(total))
     return MetricVerdict(
@@ -115,7 +116,7 @@ def read(evidence: Evidence) -> State:
 def _check(policy: Policy, tick: SplitTick) -> tuple[Floats, Floats]:
     if len(tick.weights) != len(tick.requests) or sum(tick.weights) <= 0:
         message = f"{policy.metric}: {len(tick.requests)} counts for the weights {tick.weights}"
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     for value in (*tick.weights, *tick.requests):
         check_count("a snapshot's requests or weight", value)
     return np.array(tick.weights, dtype=np.float64), np.array(tick.requests, dtype=np.float64)

@@ -4,7 +4,7 @@ An e-value is a number whose mean under the null hypothesis is at most 1; produc
 by Ville's inequality the running product ever reaches 1/alpha with probability at most alpha, however often one looks.
 The candidate's effect is unknown, so several sizes run side by side; so is the moment at which it begins, so most
 of the mass starts at once and the rest enters tick by tick. A mixture of e-processes is an e-process whatever its
-weights, as long as they do not look at the tick that they weigh.
+weights, as long as they do not depend on the tick that they weigh.
 """
 
 import math
@@ -14,14 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import Json, Policy
-from serin.api.verdicts import Severity, Verdict
+from serin.analysis.types import Json
 
 WAITING_AT_START = 0.25
 PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect
-MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # what the weight of one effect has to be made up for with
-CAP = 3.0  # nats above its threshold that evidence for a Pass can pile up, so that a Pass is soon taken back
-SILENT = -1.0e9  # log weight of nothing at all: JSON has no infinity
+MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # nats: the weight of a single effect
+LOG_ZERO = -1.0e9  # stands for the logarithm of 0: JSON has no infinity
 
 
 @dataclass(frozen=True)  # no slots: they leave no room for what is computed once
@@ -62,17 +60,5 @@ def advance(mixture: Mixture, log_e: Floats, prior: Floats, hazard: float) -> Mi
     """
     entering = np.log(prior) + (mixture.waiting + math.log(hazard))
     started = np.logaddexp(mixture.started, entering) + log_e
-    waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else SILENT
-    return Mixture(np.maximum(started, SILENT), max(waiting, SILENT))
-
-
-def failure(policy: Policy, before: str, critical: float, minor: float) -> str:
-    """The worse of what was proven before and what is proven now, as a verdict's name; "" for nothing.
-
-    `critical`, `minor`: log evidence against the two nulls. Only critical metrics fail critically.
-    """
-    if before == Verdict.FAIL_CRITICAL:
-        return before
-    if policy.severity is Severity.CRITICAL and critical >= -math.log(policy.alpha_critical):
-        return Verdict.FAIL_CRITICAL.value
-    return Verdict.FAIL_MINOR.value if minor >= -math.log(policy.alpha_minor) else before
+    waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else LOG_ZERO
+    return Mixture(np.maximum(started, LOG_ZERO), max(waiting, LOG_ZERO))

@@ -1,4 +1,4 @@
-"""Do more of the candidate's requests go wrong than an absolute limit (an SLO) allows? Stable plays no part.
+"""Do more of the candidate's requests go wrong than an absolute limit (an SLO) allows? Stable does not count.
 
 Guaranteed: if at most the limit's share of the candidate's requests go wrong, at any moment, FailMinor is ever reached
 with probability at most `alpha_minor` and FailCritical with at most `alpha_critical`, however often one looks. As in
@@ -7,7 +7,7 @@ ratio.py, dividing by `overdispersion` is a heuristic for requests that fail tog
 Formula: Bernoulli likelihood ratio of 1.5, 3 and 10 times the limit's odds over the limit, over sizes and starts as in
 sequential.py. The interval is the exact confidence sequence of a Beta(1/2, 1/2) mixture (Robbins 1970).
 
-A histogram can have a limit too: at most `1 - quantile` of the requests may be slower than `limit`. The buckets decide
+A histogram can have a limit too: at most `1 - QUANTILE` of the requests may be slower than `limit`. The buckets decide
 what can be counted: the limit is read as the smallest bucket bound that is not under it.
 """
 
@@ -19,15 +19,17 @@ import numpy as np
 from scipy.special import betaln
 
 from serin.analysis import text
+from serin.analysis.decision import CAP, PASS_THRESHOLD, Conclusion, conclude, failure
 from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.power import crossing
-from serin.analysis.sequential import CAP, MIXTURE_COST, PRIOR, Mixture, advance, begin, failure
-from serin.analysis.types import HistogramTick, MetricVerdict, NoDataReason, Policy, RatioTick
-from serin.api.verdicts import Verdict
+from serin.analysis.power import bernoulli_crossing
+from serin.analysis.sequential import MIXTURE_COST, PRIOR, Mixture, advance, begin
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy, RatioTick
+from serin.api.conditions import Reason
 
 WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
 BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
+QUANTILE = 0.99  # of a histogram: the share of requests that the limit is about, as "p99" in most latency objectives
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,17 @@ def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) 
     state = before or EMPTY
     requests, bad, slower_than = _count(policy, tick)
     hit, miss = _gains(_allowed(policy, slower_than))
-    logs = (bad * hit + (requests - bad) * miss) / max(1.0, policy.overdispersion)
+    logs = (bad * hit + (requests - bad) * miss) / policy.overdispersion
     over = state.over
     if requests:
-        over = advance(over, logs[: WORSE.size], PRIOR, 1.0 / max(1, policy.expected_ticks))
-    under = np.minimum(state.under + logs[WORSE.size :], CAP + _pass_threshold(policy))
+        over = advance(over, logs[: WORSE.size], PRIOR, policy.hazard)
+    under = np.minimum(state.under + logs[WORSE.size :], PASS_THRESHOLD + CAP)
     after = State(tick.at, state.requests + requests, state.bad + bad, over, under, slower_than, state.failed)
     return replace(after, failed=failure(policy, after.failed, after.over.log_e, after.over.log_e))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
-    """What the evidence says now; estimate and interval are of the share itself."""
+    """The verdict now; estimate and interval are of the share itself."""
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
@@ -113,11 +115,9 @@ def confidence_sequence(bad: float, requests: float, alpha: float, overdispersio
 def requests_to_catch(policy: Policy, limit: float, odds: float, power: float = 0.8) -> float:
     """Candidate requests after which a share of `odds` times the limit's odds is caught with probability `power`."""
     rate = odds * limit / (1.0 - limit + odds * limit)
-    hit, miss = math.log(rate / limit), math.log((1.0 - rate) / (1.0 - limit))
-    mean = rate * hit + (1.0 - rate) * miss
-    variance = rate * (1.0 - rate) * (hit - miss) ** 2
+    gains = math.log(rate / limit), math.log((1.0 - rate) / (1.0 - limit))
     threshold = MIXTURE_COST - math.log(policy.alpha_minor)
-    return crossing(mean, variance, threshold * max(1.0, policy.overdispersion), power)
+    return bernoulli_crossing(rate, gains, threshold * policy.overdispersion, power)
 
 
 def write(state: State) -> Evidence:
@@ -160,23 +160,23 @@ def _count(policy: Policy, tick: RatioTick | HistogramTick) -> tuple[float, floa
         message = (
             f"the limit {text.number(limit)} is over the histogram's largest bound ({largest}); write a lower limit"
         )
-        raise Unusable(NoDataReason.PARTIAL, message)
+        raise Unusable(Reason.PARTIAL, message)
     bad = sum(tick.candidate[index + 1 :])
     return sum(tick.candidate), bad, f"{text.number(tick.bounds[index])} {tick.unit}".strip()
 
 
 def _limit(policy: Policy) -> float:
     if policy.limit is None:
-        raise Unusable(NoDataReason.QUERY_FAILED, f"metric {policy.metric} is compared with a limit but has none")
+        raise Unusable(Reason.QUERY_FAILED, f"metric {policy.metric} is compared with a limit but has none")
     return policy.limit
 
 
 def _allowed(policy: Policy, slower_than: str) -> float:
     """The share of requests that may be bad."""
-    share = 1.0 - policy.quantile if slower_than else _limit(policy)
+    share = 1.0 - QUANTILE if slower_than else _limit(policy)
     if not 0.0 < share < 1.0:
         message = f"metric {policy.metric}: the limit of a ratio is a share over 0 and under 1, got {share}"
-        raise Unusable(NoDataReason.QUERY_FAILED, message)
+        raise Unusable(Reason.QUERY_FAILED, message)
     return share
 
 
@@ -188,33 +188,24 @@ def _gains(limit: float) -> tuple[Floats, Floats]:
     return np.log(rate / limit), np.log((1.0 - rate) / (1.0 - limit))
 
 
-def _pass_threshold(policy: Policy) -> float:
-    return -math.log(policy.alpha_pass)
+def _conclusion(policy: Policy, state: State) -> Conclusion:
+    received = state.requests > 0.0
+    sentence = _sentence(policy, state) if received else ""
+    return conclude(received, state.failed, Reason.OVER_LIMIT, lambda: _needed(policy, state), sentence)
 
 
-def _conclusion(policy: Policy, state: State) -> tuple[Verdict, str, str, int | None]:
-    """Verdict, reason, message and candidate requests still needed."""
-    if not state.requests:
-        message = "the candidate has received no requests yet"
-        return Verdict.NO_DATA, NoDataReason.NO_TRAFFIC.value, message, None
-    limit = _allowed(policy, state.slower_than)
+def _sentence(policy: Policy, state: State) -> str:
     what = f"took longer than {state.slower_than}" if state.slower_than else "failed"
     counts = f"({text.count(state.bad)} of {text.count(state.requests)})"
-    share = text.percent(state.bad / state.requests)
-    sentence = f"{share} of the candidate's requests {what} {counts}, the limit is {text.percent(limit)}"
-    if state.failed:
-        return Verdict(state.failed), "OverLimit", sentence, 0
-    needed = _needed(policy, state, limit)
-    if needed == 0:
-        return Verdict.PASS, "NotWorse", sentence, 0
-    return Verdict.INCONCLUSIVE, "GatheringEvidence", f"{sentence}: {text.more(needed)}", needed
+    share, limit = text.percent(state.bad / state.requests), text.percent(_allowed(policy, state.slower_than))
+    return f"{share} of the candidate's requests {what} {counts}, the limit is {limit}"
 
 
-def _needed(policy: Policy, state: State, limit: float) -> int:
+def _needed(policy: Policy, state: State) -> int:
     """Candidate requests until a Pass can be expected; 0: now."""
-    missing = max(0, policy.min_requests - int(state.requests))
     under = float(np.logaddexp.reduce(state.under)) - math.log(BETTER.size)
-    if under >= _pass_threshold(policy):
-        return missing
+    if under >= PASS_THRESHOLD:
+        return 0
+    limit = _allowed(policy, state.slower_than)
     by_power = requests_to_catch(policy, limit, policy.minimum_detectable_effect) - state.requests
-    return max(missing, math.ceil(max(0.0, by_power)))
+    return math.ceil(max(0.0, by_power))

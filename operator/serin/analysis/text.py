@@ -1,4 +1,4 @@
-"""Numbers as people write them, for the sentences of verdicts."""
+"""Numbers in the sentences of verdicts: as a person would write them."""
 
 import math
 

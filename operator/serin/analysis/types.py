@@ -1,34 +1,35 @@
 """What goes into the analysis engine and what comes out of it.
 
 A *tick* is what one look at Prometheus found: counts since the look before, never rates over windows that overlap.
-Evidence multiplies over ticks; a *verdict* is what it says so far. Nothing here knows where the counts come from.
+Evidence multiplies over ticks; a *verdict* is what it proves so far. Nothing here knows where the counts come from.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
+from serin.api.conditions import Reason
 from serin.api.verdicts import Against, Severity, Verdict
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-class NoDataReason(StrEnum):
-    """Why a look found nothing that counts. Silence is never success, and never failure either."""
-
-    NO_TRAFFIC = "NoTraffic"
-    TARGET_DOWN = "TargetDown"
-    SERIES_ABSENT = "SeriesAbsent"
-    STALE = "Stale"
-    NOT_A_NUMBER = "NaN"
-    PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
-    QUERY_FAILED = "QueryFailed"
-    PARTIAL = "Partial"
+# Why a look found nothing that counts. Silence is never success, and never failure either.
+NoDataReason = Literal[
+    Reason.NO_TRAFFIC,
+    Reason.TARGET_DOWN,
+    Reason.SERIES_ABSENT,
+    Reason.STALE,
+    Reason.NOT_A_NUMBER,
+    Reason.PROMETHEUS_UNREACHABLE,
+    Reason.QUERY_FAILED,
+    Reason.PARTIAL,
+]
 
 
 @dataclass(frozen=True, slots=True)
 class NoData:
-    """A look that found nothing that counts; `message` is a sentence for people.
+    """A look that found nothing that counts; `message` is a sentence for users.
 
     `at`: unix seconds up to which it is certain that there was nothing to count, so that the next look starts there;
     None: the next look starts where this one did.
@@ -99,8 +100,8 @@ class DistributionTick:
 class ReferenceTick:
     """Live requests per category or bucket since the tick before, and the frozen reference's counts (all of them).
 
-    `stable`: the same of the stable arm, to tell a moved world from a candidate that answers differently; empty when
-    unknown. `categories`: the entries' names; other names than before are another reference, and begin it afresh.
+    `stable`: the same of the stable arm, to tell data drift from a candidate that answers differently; empty when
+    unknown. `categories`: the entries' names; other names than before are another reference, and new evidence.
     """
 
     at: float
@@ -139,7 +140,7 @@ class SplitTick:
 Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
 
 
-OTHER = "other"  # what a distribution counts every answer as that has no name of its own
+OTHER = "other"  # the category of all answers that have none of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +148,12 @@ class Policy:
     """How one metric is judged. Probabilities and ratios are plain floats: the API layer has parsed the strings.
 
     `alpha_critical`, `alpha_minor`: this metric's part of the promise about false rollbacks, over the whole rollout.
-    `minimum_detectable_effect`: a Pass had the power to see a ratio this large, `alpha_pass`: how often a candidate
-    that much worse may pass all the same. `floor`: a Pass need not tell a share of bad requests under
-    `minimum_detectable_effect` times this from none at all (doubling next to nothing is next to nothing). `limit`: the
-    absolute limit (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for
-    values) and for histograms, where `quantile` is the share of requests that must be no slower; for distributions the
-    PSI that counts as drift (left out: 0.1; between the arms, what is proven counts from 0.01); for means how many
-    times stable's is still good (left out: 1.1). `consecutive`: raw values only. `overdispersion`: log evidence is
-    divided by this, 1 or more. `lower_is_worse`: for means, such as a reward.
+    `minimum_detectable_effect`: a Pass had the power to see a ratio this large. `limit`: the absolute limit
+    (Against.LIMIT), a ratio for ratio metrics, in the metric's unit for values (`minimum`/`maximum` for values) and for
+    histograms, where 99% of the requests must be no slower; for distributions the PSI that counts as drift (left out:
+    0.1; between the arms, what is proven counts from 0.01); for means how many times stable's is still good (left out:
+    1.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more.
+    `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward.
     """
 
     metric: str
@@ -162,38 +161,36 @@ class Policy:
     against: Against = Against.STABLE
     alpha_critical: float = 0.01
     alpha_minor: float = 0.05
-    tolerance: float = 1.0
-    critical_ratio: float = 2.0
     minimum_detectable_effect: float = 2.0
-    min_requests: int = 0
-    min_effect: float = 1.0
     limit: float | None = None
     minimum: float | None = None
     maximum: float | None = None
     consecutive: int = 1
     overdispersion: float = 1.0
     expected_ticks: int = 60
-    alpha_pass: float = 0.20
-    floor: float = 0.005
-    quantile: float = 0.99
     lower_is_worse: bool = False
+
+    @property
+    def hazard(self) -> float:
+        """The chance that a change begins in a given tick: one change is expected in a rollout."""
+        return 1.0 / self.expected_ticks
 
 
 @dataclass(frozen=True, slots=True)
 class MetricVerdict:
-    """One metric's verdict with everything a person needs to believe it.
+    """One metric's verdict, with the numbers behind it.
 
-    `reason` is CamelCase (for conditions and events), `message` a sentence. `log_e`: natural logarithm of the strongest
-    evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself) and its
-    interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of them
-    before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
+    `reason` and the sentence `message` also make the condition and the event. `log_e`: natural logarithm of the
+    strongest evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself)
+    and its interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of
+    them before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
     estimate and its interval: "x" (times stable's), "PSI", or "" for a plain number.
     """
 
     metric: str
     severity: Severity
     verdict: Verdict
-    reason: str
+    reason: Reason
     message: str
     log_e: float = 0.0
     estimate: float | None = None
@@ -207,7 +204,7 @@ class MetricVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and what it says."""
+    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and its verdict."""
 
     evidence: Mapping[str, Json]
     verdict: MetricVerdict

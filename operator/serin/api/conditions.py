@@ -68,6 +68,7 @@ class Reason(StrEnum):
     ROLLBACK_FAILED = "RollbackFailed"
     # Evidence
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
+    NOT_WORSE = "NotWorse"
     NO_TRAFFIC = "NoTraffic"
     TARGET_DOWN = "TargetDown"
     SERIES_ABSENT = "SeriesAbsent"

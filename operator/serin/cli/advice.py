@@ -76,6 +76,7 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.RETRIED_BY_USER,
         Reason.ROLLING_BACK,
         Reason.EVIDENCE_AVAILABLE,
+        Reason.NOT_WORSE,
         Reason.TRAFFIC_SUFFICES,
         Reason.ROUTED,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serin.analysis.types import NoData, NoDataReason
+from serin.api.conditions import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def answer_of(body: Mapping[str, Any]) -> Value | Partial | NoData:
     if warnings:
         return Partial(series, warnings)
     if not series:
-        return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
+        return NoData(Reason.SERIES_ABSENT, "the query has no result")
     return Value(series, notes)
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from serin.analysis.types import NoData, NoDataReason, Tick
+from serin.analysis.types import NoData, Tick
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import Metric
 from serin.api.verdicts import Against
@@ -135,7 +136,7 @@ class Collector:
             try:
                 source = resolve(want.metric, want.template)
             except SourceError as error:
-                ticks[want.key] = NoData(NoDataReason.QUERY_FAILED, str(error))
+                ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
             else:
                 # Short and long gaps apart, or one deployment's long gap would make every answer long.
                 age = int(math.log2(max(60.0, now - want.since) / 60.0))

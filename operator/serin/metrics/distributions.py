@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
-from serin.analysis.drift import MOST
-from serin.analysis.types import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.analysis.psi import MOST
+from serin.analysis.types import OTHER, DistributionTick, NoData, ReferenceTick, Tick
+from serin.api.conditions import Reason
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Bases, Buckets, Moment, count_buckets, grown, no_traffic, odd
@@ -55,7 +56,7 @@ def reference_tick(
         if lacking := [bound for bound in bounds if bound not in found.bounds]:
             has = ", ".join(f"{bound:g}" for bound in found.bounds)
             message = f"the reference has the bound {lacking[0]:g}, and the histogram does not; it has: {has}"
-            return NoData(NoDataReason.QUERY_FAILED, message)
+            return NoData(Reason.QUERY_FAILED, message)
         found = _over(found, bounds)
         return ReferenceTick(found.at, found.candidate, tuple(reference.values()), found.stable, tuple(reference))
     counted = _count_categories(candidate, stable, moment, bases, by)
@@ -84,7 +85,7 @@ def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases
     if rows and not any(row.series.labels.get(by) for row in rows):
         has = sorted({label for row in rows for label in row.series.labels if label not in _NOT_CATEGORIES})
         message = f"the series have no label {by}: write by: one of {', '.join(has) or 'none, for they have no label'}"
-        return NoData(NoDataReason.QUERY_FAILED, message)
+        return NoData(Reason.QUERY_FAILED, message)
     counts = []
     for name, arm in (("candidate", candidate), ("stable", stable)):
         groups: dict[str, list[Row]] = {}
@@ -92,7 +93,7 @@ def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases
             groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
         found = {category: grown(group, moment.since, bases) for category, group in groups.items()}
         if not all(map(math.isfinite, found.values())):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if negative := [category for category, count in found.items() if round(count) < 0]:
             return odd(f"{name}: the answers {negative[0]}", at, moment)
         counts.append({category: round(count) for category, count in found.items() if round(count)})

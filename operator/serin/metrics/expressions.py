@@ -8,7 +8,8 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
-from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.analysis.types import Arm, NoData, RatioTick, Tick, ValueTick
+from serin.api.conditions import Reason
 from serin.metrics.answers import Answer
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of
@@ -30,14 +31,12 @@ async def value_tick(ask: Ask, query: str, version: Version, at: float) -> Tick:
         return failure
     found = series_of(answer)
     if not found:
-        return NoData(NoDataReason.SERIES_ABSENT, "the query has no result")
+        return NoData(Reason.SERIES_ABSENT, "the query has no result")
     if len(found) > 1 or len(found[0].values) != 1:
-        return NoData(
-            NoDataReason.QUERY_FAILED, f"the query has {len(found)} results: make it one number, as with max(...)"
-        )
+        return NoData(Reason.QUERY_FAILED, f"the query has {len(found)} results: make it one number, as with max(...)")
     value = found[0].values[0]
     if not math.isfinite(value):
-        return NoData(NoDataReason.NOT_A_NUMBER, f"the query's value is {value}", at)
+        return NoData(Reason.NOT_A_NUMBER, f"the query's value is {value}", at)
     return ValueTick(at, value)
 
 
@@ -54,32 +53,32 @@ async def expression_tick(ask: Ask, source: ExpressionSource, version: Version, 
     arms = []
     for index, snapshot in enumerate(version.snapshots):
         if snapshot not in total:
-            return NoData(NoDataReason.SERIES_ABSENT, f"{snapshot}: total has no result")
+            return NoData(Reason.SERIES_ABSENT, f"{snapshot}: total has no result")
         if index == 1 and snapshot not in total_before:
-            return NoData(NoDataReason.SERIES_ABSENT, f"{snapshot}: total had no result at the tick before", at)
+            return NoData(Reason.SERIES_ABSENT, f"{snapshot}: total had no result at the tick before", at)
         requests = total[snapshot] - total_before.get(snapshot, 0.0)
         failures = bad.get(snapshot, 0.0) - bad_before.get(snapshot, 0.0)
         if problem := _check(snapshot, requests, failures, at):
             return problem
         arms.append(Arm(round(requests), round(failures)))
     if not any(arm.requests for arm in arms):
-        return NoData(NoDataReason.NO_TRAFFIC, "neither version had a request", at)
+        return NoData(Reason.NO_TRAFFIC, "neither version had a request", at)
     return RatioTick(at, arms[0], arms[1])
 
 
 def _check(snapshot: str, requests: float, bad: float, at: float) -> NoData | None:
     if not (math.isfinite(requests) and math.isfinite(bad)):
-        return NoData(NoDataReason.NOT_A_NUMBER, f"{snapshot}: a total is not a finite number", at)
+        return NoData(Reason.NOT_A_NUMBER, f"{snapshot}: a total is not a finite number", at)
     if requests < 0 or bad < 0:
         return NoData(
-            NoDataReason.QUERY_FAILED,
+            Reason.QUERY_FAILED,
             f"{snapshot}: a total fell by {-min(requests, bad):g} (a pod restarted or vanished, or it is no counter). "
             "Write plain counters, name{ {{.version}} }, which are counted pod by pod",
             at,
         )
     if round(bad) > round(requests):
         return NoData(
-            NoDataReason.PARTIAL,
+            Reason.PARTIAL,
             f"{snapshot}: {bad:g} bad of {requests:g} requests do not add up; bad must be a part of total",
         )
     return None
@@ -91,7 +90,7 @@ def _by_snapshot(answer: Answer) -> dict[str, float] | NoData:
     for one in series_of(answer):
         if SNAPSHOT_LABEL not in one.labels:
             return NoData(
-                NoDataReason.QUERY_FAILED,
+                Reason.QUERY_FAILED,
                 f"the result does not say which version it is: write sum by ({SNAPSHOT_LABEL}) (...)",
             )
         snapshot = one.labels[SNAPSHOT_LABEL]

@@ -7,7 +7,8 @@ series in the last hour, and whether Prometheus can scrape them (`up`).
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from serin.analysis.types import NoData, NoDataReason
+from serin.analysis.types import NoData
+from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, Partial, Series, Value
 from serin.metrics.counting import Target, target_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, any_of
@@ -55,7 +56,7 @@ def failure_of(answer: Answer) -> NoData | None:
         case Failed():
             return NoData(answer.reason, answer.message)
         case Partial():
-            return NoData(NoDataReason.PARTIAL, f"Prometheus gave a partial answer: {'; '.join(answer.warnings)}")
+            return NoData(Reason.PARTIAL, f"Prometheus gave a partial answer: {'; '.join(answer.warnings)}")
         case _:
             return None
 
@@ -88,17 +89,17 @@ def _explain(owner: Owner, known: _Known, selector: str) -> NoData:
     own = known.targets.get(owner, frozenset())
     if own:
         if any(known.up.get(target) for target in own):
-            return NoData(NoDataReason.STALE, f"{snapshot}: its targets are up, but its series have stopped")
-        return NoData(NoDataReason.TARGET_DOWN, f"{snapshot}: {_describe(own, known)}")
+            return NoData(Reason.STALE, f"{snapshot}: its targets are up, but its series have stopped")
+        return NoData(Reason.TARGET_DOWN, f"{snapshot}: {_describe(own, known)}")
     if known.up_by_owner.get(owner):
-        return NoData(NoDataReason.NO_TRAFFIC, f"{snapshot}: its pods are scraped, but have counted no request yet")
+        return NoData(Reason.NO_TRAFFIC, f"{snapshot}: its pods are scraped, but have counted no request yet")
     if owner in known.up_by_owner:
-        return NoData(NoDataReason.TARGET_DOWN, f"{snapshot}: Prometheus cannot scrape its pods")
+        return NoData(Reason.TARGET_DOWN, f"{snapshot}: Prometheus cannot scrape its pods")
     others = frozenset(target for each in known.targets.values() for target in each)
     if others and not any(known.up.get(target) for target in others):
-        return NoData(NoDataReason.TARGET_DOWN, f"{snapshot}: {_describe(others, known)}")
+        return NoData(Reason.TARGET_DOWN, f"{snapshot}: {_describe(others, known)}")
     return NoData(
-        NoDataReason.SERIES_ABSENT,
+        Reason.SERIES_ABSENT,
         f"{snapshot}: no series in the last hour for {selector}; check that Prometheus scrapes what exposes it",
     )
 

@@ -25,7 +25,7 @@ import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from serin.analysis.types import NoDataReason
+from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, answer_of
 
 CONNECT_SECONDS = 3.0
@@ -170,11 +170,11 @@ class Prometheus:
     def _refused(self, status: int, kind: str, words: str) -> Failed:
         """Prometheus' own error: the query's fault (4xx), or the server's (time-outs, overload)."""
         if kind in ("bad_data", "execution") and status < 500:
-            return Failed(NoDataReason.QUERY_FAILED, f"Prometheus at {self.shown_url} refused the query: {words}")
+            return Failed(Reason.QUERY_FAILED, f"Prometheus at {self.shown_url} refused the query: {words}")
         return self._unreachable(f"it says {kind}: {words}")
 
     def _unreachable(self, words: str) -> Failed:
-        return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self.shown_url} gives no answer: {words}")
+        return Failed(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self.shown_url} gives no answer: {words}")
 
 
 def without_credentials(url: str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, RatioTick, Tick
+from serin.api.conditions import Reason
 from serin.metrics.answers import Series
 from serin.metrics.counting import TICK_OF_TIME, falls, growth, is_orphan, target_of
 from serin.metrics.readings import Row
@@ -101,7 +102,7 @@ def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases
     for name, arm in (("candidate", candidate), ("stable", stable)):
         requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
         if not (math.isfinite(requests) and math.isfinite(bad)):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
             return odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
         counted.append(Arm(round(requests), round(bad)))
@@ -117,13 +118,13 @@ def mean_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases)
     for name, arm in (("candidate", candidate), ("stable", stable)):
         requests, total = grown(arm.total, moment.since, bases), grown(arm.sums, moment.since, bases)
         if not (math.isfinite(requests) and math.isfinite(total)):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if _falls_alone(arm, moment.since):
             message = (
                 f"{name}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a constant to "
                 "them. If it happens once, a process restarted unseen, and this look is left out"
             )
-            return NoData(NoDataReason.QUERY_FAILED, message, at)
+            return NoData(Reason.QUERY_FAILED, message, at)
         if requests < 0 or (total and not round(requests)):
             return odd(f"{name}: a sum of {total:g} and {requests:g} requests", at, moment)
         counted.append(Moments(round(requests), total))
@@ -145,14 +146,14 @@ def _falls_alone(arm: ArmRows, since: float) -> bool:
 def odd(what: str, at: float, moment: Moment) -> NoData:
     """Say what does not add up; after a while, also that the next look shall begin after it."""
     if at - moment.since <= GIVE_UP_INTERVALS * moment.interval:
-        return NoData(NoDataReason.PARTIAL, f"{what} do not add up yet; counted at the next look")
+        return NoData(Reason.PARTIAL, f"{what} do not add up yet; counted at the next look")
     words = "do not add up and are left out; if it stays so, bad does not count a part of total"
-    return NoData(NoDataReason.PARTIAL, f"{what} {words}", at)
+    return NoData(Reason.PARTIAL, f"{what} {words}", at)
 
 
 def no_traffic(at: float) -> NoData:
     """Both arms are known, and idle."""
-    return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
+    return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
 
 
 def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, unit: str) -> Tick:
@@ -181,7 +182,7 @@ def count_buckets(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Ba
     bounds = _common_bounds([*candidate.total, *stable.total])
     if not bounds or bounds[-1] != math.inf:
         return NoData(
-            NoDataReason.QUERY_FAILED,
+            Reason.QUERY_FAILED,
             'the series are not cumulative buckets with label le, up to le="+Inf" and with bounds that both arms share',
         )
     counts = []
@@ -191,7 +192,7 @@ def count_buckets(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Ba
             rows.setdefault(_bound(row.series), []).append(row)
         cumulative = [grown(rows.get(bound, ()), moment.since, bases) for bound in bounds]
         if not all(math.isfinite(count) for count in cumulative):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a bucket was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{name}: a bucket was not a finite number", at)
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:

@@ -101,7 +101,7 @@ def _metric(one: MetricVerdict) -> MetricStatus:
         name=one.metric,
         severity=one.severity.value,
         verdict=one.verdict.value,
-        reason=one.reason,
+        reason=one.reason.value,
         message=one.message,
         requests=one.requests,
         estimate=ratio(one.estimate, one.unit),

@@ -5,10 +5,11 @@ import pytest
 from serin.analysis.combine import overall, split_alpha
 from serin.analysis.diagnosis import diagnose
 from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Trouble, Verdict
 
 
-def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: str = "Because") -> MetricVerdict:
+def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: Reason = Reason.NOT_WORSE) -> MetricVerdict:
     return MetricVerdict("errors", severity, verdict, reason, "words")
 
 
@@ -38,25 +39,24 @@ def test_the_promise_is_shared_out_by_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stable", "past", "infrastructure", "trouble", "roll_back"),
+    ("stable", "past", "infrastructure", "trouble"),
     [
-        ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL, True),
-        ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL, True),
-        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT, False),
-        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR, reason="DifferentFromStable")], [], Trouble.NONE, False),
-        ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, True),
-        ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE, False),
-        ([said(Verdict.NO_DATA, reason="PrometheusUnreachable")], [], [], Trouble.INFRASTRUCTURE, False),
-        ([said(Verdict.NO_DATA, reason="NoTraffic")], [], [], Trouble.NO_DATA, False),
-        ([], [], [], Trouble.NO_DATA, False),
-        ([said(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED, False),
-        ([said(Verdict.PASS)], [said(Verdict.PASS)], [], Trouble.NONE, False),
-        ([said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.INFO)], [], [], Trouble.NONE, False),
+        ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL),
+        ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL),
+        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT),
+        ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
+        ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
+        ([said(Verdict.NO_DATA, reason=Reason.PROMETHEUS_UNREACHABLE)], [], [], Trouble.INFRASTRUCTURE),
+        ([said(Verdict.NO_DATA, reason=Reason.NO_TRAFFIC)], [], [], Trouble.NO_DATA),
+        ([], [], [], Trouble.NO_DATA),
+        ([said(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED),
+        ([said(Verdict.PASS)], [said(Verdict.PASS)], [], Trouble.NONE),
+        ([said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.INFO)], [], [], Trouble.NONE),
     ],
 )
 def test_the_trouble_has_a_name(
-    stable: list[MetricVerdict], past: list[MetricVerdict], infrastructure: list[str], trouble: Trouble, roll_back: bool
+    stable: list[MetricVerdict], past: list[MetricVerdict], infrastructure: list[str], trouble: Trouble
 ) -> None:
     diagnosis = diagnose(stable, past, infrastructure)
-    assert (diagnosis.trouble, diagnosis.roll_back) == (trouble, roll_back)
+    assert diagnosis.trouble is trouble
     assert diagnosis.message

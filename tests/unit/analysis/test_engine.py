@@ -15,7 +15,6 @@ from serin.analysis.types import (
     MeanTick,
     Moments,
     NoData,
-    NoDataReason,
     Policy,
     RatioTick,
     ReferenceTick,
@@ -23,6 +22,7 @@ from serin.analysis.types import (
     Tick,
     ValueTick,
 )
+from serin.api.conditions import Reason
 from serin.api.verdicts import Against, Severity, Verdict
 from tests.unit.analysis.ticks import ERRORS, feed, ratio
 
@@ -60,9 +60,9 @@ def test_the_verdict_is_the_same_after_a_restart(policy: Policy, tick: Any) -> N
 @ALL
 def test_a_look_that_found_nothing_leaves_the_evidence_and_says_why(policy: Policy, tick: Any) -> None:
     before = feed(policy, [tick])
-    silent = feed(policy, [NoData(NoDataReason.TARGET_DOWN, "2 of 3 pods cannot be scraped")], before.evidence)
+    silent = feed(policy, [NoData(Reason.TARGET_DOWN, "2 of 3 pods cannot be scraped")], before.evidence)
     assert silent.evidence == before.evidence
-    assert (silent.verdict.verdict, silent.verdict.reason) == (Verdict.NO_DATA, "TargetDown")
+    assert (silent.verdict.verdict, silent.verdict.reason) == (Verdict.NO_DATA, Reason.TARGET_DOWN)
     assert silent.verdict.message == "2 of 3 pods cannot be scraped"
     assert feed(policy, [replace(tick, at=6.0)], silent.evidence) == feed(
         policy, [replace(tick, at=6.0)], before.evidence
@@ -74,7 +74,11 @@ def test_a_look_that_found_nothing_leaves_the_evidence_and_says_why(policy: Poli
 def test_a_time_that_is_no_number_is_no_data(policy: Policy, tick: Any, wrong: float) -> None:
     before = feed(policy, [tick])
     after = feed(policy, [replace(tick, at=wrong)], before.evidence)
-    assert (after.verdict.verdict, after.verdict.reason, after.evidence) == (Verdict.NO_DATA, "NaN", before.evidence)
+    assert (after.verdict.verdict, after.verdict.reason, after.evidence) == (
+        Verdict.NO_DATA,
+        Reason.NOT_A_NUMBER,
+        before.evidence,
+    )
 
 
 @ALL
@@ -96,22 +100,22 @@ def test_evidence_that_does_not_read_is_begun_afresh(policy: Policy, tick: Any, 
 
 def test_a_proven_failure_outlives_silence() -> None:
     failed = feed(ERRORS, [ratio(1.0, (20, 50), (4, 450))])
-    silent = feed(ERRORS, [NoData(NoDataReason.PROMETHEUS_UNREACHABLE, "connection refused")], failed.evidence)
+    silent = feed(ERRORS, [NoData(Reason.PROMETHEUS_UNREACHABLE, "connection refused")], failed.evidence)
     assert silent == failed
 
 
 def test_silence_hides_a_pass_but_does_not_undo_it() -> None:
     passed = feed(ERRORS, [ratio(float(t), (0, 50), (0, 450)) for t in range(1, 8)])
     assert passed.verdict.verdict is Verdict.PASS
-    silent = feed(ERRORS, [NoData(NoDataReason.STALE, "no sample for a minute")], passed.evidence)
+    silent = feed(ERRORS, [NoData(Reason.STALE, "no sample for a minute")], passed.evidence)
     assert silent.verdict.verdict is Verdict.NO_DATA
     assert engine.judge(ERRORS, silent.evidence) == passed.verdict
 
 
 def test_nothing_at_all_is_no_data() -> None:
     assert engine.judge(ERRORS, None).verdict is Verdict.NO_DATA
-    judgement = feed(ERRORS, [NoData(NoDataReason.SERIES_ABSENT, "there is no such series")])
-    assert (judgement.evidence, judgement.verdict.reason) == ({}, "SeriesAbsent")
+    judgement = feed(ERRORS, [NoData(Reason.SERIES_ABSENT, "there is no such series")])
+    assert (judgement.evidence, judgement.verdict.reason) == ({}, Reason.SERIES_ABSENT)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_numbers_that_make_no_sense_are_never_a_verdict(tick: Tick) -> None:
     before = feed(STABLE, [ratio(0.5, (1, 50), (5, 450))]) if isinstance(tick, RatioTick) else None
     after = engine.fold(STABLE, before.evidence if before else None, tick)
     assert after.verdict.verdict is Verdict.NO_DATA
-    assert after.verdict.reason in ("NaN", "Partial")
+    assert after.verdict.reason in (Reason.NOT_A_NUMBER, Reason.PARTIAL)
     assert after.evidence == (before.evidence if before else {})
 
 

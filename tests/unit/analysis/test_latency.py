@@ -5,6 +5,7 @@ import pytest
 
 from serin.analysis.latency import choose_bounds, quantile
 from serin.analysis.types import HistogramTick, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import LATENCY, PYTHON_BUCKETS, feed, histogram, latencies, latency, size
 
@@ -41,7 +42,7 @@ def stream(rng: np.random.Generator, ticks: int, median: float = 0.1, slow: floa
 def test_a_slower_candidate_is_caught(ticks: int, median: float, slow: float) -> None:
     caught = [feed(LATENCY, stream(np.random.default_rng(seed), ticks, median, slow)) for seed in range(10)]
     assert sum(one.verdict.verdict is Verdict.FAIL_MINOR for one in caught) >= 9
-    assert caught[0].verdict.reason == "WorseThanStable"
+    assert caught[0].verdict.reason is Reason.WORSE_THAN_STABLE
 
 
 def test_no_difference_passes() -> None:
@@ -105,7 +106,7 @@ def test_bounds_are_merged_where_the_fewest_requests_are() -> None:
 def test_buckets_that_change_are_no_data_not_a_verdict() -> None:
     first = feed(LATENCY, [HistogramTick(1.0, (0.1, 0.5, 1.0), (10, 5, 1, 0), (90, 45, 9, 0))])
     after = feed(LATENCY, [HistogramTick(2.0, (0.2, 0.5, 1.0), (10, 5, 1, 0), (90, 45, 9, 0))], first.evidence)
-    assert (after.verdict.verdict, after.verdict.reason) == (Verdict.NO_DATA, "Partial")
+    assert (after.verdict.verdict, after.verdict.reason) == (Verdict.NO_DATA, Reason.PARTIAL)
     assert "no bound at 0.1" in after.verdict.message
     assert after.evidence == first.evidence
 

@@ -7,6 +7,7 @@ from scipy import integrate, stats
 from serin.analysis.engine import fold
 from serin.analysis.means import log_mixture
 from serin.analysis.types import MeanTick, Moments, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
 
@@ -85,7 +86,7 @@ def test_the_closed_form_is_the_integral_that_it_stands_for(difference: float, v
 
 def test_numbers_that_are_none_are_no_data() -> None:
     tick = MeanTick(1.0, Moments(5, float("nan")), Moments(5, 1.0))
-    assert feed(COST, [tick]).verdict.reason == "NaN"
+    assert feed(COST, [tick]).verdict.reason is Reason.NOT_A_NUMBER
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 7.0])

@@ -6,6 +6,7 @@ from scipy import stats
 
 from serin.analysis.sample_ratio import CONCENTRATION, State, log_e
 from serin.analysis.types import Policy, SplitTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed, size
 
@@ -22,7 +23,7 @@ def test_the_evidence_is_scipys_dirichlet_multinomial_over_its_multinomial() -> 
 def test_a_split_as_routed_passes_and_a_route_that_did_not_take_is_found() -> None:
     assert feed(SPLIT, [SplitTick(1.0, (450, 50), (90, 10))]).verdict.verdict is Verdict.PASS
     wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))]).verdict
-    assert (wrong.verdict, wrong.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
+    assert (wrong.verdict, wrong.reason) == (Verdict.FAIL_MINOR, Reason.SPLIT_NOT_AS_ROUTED)
     assert wrong.message == "the snapshots received 100.0%, 0% of 500 requests where the weights are 90%, 10%"
 
 
@@ -64,4 +65,4 @@ def test_right_splits_are_ever_doubted_once_in_a_thousand_runs_at_most() -> None
 
 @pytest.mark.parametrize("tick", [SplitTick(1.0, (1, 2, 3), (90, 10)), SplitTick(1.0, (1, 2), (0, 0))])
 def test_contradictions_are_no_data(tick: SplitTick) -> None:
-    assert feed(SPLIT, [tick]).verdict.reason == "Partial"
+    assert feed(SPLIT, [tick]).verdict.reason is Reason.PARTIAL

@@ -6,11 +6,12 @@ from scipy import stats
 
 from serin.analysis.slo import confidence_sequence
 from serin.analysis.types import HistogramTick, Policy
+from serin.api.conditions import Reason
 from serin.api.verdicts import Against, Severity, Verdict
 from tests.unit.analysis.ticks import feed, latencies, latency, ratio, size
 
 SLO = Policy("errors", Severity.CRITICAL, against=Against.LIMIT, limit=0.02)
-P99 = Policy("latency", Severity.MAJOR, against=Against.LIMIT, limit=0.5, quantile=0.99)
+P99 = Policy("latency", Severity.MAJOR, against=Against.LIMIT, limit=0.5)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_the_limit_decides(bad: int, looks: int, verdict: Verdict) -> None:
 def test_the_message_names_the_limit() -> None:
     verdict = feed(SLO, [ratio(1.0, (41, 803), (0, 0))]).verdict
     assert verdict.message == "5.1% of the candidate's requests failed (41 of 803), the limit is 2.0%"
-    assert verdict.reason == "OverLimit"
+    assert verdict.reason is Reason.OVER_LIMIT
 
 
 def test_a_rate_right_at_the_limit_passes_in_the_end_because_twice_as_much_would_have_been_seen() -> None:
@@ -67,7 +68,7 @@ def test_a_histogram_is_held_to_a_quantile() -> None:
 
 def test_a_limit_that_the_buckets_cannot_see_is_no_data_and_says_what_to_write() -> None:
     verdict = feed(P99, [HistogramTick(1.0, (0.1, 0.25), (5, 3, 2), (50, 3, 2))]).verdict
-    assert (verdict.verdict, verdict.reason) == (Verdict.NO_DATA, "Partial")
+    assert (verdict.verdict, verdict.reason) == (Verdict.NO_DATA, Reason.PARTIAL)
     assert "write a lower limit" in verdict.message
 
 
@@ -78,4 +79,4 @@ def test_a_limit_that_is_no_share_is_no_data(limit: float | None) -> None:
 
 
 def test_a_candidate_without_requests_is_no_data() -> None:
-    assert feed(SLO, [ratio(1.0, (0, 0), (5, 450))]).verdict.reason == "NoTraffic"
+    assert feed(SLO, [ratio(1.0, (0, 0), (5, 450))]).verdict.reason is Reason.NO_TRAFFIC

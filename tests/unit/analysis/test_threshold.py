@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from serin.analysis.types import NoData, NoDataReason, Policy, Tick, ValueTick
+from serin.analysis.types import NoData, Policy, Tick, ValueTick
+from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
 from tests.unit.analysis.ticks import feed
 
@@ -18,22 +19,22 @@ def values(*numbers: float) -> list[Tick]:
 @pytest.mark.parametrize(
     ("numbers", "verdict", "reason"),
     [
-        ((0.5,), Verdict.PASS, "NotWorse"),
-        ((0.97,), Verdict.INCONCLUSIVE, "GatheringEvidence"),
-        ((0.97, 0.97), Verdict.INCONCLUSIVE, "GatheringEvidence"),
-        ((0.97, 0.97, 0.97), Verdict.FAIL_MINOR, "OverLimit"),
-        ((0.97, 0.97, 0.5, 0.97), Verdict.INCONCLUSIVE, "GatheringEvidence"),
-        ((0.97, 0.97, 0.97, 0.5), Verdict.FAIL_MINOR, "OverLimit"),
+        ((0.5,), Verdict.PASS, Reason.NOT_WORSE),
+        ((0.97,), Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE),
+        ((0.97, 0.97), Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE),
+        ((0.97, 0.97, 0.97), Verdict.FAIL_MINOR, Reason.OVER_LIMIT),
+        ((0.97, 0.97, 0.5, 0.97), Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE),
+        ((0.97, 0.97, 0.97, 0.5), Verdict.FAIL_MINOR, Reason.OVER_LIMIT),
     ],
 )
-def test_only_looks_in_a_row_fail(numbers: tuple[float, ...], verdict: Verdict, reason: str) -> None:
+def test_only_looks_in_a_row_fail(numbers: tuple[float, ...], verdict: Verdict, reason: Reason) -> None:
     said = feed(MEMORY, values(*numbers)).verdict
     assert (said.verdict, said.reason) == (verdict, reason)
     assert "no error guarantee" in said.message
 
 
 def test_a_look_without_data_neither_counts_nor_interrupts() -> None:
-    silence = NoData(NoDataReason.STALE, "no sample for a minute")
+    silence = NoData(Reason.STALE, "no sample for a minute")
     ticks = values(0.97, 0.97, 0.97, 0.97)
     assert feed(MEMORY, [ticks[0], ticks[1], silence]).verdict.verdict is Verdict.NO_DATA
     assert feed(MEMORY, [ticks[0], ticks[1], silence, ticks[3]]).verdict.verdict is Verdict.FAIL_MINOR
@@ -49,4 +50,4 @@ def test_both_limits_and_the_words_for_them() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_number_is_no_data(value: float) -> None:
     said = feed(MEMORY, values(value)).verdict
-    assert (said.verdict, said.reason) == (Verdict.NO_DATA, "NaN")
+    assert (said.verdict, said.reason) == (Verdict.NO_DATA, Reason.NOT_A_NUMBER)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 
 import numpy as np
+from scipy import stats
 
 from serin.analysis import engine
 from serin.analysis.evidence import Evidence
@@ -13,10 +14,12 @@ from serin.api.verdicts import Severity
 PYTHON_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 ERRORS = Policy("errors", Severity.CRITICAL)
 LATENCY = Policy("latency", Severity.MAJOR)
+PREDICTION = Policy("prediction", Severity.MAJOR)
+DECILES = stats.norm.ppf(np.arange(1, 10) / 10.0)
 
 
 def ratio(at: float, candidate: tuple[int, int], stable: tuple[int, int]) -> RatioTick:
-    """Each arm as (bad, requests), the way people say it: 41 of 803."""
+    """Each arm as (bad, requests), as in 41 of 803."""
     return RatioTick(at, Arm(candidate[1], candidate[0]), Arm(stable[1], stable[0]))
 
 
@@ -49,3 +52,9 @@ def histogram(seconds: np.ndarray) -> tuple[int, ...]:
 
 def latency(at: float, candidate: tuple[int, ...], stable: tuple[int, ...]) -> HistogramTick:
     return HistogramTick(at, PYTHON_BUCKETS, candidate, stable)
+
+
+def scores(rng: np.random.Generator, requests: int, shift: float = 0.0) -> tuple[int, ...]:
+    """Standard normal scores, `shift` standard deviations higher, in the buckets of the deciles."""
+    counts = np.bincount(np.searchsorted(DECILES, rng.standard_normal(requests) + shift), minlength=10)
+    return tuple(counts.tolist())

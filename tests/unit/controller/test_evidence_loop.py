@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import Arm, NoData, RatioTick, Tick
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import Metric
@@ -49,7 +50,7 @@ class Prometheus:
     async def ask(self, query: str, at: float) -> Answer:
         """What the traffic estimator asks before a rollout has traffic: nothing was scraped yet."""
         assert (query.endswith("[900s]"), at) == (True, NOW)
-        return NoData(NoDataReason.SERIES_ABSENT, "nothing")
+        return NoData(Reason.SERIES_ABSENT, "nothing")
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         return self._interval if metric.name and template is None else None
@@ -150,10 +151,10 @@ async def test_a_tick_of_one_candidate_says_nothing_about_the_next() -> None:
 async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it_is_sure() -> None:
     body = deployment(errors=NOW - 30)
     bench = Bench(body)
-    bench.prometheus.answers["errors"] = NoData(NoDataReason.NO_TRAFFIC, "nobody asks", at=NOW - 10)
+    bench.prometheus.answers["errors"] = NoData(Reason.NO_TRAFFIC, "nobody asks", at=NOW - 10)
     await bench.tick()
     assert isinstance(bench.newest(body), NoData)
-    bench.prometheus.answers["errors"] = NoData(NoDataReason.PROMETHEUS_UNREACHABLE, "away")
+    bench.prometheus.answers["errors"] = NoData(Reason.PROMETHEUS_UNREACHABLE, "away")
     await bench.tick()
     await bench.tick()
     since = [want.since for batch in bench.prometheus.batches for want in batch if want.metric.name == "errors"]

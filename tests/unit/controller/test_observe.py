@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick
+from serin.analysis.types import Arm, NoData, RatioTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
@@ -68,7 +68,7 @@ async def test_no_data_keeps_the_evidence_and_says_why() -> None:
     bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(50, 1), Arm(500, 9))
     await bench.tick()
     keep(body, judged(bench, body))
-    bench.prometheus.answers["errors"] = NoData(NoDataReason.PROMETHEUS_UNREACHABLE, "no answer")
+    bench.prometheus.answers["errors"] = NoData(Reason.PROMETHEUS_UNREACHABLE, "no answer")
     await bench.tick()
     found = judged(bench, body)
     assert found.evidence["fraud-b"]["errors"] == body["status"]["arms"][0]["evidence"]["errors"]

@@ -1,4 +1,4 @@
-"""The traffic estimator: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
+"""The traffic estimator: each rollout is asked about once, idle ones never, and an answer that fails is asked for again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import NoDataReason
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.cluster import kinds
@@ -29,7 +28,7 @@ class Prometheus:
     async def ask(self, query: str, at: float) -> Answer:
         self.queries.append(query)
         if self.away:
-            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, "away")
+            return Failed(Reason.PROMETHEUS_UNREACHABLE, "away")
         return Value(
             tuple(one for name in ("fraud", "churn", "idle") if name in query for one in self._series(name, at))
         )

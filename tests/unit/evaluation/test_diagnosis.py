@@ -3,6 +3,7 @@
 import pytest
 
 from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
 from serin.api.parse import parse_spec
 from serin.api.verdicts import Severity, Trouble, Verdict
 from serin.evaluation.diagnosis import diagnosis
@@ -69,15 +70,15 @@ def test_silence_is_no_data() -> None:
 @pytest.mark.parametrize(
     ("moved", "reason", "found"),
     [
-        (Verdict.FAIL_MINOR, "DriftedFromReference", Trouble.DATA_DRIFT),
-        (Verdict.FAIL_MINOR, "DifferentFromStable", Trouble.NONE),
-        (Verdict.PASS, "NotWorse", Trouble.NONE),
+        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, Trouble.DATA_DRIFT),
+        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, Trouble.NONE),
+        (Verdict.PASS, Reason.NOT_WORSE, Trouble.NONE),
     ],
 )
 def test_answers_that_left_the_reference_with_stables_are_data_drift(
-    moved: Verdict, reason: str, found: Trouble
+    moved: Verdict, reason: Reason, found: Trouble
 ) -> None:
     metrics = parse_spec(spec(metrics=[ERRORS, DRIFT])).metrics
-    passed = MetricVerdict("errors", Severity.CRITICAL, Verdict.PASS, "NotWorse", "as good")
+    passed = MetricVerdict("errors", Severity.CRITICAL, Verdict.PASS, Reason.NOT_WORSE, "as good")
     drift = MetricVerdict("drift", Severity.MINOR, moved, reason, "moved")
     assert diagnosis([passed, drift], metrics, ()).trouble is found

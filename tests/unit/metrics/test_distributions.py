@@ -5,6 +5,7 @@ import math
 import pytest
 
 from serin.analysis.types import DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.api.conditions import Reason
 from serin.metrics.distributions import LONGEST, distribution_tick, reference_tick
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows
@@ -56,21 +57,21 @@ def test_nobody_answered_is_no_traffic() -> None:
     idle = answers({"legit": (5, 5)})
     tick = count(idle, idle)
     assert isinstance(tick, NoData)
-    assert (tick.reason, tick.at) == (NoDataReason.NO_TRAFFIC, 20.0)
+    assert (tick.reason, tick.at) == (Reason.NO_TRAFFIC, 20.0)
 
 
 def test_a_label_that_is_not_there_is_said_with_those_that_are() -> None:
     tick = count(STABLE, STABLE, "class")
     assert isinstance(tick, NoData)
-    assert tick.reason is NoDataReason.QUERY_FAILED
+    assert tick.reason is Reason.QUERY_FAILED
     assert tick.message == "the series have no label class: write by: one of label"
 
 
 @pytest.mark.parametrize(
     ("candidate", "reason"),
     [
-        ([*answers({"legit": (0, 8)}), row(0, 9, sign=-1, label="legit", pod="b")], NoDataReason.PARTIAL),
-        (answers({"legit": (0, math.nan)}), NoDataReason.NOT_A_NUMBER),
+        ([*answers({"legit": (0, 8)}), row(0, 9, sign=-1, label="legit", pod="b")], Reason.PARTIAL),
+        (answers({"legit": (0, math.nan)}), Reason.NOT_A_NUMBER),
     ],
 )
 def test_what_does_not_add_up_is_no_tick(candidate: list[Row], reason: NoDataReason) -> None:

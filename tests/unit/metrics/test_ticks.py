@@ -5,6 +5,7 @@ import math
 import pytest
 
 from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
+from serin.api.conditions import Reason
 from serin.metrics.answers import Series
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, mean_tick, ratio_tick
@@ -39,14 +40,14 @@ def test_rounding_comes_after_adding() -> None:
 def test_no_request_of_either_arm_is_no_traffic_up_to_the_newest_sample() -> None:
     tick = ratio(QUIET, QUIET)
     assert isinstance(tick, NoData)
-    assert (tick.reason, tick.at) == (NoDataReason.NO_TRAFFIC, 30.0)
+    assert (tick.reason, tick.at) == (Reason.NO_TRAFFIC, 30.0)
 
 
 def test_no_counter_yet_but_known_to_the_router_is_no_traffic() -> None:
     known = ArmRows([], [], [row(1, 1, 1)])
     tick = ratio(known, known)
     assert isinstance(tick, NoData)
-    assert (tick.reason, tick.at) == (NoDataReason.NO_TRAFFIC, 30.0)
+    assert (tick.reason, tick.at) == (Reason.NO_TRAFFIC, 30.0)
     assert histogram_tick(known, known, MOMENT, {}, "s") == tick
 
 
@@ -58,7 +59,7 @@ def test_no_counter_yet_but_known_to_the_router_is_no_traffic() -> None:
 def test_what_does_not_add_up_is_left_for_the_next_look(candidate: ArmRows) -> None:
     tick = ratio(candidate, QUIET)
     assert isinstance(tick, NoData)
-    assert tick.reason is NoDataReason.PARTIAL
+    assert tick.reason is Reason.PARTIAL
     assert tick.at is None, "the next look must start where this one did"
 
 
@@ -68,7 +69,7 @@ def test_what_never_adds_up_is_left_out_after_a_while() -> None:
     candidate = ArmRows([row(*values)], [row(*(2 * value for value in values))])
     tick = ratio_tick(candidate, QUIET, Moment(10.0, 80.0, 10.0), {})
     assert isinstance(tick, NoData)
-    assert (tick.reason, tick.at) == (NoDataReason.PARTIAL, 80.0)
+    assert (tick.reason, tick.at) == (Reason.PARTIAL, 80.0)
     assert "left out" in tick.message
 
 
@@ -76,7 +77,7 @@ def test_what_never_adds_up_is_left_out_after_a_while() -> None:
 def test_what_is_not_a_number_is_no_data(bad: float) -> None:
     tick = ratio(ArmRows([row(1, 2, bad)]), QUIET)
     assert isinstance(tick, NoData)
-    assert tick.reason is NoDataReason.NOT_A_NUMBER
+    assert tick.reason is Reason.NOT_A_NUMBER
     assert tick.at == 30.0, "the next look must leave the odd sample behind"
 
 
@@ -114,14 +115,14 @@ def test_series_that_are_no_histogram_are_refused() -> None:
     for rows in ([row(1, 2)], histogram({"1": (0, 1), "5": (0, 2)}), histogram({"x": (0, 1), "+Inf": (0, 2)})):
         tick = histogram_tick(ArmRows(rows), ArmRows(histogram({"7": (0, 1)}, serin_snapshot="a")), MOMENT, {}, "s")
         assert isinstance(tick, NoData)
-        assert tick.reason is NoDataReason.QUERY_FAILED
+        assert tick.reason is Reason.QUERY_FAILED
 
 
 def test_buckets_that_do_not_add_up_are_left_for_the_next_look() -> None:
     rows = histogram({"1": (0, 4), "+Inf": (0, 3)})
     tick = histogram_tick(ArmRows(rows), ArmRows(rows), MOMENT, {}, "s")
     assert isinstance(tick, NoData)
-    assert (tick.reason, tick.at) == (NoDataReason.PARTIAL, None)
+    assert (tick.reason, tick.at) == (Reason.PARTIAL, None)
 
 
 def mean(counts: tuple[float, ...], sums: tuple[float, ...], **labels: str) -> ArmRows:
@@ -142,10 +143,10 @@ def test_a_restart_counts_both_from_zero() -> None:
 @pytest.mark.parametrize(
     ("arm", "reason", "at"),
     [
-        (mean((0, 1, 2), (0, 7, 5)), NoDataReason.QUERY_FAILED, 30.0),
-        (mean((0, 0, 0), (0, 7, 7)), NoDataReason.PARTIAL, None),
-        (mean((0, 1, 2), (0, 7, math.nan)), NoDataReason.NOT_A_NUMBER, 30.0),
-        (mean((0, 0, 0), (0, 0, 0)), NoDataReason.NO_TRAFFIC, 30.0),
+        (mean((0, 1, 2), (0, 7, 5)), Reason.QUERY_FAILED, 30.0),
+        (mean((0, 0, 0), (0, 7, 7)), Reason.PARTIAL, None),
+        (mean((0, 1, 2), (0, 7, math.nan)), Reason.NOT_A_NUMBER, 30.0),
+        (mean((0, 0, 0), (0, 0, 0)), Reason.NO_TRAFFIC, 30.0),
     ],
     ids=["below 0", "a sum over nothing", "not a number", "idle"],
 )

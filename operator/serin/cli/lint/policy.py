@@ -75,7 +75,7 @@ def _reference_is_enough(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         source = metric.source
         if not isinstance(source, DistributionQuery) or not source.reference:
             continue
-        from serin.analysis.drift import THRESHOLD, requests_needed  # takes a second, and is seldom needed
+        from serin.analysis.psi import THRESHOLD, requests_needed  # takes a second, and is seldom needed
 
         total, categories = sum(source.reference.values()), len(source.reference)
         limit = THRESHOLD if metric.limit is None else metric.limit

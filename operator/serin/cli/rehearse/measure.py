@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import NoData, NoDataReason
+from serin.analysis.types import NoData
+from serin.api.conditions import Reason
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit, Stop
@@ -79,9 +80,9 @@ def at_address(url: str) -> Ask:
             answer = pool.request("GET", f"{url.rstrip('/')}/api/v1/query", fields=fields)
             return answer_of(json.loads(answer.data))
         except urllib3.exceptions.HTTPError as error:
-            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"no answer from {url}: {error}")
+            return Failed(Reason.PROMETHEUS_UNREACHABLE, f"no answer from {url}: {error}")
         except (ValueError, KeyError, TypeError):
-            return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"what answers at {url} is not Prometheus")
+            return Failed(Reason.PROMETHEUS_UNREACHABLE, f"what answers at {url} is not Prometheus")
 
     return ask
 
