@@ -33,10 +33,10 @@ _TOKEN: Final = "continue"
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A list of which a page is still to come: the one that is asked for with this token (empty: the first)."""
+    """A list of which a page is still to come: the one that is asked for with this token (empty: without)."""
 
     listing: Listing
-    token: str = ""
+    token: str
 
 
 class ListObserver:
@@ -67,17 +67,18 @@ class ListObserver:
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Middleware: ask for the first page when the token of a later one has expired. kopf goes on from there."""
-        response = await send(request)
-        if response.status != _EXPIRED or _TOKEN not in request.url.query or request.url.path not in self._paths:
+        response, url = await send(request), request.url
+        if response.status != _EXPIRED or _TOKEN not in url.query or url.path not in self._paths:
             return response
-        log.info("list.expired", path=request.url.path)
+        log.info("list.expired", path=url.path)
         response.close()
-        request.url = request.url.without_query_params(_TOKEN)
-        self._begin(request.url.path)
+        # What is answered now still counts, for kopf and for aiohttp's signals, as the answer to the expired token.
+        self._begin(url.path, url.query[_TOKEN])
+        request.url = url.without_query_params(_TOKEN)
         return await send(request)
 
-    def _begin(self, path: str) -> None:
-        self._under_way[path] = _UnderWay(self._cache.begin_listing(*self._paths[path]))
+    def _begin(self, path: str, token: str = "") -> None:
+        self._under_way[path] = _UnderWay(self._cache.begin_listing(*self._paths[path]), token)
 
     def _take_page(self, url: URL, page: JsonObject) -> None:
         under_way = self._under_way.get(url.path)
