@@ -350,7 +350,7 @@ async def test_own_promql_as_a_value(world: World) -> None:
         (
             RatioQuery("rate(a{ {{.version}} }[1m])", "sum(rate(up{ {{.version}} }[1m]))"),
             NoDataReason.QUERY_FAILED,
-            "total has rate(), and Serin counts from one look to the next by itself: write the counter alone",
+            "total has rate(), and Serin counts from one collection to the next by itself: write the counter alone",
         ),
         (
             RatioQuery("vector(0) unless up{ {{.version}} }", "vector(1) unless up{ {{.version}} }"),

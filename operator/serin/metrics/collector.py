@@ -1,4 +1,4 @@
-"""One look at Prometheus for all rollouts in progress: a tick for each deployment and metric, or why there is none.
+"""One collection from Prometheus for all deployments: a tick for each deployment and metric, or why there is none.
 
 Deployments with the same source share its queries, so the number of queries does not grow with the deployments. The
 collector keeps nothing that evidence depends on: what to count is between `since`, which the caller keeps with the
@@ -19,7 +19,7 @@ from serin.api.json import JsonObject
 from serin.api.spec import Metric
 from serin.api.verdicts import Against
 from serin.metrics.answers import Answer, Failed, Partial, Value
-from serin.metrics.counting import TICK_OF_TIME, cut, learn_interval
+from serin.metrics.counting import TIME_TOLERANCE, cut, learn_interval
 from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.no_data import diagnose, failure_of, series_of
@@ -40,15 +40,15 @@ from serin.metrics.sources import (
     reference_of,
     resolve,
 )
-from serin.metrics.start_times import resolve_orphans
+from serin.metrics.start_times import resolve_bases
 from serin.metrics.ticks import (
     ArmRows,
-    Moment,
-    find_lack,
-    find_orphans,
+    Window,
+    find_missing,
     histogram_tick,
     mean_tick,
     ratio_tick,
+    series_without_start,
 )
 
 Key = tuple[str, str, str]  # namespace, deployment, metric
@@ -101,7 +101,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Collection:
     """What one batch's queries found, ready to count from."""
 
     tables: tuple[Table, ...]
@@ -171,7 +171,7 @@ class Collector:
         return {want.key: measured[owner] for want, owner in zip(wants, stable, strict=True)}
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
-        """Seconds between scrapes of what the metric is read from; None before the first look, or without samples."""
+        """Seconds between scrapes of what the metric is read from; None while they are not known."""
         try:
             return self._intervals.get(resolve(metric, template))
         except SourceError:
@@ -222,7 +222,7 @@ class Collector:
         """Ticks of plain counters for one chunk of deployments."""
         known = self._intervals.get(source) or await self._learn(source, reading, wants[:1], now)
         at = now - (known or 0.0)
-        wants = [want for want in wants if at > want.since + TICK_OF_TIME]
+        wants = [want for want in wants if at > want.since + TIME_TOLERANCE]
         if not wants:
             return {}
         lookback = FIRST_LOOKBACK if known is None else LOOKBACK_INTERVALS * known
@@ -231,21 +231,21 @@ class Collector:
         answers = await asyncio.gather(*(self._ask(text, at) for text in ranges))
         if failure := next((found for found in map(failure_of, answers) if found), None):
             return {want.key: failure for want in wants}
-        look = await asyncio.to_thread(self._read, source, answers, now, len(wants))
-        if look is None:
+        collection = await asyncio.to_thread(self._read, source, answers, now, len(wants))
+        if collection is None:
             return {}
-        return await self._judge(source, reading, wants, look, start)
+        return await self._count_or_explain(source, reading, wants, collection, start)
 
     async def _learn(self, source: Source, reading: Reading, wants: Sequence[Want], now: float) -> float | None:
-        """Learn the scrape interval from one deployment, so that the look at all of them need not reach back far."""
+        """Learn the scrape interval from one deployment, so that the query for all of them need not reach far back."""
         (selector,) = _filled(reading.selectors[:1], wants)
         interval = learn_interval(series_of(await self._ask(f"{selector}[{FIRST_LOOKBACK:.0f}s]", now)))
         if interval is not None:
             self._intervals[source] = interval
         return interval
 
-    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look | None:
-        """Learn the scrape interval, cut what is too young, find the births; None: there is one scrape so far."""
+    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Collection | None:
+        """Learn the scrape interval, cut what is too young, find the start times; None: there is one scrape so far."""
         found = [series_of(answer) for answer in answers]
         interval = learn_interval(one for each in found for one in each)
         if interval is not None:
@@ -256,31 +256,31 @@ class Collector:
         if any(found):
             self._series_each[source] = sum(map(len, found)) / deployments
         until = now - interval
-        return _Look(tabulate([cut(each, until) for each in found]), until, interval)
+        return _Collection(tabulate([cut(each, until) for each in found]), until, interval)
 
-    async def _judge(
+    async def _count_or_explain(
         self,
         source: CounterSource,
         reading: Reading,
         wants: Sequence[Want],
-        look: _Look,
+        collection: _Collection,
         start: float,
     ) -> dict[Key, Tick]:
         ready: list[tuple[Want, ArmRows, ArmRows]] = []
-        lacking: dict[Key, tuple[Want, Owner]] = {}
+        missing: dict[Key, tuple[Want, Owner]] = {}
         for want in wants:
-            arms = [look.arm(owner, reading) for owner in want.owners]
-            lack = _first_lack(want, arms, look)
-            if lack is not None:
-                lacking[want.key] = (want, lack)
-            elif max(arm.newest for arm in arms) > want.since + TICK_OF_TIME:
+            arms = [collection.arm(owner, reading) for owner in want.owners]
+            absent = _first_missing(want, arms, collection)
+            if absent is not None:
+                missing[want.key] = (want, absent)
+            elif max(arm.newest for arm in arms) > want.since + TIME_TOLERANCE:
                 ready.append((want, arms[0], arms[1]))
         ticks: dict[Key, Tick] = {}
-        if lacking:
-            owners = {key: owner for key, (_, owner) in lacking.items()}
-            ticks.update(await self._explain(reading, [want for want, _ in lacking.values()], owners, look.until))
+        if missing:
+            owners = {key: owner for key, (_, owner) in missing.items()}
+            ticks.update(await self._explain(reading, [want for want, _ in missing.values()], owners, collection.until))
         if ready:
-            ticks.update(await self._tally(source, reading, ready, look, start))
+            ticks.update(await self._count_ready(source, reading, ready, collection, start))
         return ticks
 
     async def _explain(
@@ -291,63 +291,65 @@ class Collector:
         reasons = await diagnose(self._ask, selector, version, list(owners.values()), at)
         return {key: reasons[owner] for key, owner in owners.items()}
 
-    async def _tally(
+    async def _count_ready(
         self,
         source: CounterSource,
         reading: Reading,
         ready: Sequence[tuple[Want, ArmRows, ArmRows]],
-        look: _Look,
+        collection: _Collection,
         start: float,
     ) -> dict[Key, Tick]:
-        orphans = [
+        without_start = [
             (want, one)
             for want, candidate, stable in ready
             for arm in (candidate, stable)
-            for one in find_orphans(arm.counters, want.since)
+            for one in series_without_start(arm.counters, want.since)
         ]
         bases: Mapping[frozenset[tuple[str, str]], float | None] = {}
-        if orphans:
-            concerned = list({want.key: want for want, _ in orphans}.values())
+        if without_start:
+            concerned = list({want.key: want for want, _ in without_start}.values())
             selectors = _filled(reading.selectors, concerned)
-            first = {want.key: want.since - look.interval for want in concerned}
-            asked = [(one, one.labels["serin_snapshot"] == want.candidate, first[want.key]) for want, one in orphans]
-            resolved = await resolve_orphans(self._ask, selectors, asked, start, look.until)
+            first = {want.key: want.since - collection.interval for want in concerned}
+            asked = [
+                (one, one.labels["serin_snapshot"] == want.candidate, first[want.key]) for want, one in without_start
+            ]
+            resolved = await resolve_bases(self._ask, selectors, asked, start, collection.until)
             if isinstance(resolved, NoData):
                 return {want.key: resolved for want, _, _ in ready}
             bases = resolved
-        return await asyncio.to_thread(_count, source, ready, look, bases)
+        return await asyncio.to_thread(_count, source, ready, collection, bases)
 
 
 def _count(
     source: CounterSource,
     ready: Iterable[tuple[Want, ArmRows, ArmRows]],
-    look: _Look,
+    collection: _Collection,
     bases: Mapping[frozenset[tuple[str, str]], float | None],
 ) -> dict[Key, Tick]:
     ticks: dict[Key, Tick] = {}
     for want, candidate, stable in ready:
-        moment = Moment(want.since, look.until, look.interval)
+        window = Window(want.since, collection.until, collection.interval)
         match source:
             case RatioSource():
-                ticks[want.key] = ratio_tick(candidate, stable, moment, bases)
+                ticks[want.key] = ratio_tick(candidate, stable, window, bases)
             case HistogramSource():
-                ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
+                ticks[want.key] = histogram_tick(candidate, stable, window, bases, source.unit)
             case MeanSource():
-                ticks[want.key] = mean_tick(candidate, stable, moment, bases)
+                ticks[want.key] = mean_tick(candidate, stable, window, bases)
             case DistributionSource() if want.metric.against == Against.REFERENCE:
                 reference = reference_of(want.metric, want.template)
-                ticks[want.key] = reference_tick(candidate, stable, moment, bases, source.by, reference)
+                ticks[want.key] = reference_tick(candidate, stable, window, bases, source.by, reference)
             case DistributionSource():
-                ticks[want.key] = distribution_tick(candidate, stable, moment, bases, source.by)
+                ticks[want.key] = distribution_tick(candidate, stable, window, bases, source.by)
     return ticks
 
 
-def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | None:
+def _first_missing(want: Want, arms: Sequence[ArmRows], collection: _Collection) -> Owner | None:
     """The snapshot whose request series are missing or have stopped; stable matters only when it is compared with."""
-    moment = Moment(want.since, look.until, look.interval)
+    window = Window(want.since, collection.until, collection.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
-        lack = find_lack(arm, moment)
-        if lack is not None and (owner[2] == want.candidate or want.metric.against == Against.STABLE):
+        absent = find_missing(arm, window)
+        if absent is not None and (owner[2] == want.candidate or want.metric.against == Against.STABLE):
             return owner
     return None
 

@@ -16,22 +16,22 @@ from serin.analysis.drift import MOST
 from serin.analysis.types import OTHER, DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row
-from serin.metrics.ticks import ArmRows, Bases, Buckets, Moment, count_buckets, grown, no_traffic, odd
+from serin.metrics.ticks import ArmRows, Bases, Buckets, Window, count_buckets, inconsistent, increase_of, no_traffic
 
 LONGEST: Final = 20
 _NOT_CATEGORIES: Final = ("__name__", "job", "instance", NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL)
 
 
-def distribution_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> Tick:
+def distribution_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str) -> Tick:
     """Count answers per value of the label `by` of both arms; "le": per bucket."""
     if by == "le":
-        found = count_buckets(candidate, stable, moment, bases)
+        found = count_buckets(candidate, stable, window, bases)
         if isinstance(found, NoData):
             return found
         found = _over(found, _thinned(found.bounds))
         names = tuple(map(repr, found.bounds))
         return DistributionTick(found.at, found.candidate, found.stable, ordered=True, categories=names)
-    counted = _count_categories(candidate, stable, moment, bases, by)
+    counted = _count_categories(candidate, stable, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -41,24 +41,24 @@ def distribution_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases
 
 
 def reference_tick(
-    candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str, reference: Mapping[str, int]
+    candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str, reference: Mapping[str, int]
 ) -> Tick:
     """Count the candidate's answers, and stable's beside them, in the categories of a frozen reference.
 
     `reference`: as sources.reference_of gives it. Categories that it does not name are counted together as OTHER.
     """
     if by == "le":
-        found = count_buckets(candidate, stable, moment, bases)
+        found = count_buckets(candidate, stable, window, bases)
         if isinstance(found, NoData):
             return found
         bounds = tuple(float(text) for text in reference)
-        if lacking := [bound for bound in bounds if bound not in found.bounds]:
+        if absent := [bound for bound in bounds if bound not in found.bounds]:
             has = ", ".join(f"{bound:g}" for bound in found.bounds)
-            message = f"the reference has the bound {lacking[0]:g}, and the histogram does not; it has: {has}"
+            message = f"the reference has the bound {absent[0]:g}, and the histogram does not; it has: {has}"
             return NoData(NoDataReason.QUERY_FAILED, message)
         found = _over(found, bounds)
         return ReferenceTick(found.at, found.candidate, tuple(reference.values()), found.stable, tuple(reference))
-    counted = _count_categories(candidate, stable, moment, bases, by)
+    counted = _count_categories(candidate, stable, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -77,7 +77,7 @@ def _sorted_in(known: Sequence[str], counts: Mapping[str, int]) -> tuple[int, ..
 _Counted = tuple[float, dict[str, int], dict[str, int]]
 
 
-def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> _Counted | NoData:
+def _count_categories(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str) -> _Counted | NoData:
     """Time of the newest sample, and answers per category of the candidate and of stable, without empty ones."""
     at = max(candidate.newest, stable.newest)
     rows = [*candidate.total, *stable.total]
@@ -90,11 +90,11 @@ def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases
         groups: dict[str, list[Row]] = {}
         for row in arm.total:
             groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
-        found = {category: grown(group, moment.since, bases) for category, group in groups.items()}
+        found = {category: increase_of(group, window.since, bases) for category, group in groups.items()}
         if not all(map(math.isfinite, found.values())):
             return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
         if negative := [category for category, count in found.items() if round(count) < 0]:
-            return odd(f"{name}: the answers {negative[0]}", at, moment)
+            return inconsistent(f"{name}: the answers {negative[0]}", at, window)
         counts.append({category: round(count) for category, count in found.items() if round(count)})
     if not any(counts):
         return no_traffic(at)

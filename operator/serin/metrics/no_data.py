@@ -1,7 +1,7 @@
-"""Why there is nothing to count: nobody asked, the target is down, or the series does not exist.
+"""Why there is nothing to count: no requests, a target that is down, or a series that does not exist.
 
-Asked only when a look came back empty. Two queries, for all deployments of a template at once: which targets had the
-series in the last hour, and whether Prometheus can scrape them (`up`).
+Asked only when a collection found nothing. Two queries, for all deployments of a template at once: which targets had
+the series in the last hour, and whether Prometheus can scrape them (`up`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

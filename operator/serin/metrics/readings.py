@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from serin.metrics.answers import Series
-from serin.metrics.counting import find_beginnings
+from serin.metrics.counting import find_start_times
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher, Selector, Term
 
 Owner = tuple[str, str, str]  # namespace, deployment, snapshot
@@ -46,7 +46,7 @@ class Row:
 
     sign: int
     series: Series
-    beginnings: frozenset[float]
+    start_times: frozenset[float]
 
 
 @cache
@@ -76,9 +76,9 @@ def owner_of(labels: Mapping[str, str]) -> Owner:
 class Table:
     """Series of one query by owner, for picking terms out of them."""
 
-    def __init__(self, series: Sequence[Series], beginnings: Sequence[frozenset[float]]) -> None:
+    def __init__(self, series: Sequence[Series], start_times: Sequence[frozenset[float]]) -> None:
         self._rows: dict[Owner, list[tuple[Series, frozenset[float]]]] = {}
-        for one, began in zip(series, beginnings, strict=True):
+        for one, began in zip(series, start_times, strict=True):
             self._rows.setdefault(owner_of(one.labels), []).append((one, began))
 
     @property
@@ -95,7 +95,7 @@ class Table:
 def tabulate(fetched: Sequence[Sequence[Series]]) -> tuple[Table, ...]:
     """One table for each query of a reading.
 
-    Births are told by other series of the same scrape, which another query of the same reading may hold.
+    Start times are told by other series of the same scrape, which another query of the same reading may hold.
     """
-    beginnings = iter(find_beginnings([one for each in fetched for one in each]))
-    return tuple(Table(each, [next(beginnings) for _ in each]) for each in fetched)
+    start_times = iter(find_start_times([one for each in fetched for one in each]))
+    return tuple(Table(each, [next(start_times) for _ in each]) for each in fetched)

@@ -273,7 +273,7 @@ def _ratio(total: str, bad: str) -> Source:
 def _refuse_rate(part: str, text: str) -> None:
     if found := _RATE.search(text):
         raise PromQLError(
-            f"{part} has {found[1]}(), and Serin counts from one look to the next by itself: "
+            f"{part} has {found[1]}(), and Serin counts from one collection to the next by itself: "
             "write the counter alone, as in name{ {{.version}} }"
         )
 

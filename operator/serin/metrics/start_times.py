@@ -3,8 +3,8 @@
 Such a series belongs to a target that gave no sample before: a new pod, a pod that Prometheus could not reach for a
 while, or an old pod that Prometheus has only now begun to scrape. Rare, so it may cost a query or two:
 
-- the series had an older sample: count from that, whatever its age (up to MEMORY);
-- its target had been scraped, but it was not there: born since, count from 0;
+- the series had an older sample: count from that, whatever its age (up to LOOKBACK);
+- its target had been scraped, but it was not there: it appeared since, count from 0;
 - the candidate's: all that it ever counted is since the candidate's start, count from 0;
 - stable's: count from 0 only if its process started after the previous tick; else its past is older than the
   candidate, and its first sample only sets the base.
@@ -22,23 +22,24 @@ from serin.metrics.promql import any_of
 Ask = Callable[[str, float], Awaitable[Answer]]
 Identity = frozenset[tuple[str, str]]
 
-MEMORY = "1h"
+LOOKBACK = "1h"
 
 # Who says when a process began: client libraries by a time, Envoy by its age in seconds.
 _START, _AGE = "process_start_time_seconds", "envoy_server_uptime"
 
 
-async def resolve_orphans(
-    ask: Ask, selectors: Sequence[str], orphans: Sequence[tuple[Series, bool, float]], start: float, until: float
+async def resolve_bases(
+    ask: Ask, selectors: Sequence[str], without_start: Sequence[tuple[Series, bool, float]], start: float, until: float
 ) -> dict[Identity, float | None] | NoData:
-    """Find the base of each orphan (None: unknown). Its parts: the series, whether it is the candidate's, and `since`.
+    """Find the base of each series without start (None: unknown).
 
+    `without_start`: the series, whether it is the candidate's, and `since`.
     `start` is the lower end of the window that was read, `until` the upper; NoData when Prometheus cannot tell.
     """
     before: dict[Identity, float] = {}
     scraped: set[Target] = set()
     for selector in selectors:
-        answer = await ask(f"last_over_time({selector}[{MEMORY}])", start)
+        answer = await ask(f"last_over_time({selector}[{LOOKBACK}])", start)
         if failure := failure_of(answer):
             return failure
         for one in series_of(answer):
@@ -46,7 +47,7 @@ async def resolve_orphans(
             scraped.add(target_of(one.labels))
     bases: dict[Identity, float | None] = {}
     unknown: list[tuple[Series, float]] = []
-    for series, is_candidate, since in orphans:
+    for series, is_candidate, since in without_start:
         identity = frozenset(series.labels.items())
         if identity in before:
             bases[identity] = before[identity]

@@ -8,7 +8,7 @@ from serin.analysis.types import DistributionTick, NoData, NoDataReason, Referen
 from serin.metrics.distributions import LONGEST, distribution_tick, reference_tick
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows
-from tests.unit.metrics.test_ticks import MOMENT, histogram, row
+from tests.unit.metrics.test_ticks import WINDOW, histogram, row
 
 
 def answers(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
@@ -16,11 +16,11 @@ def answers(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
 
 
 def count(candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return distribution_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, by)
+    return distribution_tick(ArmRows(candidate), ArmRows(stable), WINDOW, {}, by)
 
 
 def against(reference: dict[str, int], candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return reference_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, by, reference)
+    return reference_tick(ArmRows(candidate), ArmRows(stable), WINDOW, {}, by, reference)
 
 
 STABLE = answers({"legit": (100, 190), "fraud": (3, 13)}, serin_snapshot="a")

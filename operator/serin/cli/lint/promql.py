@@ -53,7 +53,7 @@ def _query(text: str, source: str, arguments: Mapping[str, str]) -> Iterator[str
         yield f"this is no PromQL: {error}, in {text}"
         return
     if source != "value" and _RATE.search(text):
-        yield "write the counters themselves, without rate and time window: Serin counts between its own looks"
+        yield "write the counters themselves, without rate and time window: Serin counts between its own collections"
     if source == "value" and not placeholders(text) & set(_PLACES):
         yield (
             "the query is the same for every version, so it says nothing about the candidate: write "
