@@ -16,6 +16,7 @@ from serin.analysis.types import HistogramTick, NoData, NoDataReason, RatioTick
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -179,8 +180,8 @@ OWN = Metric(
 )
 
 
-def want(metric: Metric, since: float) -> Want:
-    return Want(NAMESPACE, DEPLOYMENT, CANDIDATE, STABLE, metric, since)
+def want(metric: Metric, since: float, baseline: str | None = STABLE) -> Want:
+    return Want(NAMESPACE, DEPLOYMENT, CANDIDATE, baseline, metric, since)
 
 
 async def look(
@@ -190,10 +191,10 @@ async def look(
     ticks: list[RatioTick | HistogramTick] = []
     since = history.start
     prometheus = Prometheus(Settings(server.url, timeout=120))
-    collector = Collector(prometheus)
+    collector = Collector(prometheus, CATALOG)
     for now in moments:
         if restarts.random() < 0.2:
-            collector = Collector(prometheus)
+            collector = Collector(prometheus, CATALOG)
         tick = (await collector.collect(now, [want(metric, since)])).get((NAMESPACE, DEPLOYMENT, metric.name))
         if isinstance(tick, NoData):
             assert tick.reason in (NoDataReason.NO_TRAFFIC, NoDataReason.SERIES_ABSENT), tick
@@ -248,3 +249,13 @@ async def test_a_gap_of_two_hours_is_one_tick(server: PrometheusServer, history:
     (tick,) = await look(server, history, BUILT_IN, [history.end + 2 * INTERVAL], random.Random(0))
     assert isinstance(tick, RatioTick)
     assert (tick.candidate.requests, tick.candidate.bad) == (history.requests[CANDIDATE], history.bad[CANDIDATE])
+
+
+async def test_a_subject_without_a_baseline_counts_alone(server: PrometheusServer, history: History) -> None:
+    prometheus = Prometheus(Settings(server.url, timeout=120))
+    alone = want(BUILT_IN, history.start, baseline=None)
+    tick = (await Collector(prometheus, CATALOG).collect(history.end + 2 * INTERVAL, [alone]))[alone.key]
+    prometheus.close()
+    assert isinstance(tick, RatioTick)
+    assert (tick.candidate.requests, tick.candidate.bad) == (history.requests[CANDIDATE], history.bad[CANDIDATE])
+    assert (tick.stable.requests, tick.stable.bad) == (0, 0)

@@ -169,7 +169,7 @@ class EvidenceLoop:
             found = await self._collector.collect(self._clock(), list(wants.values()))
         self._telemetry.ticks.inc()
         kept = {key: one for key, one in self._newest.items() if key in wants}
-        fresh = {key: Collected(tick, wants[key].candidate, wants[key].since) for key, tick in found.items()}
+        fresh = {key: Collected(tick, wants[key].subject, wants[key].since) for key, tick in found.items()}
         self._newest = kept | fresh
         log.debug("evidence.collected", rollouts=len(rollouts), wanted=len(wants), found=len(found))
         for deployment, _ in rollouts:

@@ -21,6 +21,7 @@ from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.evaluation.evaluate import weigh
 from serin.evaluation.feasibility import feasible
+from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Observation, Route, Snapshot, Workload
 from serin.rollout.snapshots import read as read_snapshot
@@ -43,10 +44,18 @@ class Observer:
     """Reads observations out of the cache."""
 
     def __init__(
-        self, cache: ObjectCache, router: Router, ticker: EvidenceLoop, survey: TrafficEstimator, ports: Ports
+        self,
+        cache: ObjectCache,
+        router: Router,
+        ticker: EvidenceLoop,
+        survey: TrafficEstimator,
+        ports: Ports,
+        *,
+        catalog: Catalog,
     ) -> None:
         self._cache, self._router, self._ports = cache, router, ports
         self._ticker, self._survey = ticker, survey
+        self._catalog = catalog
         # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so
         # that the same content is not sent again at every look; a restart finds out again by sending it once more.
         self.refusals: dict[tuple[str, str], tuple[str, float]] = {}
@@ -105,7 +114,7 @@ class Observer:
         for metric in deployment.spec.metrics:
             template = template_of(self._cache, deployment.namespace, metric)
             try:
-                resolve(metric, template)
+                resolve(metric, template, self._catalog)
             except SourceError as error:
                 return Reason.METRIC_TEMPLATE_NOT_FOUND if template is None else Reason.INVALID_SPEC, str(error)
         return None

@@ -19,13 +19,14 @@ from serin.api.json import JsonObject
 from serin.api.spec import Metric
 from serin.api.verdicts import Against
 from serin.metrics.answers import Answer, Failed, Partial, Value
+from serin.metrics.catalog import Catalog
 from serin.metrics.counting import TIME_TOLERANCE, cut, learn_interval
 from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.no_data import diagnose, failure_of, series_of
 from serin.metrics.pods import dispersions, queries
 from serin.metrics.prometheus import Prometheus
-from serin.metrics.promql import Version, fill, matchers_of
+from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of
 from serin.metrics.readings import Owner, Reading, Table, plan_reading, tabulate
 from serin.metrics.sources import (
     CounterSource,
@@ -42,6 +43,7 @@ from serin.metrics.sources import (
 )
 from serin.metrics.start_times import resolve_bases
 from serin.metrics.ticks import (
+    NO_ARM,
     ArmRows,
     Window,
     find_missing,
@@ -70,16 +72,18 @@ MAX_HOURS = 200
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What to count: one metric of one deployment.
+    """What to count: one metric of one snapshot of a deployment.
 
-    `candidate`, `stable`: snapshot names. `since`: unix seconds of the newest sample counted (a tick's `at`), or the
-    candidate's start. `template`: spec of the MetricTemplate that the metric names, None for built-in ones.
+    `subject`: the snapshot under judgement. `baseline`: the snapshot that is counted in the same seconds to compare it
+    with; None when there is none, as for a limit or a reference. `since`: unix seconds of the newest sample counted (a
+    tick's `at`), or from when on to count. `template`: spec of the MetricTemplate that the metric names, None for
+    built-in ones.
     """
 
     namespace: str
     deployment: str
-    candidate: str
-    stable: str
+    subject: str
+    baseline: str | None
     metric: Metric
     since: float
     template: JsonObject | None = None
@@ -92,12 +96,13 @@ class Want:
     @property
     def version(self) -> Version:
         """Whose series are meant."""
-        return Version(self.namespace, self.deployment, (self.candidate, self.stable))
+        return Version(self.namespace, self.deployment, tuple(snapshot for _, _, snapshot in self.owners))
 
     @property
-    def owners(self) -> tuple[Owner, Owner]:
-        """Candidate and stable, as their series are labelled."""
-        return (self.namespace, self.deployment, self.candidate), (self.namespace, self.deployment, self.stable)
+    def owners(self) -> tuple[Owner, ...]:
+        """The subject, and the baseline if there is one, as their series are labelled."""
+        names = (self.subject,) if self.baseline is None else (self.subject, self.baseline)
+        return tuple((self.namespace, self.deployment, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +114,22 @@ class _Collection:
     interval: float
 
     def arm(self, owner: Owner, reading: Reading) -> ArmRows:
-        """One snapshot's series, by the three parts of a reading."""
+        """One snapshot's series, by the parts of a reading."""
         return ArmRows(
-            *([row for pick in part for row in self.tables[pick.fetch].rows(pick, owner)] for part in reading.parts)
+            owner[2],
+            *([row for pick in part for row in self.tables[pick.fetch].rows(pick, owner)] for part in reading.parts),
         )
+
+
+_Ready = tuple[Want, ArmRows, ArmRows]  # subject, and baseline
 
 
 class Collector:
     """Turns what Prometheus has into ticks. Holds only what saves work: scrape intervals and sizes learned so far."""
 
-    def __init__(self, prometheus: Prometheus) -> None:
+    def __init__(self, prometheus: Prometheus, catalog: Catalog) -> None:
         self._prometheus = prometheus
+        self._catalog = catalog
         self._intervals: dict[Source, float] = {}
         self._series_each: dict[Source, float] = {}
 
@@ -133,7 +143,7 @@ class Collector:
         batches: dict[tuple[Source, int], list[Want]] = {}
         for want in wants:
             try:
-                source = resolve(want.metric, want.template)
+                source = resolve(want.metric, want.template, self._catalog)
             except SourceError as error:
                 ticks[want.key] = NoData(NoDataReason.QUERY_FAILED, str(error))
             else:
@@ -145,14 +155,15 @@ class Collector:
         return {want.key: ticks[want.key] for want in wants if want.key in ticks}
 
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
-        """How much more the bad requests of stable's pods vary than by chance (1 or more), over the last hour.
+        """How much more bad requests vary between pods than by chance (1 or more), over the last hour.
 
-        `now`: unix seconds. Nothing for a metric whose requests cannot be told apart by pod, or without an answer.
+        The pods are the baseline's, or the subject's own where there is no baseline. `now`: unix seconds. Nothing for a
+        metric whose requests cannot be told apart by pod, or without an answer.
         """
         batches: dict[RatioSource, list[Want]] = {}
         for want in wants:
             with suppress(SourceError):
-                source = resolve(want.metric, want.template)
+                source = resolve(want.metric, want.template, self._catalog)
                 if isinstance(source, RatioSource) and queries(source):
                     batches.setdefault(source, []).append(want)
         found: dict[Key, float] = {}
@@ -166,14 +177,14 @@ class Collector:
         total, bad = await asyncio.gather(*(self._ask(text, now) for text in asked))
         if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
             return {}
-        stable = [want.owners[1] for want in wants]
-        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, stable)
-        return {want.key: measured[owner] for want, owner in zip(wants, stable, strict=True)}
+        owners = [want.owners[-1] for want in wants]
+        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, owners)
+        return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while they are not known."""
         try:
-            return self._intervals.get(resolve(metric, template))
+            return self._intervals.get(resolve(metric, template, self._catalog))
         except SourceError:
             return None
 
@@ -266,7 +277,7 @@ class Collector:
         collection: _Collection,
         start: float,
     ) -> dict[Key, Tick]:
-        ready: list[tuple[Want, ArmRows, ArmRows]] = []
+        ready: list[_Ready] = []
         missing: dict[Key, tuple[Want, Owner]] = {}
         for want in wants:
             arms = [collection.arm(owner, reading) for owner in want.owners]
@@ -274,7 +285,7 @@ class Collector:
             if absent is not None:
                 missing[want.key] = (want, absent)
             elif max(arm.newest for arm in arms) > want.since + TIME_TOLERANCE:
-                ready.append((want, arms[0], arms[1]))
+                ready.append((want, arms[0], arms[1] if len(arms) > 1 else NO_ARM))
         ticks: dict[Key, Tick] = {}
         if missing:
             owners = {key: owner for key, (_, owner) in missing.items()}
@@ -295,14 +306,14 @@ class Collector:
         self,
         source: CounterSource,
         reading: Reading,
-        ready: Sequence[tuple[Want, ArmRows, ArmRows]],
+        ready: Sequence[_Ready],
         collection: _Collection,
         start: float,
     ) -> dict[Key, Tick]:
         without_start = [
             (want, one)
-            for want, candidate, stable in ready
-            for arm in (candidate, stable)
+            for want, *arms in ready
+            for arm in arms
             for one in series_without_start(arm.counters, want.since)
         ]
         bases: Mapping[frozenset[tuple[str, str]], float | None] = {}
@@ -310,10 +321,8 @@ class Collector:
             concerned = list({want.key: want for want, _ in without_start}.values())
             selectors = _filled(reading.selectors, concerned)
             first = {want.key: want.since - collection.interval for want in concerned}
-            asked = [
-                (one, one.labels["serin_snapshot"] == want.candidate, first[want.key]) for want, one in without_start
-            ]
-            resolved = await resolve_bases(self._ask, selectors, asked, start, collection.until)
+            asked = [(one, one.labels[SNAPSHOT_LABEL] == want.subject, first[want.key]) for want, one in without_start]
+            resolved = await resolve_bases(self._ask, selectors, asked, self._catalog.ages, start, collection.until)
             if isinstance(resolved, NoData):
                 return {want.key: resolved for want, _, _ in ready}
             bases = resolved
@@ -322,34 +331,34 @@ class Collector:
 
 def _count(
     source: CounterSource,
-    ready: Iterable[tuple[Want, ArmRows, ArmRows]],
+    ready: Iterable[_Ready],
     collection: _Collection,
     bases: Mapping[frozenset[tuple[str, str]], float | None],
 ) -> dict[Key, Tick]:
     ticks: dict[Key, Tick] = {}
-    for want, candidate, stable in ready:
+    for want, subject, baseline in ready:
         window = Window(want.since, collection.until, collection.interval)
         match source:
             case RatioSource():
-                ticks[want.key] = ratio_tick(candidate, stable, window, bases)
+                ticks[want.key] = ratio_tick(subject, baseline, window, bases)
             case HistogramSource():
-                ticks[want.key] = histogram_tick(candidate, stable, window, bases, source.unit)
+                ticks[want.key] = histogram_tick(subject, baseline, window, bases, source.unit)
             case MeanSource():
-                ticks[want.key] = mean_tick(candidate, stable, window, bases)
+                ticks[want.key] = mean_tick(subject, baseline, window, bases)
             case DistributionSource() if want.metric.against == Against.REFERENCE:
                 reference = reference_of(want.metric, want.template)
-                ticks[want.key] = reference_tick(candidate, stable, window, bases, source.by, reference)
+                ticks[want.key] = reference_tick(subject, baseline, window, bases, source.by, reference)
             case DistributionSource():
-                ticks[want.key] = distribution_tick(candidate, stable, window, bases, source.by)
+                ticks[want.key] = distribution_tick(subject, baseline, window, bases, source.by)
     return ticks
 
 
 def _first_missing(want: Want, arms: Sequence[ArmRows], collection: _Collection) -> Owner | None:
-    """The snapshot whose request series are missing or have stopped; stable matters only when it is compared with."""
+    """The snapshot whose series are missing or have stopped; a baseline matters only when it is compared with."""
     window = Window(want.since, collection.until, collection.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
         absent = find_missing(arm, window)
-        if absent is not None and (owner[2] == want.candidate or want.metric.against == Against.STABLE):
+        if absent is not None and (owner[2] == want.subject or want.metric.against == Against.STABLE):
             return owner
     return None
 

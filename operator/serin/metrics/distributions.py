@@ -22,16 +22,16 @@ LONGEST: Final = 20
 _NOT_CATEGORIES: Final = ("__name__", "job", "instance", NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL)
 
 
-def distribution_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str) -> Tick:
+def distribution_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str) -> Tick:
     """Count answers per value of the label `by` of both arms; "le": per bucket."""
     if by == "le":
-        found = count_buckets(candidate, stable, window, bases)
+        found = count_buckets(subject, baseline, window, bases)
         if isinstance(found, NoData):
             return found
         found = _over(found, _thinned(found.bounds))
         names = tuple(map(repr, found.bounds))
-        return DistributionTick(found.at, found.candidate, found.stable, ordered=True, categories=names)
-    counted = _count_categories(candidate, stable, window, bases, by)
+        return DistributionTick(found.at, found.subject, found.baseline, ordered=True, categories=names)
+    counted = _count_categories(subject, baseline, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -41,14 +41,14 @@ def distribution_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases
 
 
 def reference_tick(
-    candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str, reference: Mapping[str, int]
+    subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str, reference: Mapping[str, int]
 ) -> Tick:
-    """Count the candidate's answers, and stable's beside them, in the categories of a frozen reference.
+    """Count the subject's answers, and the baseline's beside them, in the categories of a frozen reference.
 
     `reference`: as sources.reference_of gives it. Categories that it does not name are counted together as OTHER.
     """
     if by == "le":
-        found = count_buckets(candidate, stable, window, bases)
+        found = count_buckets(subject, baseline, window, bases)
         if isinstance(found, NoData):
             return found
         bounds = tuple(float(text) for text in reference)
@@ -57,8 +57,8 @@ def reference_tick(
             message = f"the reference has the bound {absent[0]:g}, and the histogram does not; it has: {has}"
             return NoData(NoDataReason.QUERY_FAILED, message)
         found = _over(found, bounds)
-        return ReferenceTick(found.at, found.candidate, tuple(reference.values()), found.stable, tuple(reference))
-    counted = _count_categories(candidate, stable, window, bases, by)
+        return ReferenceTick(found.at, found.subject, tuple(reference.values()), found.baseline, tuple(reference))
+    counted = _count_categories(subject, baseline, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -77,24 +77,24 @@ def _sorted_in(known: Sequence[str], counts: Mapping[str, int]) -> tuple[int, ..
 _Counted = tuple[float, dict[str, int], dict[str, int]]
 
 
-def _count_categories(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, by: str) -> _Counted | NoData:
-    """Time of the newest sample, and answers per category of the candidate and of stable, without empty ones."""
-    at = max(candidate.newest, stable.newest)
-    rows = [*candidate.total, *stable.total]
+def _count_categories(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str) -> _Counted | NoData:
+    """Time of the newest sample, and answers per category of subject and baseline, without empty ones."""
+    at = max(subject.newest, baseline.newest)
+    rows = [*subject.total, *baseline.total]
     if rows and not any(row.series.labels.get(by) for row in rows):
         has = sorted({label for row in rows for label in row.series.labels if label not in _NOT_CATEGORIES})
         message = f"the series have no label {by}: write by: one of {', '.join(has) or 'none, for they have no label'}"
         return NoData(NoDataReason.QUERY_FAILED, message)
     counts = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         groups: dict[str, list[Row]] = {}
         for row in arm.total:
             groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
         found = {category: increase_of(group, window.since, bases) for category, group in groups.items()}
         if not all(map(math.isfinite, found.values())):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if negative := [category for category, count in found.items() if round(count) < 0]:
-            return inconsistent(f"{name}: the answers {negative[0]}", at, window)
+            return inconsistent(f"{arm.snapshot}: the answers {negative[0]}", at, window)
         counts.append({category: round(count) for category, count in found.items() if round(count)})
     if not any(counts):
         return no_traffic(at)
@@ -117,8 +117,8 @@ def _thinned(bounds: tuple[float, ...]) -> tuple[float, ...]:
 
 def _over(found: Buckets, bounds: tuple[float, ...]) -> Buckets:
     """The same counts over some of the bounds alone; the last one is infinite."""
-    candidate, stable = (_merged(found.bounds, arm, bounds) for arm in (found.candidate, found.stable))
-    return Buckets(found.at, bounds, candidate, stable)
+    subject, baseline = (_merged(found.bounds, arm, bounds) for arm in (found.subject, found.baseline))
+    return Buckets(found.at, bounds, subject, baseline)
 
 
 def _merged(bounds: Sequence[float], counts: Sequence[int], kept: Sequence[float]) -> tuple[int, ...]:

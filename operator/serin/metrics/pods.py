@@ -1,4 +1,4 @@
-"""How much the stable pods of a deployment differ, from their last hour in Prometheus.
+"""How much the pods of a snapshot differ, from their last hour in Prometheus.
 
 What the analysis engine divides its evidence by (analysis/dispersion.py). Counters are read once a minute and their
 series differenced; what a series counted before its first reading is left out. That is good enough for a variance

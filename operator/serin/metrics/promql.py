@@ -33,7 +33,7 @@ class PromQLError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Whose series are meant: a deployment and its snapshots (candidate first)."""
+    """Whose series are meant: a deployment and its snapshots (the one under judgement first)."""
 
     namespace: str
     deployment: str

@@ -1,4 +1,4 @@
-"""From the series of both arms to one tick. Pure: no query, no clock.
+"""From the series of a subject and its baseline to one tick. Pure: no query, no clock.
 
 A tick that does not add up (more bad requests than requests, a negative count) is no tick: the next collection starts
 where this one did and finds both sides of what was cut apart. What still does not add up some intervals later never
@@ -48,11 +48,12 @@ def identity(series: Series) -> frozenset[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ArmRows:
-    """One arm's series: of all requests (or buckets, or answers), and of the bad ones.
+    """One snapshot's series: of all requests (or buckets, or answers), and of the bad ones.
 
     `presence`: those that only show it is known. `sums`: of the number that all requests carried, for a mean.
     """
 
+    snapshot: str
     total: Sequence[Row]
     bad: Sequence[Row] = ()
     presence: Sequence[Row] = ()
@@ -68,6 +69,10 @@ class ArmRows:
     def counters(self) -> tuple[Row, ...]:
         """Rows that are counted."""
         return (*self.total, *self.bad, *self.sums)
+
+
+# In the place of a baseline that there is none of: it counts no requests.
+NO_ARM = ArmRows("", ())
 
 
 def find_missing(arm: ArmRows, window: Window) -> Missing | None:
@@ -94,38 +99,38 @@ def increase_of(rows: Sequence[Row], since: float, bases: Bases) -> float:
     return total
 
 
-def ratio_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases) -> Tick:
+def ratio_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Tick:
     """Count requests and bad requests of both arms."""
-    at = max(candidate.newest, stable.newest)
+    at = max(subject.newest, baseline.newest)
     counted = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         requests, bad = increase_of(arm.total, window.since, bases), increase_of(arm.bad, window.since, bases)
         if not (math.isfinite(requests) and math.isfinite(bad)):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
-            return inconsistent(f"{name}: {bad:g} bad of {requests:g} requests", at, window)
+            return inconsistent(f"{arm.snapshot}: {bad:g} bad of {requests:g} requests", at, window)
         counted.append(Arm(round(requests), round(bad)))
     if not any(arm.requests for arm in counted):
         return no_traffic(at)
     return RatioTick(at, counted[0], counted[1])
 
 
-def mean_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases) -> Tick:
+def mean_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Tick:
     """Count the requests of both arms, and add up the number that they carried."""
-    at = max(candidate.newest, stable.newest)
+    at = max(subject.newest, baseline.newest)
     counted = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         requests, total = increase_of(arm.total, window.since, bases), increase_of(arm.sums, window.since, bases)
         if not (math.isfinite(requests) and math.isfinite(total)):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if _resets_alone(arm, window.since):
             message = (
-                f"{name}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a constant to "
-                "them. If it happens once, a process restarted unseen, and this collection is left out"
+                f"{arm.snapshot}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a "
+                "constant to them. If it happens once, a process restarted unseen, and this collection is left out"
             )
             return NoData(NoDataReason.QUERY_FAILED, message, at)
         if requests < 0 or (total and not round(requests)):
-            return inconsistent(f"{name}: a sum of {total:g} and {requests:g} requests", at, window)
+            return inconsistent(f"{arm.snapshot}: a sum of {total:g} and {requests:g} requests", at, window)
         counted.append(Moments(round(requests), total))
     if not any(arm.requests for arm in counted):
         return no_traffic(at)
@@ -151,16 +156,16 @@ def inconsistent(what: str, at: float, window: Window) -> NoData:
 
 
 def no_traffic(at: float) -> NoData:
-    """Both arms are known, and idle."""
-    return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
+    """All arms are known, and idle."""
+    return NoData(NoDataReason.NO_TRAFFIC, "the metric is scraped, and no request was counted", at)
 
 
-def histogram_tick(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases, unit: str) -> Tick:
+def histogram_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, unit: str) -> Tick:
     """Count requests per bucket of both arms, over the bounds that all series of both have in common."""
-    found = count_buckets(candidate, stable, window, bases)
+    found = count_buckets(subject, baseline, window, bases)
     if isinstance(found, NoData):
         return found
-    return HistogramTick(found.at, found.bounds[:-1], found.candidate, found.stable, unit)
+    return HistogramTick(found.at, found.bounds[:-1], found.subject, found.baseline, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,33 +174,33 @@ class Buckets:
 
     at: float
     bounds: tuple[float, ...]
-    candidate: tuple[int, ...]
-    stable: tuple[int, ...]
+    subject: tuple[int, ...]
+    baseline: tuple[int, ...]
 
 
-def count_buckets(candidate: ArmRows, stable: ArmRows, window: Window, bases: Bases) -> Buckets | NoData:
+def count_buckets(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Buckets | NoData:
     """Count per bucket, over the bounds that all series of both arms have in common."""
-    at = max(candidate.newest, stable.newest)
-    if not (candidate.total or stable.total):
+    at = max(subject.newest, baseline.newest)
+    if not (subject.total or baseline.total):
         return no_traffic(at)
-    bounds = _common_bounds([*candidate.total, *stable.total])
+    bounds = _common_bounds([*subject.total, *baseline.total])
     if not bounds or bounds[-1] != math.inf:
         return NoData(
             NoDataReason.QUERY_FAILED,
             'the series are not cumulative buckets with label le, up to le="+Inf" and with bounds that both arms share',
         )
     counts = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         rows: dict[float, list[Row]] = {}
         for row in arm.total:
             rows.setdefault(_bound(row.series), []).append(row)
         cumulative = [increase_of(rows.get(bound, ()), window.since, bases) for bound in bounds]
         if not all(math.isfinite(count) for count in cumulative):
-            return NoData(NoDataReason.NOT_A_NUMBER, f"{name}: a bucket was not a finite number", at)
+            return NoData(NoDataReason.NOT_A_NUMBER, f"{arm.snapshot}: a bucket was not a finite number", at)
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:
-            return inconsistent(f"{name}: the buckets", at, window)
+            return inconsistent(f"{arm.snapshot}: the buckets", at, window)
         counts.append(per_bucket)
     if not any(map(sum, counts)):
         return no_traffic(at)

@@ -19,6 +19,7 @@ from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.answers import Answer
 from serin.metrics.collector import Key, Want
+from tests.catalog import CATALOG
 from tests.crds import defaulted
 from tests.unit.jumping_time import in_jumping_time
 
@@ -82,7 +83,9 @@ class Bench:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.now = NOW
-        self.survey = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
+        self.survey = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=lambda: NOW
+        )
         self.ticker = EvidenceLoop(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: self.now)
 
     async def tick(self) -> None:

@@ -11,6 +11,7 @@ from serin.cluster import kinds
 from serin.controller.observe import Observer
 from serin.rollout.model import Observation, Route
 from serin.routers.envoy.ports import Ports
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
 from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
@@ -27,7 +28,9 @@ class Router:
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache)).observe(body, NOW)
+    return Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache), catalog=CATALOG).observe(
+        body, NOW
+    )
 
 
 def verdicts(seen: Observation) -> dict[str, Verdict]:
@@ -100,7 +103,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache))
+    observer = Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache), catalog=CATALOG)
     observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
     observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
     found = observer.observe(body, NOW).workloads

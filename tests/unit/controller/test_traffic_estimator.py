@@ -14,6 +14,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.answers import Answer, Failed, Series, Value
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, deployment
 from tests.unit.controller.test_observe import observe
 from tests.unit.jumping_time import in_jumping_time, now
@@ -50,7 +51,9 @@ class Rig:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.began = now()
-        self.survey = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=self.clock)
+        self.survey = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=self.clock
+        )
 
     def clock(self) -> float:
         """NOW when the test began, and on from there."""

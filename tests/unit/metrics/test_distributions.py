@@ -16,11 +16,11 @@ def answers(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
 
 
 def count(candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return distribution_tick(ArmRows(candidate), ArmRows(stable), WINDOW, {}, by)
+    return distribution_tick(ArmRows("fraud-b", candidate), ArmRows("fraud-a", stable), WINDOW, {}, by)
 
 
 def against(reference: dict[str, int], candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return reference_tick(ArmRows(candidate), ArmRows(stable), WINDOW, {}, by, reference)
+    return reference_tick(ArmRows("fraud-b", candidate), ArmRows("fraud-a", stable), WINDOW, {}, by, reference)
 
 
 STABLE = answers({"legit": (100, 190), "fraud": (3, 13)}, serin_snapshot="a")

@@ -14,10 +14,10 @@ from serin.metrics.sources import (
     Source,
     SourceError,
     ValueSource,
-    built_in,
     reference_of,
     resolve,
 )
+from tests.catalog import CATALOG
 
 TEMPLATE: JsonObject = {
     "arguments": [{"name": "model"}, {"name": "code", "default": "5.."}],
@@ -29,12 +29,12 @@ TEMPLATE: JsonObject = {
 
 
 def read(source: MetricSource, template: JsonObject | None = None) -> Source:
-    return resolve(Metric("mine", source, "major", "stable"), template)
+    return resolve(Metric("mine", source, "major", "stable"), template, CATALOG)
 
 
 def test_every_built_in_template_is_one_query() -> None:
-    assert set(built_in()) == {"request-errors", "request-latency"}
-    for name in built_in():
+    assert set(CATALOG.templates) == {"request-errors", "request-latency"}
+    for name in CATALOG.templates:
         source = read(TemplateRef(name))
         assert isinstance(source, RatioSource | HistogramSource)
         total, bad = (source.total, source.bad) if isinstance(source, RatioSource) else (source.buckets, ())
@@ -87,7 +87,7 @@ def test_histogram_and_value_templates() -> None:
     assert histogram.unit == "ms"
     limited = Metric("mine", TemplateRef("v"), "major", "limit", limit=0.9)
     template = {"value": {"query": "max(up{ {{.candidate}} })"}}
-    assert resolve(limited, template) == ValueSource("max(up{ {{.candidate}} })")
+    assert resolve(limited, template, CATALOG) == ValueSource("max(up{ {{.candidate}} })")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,8 @@ def test_templates_of_answers_and_means() -> None:
 def test_deployments_with_different_references_share_their_query() -> None:
     one, other = ({"legit": 97, "fraud": 3}, {"legit": 50, "fraud": 50})
     found = {
-        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference")) for each in (one, other)
+        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference"), None, CATALOG)
+        for each in (one, other)
     }
     assert len(found) == 1
 
@@ -155,7 +156,7 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
     assert list(reference_of(metric).items()) == [("-1.0", 3), ("9.5", 2), ("10.0", 1), ("inf", 0)]
     twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), "info", "reference")
     with pytest.raises(SourceError, match=r"has the bound 0\.50 twice"):
-        resolve(twice)
+        resolve(twice, None, CATALOG)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +174,5 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
 )
 def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
     with pytest.raises(SourceError) as refused:
-        resolve(metric, template)
+        resolve(metric, template, CATALOG)
     assert words in str(refused.value)
