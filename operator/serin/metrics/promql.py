@@ -5,7 +5,7 @@ that Prometheus computes, with the weaker promises of such a number. This module
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +13,8 @@ NAMESPACE_LABEL = "serin_namespace"
 DEPLOYMENT_LABEL = "serin_model_deployment"
 SNAPSHOT_LABEL = "serin_snapshot"
 
-_PLACEHOLDER = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
+OWN_PLACEHOLDERS = ("version", "candidate", "stable")
+PLACEHOLDER = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 # Stands for {{.version}} while a selector is parsed; no PromQL label has such a name.
 _VERSION_MARK = '__serin_version__="here"'
 
@@ -102,12 +103,28 @@ def fill(text: str, values: Mapping[str, str]) -> str:
             raise PromQLError(f"{{{{.{name}}}}} is not known here: write one of {known}")
         return values[name]
 
-    return _PLACEHOLDER.sub(value, text)
+    return PLACEHOLDER.sub(value, text)
 
 
 def placeholders(text: str) -> frozenset[str]:
     """Names in {{.name}}."""
-    return frozenset(_PLACEHOLDER.findall(text))
+    return frozenset(PLACEHOLDER.findall(text))
+
+
+def check_placeholders(text: str, strings: Iterable[str]) -> frozenset[str]:
+    """Names in {{.name}} that Serin fills in; `strings`: the quoted parts of the text. Raises PromQLError for others."""
+    used = placeholders(text)
+    for name in sorted(used - set(OWN_PLACEHOLDERS)):
+        raise PromQLError(
+            f"{{{{.{name}}}}} is not known here: write {{{{.candidate}}}}, {{{{.stable}}}} or {{{{.version}}}}, which "
+            "select the namespace too"
+        )
+    if quoted := sorted(name for one in strings for name in placeholders(one)):
+        raise PromQLError(
+            f"{{{{.{quoted[0]}}}}} stands inside quotes, and it is a list of label matchers: write it among them, as "
+            f"in name{{ {{{{.{quoted[0]}}}}} }}"
+        )
+    return used
 
 
 def matchers_of(versions: Sequence[Version]) -> str:
@@ -139,7 +156,7 @@ def parse_sum(text: str) -> tuple[Term, ...] | None:
 
     Every selector must hold {{.version}}, else PromQLError: without it the versions cannot be told apart.
     """
-    marked = _PLACEHOLDER.sub(lambda found: _VERSION_MARK if found[1] == "version" else found[0], text)
+    marked = PLACEHOLDER.sub(lambda found: _VERSION_MARK if found[1] == "version" else found[0], text)
     parser = _Parser(marked)
     terms = parser.sum()
     if terms is None or not parser.at_end():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from serin.metrics.promql import Matcher, PromQLError, Version, fill, matchers_of, parse_sum
+from serin.metrics.promql import Matcher, PromQLError, Version, fill, matchers_of
+from serin.metrics.sums import parse_sum
 
 
 def terms(text: str) -> list[tuple[int, str]] | None:
@@ -94,3 +95,10 @@ def test_fill_names_what_is_known() -> None:
     assert fill("up{ {{.version}} }", {"version": 'a="b"'}) == 'up{ a="b" }'
     with pytest.raises(PromQLError, match=r"\{\{\.canary\}\} is not known here: write one of \{\{\.version\}\}"):
         fill("up{ {{.canary}} }", {"version": "x"})
+
+
+@pytest.mark.parametrize(
+    "text", ["a{ {{.version}} } offset 1e30", "a{ {{.version}} }[1e19]", "a{ {{.version}} } offset 1e17"]
+)
+def test_numbers_that_native_code_cannot_hold_end_nothing(text: str) -> None:
+    assert parse_sum(text) is None
