@@ -11,7 +11,8 @@ from functools import cache
 
 from serin.metrics.answers import Series
 from serin.metrics.counting import find_start_times
-from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher, Selector, Term
+from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher
+from serin.metrics.sums import Selector, Term
 
 Owner = tuple[str, str, str]  # namespace, deployment, snapshot
 

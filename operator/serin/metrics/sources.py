@@ -12,10 +12,10 @@ from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import BLOCKING, Against
 from serin.metrics.catalog import Catalog
-from serin.metrics.promql import PromQLError, Term, fill, parse_sum, placeholders
+from serin.metrics.promql import OWN_PLACEHOLDERS, PromQLError, check_placeholders, fill, placeholders
+from serin.metrics.sums import Term, check_bounds, parse_sum
 
 UNITS = ("s", "ms", "")
-OWN_PLACEHOLDERS = ("version", "candidate", "stable")
 
 _RATE = re.compile(r"\b(rate|irate|increase|delta|idelta|deriv)\s*\(")
 
@@ -298,10 +298,5 @@ def _histogram(buckets: str, unit: str) -> HistogramSource:
 
 
 def _value(query: str) -> ValueSource:
-    used = placeholders(query)
-    unknown = sorted(used - set(OWN_PLACEHOLDERS))
-    if unknown:
-        raise PromQLError(
-            f"{{{{.{unknown[0]}}}}} is not known here: write {{{{.candidate}}}}, {{{{.stable}}}} or {{{{.version}}}}"
-        )
+    check_placeholders(query, check_bounds(query).strings)
     return ValueSource(query)

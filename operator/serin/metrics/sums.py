@@ -1,4 +1,6 @@
-"""The one shape of PromQL that is counted exactly: a sum or difference of plain selectors.
+"""The one shape of PromQL that is counted exactly, sample by sample: a sum or difference of plain selectors.
+
+Anything else still works, as a number that Prometheus computes, with the weaker promises of such a number.
 
 The grammar is promql-parser's, which the command line uses too. It is native code that recurses and compiles regular
 expressions, so what it is given is bounded first: the length, the nesting, the number of operators. Strings are taken
