@@ -1,13 +1,12 @@
 """Which queries a source needs, and which of their series belong to which of its terms.
 
-The terms of one template are fetched together: one query with all metric names, and their different label matchers
-applied here. That is the same thing only for regular expressions that Python and Prometheus read alike; a term with any
-other gets a query of its own.
+The terms of one template are fetched together: one query with all metric names, and the label matchers in which they
+differ applied here. Regular expressions are left to Prometheus, so terms that differ in one get a query each.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from serin.metrics.answers import Series
 from serin.metrics.counting import find_start_times
@@ -50,13 +49,14 @@ class Row:
     start_times: frozenset[float]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def plan_reading(parts: tuple[tuple[Term, ...], ...]) -> Reading:
     """Plan the queries of some sums: one when their matchers can be applied here, else one for each distinct term."""
     selectors = list(dict.fromkeys(term.selector for part in parts for term in part))
     names = sorted({selector.name for selector in selectors})
-    if len(selectors) > 1 and all(names) and all(one.local() for each in selectors for one in each.matchers):
-        common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
+    common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
+    others = [one for each in selectors for one in each.matchers if one not in common]
+    if len(selectors) > 1 and all(names) and all(one.literals() is not None for one in others):
         together = Selector("", (Matcher("__name__", "=~", "|".join(names)), *common))
         return Reading((together.render(),), tuple(tuple(_pick(term, common) for term in part) for part in parts))
     texts = tuple(dict.fromkeys(selector.render() for selector in selectors))

@@ -83,13 +83,14 @@ def check_bounds(text: str) -> _Masked:
     if len(text) > LONGEST:
         raise PromQLError(f"the query has {len(text)} characters: write at most {LONGEST}")
     masked = _mask(text)
+    bare = PLACEHOLDER.sub("", masked.text)
     depth = deepest = 0
-    for character in masked.text:
+    for character in bare:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
         raise PromQLError(f"the query has {deepest} parentheses inside each other: write at most {DEEPEST}")
-    operators = len(_OPERATOR.findall(_BRACES.sub("", PLACEHOLDER.sub("", masked.text))))
+    operators = len(_OPERATOR.findall(_BRACES.sub("", bare)))
     if operators > MOST_OPERATORS:
         raise PromQLError(f"the query has {operators} operators: write at most {MOST_OPERATORS}")
     return masked

@@ -45,7 +45,7 @@ def test_every_built_in_template_is_one_query() -> None:
 
 
 def test_terms_of_one_query_are_told_apart_by_name_and_labels() -> None:
-    source = read(TemplateRef("mine", {"model": "fraud"}), TEMPLATE)
+    source = read(TemplateRef("mine", {"model": "fraud", "code": "500|503"}), TEMPLATE)
     assert isinstance(source, RatioSource)
     reading = plan_reading((source.total, source.bad, ()))
     assert reading.selectors == ('{__name__=~"infer_total",model="fraud",{{.version}}}',)
@@ -54,6 +54,24 @@ def test_terms_of_one_query_are_told_apart_by_name_and_labels() -> None:
     bad_series = {"__name__": "infer_total", "model": "fraud", "code": "503"}
     assert [total.accepts(good_series), total.accepts(bad_series)] == [True, True]
     assert [bad.accepts(good_series), bad.accepts(bad_series)] == [False, True]
+
+
+def test_terms_that_differ_in_a_regular_expression_have_queries_of_their_own() -> None:
+    source = read(TemplateRef("mine", {"model": "fraud", "code": "(5+)+x"}), TEMPLATE)
+    assert isinstance(source, RatioSource)
+    reading = plan_reading((source.total, source.bad, ()))
+    assert reading.selectors == (
+        'infer_total{model="fraud",{{.version}}}',
+        'infer_total{model="fraud",code=~"(5+)+x",{{.version}}}',
+    )
+    (total,), (bad,), _ = reading.parts
+    assert [(one.fetch, one.matchers) for one in (total, bad)] == [(0, ()), (1, ())]
+
+
+def test_a_regular_expression_that_all_terms_have_needs_one_query() -> None:
+    source = read(RatioQuery('a{x=~"b+", {{.version}} }', 'c{x=~"b+", {{.version}} }'))
+    assert isinstance(source, RatioSource)
+    assert plan_reading(source.parts).selectors == ('{__name__=~"a|c",x=~"b+",{{.version}}}',)
 
 
 def test_arguments_replace_defaults() -> None:
@@ -108,6 +126,25 @@ def test_histogram_and_value_templates() -> None:
         (DistributionQuery("a{ {{.version}} } * 2", "label"), None, "counts must be a plain selector of a counter"),
         (DistributionQuery("a{ {{.version}} } - b{ {{.version}} }", "le"), None, "nothing taken off"),
         (MeanQuery(sum="s{ {{.version}} }", count="c"), None, "c does not say which version: write c{ {{.version}} }"),
+        (
+            RatioQuery(bad="b{ {{.version}} }", total='a{namespace="{{.namespace}}", {{.version}} }'),
+            None,
+            "{{.namespace}} is not known here: write {{.candidate}}, {{.stable}} or {{.version}}",
+        ),
+        (RatioQuery(bad="b{ {{.version}} }", total='a{x="{{.version}}"}'), None, "{{.version}} stands inside quotes"),
+        (ValueQuery('max(a{x="{{.candidate}}"})'), None, "{{.candidate}} stands inside quotes"),
+        (ValueQuery("(" * 400 + "a{ {{.candidate}} }" + ")" * 400), None, "401 parentheses inside each other"),
+        (
+            RatioQuery(bad="b{ {{.version}} }", total="(" * 400 + "a{ {{.version}} }" + ")" * 400),
+            None,
+            "the query has 401 parentheses inside each other: write at most 32",
+        ),
+        (ValueQuery("a{ {{.candidate}} }" + "+1" * 101), None, "the query has 101 operators: write at most 100"),
+        (
+            TemplateRef("v", {"a": "x" * 9000}),
+            {"arguments": [{"name": "a"}], "value": {"query": "{{.a}}"}},
+            "at most 8192",
+        ),
         (TemplateRef("x"), {}, "write one of ratio, histogram, distribution, mean, value"),
     ],
 )
