@@ -23,9 +23,10 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import template_of
+from serin.metrics.answers import Ask
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import RatioSource, SourceError, resolve
-from serin.metrics.traffic import Ask, Place, measure
+from serin.metrics.traffic import Place, measure
 
 log: Final = structlog.get_logger("serin.survey")
 

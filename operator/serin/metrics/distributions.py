@@ -19,6 +19,8 @@ from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Bases, Buckets, Window, count_buckets, inconsistent, increase_of, no_traffic
 
 LONGEST: Final = 20
+# Values of the label that says what was answered; a label with more is no category, but an identity or free text.
+MAX_CATEGORIES: Final = 1_000
 _NOT_CATEGORIES: Final = ("__name__", "job", "instance", NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL)
 
 
@@ -84,6 +86,10 @@ def _count_categories(subject: ArmRows, baseline: ArmRows, window: Window, bases
     if rows and not any(row.series.labels.get(by) for row in rows):
         has = sorted({label for row in rows for label in row.series.labels if label not in _NOT_CATEGORIES})
         message = f"the series have no label {by}: write by: one of {', '.join(has) or 'none, for they have no label'}"
+        return NoData(NoDataReason.QUERY_FAILED, message)
+    distinct = len({row.series.labels.get(by, "") for row in rows})
+    if distinct > MAX_CATEGORIES:
+        message = f"the label {by} has {distinct} values: write by: a label with at most {MAX_CATEGORIES}"
         return NoData(NoDataReason.QUERY_FAILED, message)
     counts = []
     for arm in (subject, baseline):

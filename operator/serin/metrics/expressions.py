@@ -6,15 +6,12 @@ vanishes makes it fall, which is NoData and never a tick, and requests before a 
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 
 from serin.analysis.types import Arm, NoData, NoDataReason, RatioTick, Tick, ValueTick
-from serin.metrics.answers import Answer
+from serin.metrics.answers import Answer, Ask
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of, placeholders
 from serin.metrics.sources import ExpressionSource
-
-Ask = Callable[[str, float], Awaitable[Answer]]
 
 
 async def value_tick(ask: Ask, query: str, version: Version, at: float) -> Tick:

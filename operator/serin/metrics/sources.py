@@ -12,6 +12,7 @@ from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import BLOCKING, Against
 from serin.metrics.catalog import Catalog
+from serin.metrics.messages import shorten
 from serin.metrics.promql import OWN_PLACEHOLDERS, PromQLError, check_placeholders, fill, placeholders
 from serin.metrics.sums import Term, check_bounds, parse_sum
 
@@ -122,10 +123,8 @@ def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog) -> So
             reference_of(metric, template)
         _check_use(metric, found)
         return found
-    except PromQLError as error:
-        raise SourceError(f"metric {metric.name}: {error}") from error
-    except SourceError as error:
-        raise SourceError(f"metric {metric.name}: {error}") from error
+    except (PromQLError, SourceError) as error:
+        raise SourceError(shorten(f"metric {metric.name}: {error}")) from error
 
 
 def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str, int]:

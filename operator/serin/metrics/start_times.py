@@ -11,15 +11,14 @@ while, or an old pod that Prometheus has only now begun to scrape. Rare, so it m
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from serin.analysis.types import NoData
-from serin.metrics.answers import Answer, Series
+from serin.metrics.answers import Ask, Series
 from serin.metrics.counting import Target, target_of
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import any_of
 
-Ask = Callable[[str, float], Awaitable[Answer]]
 Identity = frozenset[tuple[str, str]]
 
 LOOKBACK = "1h"

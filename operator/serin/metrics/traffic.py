@@ -6,19 +6,18 @@ that the counts span is that of the samples, so that a deployment of five minute
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import NoData
-from serin.metrics.answers import Answer, Series
+from serin.metrics.answers import Ask, Series
 from serin.metrics.counting import increase, learn_interval
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, any_of, fill
 from serin.metrics.readings import Pick, Row, plan_reading, tabulate
 from serin.metrics.sources import RatioSource
 
-Ask = Callable[[str, float], Awaitable[Answer]]
 Place = tuple[str, str]  # namespace, deployment
 
 WINDOW: Final = 900.0
