@@ -24,6 +24,7 @@ from serin.evaluation.evaluate import weigh
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.rollout.model import Observation
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer
 from tests.integration.remote_write import Series, write
 from tests.narratives.world import World, spec
@@ -114,7 +115,7 @@ def prometheus(tmp_path: Path) -> Iterator[PrometheusServer]:
 @pytest.mark.timeout(1800)
 async def test_versions_that_are_no_worse_are_promoted(prometheus: PrometheusServer) -> None:
     cache = ObjectCache()
-    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG)
     rollouts = [Rollout(spec("1"), number=number) for number in range(HEALTHY)]
     rollouts += [Rollout(spec("1"), number=HEALTHY + number, worse=5.0) for number in range(BAD)]
     ticker = EvidenceLoop(cache, collector, Telemetry(), lambda _: None, clock=lambda: rollouts[0].now)

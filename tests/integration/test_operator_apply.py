@@ -37,6 +37,7 @@ from serin.rollout.model import (
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.router import EnvoyRoutes
 from serin.routers.envoy.xds import XdsServer
+from tests.catalog import CATALOG
 from tests.integration.operator_process import Cluster, until
 
 pytestmark = pytest.mark.control_plane
@@ -61,10 +62,10 @@ class Bench:
         self.cache, self.leading, self.told = ObjectCache(), True, Told()
         self.telemetry = Telemetry()
         prometheus = Prometheus(Settings("http://127.0.0.1:9"))
-        ticker = EvidenceLoop(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
+        ticker = EvidenceLoop(self.cache, Collector(prometheus, CATALOG), self.telemetry, lambda _: None)
         routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
-        survey = TrafficEstimator(self.cache, prometheus.query, lambda _: None)
-        self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache))
+        survey = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
+        self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache), catalog=CATALOG)
         self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
 
     async def refresh(self) -> None:

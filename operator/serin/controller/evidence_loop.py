@@ -89,8 +89,8 @@ class EvidenceLoop:
     def samples(self, deployment: ModelDeployment) -> Samples:
         """The newest samples of a deployment, and how they are taken."""
         place = deployment.namespace, deployment.name
-        known = {metric.name: self._dispersions.get((*place, metric.name)) for metric in deployment.spec.metrics}
-        dispersions = {name: found[1] for name, found in known.items() if found and found[1] is not None}
+        known = ((key[-1], phi) for key, (_, phi) in self._dispersions.items() if key[:2] == place)
+        dispersions = {metric: phi for metric, phi in known if phi is not None}
         return Samples(self._newest.get(place, {}), self.interval(deployment), dispersions)
 
     def interval(self, deployment: ModelDeployment) -> float:
@@ -190,7 +190,7 @@ class EvidenceLoop:
     def _want(self, deployment: ModelDeployment, asked: SampleRequest) -> Want:
         template = template_of(self._cache, deployment.namespace, asked.metric)
         place = deployment.namespace, deployment.name
-        return Want(*place, asked.subject, asked.baseline or "", asked.metric, asked.since, template)
+        return Want(*place, asked.subject, asked.baseline, asked.metric, asked.since, template)
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""

@@ -20,6 +20,7 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.traffic_estimator import TrafficEstimator
+from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Observation, Route, Snapshot, Workload
 from serin.rollout.snapshots import read as read_snapshot
@@ -39,9 +40,15 @@ class Observer:
     """Reads observations out of the cache."""
 
     def __init__(
-        self, cache: ObjectCache, router: Router, evidence_loop: EvidenceLoop, traffic_estimator: TrafficEstimator
+        self,
+        cache: ObjectCache,
+        router: Router,
+        evidence_loop: EvidenceLoop,
+        traffic_estimator: TrafficEstimator,
+        *,
+        catalog: Catalog,
     ) -> None:
-        self._cache, self._router = cache, router
+        self._cache, self._router, self._catalog = cache, router, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
         # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so
         # that the same content is not sent again at every look; a restart finds out again by sending it once more.
@@ -98,7 +105,7 @@ class Observer:
         for metric in deployment.spec.metrics:
             template = template_of(self._cache, deployment.namespace, metric)
             try:
-                resolve(metric, template)
+                resolve(metric, template, self._catalog)
             except SourceError as error:
                 return Reason.METRIC_TEMPLATE_NOT_FOUND if template is None else Reason.INVALID_SPEC, str(error)
         return None

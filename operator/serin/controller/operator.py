@@ -32,11 +32,13 @@ from serin.controller.settings import Settings
 from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.controller.watch import WATCHED, Watches, scopes
+from serin.metrics.catalog import Catalog
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.router import EnvoyRoutes
+from serin.routers.envoy.templates import templates
 from serin.routers.envoy.xds import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
 from serin.routers.envoy.xds_peers import XdsPeers
@@ -118,7 +120,8 @@ class Operator:
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
-        collector = Collector(prometheus)
+        catalog = Catalog.of(templates())
+        collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
         template = "request-errors"
         evidence_loop = EvidenceLoop(
@@ -126,8 +129,8 @@ class Operator:
         )
         replicas = XdsPeers(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
         router = EnvoyRoutes(self._cache, self._settings.namespace, replicas, Ports(self._cache))
-        traffic_estimator = TrafficEstimator(self._cache, prometheus.query, self._queue.add)
-        observer = Observer(self._cache, router, evidence_loop, traffic_estimator)
+        traffic_estimator = TrafficEstimator(self._cache, prometheus.query, self._queue.add, catalog=catalog)
+        observer = Observer(self._cache, router, evidence_loop, traffic_estimator, catalog=catalog)
         applier = Applier(cluster, self._cache, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self._cache, observer, plan, applier, reporter, self._telemetry)

@@ -24,8 +24,10 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import template_of
+from serin.metrics.answers import Ask
+from serin.metrics.catalog import Catalog
 from serin.metrics.sources import RatioSource, SourceError, resolve
-from serin.metrics.traffic import Ask, Place, measure
+from serin.metrics.traffic import Place, measure
 
 log: Final = structlog.get_logger("serin.traffic")
 
@@ -41,9 +43,11 @@ class TrafficEstimator:
         ask: Ask,
         look: Callable[[Place], None],
         *,
+        catalog: Catalog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._ask, self._look, self._clock = cache, ask, look, clock
+        self._catalog = catalog
         self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
         self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
         self._wake = asyncio.Event()
@@ -103,7 +107,7 @@ class TrafficEstimator:
         for place, deployment in due.items():
             for metric in deployment.spec.metrics:
                 try:
-                    source = resolve(metric, template_of(self._cache, place[0], metric))
+                    source = resolve(metric, template_of(self._cache, place[0], metric), self._catalog)
                 except SourceError:
                     continue
                 if isinstance(source, RatioSource):

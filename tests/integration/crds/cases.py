@@ -3,7 +3,7 @@
 A mistake is a merge patch of the smallest resource, with the field that the answer names and words of the fix.
 """
 
-from serin.metrics.sources import built_in
+from serin.routers.envoy.templates import templates
 
 Refusals = dict[str, tuple[str, tuple[str, ...]]]
 
@@ -476,5 +476,5 @@ TEMPLATES_REFUSED: Refusals = {
 
 
 BUILT_IN_REFUSED = {
-    name: (f"metadata: {{name: {name}}}", ("are built in: write a metadata.name of your own",)) for name in built_in()
+    name: (f"metadata: {{name: {name}}}", ("are built in: write a metadata.name of your own",)) for name in templates()
 }

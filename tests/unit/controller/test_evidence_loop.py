@@ -20,6 +20,7 @@ from serin.controller.traffic_estimator import TrafficEstimator
 from serin.evaluation.samples import SPLIT, subjects, uncounted
 from serin.metrics.answers import Answer
 from serin.metrics.collector import Key, Want
+from tests.catalog import CATALOG
 from tests.crds import defaulted
 from tests.unit.jumping_time import in_jumping_time
 
@@ -83,7 +84,9 @@ class Bench:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.now = NOW
-        self.traffic_estimator = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
+        self.traffic_estimator = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=lambda: NOW
+        )
         self.loop = EvidenceLoop(
             self.cache,
             self.prometheus,
@@ -114,7 +117,7 @@ async def test_one_batch_serves_all_rollouts_and_each_is_looked_at() -> None:
     await bench.tick()
     [batch] = bench.prometheus.batches
     assert {want.key for want in batch} == {
-        ("shop", name, metric) for name in ("fraud", "churn") for metric in metric_names(fraud)
+        ("shop", name, f"{name}-b", metric) for name in ("fraud", "churn") for metric in metric_names(fraud)
     }
     assert sorted(bench.looks) == [("shop", "churn"), ("shop", "fraud")]
 

@@ -15,6 +15,7 @@ from serin.evaluation.evaluate import Assessment
 from serin.evaluation.samples import SPLIT
 from serin.rollout.assess import assess
 from serin.rollout.model import Observation, Route
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
 from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
@@ -29,7 +30,7 @@ class Router:
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator).observe(body, NOW)
+    return Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator, catalog=CATALOG).observe(body, NOW)
 
 
 def judged(bench: Bench, body: JsonObject) -> Assessment:
@@ -110,7 +111,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator)
+    observer = Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator, catalog=CATALOG)
     observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
     observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
     found = observer.observe(body, NOW).workloads

@@ -1,4 +1,4 @@
-"""The traffic estimator: each rollout is asked about once, idle ones never, and an answer that fails is asked for again."""
+"""The traffic estimator: each rollout is asked about once, idle ones never; what fails is asked for again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,6 +13,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.answers import Answer, Failed, Series, Value
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, deployment
 from tests.unit.controller.test_observe import judged
 from tests.unit.jumping_time import in_jumping_time, now
@@ -49,7 +50,9 @@ class Rig:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.began = now()
-        self.estimator = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=self.clock)
+        self.estimator = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=self.clock
+        )
 
     def clock(self) -> float:
         """NOW when the test began, and on from there."""

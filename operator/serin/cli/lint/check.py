@@ -6,6 +6,7 @@ A resource that the schema refuses is not asked further: the rest would only rep
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.text import Text
 
@@ -16,7 +17,12 @@ from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
 from serin.cli.lint import documents, policy, promql, rules, schema
 from serin.cli.lint.documents import Document
 from serin.cli.lint.schema import Problem
-from serin.metrics.sources import SourceError, built_in, resolve
+from serin.metrics.catalog import Catalog
+from serin.metrics.sources import SourceError, resolve
+from serin.routers.envoy.templates import templates as envoy_templates
+
+# Every template that some router or model server brings along.
+CATALOG: Final = Catalog.of(envoy_templates())
 
 ERROR = "error"
 NOTE = "note"  # what may be meant so, or cannot be checked without a cluster
@@ -141,10 +147,10 @@ def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterat
 
 def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
     name = metric.source.name if isinstance(metric.source, TemplateRef) else None
-    if name is not None and name not in templates and name not in built_in():
+    if name is not None and name not in templates and name not in CATALOG.templates:
         return
     try:
-        source = resolve(metric, templates.get(name or ""))
+        source = resolve(metric, templates.get(name or ""), CATALOG)
     except SourceError as error:
         yield Problem(path, str(error).removeprefix(f"metric {metric.name}: "))
         return
@@ -159,10 +165,10 @@ def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[
         return
     for index, metric in enumerate(spec.metrics):
         source = metric.source
-        if isinstance(source, TemplateRef) and source.name not in templates and source.name not in built_in():
+        if isinstance(source, TemplateRef) and source.name not in templates and source.name not in CATALOG.templates:
             yield Problem(
                 f"spec.metrics[{index}].template.name",
-                f"not checked: {source.name} is not built in ({', '.join(sorted(built_in()))}), and no MetricTemplate "
+                f"not checked: {source.name} is not built in ({', '.join(CATALOG.names)}), and no MetricTemplate "
                 "of that name is in these files; it must be in the namespace",
             )
 

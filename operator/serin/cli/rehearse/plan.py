@@ -18,7 +18,7 @@ from serin.api.spec import ModelDeploymentSpec, TemplateRef
 from serin.api.verdicts import BLOCKING
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
-from serin.cli.lint.check import check
+from serin.cli.lint.check import CATALOG, check
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
 from serin.routers.envoy.series import BUCKETS
@@ -76,7 +76,7 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
     for metric in spec.metrics:
         reference = metric.source.name if isinstance(metric.source, TemplateRef) else ""
         try:
-            sources[metric.name] = resolve(metric, templates.get(reference))
+            sources[metric.name] = resolve(metric, templates.get(reference), CATALOG)
         except ValueError:  # a MetricTemplate of the cluster's, which lint has noted
             continue
     return Plan(document.namespace, document.name, spec, sources)

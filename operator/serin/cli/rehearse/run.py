@@ -12,7 +12,7 @@ from serin.cli.exit_codes import Exit, Stop
 from serin.cli.output import console, dump, put
 from serin.cli.rehearse import measure, plan, show
 from serin.evaluation.feasibility import feasible, stages
-from serin.metrics.traffic import Ask
+from serin.metrics.answers import Ask
 
 
 def rehearse(
