@@ -62,6 +62,7 @@ _builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serin-build")
 _guard = threading.Lock()
 _builds: dict[tuple[Path, str], Future[Path]] = {}
 _running: set[subprocess.Popen[str]] = set()
+_given_up = threading.Event()
 
 
 def prepare(names: Iterable[str]) -> None:
@@ -81,6 +82,7 @@ def path(name: str) -> Path:
 
 def give_up() -> None:
     """End the build that runs and begin no other: this process is about to end, and would wait for them."""
+    _given_up.set()
     _builder.shutdown(wait=False, cancel_futures=True)
     for process in tuple(_running):
         process.send_signal(signal.SIGINT)  # Go ends its compilers then
@@ -125,6 +127,8 @@ def run_slowly(what: str, command: list[str], environment: dict[str, str], cwd: 
     Raises:
         BuildFailed: with the last lines of its output and, where known, what to do.
     """
+    if _given_up.is_set():  # while it waited for another process that made the same
+        raise BuildFailed(f"{what}: not begun, this process ends")
     say(what)
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
