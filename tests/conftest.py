@@ -37,7 +37,7 @@ TOOLS = {
 """What must be built before a fixture can start.
 
 In the order in which their tests begin: those that need nothing run before all, while tools are built; then the two
-groups that share a cluster, the longer one first, so that each of two processes takes one; last what can fill either.
+groups that share a cluster, so that each of two processes takes one; last what can fill either.
 """
 
 MARKERS = {"control_plane": "control_plane", "node_cluster": "node"}

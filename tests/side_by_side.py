@@ -26,7 +26,7 @@ from tests.cluster import binaries, launcher, state
 from tests.cluster.processes import children, identify
 
 CLUSTERS = ("node_cluster", "control_plane")
-"""Fixtures that a session starts once: all tests that use one are one group."""
+"""Fixtures that a session starts once: all tests that use one are one group. The one with the longest group first."""
 
 GROUPS = "serin_groups"
 """In what the controller tells its workers: the file in which they tell it the group of every test."""
@@ -82,7 +82,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class _Groups(LoadScopeScheduling):
-    """Hands out tests by group, in the order in which they were collected."""
+    """Hands out tests by group, in the order in which they were collected; the longest first where it need not wait."""
 
     def __init__(self, config: pytest.Config, log: Producer, groups: Path) -> None:
         super().__init__(config, log)
@@ -96,6 +96,13 @@ class _Groups(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return self._group_of[nodeid]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """While tools are built, quick tests run. With all of them there, the other process has time for those."""
+        longest = CLUSTERS[0]
+        if longest in self.workqueue and binaries.all_built():
+            self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
 
 
 class _Controller:

@@ -71,6 +71,11 @@ def prepare(names: Iterable[str]) -> None:
         _build(name)
 
 
+def all_built() -> bool:
+    """Whether the cache has every tool."""
+    return all((cache.folder() / f"{tool.name}-{tool.key()}").is_dir() for tool in TOOLS.values())
+
+
 def path(name: str) -> Path:
     """Return the binary, after its build if need be.
 
