@@ -1,6 +1,6 @@
 """What people read, state by state: `status`, `explain` and `history` of every story, compared with golden files.
 
-To accept new texts: SERIN_UPDATE_GOLDEN=1 pytest tests/unit/cli, then read the diff as a user would.
+To accept new texts: SERIN_WRITE_GOLDEN=1 pytest tests/unit/cli, then read the diff as a user would.
 """
 
 import io
@@ -45,6 +45,6 @@ def all_told(story: Story) -> str:
 def test_texts_of_every_story(story: Story) -> None:
     path = GOLDEN / f"{story.__name__}.txt"
     text = all_told(story)
-    if os.environ.get("SERIN_UPDATE_GOLDEN"):
+    if os.environ.get("SERIN_WRITE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
