@@ -45,30 +45,11 @@ class EnvoyRouter:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightStep:
-    """Send `weight` percent to the candidate for at least `bake` seconds and `min_requests` candidate requests."""
+class StrategySpec:
+    """The one member of `spec.strategy`: its name, and its settings as JSON (rollout/strategies reads them)."""
 
-    weight: int
-    bake: float
-    min_requests: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PauseStep:
-    """Wait for approval, or for `seconds` when given."""
-
-    seconds: float | None = None
-
-
-Step = WeightStep | PauseStep
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """`strategy.canary`."""
-
-    steps: tuple[Step, ...]
-    max_duration: float | None = None
+    name: str
+    settings: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +138,7 @@ class ModelDeploymentSpec:
     runtime: str  # profile name
     content: Mapping[str, JsonObject | None]
     router: EnvoyRouter
-    canary: Canary
+    strategy: StrategySpec
     metrics: tuple[Metric, ...]
     analysis: Analysis
     progress_deadline: float
