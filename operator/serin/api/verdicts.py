@@ -48,3 +48,12 @@ class Trouble(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
     NO_DATA = "NoData"
     UNDECIDED = "Undecided"
+
+
+class SnapshotVerdict(StrEnum):
+    """What was decided about a snapshot."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    UNDER_EVALUATION = "UnderEvaluation"
+    SUPERSEDED = "Superseded"  # the spec changed before anything was decided

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.text import Text
 
 from serin.api import names
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import InvalidSpec, parse_spec
+from serin.api.parse import parse_spec
 from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
 from serin.cli.lint import documents, policy, promql, rules, schema
 from serin.cli.lint.documents import Document

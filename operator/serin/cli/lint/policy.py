@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from serin.analysis.text import count
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery, WeightStep
+from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING
 from serin.cli.lint.schema import Problem

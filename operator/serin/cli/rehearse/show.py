@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
-from serin.analysis.text import count, number, percent
+from serin.analysis.text import number, percent
 from serin.analysis.traffic import Stage, Traffic
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.text import count
 from serin.api.times import human
 from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan

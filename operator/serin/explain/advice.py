@@ -3,15 +3,16 @@
 A reason that asks for nothing has no entry; a test makes sure that every reason was thought of.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from serin.api.conditions import Reason
 
 # {name}: the deployment. {namespace}: its namespace. {serin}: the command as the user typed it.
-ADVICE: Final[dict[Reason, str]] = {
+ADVICE: Final[Mapping[str, str]] = {
     Reason.STABLE_UNAVAILABLE: (
         "Mend stable's pods (kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name}). "
-        "If the candidate is the mend, {serin} promote {name} makes it stable."
+        "If the candidate is the fix, {serin} promote {name} makes it stable."
     ),
     Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
     Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",
@@ -84,6 +85,4 @@ NOTHING_TO_DO: Final = frozenset(
 
 def advice(reason: str, name: str, namespace: str, serin: str) -> str:
     """What to do, in a sentence; "" when nothing is to be done, or the reason is one of a newer operator."""
-    if reason not in {one.value for one in ADVICE}:
-        return ""
-    return ADVICE[Reason(reason)].format(name=name, namespace=namespace, serin=serin)
+    return ADVICE.get(reason, "").format(name=name, namespace=namespace, serin=serin)
