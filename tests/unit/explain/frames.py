@@ -1,14 +1,18 @@
 """Every state that the stories bring a deployment into, as a person would meet it: real plans, real statuses."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.status import read_status
 from serin.api.times import rfc3339, rfc3339_whole
-from serin.cli.facts import Facts, gather
-from tests.narratives.stories import Story
+from serin.explain.facts import Facts, gather
+from serin.rollout.model import RecordSnapshot
+from tests.narratives.stories import Story, named
 from tests.narratives.world import World
 
 
@@ -24,6 +28,11 @@ class Frame:
     def facts(self) -> Facts:
         return gather(self.body, self.now)
 
+    @property
+    def state(self) -> str:
+        """Phase and reason: two frames of the same state differ in details only."""
+        return f"{self.facts.state.phase.value}-{self.facts.reason}"
+
 
 @dataclass
 class Filmed(World):
@@ -31,18 +40,19 @@ class Filmed(World):
 
     frames: list[Frame] = field(default_factory=list)
     recorded: dict[str, JsonObject] = field(default_factory=dict)
-    _last: tuple[Any, ...] = ()
+    _last: tuple[object, ...] = ()
 
     def _apply(self, action: Any) -> None:
         super()._apply(action)
-        if type(action).__name__ == "RecordSnapshot" and action.name in self.snapshots:
+        if isinstance(action, RecordSnapshot) and action.name in self.snapshots:
             self.recorded[action.name] = action.status
 
     def settle(self, limit: int = 20) -> None:
         super().settle(limit)
-        state = tuple(self.status.get(key) for key in ("phase", "reason"))
-        step = self.status.get("step") or {}
-        shown = (*state, step.get("index"), self.candidate, "lastRollback" in self.status)
+        status = read_status(self.status)
+        state = status.state
+        index = state.rollout.stage.index if state.rollout else None
+        shown = (state.phase, status.reason, index, state.candidate, state.last_rollback is None)
         if shown != self._last:
             self._last = shown
             self.film()
@@ -78,3 +88,28 @@ def film(story: Story) -> tuple[Frame, ...]:
     story(world)
     world.film()
     return tuple(world.frames)
+
+
+def all_frames() -> Iterator[tuple[str, Frame]]:
+    """Every frame of every story, with the story's name."""
+    for name, story in named():
+        for frame in film(story):
+            yield name, frame
+
+
+def first_of_each_state() -> dict[str, tuple[str, Frame]]:
+    """For each phase and reason that the stories lead to: the first story that does, and the frame."""
+    found: dict[str, tuple[str, Frame]] = {}
+    for name, frame in all_frames():
+        found.setdefault(frame.state, (name, frame))
+    return found
+
+
+_HASH = re.compile(rf"\bfraud-[a-z0-9]{{{names.HASH_LENGTH}}}\b")
+_TIME = re.compile(r"\b(\d+[hms])+\b")
+_NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
+
+
+def without_numbers(sentence: str) -> str:
+    """What two sentences have in common that differ in names, times and numbers only."""
+    return _NUMBER.sub("#", _TIME.sub("T", _HASH.sub("SNAPSHOT", sentence)))
