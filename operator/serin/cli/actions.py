@@ -77,12 +77,6 @@ def _not_paused(facts: Facts) -> str | None:
     return None if facts.paused else "it is not paused"
 
 
-def _cannot_plan(facts: Facts) -> str | None:
-    if facts.invalid:
-        return f"the spec cannot work and has to be corrected first: {facts.invalid}"
-    return None if facts.state.stable else "nothing serves yet"
-
-
 ACTIONS: Final = (
     Action("approve", names.ANNOTATION_APPROVE, "let a rollout that stands in a pause step go on", _no_approval),
     Action(
@@ -126,10 +120,14 @@ def request(connection: Connection, name: str, what: Action, *, wait: bool) -> s
 def request_rollback(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
     """Request a rollback to the snapshot `to`, or to the version before; as `request` otherwise. Raises Stop."""
     facts, asked = read(connection, name), to or PREVIOUS
-    if why := _cannot_plan(facts):
+    wanted, stable = facts.wanted, facts.state.stable
+    if wanted is None:
+        why = f"the spec cannot work and has to be corrected first: {facts.invalid}"
         raise Stop(Exit.NO, f"cannot roll back: {why}")
+    if stable is None:
+        raise Stop(Exit.NO, "cannot roll back: nothing serves yet")
     try:
-        choose(asked, str(facts.wanted), snapshots(connection, name), facts.state)
+        choose(asked, wanted, stable, snapshots(connection, name), facts.state)
     except CannotGoBack as no:
         raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
     annotations: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}

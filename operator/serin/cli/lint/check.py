@@ -129,6 +129,7 @@ def _reaches(deployment: Document, template: Document) -> bool:
 def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
     try:
         spec = parse_spec(body["spec"])
+        planned = list(policy.check(spec))
     except InvalidSpec as error:
         path, _, message = str(error).partition(": ")
         yield Problem(path, message)
@@ -137,7 +138,7 @@ def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterat
         path = f"spec.metrics[{index}]"
         written = list(promql.check(body["spec"]["metrics"][index], path, {}))
         yield from written or _metric(metric, path, templates)
-    yield from policy.check(spec)
+    yield from planned
 
 
 def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:

@@ -36,7 +36,7 @@ class Rehearsed:
         if self.feasible and self.feasible[0] is Reason.TRAFFIC_TOO_LOW:
             return self.feasible[1]
         if 2 * self.answer.unfinished > self.answer.runs:
-            limit = self.plan.spec.canary.max_duration
+            limit = self.plan.schedule.max_duration
             within = f" within maxDuration, {human(limit)}" if limit is not None else ""
             return f"{self.answer.unfinished} of {self.answer.runs} good candidates are not promoted{within}"
         return ""
