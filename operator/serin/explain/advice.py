@@ -12,7 +12,7 @@ from serin.api.conditions import Reason
 ADVICE: Final[Mapping[str, str]] = {
     Reason.STABLE_UNAVAILABLE: (
         "Mend stable's pods (kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name}). "
-        "If the candidate is the fix, {serin} promote {name} makes it stable."
+        "If the candidate fixes it, {serin} promote {name} makes it stable."
     ),
     Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
     Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",

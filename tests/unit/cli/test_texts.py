@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from serin.api.conditions import ROUTINE
 from serin.api.state import Phase
 from serin.cli import show
 from serin.explain.sentences import explain
@@ -19,7 +18,7 @@ from serin.explain.snapshots import read_snapshot
 from tests.narratives import stories
 from tests.narratives.stories import Story, named
 from tests.narratives.world import START
-from tests.unit.explain.frames import Frame, all_frames, film, first_of_each_state, without_numbers
+from tests.unit.explain.frames import Frame, all_frames, film, first_of_each_state, is_held, without_numbers
 from tests.unit.golden import compare
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,16 +28,14 @@ AREAS = {
     Phase.STARTING: "rollout",
     Phase.PROGRESSING: "rollout",
     Phase.PAUSED: "paused",
-    Phase.PROMOTING: "paused",
+    Phase.PROMOTING: "rollout",
     Phase.ROLLING_BACK: "rolling_back",
 }
 
 
 def area(frame: Frame) -> str:
     """By phase; a rollout that something holds is told apart from one that goes on."""
-    facts = frame.facts
-    held = facts.state.phase is Phase.PROGRESSING and facts.reason not in ROUTINE
-    return "held" if held else AREAS[facts.state.phase]
+    return "held" if is_held(frame.facts) else AREAS[frame.facts.state.phase]
 
 
 def printed(*parts: RenderableType) -> str:

@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any
 
 from serin.api import names
+from serin.api.conditions import ROUTINE
 from serin.api.json import JsonObject
+from serin.api.state import Phase
 from serin.api.status import read_status
 from serin.api.times import rfc3339, rfc3339_whole
 from serin.explain.facts import Facts, gather
@@ -88,6 +90,11 @@ def film(story: Story) -> tuple[Frame, ...]:
     story(world)
     world.film()
     return tuple(world.frames)
+
+
+def is_held(facts: Facts) -> bool:
+    """Whether something keeps a rollout from going on as planned."""
+    return facts.state.phase is Phase.PROGRESSING and facts.reason not in ROUTINE
 
 
 def all_frames() -> Iterator[tuple[str, Frame]]:
