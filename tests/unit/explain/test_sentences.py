@@ -6,10 +6,14 @@ import pytest
 
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason
+from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.api.state import ManualRollback, MetricStatus, Phase, RollbackRecord, StageState, Status, VersionStatus
 from serin.explain.sentences import explain, headline, requests_left, seconds_left, waiting
-from tests.unit.explain.rig import BAKING, ERRORS, NEW, NOW, OLD, SERVING, facts, rollout, said
+from tests.unit.explain.rig import BAKING, ERRORS, NEW, NOW, OLD, READY, SERVING, facts, rollout, said
+
+AWAY = said(ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is ready")
+DOWN = said(ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, "none of its pods is ready")
 
 
 def told(status: Status | None, **given: object) -> str:
@@ -43,6 +47,61 @@ class TestHeadline:
         assert waiting(facts(status)) == "OverLimit: errors: 4% is over 1%"
         assert "serin retry fraud   try the same version again" in told(status)
         assert "kubectl serin retry fraud" in "\n".join(explain(facts(status), "kubectl serin"))
+
+    def test_a_first_version_that_cannot_be_read(self) -> None:
+        first = Status(observed_generation=1, reason="InvalidSpec", message="spec.config: rename one of them")
+        invalid = facts(first, config={"a-b": "1", "a_b": "2"})
+        assert headline(invalid) == "fraud starts its first version, the first one; nothing serves yet"
+
+    @pytest.mark.parametrize(
+        ("weight", "reason", "words"),
+        [
+            (0, "CandidateStarting", "model 1 serves all requests; clients reach neither of them"),
+            (
+                25,
+                "Baking",
+                "tries model 2 on 25% of the requests; model 1 serves the rest; clients reach neither of them",
+            ),
+            (0, "StableUnavailable", "model 1, which should serve all requests, is down"),
+            (
+                25,
+                "StableUnavailable",
+                "tries model 2 on 25% of the requests; model 1, which should serve the rest, is down",
+            ),
+        ],
+    )
+    def test_a_rollout_while_clients_are_not_served(self, weight: int, reason: str, words: str) -> None:
+        state = replace(BAKING.state, split=Split({OLD: 100 - weight, NEW: weight}))
+        what = "tries model 2 on 25% of the requests" if weight else "brings up model 2"
+        status = replace(BAKING, state=state, reason=reason, conditions=(AWAY,))
+        assert headline(facts(status)) == f"fraud {what}; {words}"
+
+    @pytest.mark.parametrize(
+        ("moved", "condition", "words"),
+        [
+            (None, READY, "; model 2 serves until its pods are ready"),
+            (None, DOWN, "; model 2, which should serve until then, is down"),
+            (
+                None,
+                AWAY,
+                "; model 2 serves until its pods are ready; clients reach neither of them",
+            ),
+            (NOW, READY, ", which gets all requests now"),
+            (NOW, AWAY, ", which gets all requests now; clients reach neither of them"),
+        ],
+    )
+    def test_a_manual_rollback(self, moved: float | None, condition: JsonObject, words: str) -> None:
+        state = replace(SERVING.state, phase=Phase.ROLLING_BACK, manual_rollback=ManualRollback(OLD, NOW, moved))
+        status = replace(SERVING, state=state, versions=BAKING.versions, conditions=(condition,))
+        assert headline(facts(status)) == f"fraud goes back to model 1{words}"
+
+    def test_clients_that_are_not_served(self) -> None:
+        down, away = (facts(replace(SERVING, conditions=(one,))) for one in (DOWN, AWAY))
+        assert headline(down) == "fraud is down: none of its pods is ready"
+        assert headline(away) == "clients do not reach fraud: no router pod is ready"
+        assert explain(away)[1:] == [
+            "What to do: kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router"
+        ]
 
 
 class TestWhatIsLeft:
@@ -173,6 +232,10 @@ class TestTrouble:
         counted = replace(short, reason="WaitingForCapacity", message="1 of 2 candidate pods are ready for 25%")
         assert "pods of candidate" not in told(counted)
         assert f"1 of 2 pods of candidate (model 2) are ready: {problem}." in told(counted, problems={NEW: problem})
+        state = replace(SERVING.state, phase=Phase.ROLLING_BACK, manual_rollback=ManualRollback(OLD, NOW))
+        back = replace(SERVING, state=state, versions={NEW: VersionStatus("2", 3, 4), OLD: VersionStatus("1", 1, 4)})
+        assert "3 of 4 pods of stable (model 2) are ready." in told(back)
+        assert "1 of 4 pods of the earlier version (model 1) are ready." in told(back)
 
 
 class TestMetrics:
