@@ -57,17 +57,9 @@ class TestHeadline:
         ("weight", "reason", "words"),
         [
             (0, "CandidateStarting", "model 1 serves all requests; clients reach neither of them"),
-            (
-                25,
-                "Baking",
-                "tries model 2 on 25% of the requests; model 1 serves the rest; clients reach neither of them",
-            ),
+            (25, "Baking", "model 1 serves the rest; clients reach neither of them"),
             (0, "StableUnavailable", "model 1, which should serve all requests, is down"),
-            (
-                25,
-                "StableUnavailable",
-                "tries model 2 on 25% of the requests; model 1, which should serve the rest, is down",
-            ),
+            (25, "StableUnavailable", "model 1, which should serve the rest, is down"),
         ],
     )
     def test_a_rollout_while_clients_are_not_served(self, weight: int, reason: str, words: str) -> None:
