@@ -27,7 +27,7 @@ ROLE_CANDIDATE: Final = "candidate"
 # The port's name on a snapshot's Service, by which the router finds it in the endpoints.
 PORT_NAME: Final = "http"
 
-# On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/seal.py).
+# On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/template_hash.py).
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 
 # What a person asks for without editing the spec, so that Git stays the spec's owner.

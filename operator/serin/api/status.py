@@ -207,7 +207,7 @@ def write_status(status: Status) -> JsonObject:
         "message": cut(status.message),
         "verdict": status.verdict,
         "selector": status.selector,
-        "metrics": [_write_metric(one) for one in status.metrics],
+        "metrics": [metric_row(one) for one in status.metrics],
         "conditions": [{**one, "message": cut(str(one["message"]))} for one in status.conditions],
     }
     result |= {key: value for key, value in shown.items() if value or (key == "metrics" and state.rollout)}
@@ -321,7 +321,8 @@ def _write_stage_status(stage: StageStatus) -> JsonObject:
     return row | {key: rfc3339(at) for key, at in times.items() if at is not None}
 
 
-def _write_metric(one: MetricStatus) -> JsonObject:
+def metric_row(one: MetricStatus) -> JsonObject:
+    """One row of `status.metrics`, of a deployment or of a snapshot."""
     row: JsonObject = {
         "name": one.name,
         "severity": one.severity,

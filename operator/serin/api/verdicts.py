@@ -51,9 +51,9 @@ class Trouble(StrEnum):
 
 
 class SnapshotVerdict(StrEnum):
-    """What was decided about a snapshot."""
+    """What was decided about a snapshot (`status.verdict` of a ModelSnapshot)."""
 
     PROMOTED = "Promoted"
     ROLLED_BACK = "RolledBack"
     UNDER_EVALUATION = "UnderEvaluation"
-    SUPERSEDED = "Superseded"  # the spec changed before anything was decided
+    SUPERSEDED = "Superseded"  # the spec went elsewhere before anything was decided

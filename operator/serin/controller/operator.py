@@ -120,12 +120,15 @@ class Operator:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
         collector = Collector(prometheus)
         self._telemetry.queries.set_function(lambda: collector.queries)
-        ticker = EvidenceLoop(self._cache, collector, self._telemetry, self._queue.add)
+        template = "request-errors"
+        evidence_loop = EvidenceLoop(
+            self._cache, collector, self._telemetry, self._queue.add, request_template=template
+        )
         replicas = XdsPeers(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
-        router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
-        survey = TrafficEstimator(self._cache, prometheus.query, self._queue.add)
-        observer = Observer(self._cache, router, ticker, survey, Ports(self._cache))
-        applier = Applier(cluster, self._cache, router, observer, election.leading)
+        router = EnvoyRoutes(self._cache, self._settings.namespace, replicas, Ports(self._cache))
+        traffic_estimator = TrafficEstimator(self._cache, prometheus.query, self._queue.add)
+        observer = Observer(self._cache, router, evidence_loop, traffic_estimator)
+        applier = Applier(cluster, self._cache, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self._cache, observer, plan, applier, reporter, self._telemetry)
         self._deciding = True
@@ -134,8 +137,8 @@ class Operator:
             self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(ticker.run(), name="ticker")
-                group.create_task(survey.run(), name="survey")
+                group.create_task(evidence_loop.run(), name="evidence loop")
+                group.create_task(traffic_estimator.run(), name="traffic estimator")
                 group.create_task(replicas.run(), name="replicas")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
         finally:

@@ -10,17 +10,16 @@ from serin.api import names
 from serin.api.parse import InvalidSpec, content_of, parse_model_deployment, parse_spec
 from serin.api.spec import (
     Analysis,
-    Canary,
     DistributionQuery,
     EnvoyRouter,
     MeanQuery,
     Metric,
-    PauseStep,
     RatioQuery,
     TemplateRef,
     ValueQuery,
-    WeightStep,
 )
+from serin.rollout.strategies.canary import Canary, PauseStep, WeightStep
+from serin.rollout.strategies.table import strategy_of
 from tests import crds
 
 SAMPLES = crds.ROOT / "manifests" / "samples"
@@ -49,7 +48,7 @@ class TestSmallest:
     def test_ten_lines_give_a_whole_rollout(self) -> None:
         spec = parse_spec(smallest())
         assert (spec.replicas, spec.port, spec.runtime, spec.progress_deadline) == (1, 8080, "generic", 600.0)
-        assert spec.canary == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
+        assert strategy_of(spec) == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
         assert spec.metrics == (
             Metric("errors", TemplateRef("request-errors"), "critical", "stable"),
             Metric("latency", TemplateRef("request-latency"), "major", "stable"),
@@ -77,7 +76,7 @@ class TestEverything:
         spec = parsed.spec
         assert (spec.replicas, spec.port, spec.runtime) == (3, 8080, "mlserver")
         assert spec.router == EnvoyRouter(hedge_after=2.0, timeout=30.0)
-        assert spec.canary == Canary(
+        assert strategy_of(spec) == Canary(
             (
                 WeightStep(5, 300.0, 500),
                 WeightStep(25, 600.0),
@@ -170,7 +169,7 @@ class TestRefusals:
             owner = owner[parent]
         del owner[last]
         with pytest.raises(InvalidSpec) as refused:
-            parse_spec(spec)
+            strategy_of(parse_spec(spec))
         assert str(refused.value).startswith(f"{named} is missing: apply the ModelDeployment again")
 
     def test_a_word_of_another_version_names_its_field_and_the_words_that_are_known(self) -> None:

@@ -1,13 +1,13 @@
 """What a rollout's status says is wrong: the model, the world, or what they run on."""
 
-from dataclasses import replace
-
 import pytest
 
 from serin.analysis.types import MetricVerdict
-from serin.api.verdicts import Severity, Verdict
+from serin.api.parse import parse_spec
+from serin.api.verdicts import Severity, Trouble, Verdict
+from serin.evaluation.diagnosis import diagnosis
 from serin.rollout.model import Route
-from tests.narratives.world import World, fails, passes, silent, spec, verdict
+from tests.narratives.world import World, fails, silent, spec
 
 DRIFT = {
     "name": "drift",
@@ -37,17 +37,17 @@ def test_a_candidate_that_passes_is_in_no_trouble() -> None:
 
 def test_a_rollback_for_a_metric_says_that_the_model_is_bad() -> None:
     world = in_progress()
-    world.judge = fails
-    world.settle()
+    world.sampler = fails
+    world.run(10)
     assert world.status["lastRollback"]["trouble"] == "BadModel"
     assert "diagnosis" not in world.status, "there is no candidate to diagnose"
 
 
 def test_a_rollback_while_stable_is_short_of_pods_says_so_and_happens_all_the_same() -> None:
     world = in_progress()
-    world.judge = fails
+    world.sampler = fails
     world.problems[next(name for name in world.pods if name != world.candidate)] = "pod x: node is gone"
-    world.settle()
+    world.run(10)
     assert world.status["lastRollback"]["trouble"] == "Infrastructure"
     assert world.candidate is None
 
@@ -61,27 +61,23 @@ def test_a_router_that_is_away_is_infrastructure() -> None:
 
 def test_silence_is_no_data() -> None:
     world = in_progress()
-    world.judge = silent
-    world.settle()
+    world.sampler = silent
+    world.run(10)
     assert trouble(world) == "NoData"
 
 
 @pytest.mark.parametrize(
     ("moved", "reason", "found"),
     [
-        (Verdict.FAIL_MINOR, "DriftedFromReference", "DataDrift"),
-        (Verdict.FAIL_MINOR, "DifferentFromStable", "None"),
-        (Verdict.PASS, "NotWorse", "None"),
+        (Verdict.FAIL_MINOR, "DriftedFromReference", Trouble.DATA_DRIFT),
+        (Verdict.FAIL_MINOR, "DifferentFromStable", Trouble.NONE),
+        (Verdict.PASS, "NotWorse", Trouble.NONE),
     ],
 )
-def test_answers_that_left_the_reference_with_stables_are_a_changed_world(
-    moved: Verdict, reason: str, found: str
+def test_answers_that_left_the_reference_with_stables_are_data_drift(
+    moved: Verdict, reason: str, found: Trouble
 ) -> None:
-    def judge(world: World) -> tuple[MetricVerdict, ...]:
-        drift = replace(verdict(moved, world.now), metric="drift", severity=Severity.MINOR)
-        return (*passes(world), replace(drift, reason=reason))
-
-    world = in_progress(metrics=[ERRORS, DRIFT])
-    world.judge = judge
-    world.settle()
-    assert trouble(world) == found
+    metrics = parse_spec(spec(metrics=[ERRORS, DRIFT])).metrics
+    passed = MetricVerdict("errors", Severity.CRITICAL, Verdict.PASS, "NotWorse", "as good")
+    drift = MetricVerdict("drift", Severity.MINOR, moved, reason, "moved")
+    assert diagnosis([passed, drift], metrics, ()).trouble is found

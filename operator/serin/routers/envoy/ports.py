@@ -9,6 +9,7 @@ not meet at the same port either.
 import zlib
 from typing import Final
 
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 
@@ -45,7 +46,7 @@ class Ports:
     def _taken(self) -> dict[tuple[str, str], int]:
         found = {}
         for body in self._cache.all(kinds.MODEL_DEPLOYMENT):
-            port = ((body.get("status") or {}).get("router") or {}).get("port")
+            port = (read_state(body.get("status") or {}).router.get("envoy") or {}).get("port")
             if port is not None:
                 found[body["metadata"]["namespace"], body["metadata"]["name"]] = int(port)
         return found

@@ -13,6 +13,7 @@ from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.spec import EnvoyRouter, Protocol, Shield
 from serin.api.split import NOWHERE, Split
+from serin.api.status import read_state
 from serin.api.units import parse_duration
 
 Key = tuple[str, str]  # namespace and name of a ModelDeployment
@@ -111,20 +112,18 @@ def _key(body: JsonObject) -> Key:
 
 
 def _read_model(body: JsonObject, pods: Mapping[str, _Pods]) -> RoutedModel | None:
-    status = body.get("status") or {}
-    port = (status.get("router") or {}).get("port")
+    state = read_state(body.get("status") or {})
+    port = (state.router.get("envoy") or {}).get("port")
     if port is None:
         return None
-    weights: Mapping[str, int] = (status.get("traffic") or {}).get("weights") or {}
-    stable = (status.get("stable") or {}).get("snapshot")
-    candidate = (status.get("candidate") or {}).get("snapshot")
-    snapshots = {*weights, *pods, *(name for name in (stable, candidate) if name)}
+    arms_of_rollout = (arm.snapshot for arm in state.rollout.arms) if state.rollout else ()
+    snapshots = {*state.split.weights, *pods, *([state.stable] if state.stable else []), *arms_of_rollout}
     arms = tuple(
-        Arm(snapshot, weights.get(snapshot, 0), pods[snapshot].serving() if snapshot in pods else ())
+        Arm(snapshot, state.split.of(snapshot), pods[snapshot].serving() if snapshot in pods else ())
         for snapshot in sorted(snapshots)
     )
     namespace, name = _key(body)
-    return RoutedModel(namespace, name, port, _read_router(body["spec"]), stable, arms)
+    return RoutedModel(namespace, name, port, _read_router(body["spec"]), state.stable, arms)
 
 
 def _read_router(spec: JsonObject) -> EnvoyRouter:

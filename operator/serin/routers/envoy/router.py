@@ -11,13 +11,15 @@ from typing import Final, Protocol
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
-from serin.api.status import read
+from serin.api.state import State
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
 from serin.routers.envoy.clients import ClientRoute, slice_name
+from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import SERVICE_LABEL
 
+NAME: Final = "envoy"
 ROUTER: Final = "serin-router"
 
 
@@ -37,31 +39,31 @@ class Envoys(Protocol):
 class EnvoyRoutes:
     """The router `envoy`, as the cache shows it. `namespace`: Serin's own."""
 
-    def __init__(self, cache: ObjectCache, namespace: str, envoys: Envoys) -> None:
-        self._cache, self._namespace, self._envoys = cache, namespace, envoys
+    def __init__(self, cache: ObjectCache, namespace: str, envoys: Envoys, ports: Ports) -> None:
+        self._cache, self._namespace, self._envoys, self._ports = cache, namespace, envoys, ports
 
-    def observe(self, deployment: ModelDeployment) -> Route:
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:
         """What the router serves for this deployment."""
-        state, routers = read(deployment.status), self.routers()
-        route = ClientRoute(deployment, state.port or 0, routers)
+        routers = self.routers()
+        known = (state.router.get(NAME) or {}).get("port")
+        port = int(known) if known else self._ports.free_for(deployment.namespace, deployment.name)
+        route = ClientRoute(deployment, port, routers)
         service = self._cache.get(kinds.SERVICE, deployment.namespace, deployment.name)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         taken = self._envoys.observe(deployment.namespace, deployment.name)
         if taken is None:
             # No replica has an Envoy that it knows of (yet): then what was decided is the best that is known.
             taken = NOWHERE if self._envoys.envoys() else state.split
+        published = route.is_published(service, endpoints)
         return Route(
             split=taken,
             refused=self._envoys.refused().get((deployment.namespace, deployment.name)),
             ready=bool(routers),
-            published=state.port is not None and route.is_published(service, endpoints),
             not_ours=route.not_ours(service),
+            repairs=() if published or route.not_ours(service) else (route.service(), route.endpoint_slice()),
+            router=NAME,
+            state={"port": port},
         )
-
-    def objects(self, deployment: ModelDeployment, port: int) -> tuple[JsonObject, ...]:
-        """The clients' Service and its endpoints."""
-        route = ClientRoute(deployment, port, self.routers())
-        return route.service(), route.endpoint_slice()
 
     def routers(self) -> tuple[str, ...]:
         """Addresses of the router's ready pods, sorted."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serin.rollout.report import interval, ratio
+from serin.rollout.summary import interval, ratio
 
 
 @pytest.mark.parametrize(
