@@ -11,8 +11,9 @@ from typing import Final
 from rich.text import Text
 
 from serin.api import names
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import InvalidSpec, parse_spec
+from serin.api.parse import parse_spec
 from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
 from serin.cli.lint import documents, policy, promql, rules, schema
 from serin.cli.lint.documents import Document
@@ -134,6 +135,7 @@ def _reaches(deployment: Document, template: Document) -> bool:
 def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
     try:
         spec = parse_spec(body["spec"])
+        planned = list(policy.check(spec))
     except InvalidSpec as error:
         path, _, message = str(error).partition(": ")
         yield Problem(path, message)
@@ -142,7 +144,7 @@ def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterat
         path = f"spec.metrics[{index}]"
         written = list(promql.check(body["spec"]["metrics"][index], path, {}))
         yield from written or _metric(metric, path, templates)
-    yield from policy.check(spec)
+    yield from planned
 
 
 def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:

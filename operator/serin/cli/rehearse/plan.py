@@ -19,8 +19,10 @@ from serin.api.verdicts import BLOCKING
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
 from serin.cli.lint.check import CATALOG, check
+from serin.evaluation.feasibility import Schedule
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
+from serin.rollout.strategies.table import strategy_of
 from serin.routers.envoy.series import BUCKETS
 
 # Between looks, where the spec leaves it to the scrapes: what most Prometheus installations have, or less.
@@ -46,9 +48,15 @@ class Plan:
         return self.spec.analysis.interval or ASSUMED_INTERVAL
 
     @property
+    def schedule(self) -> Schedule:
+        """What the strategy plans."""
+        return strategy_of(self.spec).schedule()
+
+    @property
     def policies(self) -> dict[str, Policy]:
         """Of the metrics that can roll back."""
-        return {name: one for name, one in policies(self.spec, self.interval).items() if one.severity in BLOCKING}
+        found = policies(self.spec, self.interval, self.schedule.expected_seconds)
+        return {name: one for name, one in found.items() if one.severity in BLOCKING}
 
     def ratios(self) -> dict[str, RatioSource]:
         """Metrics that can roll back, whose traffic Prometheus can say."""

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from serin.analysis.text import count
 from serin.analysis.traffic import Stage
 from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE
 from serin.api.split import all_to, between
 from serin.api.state import Arm, StageState, StageStatus
+from serin.api.text import count
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
