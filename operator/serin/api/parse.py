@@ -131,7 +131,7 @@ def _strategy(field: Field) -> StrategySpec:
     members = [name for name, settings in field.value.items() if settings is not None]
     if len(members) != 1:
         found = ", ".join(sorted(members)) or "none"
-        raise InvalidSpec(f"{field.path}: write exactly one strategy, for example canary: {{}}; there is: {found}")
+        raise InvalidSpec(f"{field.path}: write exactly one strategy; there is: {found}")
     return StrategySpec(members[0], field[members[0]].value)
 
 
