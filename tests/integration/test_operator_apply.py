@@ -34,9 +34,8 @@ from serin.rollout.model import (
     RunWorkload,
     WriteStatus,
 )
-from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.router import EnvoyRoutes
-from serin.routers.envoy.xds import XdsServer
+from serin.routers import build_routers
+from serin.routers.base import RouterContext
 from tests.catalog import CATALOG
 from tests.integration.operator_process import Cluster, until
 
@@ -62,11 +61,17 @@ class Bench:
         self.cache, self.leading, self.told = ObjectCache(), True, Told()
         self.telemetry = Telemetry()
         prometheus = Prometheus(Settings("http://127.0.0.1:9"))
-        ticker = EvidenceLoop(self.cache, Collector(prometheus, CATALOG), self.telemetry, lambda _: None)
-        routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
-        survey = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
-        self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache), catalog=CATALOG)
-        self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
+        evidence_loop = EvidenceLoop(
+            self.cache,
+            Collector(prometheus, CATALOG),
+            self.telemetry,
+            lambda _: None,
+            request_template=lambda _: "request-errors",
+        )
+        context = RouterContext(self.cache, cluster.system, {"xds_port": 0}, self.telemetry.registry, lambda _: None)
+        traffic_estimator = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
+        self.observer = Observer(self.cache, build_routers(context), evidence_loop, traffic_estimator, catalog=CATALOG)
+        self.applier = Applier(client, self.cache, self.observer, lambda: self.leading)
 
     async def refresh(self) -> None:
         """What the watches would have shown by now."""

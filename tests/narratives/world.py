@@ -16,6 +16,7 @@ from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
+from serin.api.spec import ModelDeployment
 from serin.api.split import Split
 from serin.api.state import Phase, State
 from serin.api.status import read_state
@@ -202,13 +203,6 @@ class World:
     def observe(self) -> Observation:
         deployment, state = parse_model_deployment(self.body), read_state(self.status)
         self._sample(state)
-        route = replace(
-            self.route,
-            split=Split(self.weights if self.router_hears else {}),
-            repairs=() if self.published or self.route.not_ours else ({"kind": "Service"}, {"kind": "EndpointSlice"}),
-            router="router",
-            state={"place": 1},
-        )
         return Observation(
             now=self.now,
             deployment=deployment,
@@ -216,8 +210,18 @@ class World:
             snapshots=dict(self.snapshots),
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},
-            route=route,
+            route=self.observe_route(deployment, state),
             samples=Samples(dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}),
+        )
+
+    def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:
+        """What the router says; a test may put a router of its own in this place."""
+        return replace(
+            self.route,
+            split=Split(self.weights if self.router_hears else {}),
+            repairs=() if self.published or self.route.not_ours else ({"kind": "Service"}, {"kind": "EndpointSlice"}),
+            router="router",
+            state={"place": 1},
         )
 
     def _workloads(self) -> dict[str, Workload]:

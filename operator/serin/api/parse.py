@@ -17,16 +17,14 @@ from serin.api.names import config_variable
 from serin.api.spec import (
     Analysis,
     DistributionQuery,
-    EnvoyRouter,
     MeanQuery,
     Metric,
     MetricSource,
     ModelDeployment,
     ModelDeploymentSpec,
     NoDataAction,
-    Protocol,
     RatioQuery,
-    Shield,
+    RouterSpec,
     StrategySpec,
     TemplateRef,
     ValueQuery,
@@ -60,7 +58,7 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
         port=_port(root),
         runtime=root["runtime"].value,
         content=content,
-        router=_envoy(root["router"]["envoy"]),
+        router=_router(root["router"]),
         strategy=_strategy(root["strategy"]),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
         analysis=_analysis(root["analysis"]),
@@ -117,13 +115,13 @@ def _check_config(config: Mapping[str, str]) -> None:
             )
 
 
-def _envoy(field: Field) -> EnvoyRouter:
-    return EnvoyRouter(
-        shield=field["shield"].one_of(Shield),
-        hedge_after=field.duration_of("hedgeAfter"),
-        timeout=field["timeout"].duration(),
-        protocol=field["protocol"].one_of(Protocol),
-    )
+def _router(field: Field) -> RouterSpec:
+    """The one member of `spec.router`; what its settings mean is the router's own affair (routers/)."""
+    members = [name for name, settings in field.value.items() if settings is not None]
+    if len(members) != 1:
+        found = ", ".join(sorted(members)) or "none"
+        raise InvalidSpec(f"{field.path}: write exactly one router, for example envoy: {{}}; there is: {found}")
+    return RouterSpec(members[0], field[members[0]].value)
 
 
 def _strategy(field: Field) -> StrategySpec:

@@ -100,7 +100,7 @@ class Applier:
             case ApplyDeployment() | RestoreTemplate():
                 await self._apply_deployment(seen, action)
             case ApplyRouteObject():
-                await self._apply_route_object(action.body)
+                await self._apply_route_object(seen, action.body)
             case DeleteDeployment():
                 await self._delete(kinds.DEPLOYMENT, seen, action.snapshot, action.uid, action.resource_version)
             case DeleteService():
@@ -176,10 +176,11 @@ class Applier:
             raise _Stop(f"ModelSnapshot {snapshot} is gone: what its pods are made of is not known")
         return read_snapshot(made).content
 
-    async def _apply_route_object(self, body: JsonObject) -> None:
+    async def _apply_route_object(self, seen: Observation, body: JsonObject) -> None:
         """Create or repair what leads clients here. Never taken from somebody else who made it a moment ago."""
         known = self._cache.get(kinds.of(body), body["metadata"]["namespace"], body["metadata"]["name"])
-        await self._write(lambda wanted: self._cluster.apply(wanted, force=known is not None), body)
+        ours = known is not None and names.controller_uid(known) == seen.deployment.uid
+        await self._write(lambda wanted: self._cluster.apply(wanted, force=ours), body)
 
     # Requests
 

@@ -62,8 +62,8 @@ def template_of(cache: ObjectCache, namespace: str, metric: Metric) -> JsonObjec
 class EvidenceLoop:
     """Collects while anything is under judgement.
 
-    `request_template`: the built-in template by which the router counts requests per snapshot. `enqueue`: asks for a
-    look at (namespace, name). `clock`: unix seconds.
+    `request_template`: the built-in template by which a deployment's router counts requests per snapshot; raises
+    InvalidSpec. `enqueue`: asks for a look at (namespace, name). `clock`: unix seconds.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EvidenceLoop:
         telemetry: Telemetry,
         enqueue: Callable[[Place], None],
         *,
-        request_template: str,
+        request_template: Callable[[ModelDeployment], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._collector, self._telemetry = cache, collector, telemetry
@@ -141,7 +141,7 @@ class EvidenceLoop:
         asked = {
             want.key: (request, want)
             for deployment, state in deployments
-            for request, want in self._wants(deployment, state)
+            for request, want in self._wants_or_none(deployment, state)
         }
         wants = {key: want for key, (_, want) in asked.items()}
         with self._telemetry.tick_seconds.time():
@@ -172,6 +172,13 @@ class EvidenceLoop:
             measured = await self._collector.overdispersion(now, due)
             self._dispersions |= {want.key: (now, measured.get(want.key)) for want in due}
 
+    def _wants_or_none(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
+        """Nothing for a spec that cannot be read: observe says why, and no other deployment waits for it."""
+        try:
+            return self._wants(deployment, state)
+        except InvalidSpec:
+            return []
+
     def _wants(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
         place = deployment.namespace, deployment.name
         settled = None
@@ -182,7 +189,7 @@ class EvidenceLoop:
             state,
             deployment.spec.metrics,
             self._newest.get(place, {}),
-            request_template=self._request_template,
+            request_template=self._request_template(deployment),
             settled_at=settled,
         )
         return [(one, self._want(deployment, one)) for one in asked]

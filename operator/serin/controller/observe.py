@@ -6,14 +6,12 @@ nothing. It judges nothing, reserves nothing and remembers nothing.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
-from serin.api.state import State
 from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
@@ -22,18 +20,13 @@ from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
-from serin.rollout.model import Observation, Route, Snapshot, Workload
+from serin.rollout.model import Observation, Snapshot, Workload
 from serin.rollout.snapshots import read as read_snapshot
 from serin.rollout.strategies.table import strategy_of
-from serin.routers.envoy.routed_model import addresses
+from serin.routers import router_of
+from serin.routers.base import Router
+from serin.routers.endpoints import ready_addresses
 from serin.workload import pods as workloads
-
-
-class Router(Protocol):
-    """What the controller asks of a router."""
-
-    def observe(self, deployment: ModelDeployment, state: State) -> Route:
-        """What the router serves for this deployment, as far as the cache tells."""
 
 
 class Observer:
@@ -42,13 +35,13 @@ class Observer:
     def __init__(
         self,
         cache: ObjectCache,
-        router: Router,
+        routers: Mapping[str, Router],
         evidence_loop: EvidenceLoop,
         traffic_estimator: TrafficEstimator,
         *,
         catalog: Catalog,
     ) -> None:
-        self._cache, self._router, self._catalog = cache, router, catalog
+        self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
         # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so
         # that the same content is not sent again at every look; a restart finds out again by sending it once more.
@@ -67,7 +60,7 @@ class Observer:
             snapshots=self._snapshots(deployment),
             workloads=self._workloads(deployment),
             services=self._services(deployment),
-            route=self._router.observe(deployment, state),
+            route=router_of(self._routers, deployment).observe(deployment, state),
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
             invalid=self._invalid(deployment),
         )
@@ -78,8 +71,8 @@ class Observer:
 
     def _workloads(self, deployment: ModelDeployment) -> Mapping[str, Workload]:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
-        place = deployment.namespace, deployment.name
-        listed = addresses(self._cache.of_deployment(kinds.ENDPOINT_SLICE, *place), place)
+        slices = self._cache.of_deployment(kinds.ENDPOINT_SLICE, deployment.namespace, deployment.name)
+        listed = ready_addresses(slices)
         found = {}
         for body in self._owned(kinds.DEPLOYMENT, deployment):
             name = body["metadata"]["name"]
@@ -98,7 +91,9 @@ class Observer:
         """Objects of this very deployment: a label alone, or an earlier deployment of the same name, is not enough."""
         found = self._cache.of_deployment(kind, deployment.namespace, deployment.name)
         return [
-            body for body in found if _owner(body) == deployment.uid and "deletionTimestamp" not in body["metadata"]
+            body
+            for body in found
+            if names.controller_uid(body) == deployment.uid and "deletionTimestamp" not in body["metadata"]
         ]
 
     def _invalid(self, deployment: ModelDeployment) -> tuple[Reason, str] | None:
@@ -109,8 +104,3 @@ class Observer:
             except SourceError as error:
                 return Reason.METRIC_TEMPLATE_NOT_FOUND if template is None else Reason.INVALID_SPEC, str(error)
         return None
-
-
-def _owner(body: JsonObject) -> str:
-    references = body["metadata"].get("ownerReferences") or ()
-    return next((str(one["uid"]) for one in references if one.get("controller")), "")

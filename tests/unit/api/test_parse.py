@@ -11,10 +11,10 @@ from serin.api.parse import InvalidSpec, content_of, parse_model_deployment, par
 from serin.api.spec import (
     Analysis,
     DistributionQuery,
-    EnvoyRouter,
     MeanQuery,
     Metric,
     RatioQuery,
+    RouterSpec,
     TemplateRef,
     ValueQuery,
 )
@@ -56,7 +56,6 @@ class TestSmallest:
 
     def test_the_defaults_of_the_schema_are_those_of_the_types(self) -> None:
         spec = parse_spec(smallest())
-        assert spec.router == EnvoyRouter()
         assert spec.analysis == Analysis()
 
 
@@ -75,7 +74,7 @@ class TestEverything:
         assert parsed.status == {"phase": "Healthy"}
         spec = parsed.spec
         assert (spec.replicas, spec.port, spec.runtime) == (3, 8080, "mlserver")
-        assert spec.router == EnvoyRouter(hedge_after=2.0, timeout=30.0)
+        assert spec.router == RouterSpec("envoy", body["spec"]["router"]["envoy"])
         assert strategy_of(spec) == Canary(
             (
                 WeightStep(5, 300.0, 500),
@@ -156,7 +155,6 @@ class TestRefusals:
         ("path", "named"),
         [
             ("replicas", "spec.replicas"),
-            ("router.envoy.timeout", "spec.router.envoy.timeout"),
             ("strategy.canary.steps", "spec.strategy.canary.steps"),
             ("analysis.falseRollbackRate.critical", "spec.analysis.falseRollbackRate.critical"),
         ],
@@ -174,11 +172,18 @@ class TestRefusals:
 
     def test_a_word_of_another_version_names_its_field_and_the_words_that_are_known(self) -> None:
         spec = smallest()
-        spec["router"]["envoy"]["shield"] = "Sometimes"
+        spec["analysis"]["onNoData"]["action"] = "Sometimes"
         with pytest.raises(
-            InvalidSpec, match=r"^spec\.router\.envoy\.shield: 'Sometimes' is unknown: write one of Fail"
+            InvalidSpec, match=r"^spec\.analysis\.onNoData\.action: 'Sometimes' is unknown: write one of Hold"
         ):
             parse_spec(spec)
+
+    @pytest.mark.parametrize(
+        ("router", "found"), [({}, "none"), ({"envoy": {}, "other": {}}, "envoy, other"), ({"envoy": None}, "none")]
+    )
+    def test_there_is_one_router(self, router: dict[str, Any], found: str) -> None:
+        with pytest.raises(InvalidSpec, match=rf"^spec\.router: write exactly one router, .*there is: {found}$"):
+            parse_spec(smallest() | {"router": router})
 
     def test_a_number_that_no_api_server_let_in_names_its_field(self) -> None:
         with pytest.raises(InvalidSpec, match=r"^spec\.progressDeadline: 'soon' is no duration: write"):

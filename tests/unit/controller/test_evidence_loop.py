@@ -92,7 +92,7 @@ class Bench:
             self.prometheus,
             Telemetry(),
             self.looks.append,
-            request_template="request-errors",
+            request_template=lambda _: "request-errors",
             clock=lambda: self.now,
         )
 

@@ -5,8 +5,6 @@ from typing import Any
 from serin.analysis.types import Arm, NoData, RatioTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
-from serin.api.spec import ModelDeployment
-from serin.api.state import State
 from serin.api.times import rfc3339
 from serin.api.verdicts import Verdict
 from serin.cluster import kinds
@@ -14,23 +12,17 @@ from serin.controller.observe import Observer
 from serin.evaluation.evaluate import Assessment
 from serin.evaluation.samples import SPLIT
 from serin.rollout.assess import assess
-from serin.rollout.model import Observation, Route
+from serin.rollout.model import Observation
 from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
+from tests.unit.routers.dummy import Dummy
 from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
-
-class Router:
-    """A router that serves everything."""
-
-    def observe(self, deployment: ModelDeployment, state: State) -> Route:
-        assert deployment.name
-        assert state.split.weights
-        return Route()
+ROUTERS = {"envoy": Dummy("envoy")}
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator, catalog=CATALOG).observe(body, NOW)
+    return Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG).observe(body, NOW)
 
 
 def judged(bench: Bench, body: JsonObject) -> Assessment:
@@ -111,7 +103,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, Router(), bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG)
     observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
     observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
     found = observer.observe(body, NOW).workloads
