@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cluster import binaries, cache, kind, packages, processes, versions
+from tests.cluster import binaries, cache, kind, packages, ports, processes, versions
 from tests.cluster.errors import BuildFailed, ComponentFailed, Unavailable
 from tests.cluster.processes import Command, Component, Identity, identify, likely_cause
 
@@ -153,6 +153,20 @@ def test_builds_go_on_in_the_background(own_cache: Path, monkeypatch: pytest.Mon
     release.set()
     assert binaries.path("helm") == own_cache / f"helm-{versions.HELM}" / "helm"
     assert binaries.path("kwok").exists()
+
+
+# Ports
+
+
+def test_processes_of_one_session_choose_among_different_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    chosen = []
+    for worker in ("gw0", "gw1"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        monkeypatch.setattr(ports, "_given", set())  # each knows only its own
+        chosen.append({ports.free_port() % 2 for _ in range(30)})
+    assert [len(one) for one in chosen] == [1, 1]
+    assert chosen[0].isdisjoint(chosen[1])
 
 
 # Cache
