@@ -19,7 +19,7 @@ from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
 from serin.api.split import Split
 from serin.api.state import Phase, State
-from serin.api.status import read_state
+from serin.api.status import read_state, read_status
 from serin.api.times import parse_rfc3339
 from serin.api.verdicts import SnapshotVerdict
 from serin.evaluation.evaluate import Assessment
@@ -206,7 +206,7 @@ class World:
         return Observation(
             now=self.now,
             deployment=deployment,
-            state=state,
+            status=read_status(self.status),
             snapshots=dict(self.snapshots),
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},

@@ -32,7 +32,7 @@ PORT_NAME: Final = "http"
 # On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/template_hash.py).
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 
-# On the clients' Service: what Serin set when it wrote it last (routers/envoy/clients.py).
+# On the clients' Service: what Serin set when it wrote it last.
 ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
 
 # What a person asks for without editing the spec, so that Git stays the spec's owner.

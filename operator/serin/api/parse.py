@@ -120,7 +120,7 @@ def _router(field: Field) -> RouterSpec:
     members = [name for name, settings in field.value.items() if settings is not None]
     if len(members) != 1:
         found = ", ".join(sorted(members)) or "none"
-        raise InvalidSpec(f"{field.path}: write exactly one router, for example envoy: {{}}; there is: {found}")
+        raise InvalidSpec(f"{field.path}: write exactly one router; there is: {found}")
     return RouterSpec(members[0], field[members[0]].value)
 
 

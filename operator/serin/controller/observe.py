@@ -12,7 +12,7 @@ from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
-from serin.api.status import read_state
+from serin.api.status import read_status
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
@@ -51,12 +51,13 @@ class Observer:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
         deployment = parse_model_deployment(body)
         strategy_of(deployment.spec)  # a strategy that cannot be read is refused before anything is planned with it
-        state = read_state(deployment.status)
+        status = read_status(deployment.status)
+        state = status.state
         traffic = self._traffic_estimator.traffic((deployment.namespace, deployment.name), state.candidate)
         return Observation(
             now=now,
             deployment=deployment,
-            state=state,
+            status=status,
             snapshots=self._snapshots(deployment),
             workloads=self._workloads(deployment),
             services=self._services(deployment),

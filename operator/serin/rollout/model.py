@@ -12,7 +12,7 @@ from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
-from serin.api.state import State
+from serin.api.state import State, Status
 from serin.api.verdicts import SnapshotVerdict
 from serin.evaluation.samples import Samples
 
@@ -99,19 +99,25 @@ class Route:
 class Observation:
     """Everything at one moment. `now` is unix seconds.
 
-    `services`: snapshots that have a Service. `samples`: the newest ones, not judged yet. `invalid`: a part of the spec
-    cannot work (a metric template that does not exist), in a sentence for its user.
+    `status`: as the last look left it. `services`: snapshots that have a Service. `samples`: the newest ones, not
+    judged yet. `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for
+    its user.
     """
 
     now: float
     deployment: ModelDeployment
-    state: State
+    status: Status
     snapshots: Mapping[str, Snapshot]
     workloads: Mapping[str, Workload]
     services: Mapping[str, str]  # snapshot -> uid of its Service
     route: Route
     samples: Samples = field(default_factory=Samples)
     invalid: tuple[Reason, str] | None = None
+
+    @property
+    def state(self) -> State:
+        """What was decided so far."""
+        return self.status.state
 
     def ready(self, snapshot: str) -> int:
         """Ready pods of a snapshot."""

@@ -246,12 +246,12 @@ def _record(builder: PlanBuilder) -> None:
     _await_router(builder)
     phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
     builder.state = replace(builder.state, phase=phase)
-    known, before = builder.seen.deployment.status, builder.seen.state
+    before = builder.seen.state
     status = summary.status(builder)
     news = builder.why.reason not in ROUTINE and builder.why not in builder.events
-    if news and builder.why.reason.value != known.get("reason"):
+    if news and builder.why.reason.value != builder.seen.status.reason:
         builder.events.append(builder.why)
-    if status == known:
+    if status == builder.seen.deployment.status:
         return
     if _rises(builder.state, before):
         for snapshot, pods in builder.proof.items():

@@ -64,7 +64,7 @@ def status(builder: PlanBuilder) -> JsonObject:
         reason=why.reason.value,
         message=why.message,
         versions=_versions(seen, state),
-        conditions=tuple(merge(seen.deployment.status.get("conditions") or [], _conditions(builder))),
+        conditions=tuple(merge(seen.status.conditions, _conditions(builder))),
         replicas=(stable.desired if stable else 0) if state.stable else None,
         selector=f"{names.LABEL_SNAPSHOT}={state.stable}" if state.stable else "",
     )

@@ -10,7 +10,7 @@ from serin.routers.base import Router, RouterContext, RouterType
 
 # The member of `spec.router` -> the router of that name.
 ROUTERS: Final[dict[str, RouterType]] = {
-    envoy.NAME: RouterType(envoy.add_arguments, envoy.build),
+    envoy.NAME: RouterType(envoy.add_arguments, envoy.build, envoy.templates, envoy.BUCKETS),
 }
 
 

@@ -92,7 +92,12 @@ class RouterContext:
 
 @dataclass(frozen=True, slots=True)
 class RouterType:
-    """One line of the table: how a router's own flags are defined, and how it is built."""
+    """One line of the table: how a router's own flags are defined, how it is built, and what is known without it.
+
+    `templates`: as in Router. `latency_bounds`: upper bounds of its latency histogram in milliseconds.
+    """
 
     add_arguments: Callable[[Flag], None]
     build: Callable[[RouterContext], Router]
+    templates: Callable[[], Mapping[str, JsonObject]]
+    latency_bounds: tuple[float, ...] = ()

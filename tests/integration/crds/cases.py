@@ -22,6 +22,7 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: {steps: [{wieght: 5, bake: 5m}]}}}",
         ('unknown field "spec.strategy.canary.steps[0].wieght"',),
     ),
+    "no strategy": ("spec: {strategy: {}}", ("spec.strategy", "write a strategy, for example canary: {}")),
     "another strategy": ("spec: {strategy: {blueGreen: {}}}", ('unknown field "spec.strategy.blueGreen"',)),
     "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
     "pod spec one level too high": (

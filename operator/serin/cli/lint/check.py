@@ -20,10 +20,10 @@ from serin.cli.lint.documents import Document
 from serin.cli.lint.schema import Problem
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
-from serin.routers.envoy.templates import templates as envoy_templates
+from serin.routers import ROUTERS
 
 # Every template that some router or model server brings along.
-CATALOG: Final = Catalog.of(envoy_templates())
+CATALOG: Final = Catalog.of(*(router.templates() for router in ROUTERS.values()))
 
 ERROR = "error"
 NOTE = "note"  # what may be meant so, or cannot be checked without a cluster

@@ -23,7 +23,7 @@ from serin.evaluation.feasibility import Schedule
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
 from serin.rollout.strategies.table import strategy_of
-from serin.routers.envoy.series import BUCKETS
+from serin.routers import ROUTERS
 
 # Between looks, where the spec leaves it to the scrapes: what most Prometheus installations have, or less.
 ASSUMED_INTERVAL: Final = 15.0
@@ -100,15 +100,16 @@ def worlds(plan: Plan, traffic: Mapping[str, Traffic]) -> tuple[list[Rehearsed],
         if isinstance(source, RatioSource | ExpressionSource) and name in traffic:
             found.append(ratio(policy, traffic[name]))
         elif isinstance(source, HistogramSource) and source.unit in _UNITS and rates:
-            found.append(_latency(policy, max(rates), source.unit))
+            bounds = ROUTERS[plan.spec.router.name].latency_bounds
+            found.append(_latency(policy, max(rates), source.unit, bounds))
         else:
             left[name] = _why_not(source)
     return found, left
 
 
-def _latency(policy: Policy, rate: float, unit: str) -> Rehearsed:
+def _latency(policy: Policy, rate: float, unit: str, bounds_ms: tuple[float, ...]) -> Rehearsed:
     factor = _UNITS[unit]
-    bounds = tuple(factor * bound for bound in BUCKETS)
+    bounds = tuple(factor * bound for bound in bounds_ms)
     return latency(policy, rate, bounds, median=factor * MEDIAN_MS, spread=SPREAD, unit=unit)
 
 

@@ -7,9 +7,11 @@ it, and what each one counts.
 
 from serin.routers.base import Flag, Router, RouterContext
 from serin.routers.envoy.bootstrap import XDS_PORT
+from serin.routers.envoy.series import BUCKETS
 from serin.routers.envoy.settings import NAME
+from serin.routers.envoy.templates import templates
 
-__all__ = ["NAME", "add_arguments", "build"]
+__all__ = ["BUCKETS", "NAME", "add_arguments", "build", "templates"]
 
 
 def add_arguments(flag: Flag) -> None:
