@@ -62,4 +62,4 @@ def build(context: RouterContext) -> Dummy:
     return Dummy(lane=str(context.options["dummy_lane"]))
 
 
-DUMMY = RouterType(add_arguments, build)
+DUMMY = RouterType(add_arguments, build, dict)
