@@ -68,7 +68,13 @@ async def test_a_page_that_nobody_asked_for_first_says_nothing(rig: tuple[Rig, C
     made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []})
     await get(f"{PATH}?continue=token")
     assert made.cache.missing() == "pods not listed"
+    more = {"resourceVersion": "9", "continue": "token"}
+    made.answer = lambda: web.json_response({"metadata": more, "items": []})
     await get(PATH)
+    made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []})
+    await get(f"{PATH}?continue=another")
+    assert made.cache.missing() == "pods not listed"
+    await get(f"{PATH}?continue=token")
     assert made.cache.synced()
 
 
