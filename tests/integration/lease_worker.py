@@ -17,7 +17,7 @@ from serin.cluster.client import KubernetesCluster
 from serin.cluster.lease import Election, Terms
 from serin.cluster.login import log_in
 
-TERMS = Terms(duration=12, margin=4, renew=1, look=0.2)
+TERMS = Terms(duration=12, margin=4, renew=1, retry_period=0.2)
 """So long that a machine which stands still for some seconds ends no term."""
 
 

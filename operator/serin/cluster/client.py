@@ -88,19 +88,31 @@ class KubernetesCluster:
             if not token:
                 return items
 
-    async def apply(self, body: JsonObject, *, force: bool = True) -> JsonObject:
-        """Server-side apply with field manager `serin`; owns only what `body` sets. Returns the object as stored."""
-        return await self._apply(body, subresource="", force=force)
+    async def apply(self, body: JsonObject, *, force: bool = True, uid: str | None = None) -> JsonObject:
+        """Server-side apply with field manager `serin`; owns only what `body` sets. Returns the object as stored.
+
+        Without `uid` it creates what does not exist; with it, Conflict when the object is another one by now, or gone.
+        """
+        return await self._apply(body, subresource="", force=force, uid=uid)
 
     async def patch_status(self, body: JsonObject) -> JsonObject:
-        """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
+        """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved.
+
+        There is no `uid` here: at the status of a custom resource the API server overlooks it. Raises Gone.
+        """
         return await self._apply(body, subresource="status", force=True)
 
-    async def restore_template(self, body: JsonObject) -> JsonObject:
-        """Make `spec.template` exactly what `body` has: an apply would leave what others have added. Raises Gone."""
+    async def restore_template(self, body: JsonObject, *, uid: str | None = None) -> JsonObject:
+        """Make `spec.template` exactly what `body` has: an apply would leave what others have added.
+
+        Raises Gone; with `uid`, Conflict when the object is another one by now.
+        """
         kind, metadata = kinds.of(body), body["metadata"]
         path = kinds.object_path(kind, metadata["namespace"], metadata["name"])
         replace = [{"op": "replace", "path": "/spec/template", "value": body["spec"]["template"]}]
+        if uid is not None:
+            # Nobody can change a uid: this does nothing to the object of this uid, and any other refuses it.
+            replace.insert(0, {"op": "replace", "path": "/metadata/uid", "value": uid})
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("patch", kind, path, query=query, body=replace, content_type=_JSON_PATCH)
 
@@ -122,7 +134,9 @@ class KubernetesCluster:
         """Create or (same name) update an events.k8s.io/v1 Event."""
         await self._apply(body, subresource="", force=True)
 
-    async def _apply(self, body: JsonObject, *, subresource: str, force: bool) -> JsonObject:
+    async def _apply(self, body: JsonObject, *, subresource: str, force: bool, uid: str | None = None) -> JsonObject:
+        if uid is not None:
+            body = {**body, "metadata": {**body["metadata"], "uid": uid}}
         kind, metadata = kinds.of(body), body["metadata"]
         path = kinds.object_path(kind, metadata["namespace"], metadata["name"], subresource)
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
@@ -143,7 +157,8 @@ class KubernetesCluster:
         try:
             status, text = await self._send(_METHODS[verb], path, query or {}, body, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            words = str(error) or type(error).__name__
+            late = f"none came within {self._timeout.total:g} s" if isinstance(error, TimeoutError) else ""
+            words = late or str(error) or type(error).__name__
             raise Retryable(f"no answer from the API server to {verb} {kind.name}: {words}") from error
         finally:
             self._observer(verb, kind.name, status, time.monotonic() - started)

@@ -2,13 +2,14 @@
 
 The rule that keeps two replicas from writing at once, whatever their clocks say:
 
-1. A leader counts its term from *before* it sent the renewal, on its own monotonic clock, and stops starting writes
-   `margin` before the term ends (a write under way takes no longer than that).
-2. A standby counts the same term from *after* it first saw that renewal, on its own monotonic clock.
+1. A leader counts its term from *before* it sent the renewal, on its own clock, and stops starting writes `margin`
+   before the term ends (a write under way takes no longer than that).
+2. A standby counts the same term from *after* it first saw that renewal, on its own clock.
 
-So the leader's end always comes first. Nobody compares the times that others wrote: they are for people. `decide` is
-the whole policy and pure; `Election` is the loop around it. It refuses to fence: status writes carry the version they
-were planned on, which does that.
+So the leader's end always comes first. The clock is one that nobody sets, and it goes on while the machine sleeps
+(`boottime`): after a long sleep a leader's term is over. Nobody compares the times that others wrote: they are for
+people. `decide` is the whole policy and pure; `Election` is the loop around it. It refuses to fence: status writes
+carry the version they were planned on, which does that.
 """
 
 import asyncio
@@ -28,6 +29,11 @@ from serin.cluster.protocol import ClusterError, Conflict, Gone, Kind
 log: Final = structlog.get_logger("serin.lease")
 
 
+def boottime() -> float:
+    """Seconds on a clock that nobody sets; on Linux, one that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class LeaseClient(Protocol):
     """The three requests that an election needs; KubernetesCluster has them."""
 
@@ -43,12 +49,12 @@ class LeaseClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Seconds: how long a term lasts, how early its holder stops, how often it renews, how often a standby looks."""
+    """Seconds: how long a term lasts, how early its holder stops, how often it renews, how often a standby retries."""
 
     duration: float = 15.0
     margin: float = 5.0
     renew: float = 4.0
-    look: float = 1.0
+    retry_period: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.renew < self.duration - self.margin or self.duration < 1:
@@ -60,7 +66,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The Lease as last read, and when this version of it was first seen (local monotonic seconds)."""
+    """The Lease as last read, and when this version of it was first seen (local `boottime`)."""
 
     holder: str
     duration: float
@@ -77,13 +83,13 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Somebody else holds it: look again in so many seconds."""
+class Wait:
+    """Somebody else holds it: read it again in so many seconds."""
 
-    after: float
+    seconds: float
 
 
-def decide(me: str, sighting: Sighting, now: float, terms: Terms) -> Take | Look:
+def decide(me: str, sighting: Sighting, now: float, terms: Terms) -> Take | Wait:
     """What to do about the Lease as it was seen; `now` is on the clock of `sighting.since`.
 
     A term is over once its whole duration has passed since it was first seen. A released lease is free at once, and
@@ -96,14 +102,14 @@ def decide(me: str, sighting: Sighting, now: float, terms: Terms) -> Take | Look
     left = sighting.since + sighting.duration - now
     if left <= 0:
         return Take(sighting.transitions + 1)
-    return Look(min(left, terms.look))
+    return Wait(min(left, terms.retry_period))
 
 
 class Election:
     """Stands for election, leads, renews, steps down; `lead` runs for as long as this replica is the leader.
 
-    `identity` must be unique among replicas and lives. `clock` is monotonic seconds; `wall` gives the times written
-    into the Lease, which only people read.
+    `identity` must be unique among replicas and lives. `clock` gives seconds, as `boottime` does; `wall` the times that
+    are written into the Lease, which only people read.
     """
 
     def __init__(
@@ -114,7 +120,7 @@ class Election:
         identity: str,
         *,
         terms: Terms | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client, self._namespace, self._name, self._me = client, namespace, name, identity
@@ -155,14 +161,14 @@ class Election:
     async def _until_elected(self) -> None:
         while True:
             try:
-                decision = await self._look()
+                decision = await self._read()
                 if isinstance(decision, Take) and await self._take(decision.transitions):
                     return
-                wait = decision.after if isinstance(decision, Look) else self._terms.look
+                pause = decision.seconds if isinstance(decision, Wait) else self._terms.retry_period
             except ClusterError as error:
                 log.warning("lease.unreadable", lease=self._name, error=error.message)
-                wait = self._terms.look
-            await asyncio.sleep(wait)
+                pause = self._terms.retry_period
+            await asyncio.sleep(pause)
 
     async def _renew_while(self, work: "asyncio.Future[None]") -> None:
         """Renew until the term cannot be prolonged in time, or the work ends by itself (which is an error)."""
@@ -189,7 +195,7 @@ class Election:
             async with asyncio.timeout(max(0.0, self._end - self._clock())):
                 if await self._take(sighting.transitions):
                     return True
-                decision = await self._look()
+                decision = await self._read()
                 return None if isinstance(decision, Take) and self._sighting_is_mine() else False
         except (ClusterError, TimeoutError) as error:
             log.warning("lease.not-renewed", lease=self._name, error=str(error) or "no answer in time")
@@ -198,7 +204,7 @@ class Election:
     def _sighting_is_mine(self) -> bool:
         return self._sighting is not None and self._sighting.holder == self._me
 
-    async def _look(self) -> Take | Look:
+    async def _read(self) -> Take | Wait:
         try:
             body = await self._client.get(kinds.LEASE, self._namespace, self._name)
         except Gone:
@@ -240,15 +246,15 @@ class Election:
         """
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(self._terms.margin):
-                while mine := await self._look_for_mine():
+                while mine := await self._read_if_mine():
                     with suppress(Conflict):
                         self._see(await self._write("", mine.transitions), self._clock())
                         log.info("lease.released", lease=self._name, identity=self._me)
                         return
 
-    async def _look_for_mine(self) -> Sighting | None:
+    async def _read_if_mine(self) -> Sighting | None:
         """The Lease as it is now, if this replica holds it."""
-        await self._look()
+        await self._read()
         return self._sighting if self._sighting_is_mine() else None
 
     async def _write(self, holder: str, transitions: int) -> JsonObject:

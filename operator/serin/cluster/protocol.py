@@ -21,11 +21,14 @@ class ClusterError(Exception):
 
 
 class Retryable(ClusterError):
-    """Try again later: connection lost, 429, 5xx."""
+    """Try again later: connection lost, no answer in time, 401, 429, 5xx. A write may have been carried out."""
 
 
 class Conflict(ClusterError):
-    """409: what was read is out of date, or another field manager owns a field. Read again, plan again."""
+    """409: what was read is out of date, or is another object by now, or another field manager owns a field.
+
+    Read again, plan again.
+    """
 
 
 class Gone(ClusterError):
@@ -47,7 +50,10 @@ class Kind:
 
 
 class Cluster(Protocol):
-    """Live requests to the API server. Every call is one request (of `list`: one a page) and raises ClusterErrors."""
+    """Live requests to the API server. Every call is one request (of `list`: one a page) and raises ClusterErrors.
+
+    `uid`, where a write takes one: Conflict, and nothing is written, unless the object is still the one of this uid.
+    """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
         """Read one object. Raises Gone when it does not exist."""
@@ -55,13 +61,13 @@ class Cluster(Protocol):
     async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Sequence[JsonObject]:
         """All objects of a kind (None: of every namespace) that match a label selector."""
 
-    async def apply(self, body: JsonObject, *, force: bool = True) -> JsonObject:
-        """Server-side apply with field manager `serin`; owns only what `body` sets."""
+    async def apply(self, body: JsonObject, *, force: bool = True, uid: str | None = None) -> JsonObject:
+        """Server-side apply with field manager `serin`; owns only what `body` sets. Without `uid` it may create."""
 
     async def patch_status(self, body: JsonObject) -> JsonObject:
         """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
 
-    async def restore_template(self, body: JsonObject) -> JsonObject:
+    async def restore_template(self, body: JsonObject, *, uid: str | None = None) -> JsonObject:
         """Make `spec.template` exactly what `body` has, fields that others added included. Returns the object."""
 
     async def delete(

@@ -1,4 +1,7 @@
-"""Logs as events with keys: JSON for machines, aligned text for people. kopf's and aiohttp's own go the same way."""
+"""Logs as events with keys: JSON for machines, aligned text for people. kopf's and aiohttp's own go the same way.
+
+A traceback says where, never with what: local variables hold passwords and tokens.
+"""
 
 import logging
 import sys
@@ -25,9 +28,12 @@ def configure(form: Format, level: str) -> None:
     ]
     last: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if form is Format.JSON:
-        last += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(sort_keys=True)]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        last += [structlog.processors.ExceptionRenderer(tracebacks)]
+        last += [structlog.processors.JSONRenderer(sort_keys=True)]
     else:
-        last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

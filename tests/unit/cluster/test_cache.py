@@ -176,10 +176,13 @@ def test_a_list_in_pages_says_nothing_about_who_is_missing_before_its_last_page(
     listing = cache.begin_listing(kinds.POD, None)
     for page in (["uid-a", "uid-b"], ["uid-c"], []):
         cache.add_page(listing, page)
+        for name in ("a", "b", "c"):
+            cache.put(kinds.POD, pod(name))
         assert cache.count(kinds.POD) == 4
-        assert not cache.synced()
+        assert cache.missing() == "pods not listed"
     assert cache.finish_listing(listing, "100") == 1
     assert names(cache.all(kinds.POD)) == ["a", "b", "c"]
+    assert cache.synced()
 
 
 def test_objects_that_arrive_between_the_pages_are_not_waited_for_again() -> None:
@@ -188,9 +191,11 @@ def test_objects_that_arrive_between_the_pages_are_not_waited_for_again() -> Non
     cache.add_page(listing, ["uid-a"])
     cache.put(kinds.POD, pod("a"))
     cache.add_page(listing, ["uid-b"])
+    cache.add_page(listing, ["uid-c"])
     cache.finish_listing(listing, "100")
-    assert cache.missing() == "1 pods not seen"
+    assert cache.missing() == "2 pods not seen"
     cache.put(kinds.POD, pod("b"))
+    cache.put(kinds.POD, pod("c"))
     assert cache.synced()
 
 
@@ -306,12 +311,14 @@ def test_an_index_that_comes_late_holds_what_is_there_and_one_of_the_same_name_r
     cache = ObjectCache()
     cache.put(kinds.POD, pod("a"))
     cache.put(kinds.SERVICE, pod("service"))
-    cache.add_index("node", kinds.POD, by_node)
+    asked = list[JsonObject]()
+    cache.add_index("node", kinds.POD, lambda body: asked.append(body) or by_node(body))
     assert names(cache.by_index("node", "n1")) == ["a"]
     cache.add_index("node", kinds.SERVICE, lambda body: body["metadata"]["name"])
     assert cache.by_index("node", "n1") == ()
     cache.put(kinds.SERVICE, pod("other"))
     cache.put(kinds.POD, pod("b"))
+    assert len(asked) == 1, "the index that was replaced is still kept"
     assert names(cache.by_index("node", "service")) == ["service"]
     assert names(cache.by_index("node", "other")) == ["other"]
 

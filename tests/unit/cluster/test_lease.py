@@ -1,12 +1,15 @@
 """The lease's one promise: a leader's term ends before anybody else may begin one, whatever the clocks say."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serin.cluster.lease import Look, Sighting, Take, Terms, decide
+from serin.cluster.lease import Sighting, Take, Terms, Wait, decide
 
-TERMS = Terms(duration=15, margin=5, renew=4, look=1)
+TERMS = Terms(duration=15, margin=5, renew=4, retry_period=1)
 
 
 def seen(holder: str, since: float = 0.0, duration: float = 15.0) -> Sighting:
@@ -22,13 +25,13 @@ def test_ones_own_lease_is_taken_without_counting_a_change_of_leader() -> None:
 
 
 def test_a_lease_of_somebody_else_is_left_alone_for_its_whole_term() -> None:
-    assert decide("me", seen("other"), 14.9, TERMS) == Look(pytest.approx(0.1))
-    assert decide("me", seen("other"), 3.0, TERMS) == Look(1)
+    assert decide("me", seen("other"), 14.9, TERMS) == Wait(pytest.approx(0.1))
+    assert decide("me", seen("other"), 3.0, TERMS) == Wait(1)
     assert decide("me", seen("other"), 15.0, TERMS) == Take(4)
 
 
 def test_the_holders_own_duration_counts_not_ours() -> None:
-    assert isinstance(decide("me", seen("other", duration=60), 59.0, TERMS), Look)
+    assert isinstance(decide("me", seen("other", duration=60), 59.0, TERMS), Wait)
 
 
 def test_terms_that_cannot_be_kept_are_refused() -> None:
@@ -47,10 +50,23 @@ def test_terms_that_cannot_be_kept_are_refused() -> None:
 def test_no_standby_takes_over_before_the_leader_has_stopped(
     sent: float, stored_after: float, seen_after: float, drift: float, asked_after: float
 ) -> None:
-    """Two monotonic clocks with any offset: the standby sees a renewal after it was sent, never before."""
+    """Two clocks with any offset: the standby sees a renewal after it was sent, never before."""
     leader_stops = sent + TERMS.duration - TERMS.margin
     first_seen = sent + stored_after + seen_after
     asked = first_seen + asked_after
     decision = decide("standby", seen("leader", since=first_seen + drift), asked + drift, TERMS)
     if isinstance(decision, Take):
         assert asked >= leader_stops
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
+    """In a time namespace whose boot time is a day ahead, as after a day of sleep, which CLOCK_MONOTONIC leaves out."""
+    asked = (
+        "import inspect, time; from serin.cluster.lease import Election;"
+        "print(inspect.signature(Election).parameters['clock'].default() - time.monotonic())"
+    )
+    slept = ["unshare", "--user", "--map-root-user", "--time", "--boottime", "86400", "--fork"]
+    run = subprocess.run([*slept, sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    if "unshare" in run.stderr:
+        pytest.skip(f"this machine makes no time namespaces: {run.stderr}")
+    assert float(run.stdout) == pytest.approx(86_400, abs=600)

@@ -1,0 +1,100 @@
+"""What is read from the traffic of lists; how kopf's own lists fare is in tests/integration/test_paged_lists.py."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.relist import ListObserver
+
+PATH = kinds.collection_path(kinds.POD, None)
+
+
+class Rig:
+    """A session whose lists are told to a cache, and a server that answers `answer()` to everything."""
+
+    def __init__(self) -> None:
+        self.cache, self.requests = ObjectCache([(kinds.POD, None)]), list[tuple[str, str, int]]()
+        self.answer: Callable[[], web.Response] = web.Response
+        self.lists = ListObserver(
+            self.cache,
+            [(kinds.POD, None)],
+            observer=lambda verb, kind, status, _seconds: self.requests.append((verb, kind, status)),
+            on_swept=lambda _kind, _missed: None,
+        )
+
+    async def handle(self, _request: web.Request) -> web.Response:
+        return self.answer()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[tuple[Rig, Callable[[str], Any]]]:
+    made = Rig()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0][:2])
+
+    async def get(path: str) -> tuple[int, bytes]:
+        async with session.get(url + path) as response:
+            return response.status, await response.read()
+
+    async with aiohttp.ClientSession(
+        trace_configs=[made.lists.trace], middlewares=[made.lists.begin_afresh]
+    ) as session:
+        yield made, get
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"", b"[]", b'"items"', b'{"kind": "Status"}'])
+async def test_an_answer_that_is_no_list_reaches_kopf_as_it_is_and_says_nothing(
+    rig: tuple[Rig, Callable[[str], Any]], body: bytes
+) -> None:
+    made, get = rig
+    made.answer = lambda: web.Response(status=502, body=body)
+    assert await get(PATH) == (502, body)
+    assert made.cache.missing() == "pods not listed"
+    assert made.requests == [("list", "Pod", 502)]
+
+
+async def test_a_page_that_nobody_asked_for_first_says_nothing(rig: tuple[Rig, Callable[[str], Any]]) -> None:
+    made, get = rig
+    made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []})
+    await get(f"{PATH}?continue=token")
+    assert made.cache.missing() == "pods not listed"
+    more = {"resourceVersion": "9", "continue": "token"}
+    made.answer = lambda: web.json_response({"metadata": more, "items": []})
+    await get(PATH)
+    made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []})
+    await get(f"{PATH}?continue=another")
+    assert made.cache.missing() == "pods not listed"
+    await get(f"{PATH}?continue=token")
+    assert made.cache.synced()
+
+
+async def test_what_is_not_watched_is_counted_only(rig: tuple[Rig, Callable[[str], Any]]) -> None:
+    made, get = rig
+    made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []})
+    await get("/api/v1")
+    await get(f"{PATH}?watch=true")
+    assert made.cache.missing() == "pods not listed"
+    assert made.requests == [("list", "discovery", 200), ("watch", "Pod", 200)]
+
+
+async def test_an_expired_token_is_answered_with_the_first_page_and_any_other_410_as_it_is(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    answers = [410, 200, 410, 410]
+    made.answer = lambda: web.json_response({"metadata": {"resourceVersion": "9"}, "items": []}, status=answers.pop(0))
+    assert (await get(f"{PATH}?continue=token"))[0] == 200
+    assert made.cache.synced()
+    assert (await get(PATH))[0] == 410
+    assert (await get("/api/v1?continue=token"))[0] == 410
+    assert answers == []
