@@ -1,8 +1,8 @@
 """From the series of both arms to counts per category of the model's answers. Pure, and counted as in ticks.py.
 
 Names of categories are cut to a length that the evidence has room for. Which of them the engine keeps apart, and what a
-new one counts as, is its own affair (analysis/drift.py): here every category that was answered is told. Buckets of a
-number are named by their upper bounds; of more than the engine takes, evenly chosen ones are left, which is exact and
+new one counts as, is its own affair (analysis/two_sample.py): here every category that was answered is told. Buckets of
+a number are named by their upper bounds; of more than the engine takes, evenly chosen ones are left, which is exact and
 only coarser.
 """
 
