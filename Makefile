@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CLUSTER_COMMAND := $(BIN)/python -m tests.cluster
+# Two processes side by side, on whatever machine: some tests wait more than they compute.
+PROCESSES ?= 2
+PYTEST  := $(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadscope --max-worker-restart=0 --budget
 
 .PHONY: help
 help: ## print this list
@@ -56,15 +59,15 @@ lint: venv ## format check, lint, types, import contract
 
 .PHONY: test
 test: lint ## run everything: lint, then all tests (clusters start when a test needs them; root for the real node)
-	$(BIN)/pytest
+	$(PYTEST)
 
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no cluster
-	$(BIN)/pytest tests/unit tests/property tests/narratives tests/crash
+	$(PYTEST) tests/unit tests/property tests/narratives tests/crash
 
 .PHONY: test-cluster
 test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods
-	$(BIN)/pytest tests/cluster tests/integration tests/chart tests/e2e
+	$(PYTEST) tests/cluster tests/integration tests/chart tests/e2e
 
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)

@@ -13,7 +13,7 @@ from tests.cluster import binaries
 
 from manifests.api_reference import reference
 from serin.api.names import GROUP, MODEL_DEPLOYMENT, SYSTEM_NAMESPACE
-from serin.routers.envoy import XDS_PORT, bootstrap
+from serin.routers.envoy.bootstrap import XDS_PORT, bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "serin"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -21,27 +20,27 @@ from tests.cluster.errors import BuildFailed, Unavailable
 from tests.cluster.local import ControlPlane
 from tests.cluster.node_cluster import NodeCluster
 
+pytest_plugins = ("tests.side_by_side", "tests.budget")
+
 KUBECONFIG_VARIABLE = "SERIN_TEST_KUBECONFIG"
 SIMULATED_NODES = 3
 
 TOOLS = {
-    "control_plane": ("serin-kube", "kwok"),
-    "kube_tools": ("serin-kube", "kwok"),
     "helm": ("helm",),
+    "node_cluster": ("serin-kube", "coredns"),
+    "control_plane": ("serin-kube", "kwok"),
+    "node_tools": ("serin-kube", "coredns"),
+    "kube_tools": ("serin-kube", "kwok"),
     # Needs none of them, but measures seconds: not while builds take every core.
     "debian_packages": ("serin-kube", "kwok", "helm", "coredns"),
-    "node_cluster": ("serin-kube", "coredns"),
-    "node_tools": ("serin-kube", "coredns"),
 }
-"""What must be built before a fixture can start. In the order in which their tests run: quick ones first."""
+"""What must be built before a fixture can start.
+
+In the order in which their tests begin: those that need nothing run before all, while tools are built; then the two
+groups that share a cluster, so that each of two processes takes one; last what can fill either.
+"""
 
 MARKERS = {"control_plane": "control_plane", "node_cluster": "node"}
-
-
-def pytest_configure() -> None:
-    """Take SIGINT back where a shell's `&` or nohup has switched it off: programs under test would inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

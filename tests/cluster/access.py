@@ -79,6 +79,14 @@ class Cluster:
             raise KubectlFailed(["kubectl", *arguments], done.returncode, done.stderr, self.explain())
         return done.stdout
 
+    def read(self, path: str) -> Any:
+        """GET a path of the API, such as `/api/v1/nodes`; returns its JSON.
+
+        Raises:
+            ClusterError: with the API server's words.
+        """
+        return json.loads(self.kubectl("get", "--raw", path))
+
     def kubectl_command(self) -> list[str]:
         """The words that start kubectl: the machine's own, whose owner also chose the cluster, else the pinned one."""
         found = shutil.which("kubectl")

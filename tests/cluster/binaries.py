@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,19 @@ TOOLS = {
 _builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serin-build")
 _guard = threading.Lock()
 _builds: dict[tuple[Path, str], Future[Path]] = {}
+_running: set[subprocess.Popen[str]] = set()
+_given_up = threading.Event()
 
 
 def prepare(names: Iterable[str]) -> None:
     """Start building what the cache lacks, in the background, in this order."""
     for name in names:
         _build(name)
+
+
+def all_built() -> bool:
+    """Whether the cache has every tool."""
+    return all((cache.folder() / f"{tool.name}-{tool.key()}").is_dir() for tool in TOOLS.values())
 
 
 def path(name: str) -> Path:
@@ -77,16 +85,25 @@ def path(name: str) -> Path:
     return _build(name).result()
 
 
+def give_up() -> None:
+    """End the build that runs and begin no other: this process is about to end, and would wait for them."""
+    _given_up.set()
+    _builder.shutdown(wait=False, cancel_futures=True)
+    for process in tuple(_running):
+        process.send_signal(signal.SIGINT)  # Go ends its compilers then
+
+
 def _build(name: str) -> Future[Path]:
     with _guard:
         wanted = (cache.folder(), name)
         if wanted not in _builds:
-            _builds[wanted] = _builder.submit(_cached, TOOLS[name])
+            # What makes it and where is settled now: a build may wait for minutes, and tests set both for a moment.
+            _builds[wanted] = _builder.submit(_cached, TOOLS[name], _compile, cache.folder())
         return _builds[wanted]
 
 
-def _cached(tool: Tool) -> Path:
-    return cache.entry(tool.name, tool.key(), lambda scratch: _compile(tool, scratch)) / tool.name
+def _cached(tool: Tool, make: Callable[[Tool, Path], None], within: Path) -> Path:
+    return cache.entry(tool.name, tool.key(), lambda scratch: make(tool, scratch), within) / tool.name
 
 
 def _compile(tool: Tool, scratch: Path) -> None:
@@ -115,12 +132,21 @@ def run_slowly(what: str, command: list[str], environment: dict[str, str], cwd: 
     Raises:
         BuildFailed: with the last lines of its output and, where known, what to do.
     """
+    if _given_up.is_set():  # while it waited for another process that made the same
+        raise BuildFailed(f"{what}: not begun, this process ends")
     say(what)
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        _running.add(process)
         try:
             while True:
                 try:
@@ -131,6 +157,7 @@ def run_slowly(what: str, command: list[str], environment: dict[str, str], cwd: 
         finally:
             process.kill()
             process.wait()
+            _running.discard(process)
         if status:
             output.seek(0)
             tail = "\n".join(output.read().splitlines()[-25:])

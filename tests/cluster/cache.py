@@ -41,9 +41,9 @@ def digest(*parts: str | bytes) -> str:
     return total.hexdigest()[:10]
 
 
-def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
+def entry(name: str, key: str, make: Callable[[Path], None], within: Path | None = None) -> Path:
     """Return the folder `<name>-<key>`, made by `make(empty folder)` the first time it is asked for."""
-    place = folder() / f"{name}-{key}"
+    place = (within or folder()) / f"{name}-{key}"
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)

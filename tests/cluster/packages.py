@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.cluster import binaries
+from tests.cluster import binaries, cache
 from tests.cluster.cache import say
 from tests.cluster.errors import Unavailable
 
@@ -61,8 +61,10 @@ def ensure() -> None:
         raise Unavailable(f"{named}. Install them with `sudo {command}`")
     if not _which("apt-get"):
         raise Unavailable(f"{named}. There is no apt-get here: install these programs in your system's own way")
-    say(f"{named}; installing them")
-    _install(absent)
+    with cache.lock(cache.folder() / ".packages.lock", "another process to install Debian packages"):
+        if missing():
+            say(f"{named}; installing them")
+            _install(absent)
     absent = missing()
     if absent:
         raise Unavailable(f"{', '.join(absent)}: installed, but their programs are not where they were expected")

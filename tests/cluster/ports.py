@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from dataclasses import dataclass, fields
@@ -32,9 +33,14 @@ def free_ports() -> Ports:
 
 
 def free_port() -> int:
-    """Choose one such port. Never the same twice in a process: whoever asked first may not listen on it yet."""
+    """Choose one such port. Never the same twice: whoever asked first may not listen on it yet.
+
+    Each of the processes of a test session, which know nothing of each other, has ports of its own.
+    """
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    candidates = [*(range(max(1024, low - 16_000), low) or range(high + 1, 65536))]
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % processes
+    candidates = [*(range(max(1024, low - 16_000), low) or range(high + 1, 65536))][number::processes]
     random.shuffle(candidates)
     for port in candidates:
         if port not in _given and is_free(port):

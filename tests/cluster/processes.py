@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,14 +179,24 @@ class Component:
         """
         limit = time.monotonic() + seconds
         while True:
-            self.check()
-            others()
-            missing = self.command.ready()
+            missing = self._ask(others)
             if missing is None:
                 return
             if time.monotonic() > limit:
                 raise self._failure(f"was not ready after {seconds:.0f} s: {missing}")
             time.sleep(POLL_SECONDS)
+
+    def _ask(self, others: Callable[[], None]) -> str | None:
+        """Probe once; a process that has died is noticed before an answer that never comes."""
+        answers: list[str | None] = []
+        asking = threading.Thread(target=lambda: answers.append(self.command.ready()), daemon=True)
+        asking.start()
+        while True:
+            self.check()
+            others()
+            if not asking.is_alive():
+                return answers[0] if answers else "the check itself failed"
+            asking.join(POLL_SECONDS)
 
     def check(self) -> None:
         """Raise ComponentFailed if the process has ended."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from serin.api.names import API_VERSION
 from serin.api.times import rfc3339
 from tests.cluster.access import Cluster
 
@@ -50,7 +51,8 @@ class Shop:
 
     def status(self, name: str) -> Json:
         """The ModelDeployment's status, empty before the first look."""
-        found: Json = self.get("md", name).get("status", {})
+        path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/modeldeployments/{name}"
+        found: Json = self.cluster.read(path).get("status", {})
         return found
 
     def address(self, name: str) -> str:

@@ -19,10 +19,12 @@ import aiohttp
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from serin.api.spec import EnvoyRouter
-from serin.routers.envoy import bootstrap, render
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
-from serin.routers.envoy.xds import XdsServer
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.rendered import render
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.settings import EnvoySettings
+from serin.routers.envoy.xds.server import XdsServer
 from tests.cluster.ports import free_port
 
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
@@ -243,7 +245,7 @@ def model(
     stable: tuple[ModelServer, ...],
     candidate: tuple[ModelServer, ...] = (),
     weight: int = 0,
-    router: EnvoyRouter | None = None,
+    router: EnvoySettings | None = None,
     *,
     name: str = DEPLOYMENT,
 ) -> RoutedModel:
@@ -251,7 +253,7 @@ def model(
     arms = [Arm(f"{name}-stable", 100 - weight, tuple(server.endpoint for server in stable))]
     if candidate:
         arms.append(Arm(f"{name}-candidate", weight, tuple(server.endpoint for server in candidate)))
-    return RoutedModel(NAMESPACE, name, port, router or EnvoyRouter(), f"{name}-stable", tuple(arms))
+    return RoutedModel(NAMESPACE, name, port, router or EnvoySettings(), f"{name}-stable", tuple(arms))
 
 
 @dataclass
@@ -273,7 +275,7 @@ class Rig:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def route(self, weight: int, router: EnvoyRouter | None = None) -> None:
+    async def route(self, weight: int, router: EnvoySettings | None = None) -> None:
         """Set the split and the router's options, and wait until every Envoy has them."""
         wanted = model(self.port, (self.stable,), (self.candidate,), weight, router)
         self.xds.update([wanted])

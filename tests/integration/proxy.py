@@ -1,13 +1,13 @@
 """A plain-HTTP proxy in front of a real API server, so that a test can count, cut and break the connection to it.
 
-Everything that passes is the API server's own traffic; the proxy only closes connections, refuses them, or ends a watch
-with the API server's own words for "too old".
+Everything that passes is the API server's own traffic; the proxy only closes connections, refuses them, ends a watch
+with the API server's own words for "too old", makes the pages of lists small, or answers for one page in its place.
 """
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ _HOP_BY_HOP = {"host", "connection", "transfer-encoding", "content-length", "con
 
 
 class Proxy:
-    """`requests`: (method, path, whether it is a watch) -> how often. `cut` severs and refuses all until `mend`."""
+    """`requests`: (method, path, whether it is a watch) -> how often. `cut` severs and refuses all until `mend`.
+
+    `page`: at most so many objects in one answer to a list, whatever was asked for.
+    """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, bool]] = Counter()
         self.url = ""
+        self.page: int | None = None
+        self._next_pages: dict[str, Callable[[], Awaitable[web.Response]]] = {}
         self._open = asyncio.Event()
         self._open.set()
         self._watches: set[asyncio.Task[Any]] = set()
@@ -47,6 +52,10 @@ class Proxy:
         self._too_old.update(too_old)
         self._open.set()
 
+    def answer_next_page(self, path: str, answer: Callable[[], Awaitable[web.Response]]) -> None:
+        """Let `answer` answer the next request for any but the first page of a list, instead of the API server."""
+        self._next_pages[path] = answer
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass one request on."""
         watch = "watch" in request.query
@@ -57,6 +66,8 @@ class Proxy:
             self._too_old.discard(request.path)
             error = {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "too old"}
             return web.Response(text=json.dumps({"type": "ERROR", "object": error}) + "\n")
+        if "continue" in request.query and request.path in self._next_pages:
+            return await self._next_pages.pop(request.path)()
         task = asyncio.ensure_future(self._forward(request))
         self._watches.add(task)
         try:
@@ -70,9 +81,12 @@ class Proxy:
         session, upstream = request.app[SESSION], request.app[UPSTREAM]
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
         timeout = aiohttp.ClientTimeout(total=None)
+        target = request.raw_path
+        if self.page and request.method == "GET" and "watch" not in request.query:
+            target = str(request.rel_url.update_query(limit=self.page))
         async with session.request(
             request.method,
-            upstream + request.raw_path,
+            upstream + target,
             data=await request.read() or None,
             headers=headers,
             timeout=timeout,

@@ -1,9 +1,9 @@
 """The promise, kept by the whole chain: 300 rollouts of versions that are no worse, looked at at every tick.
 
-Everything between the router's counters and the decision is the real thing: a Prometheus, the collector, the ticker,
-the engine, the planner. Only the clock runs faster, and the requests are drawn at random: in a third of the rollouts
-each fails on its own, in a third the error rate of both versions wanders, in a third failures come in threes. Thirty
-candidates that do fail more often show that the same chain finds them.
+Everything between the router's counters and the decision is the real thing: a Prometheus, the collector, the evidence
+loop, the engine, the planner. Only the clock runs faster, and the requests are drawn at random: in a third of the
+rollouts each fails on its own, in a third the error rate of both versions wanders, in a third failures come in threes.
+Thirty candidates that do fail more often show that the same chain finds them.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from serin.api.parse import parse_model_deployment
-from serin.api.status import read
+from serin.api.state import State
+from serin.api.status import read_state
 from serin.cluster.cache import ObjectCache
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.telemetry import Telemetry
-from serin.evaluation.evaluate import weigh
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.rollout.model import Observation
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer
 from tests.integration.remote_write import Series, write
 from tests.narratives.world import World, spec
@@ -50,7 +51,7 @@ class Rollout(World):
 
     number: int = 0
     worse: float = 1.0  # the candidate's failures, as a multiple of stable's
-    ticker: EvidenceLoop | None = None
+    loop: EvidenceLoop | None = None
     counters: dict[tuple[str, ...], Series] = field(default_factory=dict)
     counts: dict[tuple[str, ...], float] = field(default_factory=dict)
 
@@ -64,10 +65,13 @@ class Rollout(World):
         metadata = {"namespace": f"shop-{self.number}", "name": "fraud", "uid": "uid", "resourceVersion": "1"}
         return {"metadata": {**metadata, "generation": self.generation}, "spec": self.spec, "status": self.status}
 
+    def _sample(self, state: State) -> None:
+        """The evidence loop does that."""
+
     def observe(self) -> Observation:
         seen = super().observe()
-        assert self.ticker is not None
-        return replace(seen, evidence=weigh(seen.deployment, read(self.status), self.ticker))
+        assert self.loop is not None
+        return replace(seen, samples=self.loop.samples(seen.deployment))
 
     def error_rate(self) -> float:
         """Stable's error rate now: a third of the worlds have one that wanders between 0.5 and 3 %."""
@@ -114,12 +118,19 @@ def prometheus(tmp_path: Path) -> Iterator[PrometheusServer]:
 @pytest.mark.timeout(1800)
 async def test_versions_that_are_no_worse_are_promoted(prometheus: PrometheusServer) -> None:
     cache = ObjectCache()
-    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG)
     rollouts = [Rollout(spec("1"), number=number) for number in range(HEALTHY)]
     rollouts += [Rollout(spec("1"), number=HEALTHY + number, worse=5.0) for number in range(BAD)]
-    ticker = EvidenceLoop(cache, collector, Telemetry(), lambda _: None, clock=lambda: rollouts[0].now)
+    loop = EvidenceLoop(
+        cache,
+        collector,
+        Telemetry(),
+        lambda _: None,
+        request_template=lambda _: "request-errors",
+        clock=lambda: rollouts[0].now,
+    )
     for one in rollouts:
-        one.ticker = ticker
+        one.loop = loop
         one.run(20)
     for _ in range(HISTORY):
         for one in rollouts:
@@ -137,8 +148,8 @@ async def test_versions_that_are_no_worse_are_promoted(prometheus: PrometheusSer
             one.serve(SCRAPE)
         write(prometheus.url, (sample for one in rollouts for sample in one.scrape()))
         under_way = [one for one in rollouts if one.candidate_weight]
-        seen = [(parse_model_deployment(one.body), read(one.status)) for one in under_way]
-        await ticker.tick(seen)
+        seen = [(parse_model_deployment(one.body), read_state(one.status)) for one in under_way]
+        await loop.tick(seen)
         for one in rollouts:
             if one.busy:
                 one.look()

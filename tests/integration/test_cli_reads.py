@@ -20,12 +20,12 @@ import yaml
 
 from serin.cli.app import main
 from serin.cli.exit_codes import Exit
-from serin.cli.sentences import headline
 from serin.cli.watching import outcome
+from serin.explain.sentences import headline
 from tests.integration.cli_rig import Serin, every_state, put, write_status
 from tests.integration.operator_process import Cluster
 from tests.narratives import stories
-from tests.unit.cli.frames import film
+from tests.unit.explain.frames import film
 
 pytestmark = pytest.mark.control_plane
 
@@ -56,8 +56,8 @@ def test_every_state_is_told_by_every_verb(serin: Serin, state: str) -> None:
     for snapshot in frame.body["status"]["traffic"]["weights"]:
         assert snapshot in shown.out
     for metric in frame.facts.metrics if frame.facts.weight else ():
-        assert metric["message"] in shown.out
-        assert metric["verdict"] in shown.out
+        assert metric.message in shown.out
+        assert metric.verdict in shown.out
     told = serin("explain", "fraud")
     assert told.code == Exit.DONE
     assert _timeless(told.out.splitlines()[0]) == _timeless(shown.out.splitlines()[0]) + "."

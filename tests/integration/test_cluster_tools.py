@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.cluster import binaries, cache, kind, packages, processes, versions
+from tests.cluster import binaries, cache, kind, packages, ports, processes, versions
 from tests.cluster.errors import BuildFailed, ComponentFailed, Unavailable
 from tests.cluster.processes import Command, Component, Identity, identify, likely_cause
 
@@ -113,8 +114,9 @@ def test_a_slow_build_shows_that_it_goes_on(
     said: list[str] = []
 
     def say(text: str) -> None:
-        said.append(text)
         cache.say(text)
+        if text.startswith("building x"):  # the session's own builds talk too
+            said.append(text)
         if sum("so far" in line for line in said) == 2:
             (tmp_path / "enough").touch()
 
@@ -124,7 +126,8 @@ def test_a_slow_build_shows_that_it_goes_on(
     build = ["sh", "-c", "while [ ! -e enough ]; do sleep 0.05; done"]
     binaries.run_slowly("building x (about 1 s)", build, dict(os.environ), tmp_path)
     took = time.monotonic() - began
-    assert capsys.readouterr().err.splitlines() == [f"serin: {line}" for line in said]
+    shown = [line for line in capsys.readouterr().err.splitlines() if "building x" in line]
+    assert shown == [f"serin: {line}" for line in said]
     first, *progress, last = said
     assert first == "building x (about 1 s)"
     told = [re.fullmatch(r"building x \(about 1 s\): (?:(\d+) s so far|done in (\d+) s)", line) for line in said[1:]]
@@ -143,11 +146,27 @@ def test_builds_go_on_in_the_background(own_cache: Path, monkeypatch: pytest.Mon
         (scratch / tool.name).touch()
 
     monkeypatch.setattr(binaries, "_compile", compiled)
+    # The session's own may be busy for minutes.
+    monkeypatch.setattr(binaries, "_builder", ThreadPoolExecutor(max_workers=1))
     binaries.prepare(["kwok", "helm"])
     assert not list(own_cache.glob("kwok-*"))
     release.set()
     assert binaries.path("helm") == own_cache / f"helm-{versions.HELM}" / "helm"
     assert binaries.path("kwok").exists()
+
+
+# Ports
+
+
+def test_processes_of_one_session_choose_among_different_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    chosen = []
+    for worker in ("gw0", "gw1"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        monkeypatch.setattr(ports, "_given", set())  # each knows only its own
+        chosen.append({ports.free_port() % 2 for _ in range(30)})
+    assert [len(one) for one in chosen] == [1, 1]
+    assert chosen[0].isdisjoint(chosen[1])
 
 
 # Cache

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import aiohttp
 
+from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.routers.envoy.routed_model import SERVICE_LABEL, Endpoint, Key
-from serin.routers.envoy.xds import XdsServer
-from serin.routers.envoy.xds_peers import XDS_SERVICE, XdsPeers
+from serin.routers.endpoints import SERVICE_LABEL, Endpoint
+from serin.routers.envoy.service_pods import XDS, ServicePods
+from serin.routers.envoy.xds.server import XdsServer
+from serin.routers.envoy.xds_peers import XdsPeers
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import Rig, eventually, model, rig
 
@@ -22,7 +24,7 @@ def _cache(*addresses: str) -> ObjectCache:
     cache = ObjectCache()
     metadata = {"namespace": SYSTEM, "name": "xds-1", "uid": "u", "resourceVersion": "1"}
     body = {
-        "metadata": {**metadata, "labels": {SERVICE_LABEL: XDS_SERVICE}},
+        "metadata": {**metadata, "labels": {SERVICE_LABEL: XDS}},
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
     }
     cache.put(kinds.ENDPOINT_SLICE, body)
@@ -35,7 +37,7 @@ async def _leader(it: Rig) -> tuple[XdsServer, XdsPeers, list[Key]]:
     await leader.start("127.0.0.2", it.xds_port)
     looks: list[Key] = []
     cache = _cache("127.0.0.1", "127.0.0.2", "127.0.0.3")  # nobody answers at the third
-    return leader, XdsPeers(leader, cache, SYSTEM, it.xds_port, looks.append), looks
+    return leader, XdsPeers(leader, ServicePods(cache, SYSTEM), it.xds_port, looks.append), looks
 
 
 async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from serin.api.spec import EnvoyRouter, Shield
+from serin.routers.envoy.settings import EnvoySettings, Shield
 from tests.integration.envoy_rig import CANDIDATE, STABLE, ModelServer, Rig, eventually, model, rig
 
 WEIGHT = 50
@@ -94,7 +94,7 @@ async def test_a_dead_candidate_costs_no_request(tmp_path: Path) -> None:
 
 async def test_a_slow_candidate_is_hedged(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoyRouter(hedge_after=0.3, timeout=2 * FOR_EVER))
+        await it.route(WEIGHT, EnvoySettings(hedge_after=0.3, timeout=2 * FOR_EVER))
         it.candidate.delay, it.candidate.slow_share = FOR_EVER, 0.5
         loop = asyncio.get_running_loop()
         slowest, seen = 0.0, Counter[str]()
@@ -122,7 +122,7 @@ async def test_a_slow_candidate_is_hedged(tmp_path: Path) -> None:
 
 async def test_a_hedged_candidate_that_fails_late_is_a_failure_once(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(100, EnvoyRouter(hedge_after=0.05, timeout=FOR_EVER))
+        await it.route(100, EnvoySettings(hedge_after=0.05, timeout=FOR_EVER))
         it.candidate.error_share = 1.0
         # No failure before stable was asked as well, and no answer of stable before Envoy knows of every failure.
         it.candidate.hold = lambda: eventually(lambda: it.stable.count("received"), lambda count: count == 20)
@@ -140,7 +140,7 @@ async def test_a_hedged_candidate_that_fails_late_is_a_failure_once(tmp_path: Pa
 
 async def test_time_outs_are_shielded_and_counted(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoyRouter(timeout=5.0))  # long enough that nothing else takes so long
+        await it.route(WEIGHT, EnvoySettings(timeout=5.0))  # long enough that nothing else takes so long
         it.candidate.delay, it.candidate.slow_share = FOR_EVER, 0.3
         seen = await it.send(200)
         found = await evidence(it, seen[CANDIDATE] + seen["shielded"])
@@ -149,8 +149,8 @@ async def test_time_outs_are_shielded_and_counted(tmp_path: Path) -> None:
         assert found["failures"] == found["shielding"] == it.candidate.truth["slow"]
 
 
-@pytest.mark.parametrize("router", [EnvoyRouter(timeout=2.0), EnvoyRouter(timeout=5.0, hedge_after=1.0)])
-async def test_time_outs_of_both_fail_once_each(tmp_path: Path, router: EnvoyRouter) -> None:
+@pytest.mark.parametrize("router", [EnvoySettings(timeout=2.0), EnvoySettings(timeout=5.0, hedge_after=1.0)])
+async def test_time_outs_of_both_fail_once_each(tmp_path: Path, router: EnvoySettings) -> None:
     async with rig(tmp_path) as it:
         await it.route(100, router)
         it.candidate.delay = it.stable.delay = FOR_EVER
@@ -175,7 +175,7 @@ async def test_a_client_that_hangs_up_is_no_failure(tmp_path: Path) -> None:
 
 async def test_unsent_shields_only_what_never_reached_the_model(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoyRouter(shield=Shield.UNSENT))
+        await it.route(WEIGHT, EnvoySettings(shield=Shield.UNSENT))
         it.candidate.error_share = 0.5
         seen = await it.send(200)
         found = await evidence(it, it.candidate.truth["received"])
@@ -191,7 +191,7 @@ async def test_unsent_shields_only_what_never_reached_the_model(tmp_path: Path) 
 
 async def test_off_shields_nothing_and_counts_the_same(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoyRouter(shield=Shield.OFF))
+        await it.route(WEIGHT, EnvoySettings(shield=Shield.OFF))
         it.candidate.error_share, it.candidate.reset_share = 0.3, 0.2
         seen = await it.send(200)
         found = await evidence(it, it.candidate.truth["received"])

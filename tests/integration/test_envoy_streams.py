@@ -11,9 +11,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from serin.api.spec import EnvoyRouter, Protocol
+from serin.routers.endpoints import Endpoint
 from serin.routers.envoy import listeners
-from serin.routers.envoy.routed_model import Endpoint, RoutedModel
+from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.settings import EnvoySettings, Protocol
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
@@ -49,7 +50,7 @@ class GrpcModel:
 
 
 async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int) -> RoutedModel:
-    plain = model(it.port, (it.stable,), (it.candidate,), weight, EnvoyRouter(protocol=Protocol.HTTP2))
+    plain = model(it.port, (it.stable,), (it.candidate,), weight, EnvoySettings(protocol=Protocol.HTTP2))
     arms = (replace(plain.arms[0], endpoints=(stable,)), replace(plain.arms[1], endpoints=(candidate,)))
     wanted = replace(plain, arms=arms)
     it.xds.update([wanted])
@@ -90,9 +91,9 @@ async def test_grpc_is_served_shielded_and_counted(tmp_path: Path) -> None:
 async def test_a_stream_outlives_the_time_out(tmp_path: Path) -> None:
     """The time-out is for the beginning of an answer: 9 seconds of events with a time-out of 6 s, and with a hedge."""
     async with rig(tmp_path) as it:
-        hedging = model(free_port(), (it.stable,), (it.candidate,), 100, EnvoyRouter(timeout=6.0, hedge_after=5.0))
+        hedging = model(free_port(), (it.stable,), (it.candidate,), 100, EnvoySettings(timeout=6.0, hedge_after=5.0))
         hedging = replace(hedging, name="hedging")
-        plain = model(it.port, (it.stable,), (it.candidate,), 100, EnvoyRouter(timeout=6.0))
+        plain = model(it.port, (it.stable,), (it.candidate,), 100, EnvoySettings(timeout=6.0))
         it.xds.update([plain, hedging])
         for one in (plain, hedging):
             await it.served(one)

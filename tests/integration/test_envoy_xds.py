@@ -6,13 +6,17 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from aiohttp import web
 
-from serin.api.spec import EnvoyRouter
+from serin.api.names import Key
 from serin.api.split import Split, all_to, between
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
-from serin.routers.envoy.xds import XdsServer
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.settings import EnvoySettings
+from serin.routers.envoy.xds.server import XdsServer
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import (
     CANDIDATE,
@@ -182,14 +186,16 @@ async def test_a_router_option_changes_without_a_failed_request(tmp_path: Path) 
         traffic = asyncio.create_task(it.send(600))
         for timeout in (10.0, 20.0, 30.0):
             await asyncio.sleep(0.6)
-            it.xds.update([model(it.port, (it.stable,), (it.candidate,), 50, EnvoyRouter(timeout=timeout))])
+            it.xds.update([model(it.port, (it.stable,), (it.candidate,), 50, EnvoySettings(timeout=timeout))])
         seen = await traffic
         assert seen["200"] == 600
         await eventually(lambda: it.envoy.count("envoy_serin_attempts"), lambda count: count == 600)
 
 
 def other(port: int, *endpoints: Endpoint) -> RoutedModel:
-    return RoutedModel(NAMESPACE, "other", port, EnvoyRouter(), "other-stable", (Arm("other-stable", 100, endpoints),))
+    return RoutedModel(
+        NAMESPACE, "other", port, EnvoySettings(), "other-stable", (Arm("other-stable", 100, endpoints),)
+    )
 
 
 async def assert_isolated(it: Rig, bad: RoutedModel, words: str) -> None:
@@ -237,8 +243,62 @@ async def test_an_address_that_envoy_refuses_blocks_its_own_deployment_alone(tmp
 async def test_a_cluster_that_envoy_refuses_gets_no_route(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         # No protocol of HTTP knows such a time-out, and Envoy's durations end at 315,576,000,000 s.
-        bad = replace(other(free_port(), it.stable.endpoint), router=EnvoyRouter(timeout=1e13))
+        bad = replace(other(free_port(), it.stable.endpoint), settings=EnvoySettings(timeout=1e13))
         await assert_isolated(it, bad, "shop/other")
+
+
+class Recording(XdsServer):
+    """Keeps every request as Envoy has sent it."""
+
+    def __init__(self) -> None:
+        super().__init__(listen_address="127.0.0.1")
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+    def app(self) -> web.Application:
+        @web.middleware
+        async def record(request: web.Request, handler: Any) -> web.StreamResponse:
+            if request.method == "POST":
+                self.requests.append((request.path.rpartition(":")[2], await request.json()))
+            response: web.StreamResponse = await handler(request)
+            return response
+
+        app = super().app()
+        app.middlewares.append(record)
+        return app
+
+
+async def test_over_rest_envoy_says_that_it_refuses_but_not_why(tmp_path: Path) -> None:
+    """The reason is in its log alone. Were it in `error_detail`, quarantine.py would not have to find out by trying."""
+    xds, server = Recording(), await ModelServer("stable").start()
+    envoy = await Envoy(tmp_path, await xds.start("127.0.0.1", 0)).start()
+    bad = {
+        "listeners": other(server.port, server.endpoint),
+        "endpoints": other(free_port(), Endpoint("no-address", 80)),
+        "routes": replace(other(free_port(), server.endpoint), settings=EnvoySettings(timeout=1e13)),
+    }
+    try:
+        xds.update([])
+        await envoy.ready()
+        for kind, refused in bad.items():
+            xds.update([refused])
+
+            async def words(kind: str = kind) -> str:
+                lines = envoy.log.read_text().splitlines()
+                return next((line for line in lines if f"REST config for /v3/discovery:{kind} rejected: " in line), "")
+
+            await eventually(words, bool)
+
+            async def known() -> dict[Key, str]:
+                return dict(xds.refused())
+
+            await eventually(known, lambda found: bad["routes"].key in found)
+            xds.update([])
+        said = {key for _, body in xds.requests for key in body}
+        assert said == {"node", "resource_names", "type_url", "version_info"}, "use error_detail"
+    finally:
+        await envoy.stop()
+        await xds.stop()
+        await server.stop()
 
 
 async def test_every_envoy_must_have_the_split_before_it_counts(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,22 +20,26 @@ from serin.controller.report import Reporter
 from serin.controller.telemetry import Outcome, Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.controller.watch import WATCHED
+from serin.evaluation.evaluate import Assessment
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.rollout.model import (
     Action,
+    ApplyDeployment,
+    ApplyService,
     CreateSnapshot,
-    DeleteWorkload,
+    DeleteDeployment,
+    DeleteService,
     Note,
     Observation,
     Order,
     Plan,
-    RunWorkload,
+    ProveReady,
     WriteStatus,
 )
-from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.router import EnvoyRoutes
-from serin.routers.envoy.xds import XdsServer
+from serin.routers import build_routers
+from serin.routers.base import RouterContext
+from tests.catalog import CATALOG
 from tests.integration.operator_process import Cluster, until
 
 pytestmark = pytest.mark.control_plane
@@ -61,11 +64,17 @@ class Bench:
         self.cache, self.leading, self.told = ObjectCache(), True, Told()
         self.telemetry = Telemetry()
         prometheus = Prometheus(Settings("http://127.0.0.1:9"))
-        ticker = EvidenceLoop(self.cache, Collector(prometheus), self.telemetry, lambda _: None)
-        routes = EnvoyRoutes(self.cache, cluster.system, XdsServer())
-        survey = TrafficEstimator(self.cache, prometheus.query, lambda _: None)
-        self.observer = Observer(self.cache, routes, ticker, survey, Ports(self.cache))
-        self.applier = Applier(client, self.cache, routes, self.observer, lambda: self.leading)
+        evidence_loop = EvidenceLoop(
+            self.cache,
+            Collector(prometheus, CATALOG),
+            self.telemetry,
+            lambda _: None,
+            request_template=lambda _: "request-errors",
+        )
+        context = RouterContext(self.cache, cluster.system, {"xds_port": 0}, self.telemetry.registry, lambda _: None)
+        traffic_estimator = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
+        self.observer = Observer(self.cache, build_routers(context), evidence_loop, traffic_estimator, catalog=CATALOG)
+        self.applier = Applier(client, self.cache, self.observer, lambda: self.leading)
 
     async def refresh(self) -> None:
         """What the watches would have shown by now."""
@@ -83,7 +92,7 @@ class Bench:
         self.requests.clear()
         return await self.applier.apply(seen or self.seen(), Plan(actions, (), None))
 
-    def reconciler(self, plan: Callable[[Observation], Plan]) -> Reconciler:
+    def reconciler(self, plan: Callable[[Observation, Assessment], Plan]) -> Reconciler:
         reporter = Reporter(self.told, self.telemetry)
         return Reconciler(self.cache, self.observer, plan, self.applier, reporter, self.telemetry)
 
@@ -103,6 +112,15 @@ async def bench(control_plane: Any) -> AsyncIterator[Bench]:
     cluster.remove()
 
 
+def run(snapshot: str, replicas: int, role: str = "candidate") -> tuple[Action, ...]:
+    """All that makes a workload."""
+    return (
+        ApplyService(snapshot),
+        ApplyDeployment(snapshot, replicas, role, stamp=False),
+        ApplyDeployment(snapshot, replicas, role),
+    )
+
+
 def status(**weights: int) -> JsonObject:
     return {"phase": "Healthy", "traffic": {"weights": weights}}
 
@@ -110,7 +128,7 @@ def status(**weights: int) -> JsonObject:
 async def run_workload(bench: Bench, snapshot: str) -> None:
     """Start a workload and say that its pods are ready; the cache has seen that, and that the router may know them."""
     content = bench.seen().deployment.spec.content
-    applied = await bench.apply(CreateSnapshot(snapshot, content), RunWorkload(snapshot, 2, "candidate", Order.CREATE))
+    applied = await bench.apply(CreateSnapshot(snapshot, content), *run(snapshot, 2))
     assert applied.outcome is Outcome.DONE
     await until(lambda: bench.cluster.make_pods_ready() == 2, what="two pods")
     for _ in range(600):
@@ -132,8 +150,8 @@ async def test_a_raise_is_refused_when_the_pods_are_not_ready_at_that_moment_wha
     assert seen.workloads[SNAPSHOT].ready == 2
     bench.cluster.kubectl("delete", "deploy", SNAPSHOT, "--wait=true")
     await until(lambda: not bench.cluster.read("pods")["items"], what="the pods' end")
-    raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: 1})
-    applied = await bench.apply(raising, DeleteWorkload("fraud-x", "uid", "1"), seen=seen)
+    raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}))
+    applied = await bench.apply(ProveReady(SNAPSHOT, 1), raising, DeleteDeployment("fraud-x", "uid", "1"), seen=seen)
     assert applied.outcome is Outcome.STOPPED
     assert applied.done == ()
     assert not applied.recorded
@@ -143,7 +161,7 @@ async def test_a_raise_is_refused_when_the_pods_are_not_ready_at_that_moment_wha
 
 
 async def test_a_snapshot_that_is_gone_is_not_run_with_the_content_of_another(bench: Bench) -> None:
-    applied = await bench.apply(RunWorkload(SNAPSHOT, 1, "stable", Order.CREATE))
+    applied = await bench.apply(*run(SNAPSHOT, 1, "stable"))
     assert applied.outcome is Outcome.STOPPED
     assert applied.why == f"ModelSnapshot {SNAPSHOT} is gone: what its pods are made of is not known"
     assert bench.requests == []
@@ -151,7 +169,7 @@ async def test_a_snapshot_that_is_gone_is_not_run_with_the_content_of_another(be
 
 async def test_a_raise_goes_through_when_live_reads_prove_it(bench: Bench) -> None:
     await run_workload(bench, SNAPSHOT)
-    applied = await bench.apply(WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: 2}))
+    applied = await bench.apply(ProveReady(SNAPSHOT, 2), WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100})))
     assert applied.outcome is Outcome.DONE
     assert bench.requests == [("list", "Pod"), ("apply", "ModelDeployment")]
     assert bench.cluster.status()["traffic"]["weights"] == {SNAPSHOT: 100}
@@ -168,7 +186,7 @@ async def test_the_next_look_sees_what_this_one_wrote(bench: Bench) -> None:
     await bench.apply(
         WriteStatus(Order.RECORD, status(stable=100)),
         CreateSnapshot(SNAPSHOT, content),
-        RunWorkload(SNAPSHOT, 3, "candidate", Order.CREATE),
+        *run(SNAPSHOT, 3),
     )
     seen = bench.seen()
     assert seen.deployment.status["traffic"]["weights"] == {"stable": 100}
@@ -179,8 +197,7 @@ async def test_the_next_look_sees_what_this_one_wrote(bench: Bench) -> None:
 async def test_a_status_planned_on_an_old_version_stops_the_plan_and_the_next_look_is_up_to_date(bench: Bench) -> None:
     seen = bench.seen()
     bench.cluster.kubectl("annotate", "md", "fraud", "moved=yes")
-    run = RunWorkload(SNAPSHOT, 1, "candidate", Order.CREATE)
-    applied = await bench.apply(WriteStatus(Order.RECORD, status(stable=100)), run, seen=seen)
+    applied = await bench.apply(WriteStatus(Order.RECORD, status(stable=100)), *run(SNAPSHOT, 1), seen=seen)
     assert applied.outcome is Outcome.CONFLICT
     assert applied.done == ()
     assert bench.requests == [("apply", "ModelDeployment"), ("get", "ModelDeployment")]
@@ -190,24 +207,26 @@ async def test_a_status_planned_on_an_old_version_stops_the_plan_and_the_next_lo
 
 async def test_nothing_is_written_once_the_lease_is_lost(bench: Bench) -> None:
     bench.leading = False
-    applied = await bench.apply(
-        WriteStatus(Order.LOWER, status(stable=100)), RunWorkload(SNAPSHOT, 1, "candidate", Order.CREATE)
-    )
+    applied = await bench.apply(WriteStatus(Order.LOWER, status(stable=100)), *run(SNAPSHOT, 1))
     assert applied.outcome is Outcome.STOPPED
     assert bench.requests == []
 
 
 async def test_a_workload_is_deleted_whole_and_a_stale_deletion_deletes_nothing_of_it(bench: Bench) -> None:
     await run_workload(bench, SNAPSHOT)
-    workload = bench.seen().workloads[SNAPSHOT]
-    stale = replace(workload, resource_version="1")
-    applied = await bench.apply(DeleteWorkload(SNAPSHOT, stale.uid, stale.resource_version))
-    assert applied.outcome is Outcome.CONFLICT
+
+    def delete(seen: Observation, version: str = "") -> tuple[Action, ...]:
+        workload = seen.workloads[SNAPSHOT]
+        deployment = DeleteDeployment(SNAPSHOT, workload.uid, version or workload.resource_version)
+        return deployment, DeleteService(SNAPSHOT, seen.services[SNAPSHOT])
+
+    applied = await bench.apply(*delete(bench.seen(), version="1"))
+    assert (applied.outcome, applied.done) == (Outcome.CONFLICT, ())
     assert bench.cluster.read("deploy", SNAPSHOT)
+    assert bench.cluster.read("svc", SNAPSHOT)
     for _ in range(30):
         await bench.refresh()
-        workload = bench.seen().workloads[SNAPSHOT]
-        applied = await bench.apply(DeleteWorkload(SNAPSHOT, workload.uid, workload.resource_version))
+        applied = await bench.apply(*delete(bench.seen()))
         if applied.outcome is not Outcome.CONFLICT:  # its controller may still be writing its status
             break
     assert applied.outcome is Outcome.DONE
@@ -221,8 +240,8 @@ async def test_a_service_that_somebody_deleted_is_made_again(bench: Bench) -> No
     assert service is not None
     bench.cluster.kubectl("delete", "svc", SNAPSHOT)
     bench.cache.drop(kinds.SERVICE, service)
-    assert bench.seen().workloads[SNAPSHOT].role == "", "half a workload must not look like a whole one"
-    await bench.apply(RunWorkload(SNAPSHOT, 2, "candidate", Order.CREATE))
+    assert bench.seen().services == {}
+    await bench.apply(ApplyService(SNAPSHOT))
     assert bench.cluster.read("svc", SNAPSHOT)["spec"]["clusterIP"] == "None"
 
 
@@ -240,9 +259,9 @@ async def test_a_note_is_told_once_its_status_is_written_and_not_before(bench: B
     key = (bench.cluster.shop, "fraud")
     note = Note(Reason.PROMOTED, "it is promoted", warning=False)
 
-    def plan(proof: int) -> Callable[[Observation], Plan]:
-        raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}), {SNAPSHOT: proof})
-        return lambda _: Plan((raising,), (note,), None)
+    def plan(proof: int) -> Callable[[Observation, Assessment], Plan]:
+        raising = WriteStatus(Order.RAISE, status(**{SNAPSHOT: 100}))
+        return lambda _seen, _assessment: Plan((ProveReady(SNAPSHOT, proof), raising), (note,), None)
 
     assert await bench.reconciler(plan(3))(key) == 1.0
     assert bench.told.notes == []
@@ -253,12 +272,12 @@ async def test_a_note_is_told_once_its_status_is_written_and_not_before(bench: B
 async def test_a_failed_request_and_a_broken_planner_bring_the_key_back_and_harm_no_other(bench: Bench) -> None:
     key = (bench.cluster.shop, "fraud")
 
-    def broken(_: Observation) -> Plan:
+    def broken(_seen: Observation, _assessment: Assessment) -> Plan:
         raise ZeroDivisionError
 
     bad = WriteStatus(Order.RECORD, {"phase": "Healthy", "traffic": {"weights": {"x": "not a number"}}})
-    for plan in (broken, lambda _: Plan((bad,), (), None)):
+    for plan in (broken, lambda *_: Plan((bad,), (), None)):
         with pytest.raises(TryAgain):
             await bench.reconciler(plan)(key)
-    assert await bench.reconciler(lambda _: Plan((), (), 7.0))(key) == 7.0
+    assert await bench.reconciler(lambda *_: Plan((), (), 7.0))(key) == 7.0
     assert await bench.reconciler(broken)((bench.cluster.shop, "absent")) is None

@@ -18,6 +18,7 @@ from serin.api.conditions import Reason
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -85,7 +86,7 @@ class Looker:
 
     def __init__(self, world: World, *metrics: Metric) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
-        self.collector = Collector(self.prometheus)
+        self.collector = Collector(self.prometheus, CATALOG)
         self.metrics = metrics
         self.since = dict.fromkeys((metric.name for metric in metrics), time.time())
         self.counts: dict[str, dict[str, Counter[str]]] = {
@@ -156,7 +157,7 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     async def looks() -> None:
         while not done.is_set():
             if chance.random() < 0.2:
-                looker.collector = Collector(looker.prometheus)
+                looker.collector = Collector(looker.prometheus, CATALOG)
             await looker.look()
             await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
 
@@ -241,7 +242,7 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
         world.server.wait_stored(exporter)
     await asyncio.sleep(1.5)
     prometheus = Prometheus(Settings(world.server.url, timeout=60))
-    collector = Collector(prometheus)
+    collector = Collector(prometheus, CATALOG)
     wants = []
     for index, name in enumerate(names):
         query = DistributionQuery(KNOWN.counts, "label", {"legit": 970 + index, "fraud": 30})

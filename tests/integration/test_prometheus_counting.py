@@ -17,6 +17,7 @@ from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -180,8 +181,8 @@ OWN = Metric(
 )
 
 
-def want(metric: Metric, since: float) -> Want:
-    return Want(NAMESPACE, DEPLOYMENT, CANDIDATE, STABLE, metric, since)
+def want(metric: Metric, since: float, baseline: str | None = STABLE) -> Want:
+    return Want(NAMESPACE, DEPLOYMENT, CANDIDATE, baseline, metric, since)
 
 
 async def look(
@@ -191,10 +192,10 @@ async def look(
     ticks: list[RatioTick | HistogramTick] = []
     since = history.start
     prometheus = Prometheus(Settings(server.url, timeout=120))
-    collector = Collector(prometheus)
+    collector = Collector(prometheus, CATALOG)
     for now in moments:
         if restarts.random() < 0.2:
-            collector = Collector(prometheus)
+            collector = Collector(prometheus, CATALOG)
         tick = (await collector.collect(now, [want(metric, since)])).get((NAMESPACE, DEPLOYMENT, metric.name))
         if isinstance(tick, NoData):
             assert tick.reason in (Reason.NO_TRAFFIC, Reason.SERIES_ABSENT), tick
@@ -249,3 +250,13 @@ async def test_a_gap_of_two_hours_is_one_tick(server: PrometheusServer, history:
     (tick,) = await look(server, history, BUILT_IN, [history.end + 2 * INTERVAL], random.Random(0))
     assert isinstance(tick, RatioTick)
     assert (tick.candidate.requests, tick.candidate.bad) == (history.requests[CANDIDATE], history.bad[CANDIDATE])
+
+
+async def test_a_subject_without_a_baseline_counts_alone(server: PrometheusServer, history: History) -> None:
+    prometheus = Prometheus(Settings(server.url, timeout=120))
+    alone = want(BUILT_IN, history.start, baseline=None)
+    tick = (await Collector(prometheus, CATALOG).collect(history.end + 2 * INTERVAL, [alone]))[alone.key]
+    prometheus.close()
+    assert isinstance(tick, RatioTick)
+    assert (tick.candidate.requests, tick.candidate.bad) == (history.requests[CANDIDATE], history.bad[CANDIDATE])
+    assert (tick.stable.requests, tick.stable.bad) == (0, 0)

@@ -14,6 +14,7 @@ from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render, wait_for
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -99,7 +100,7 @@ class Looker:
         self, world: World, metric: Metric = ERRORS, since: float | None = None, candidate: str = CANDIDATE
     ) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
-        self.collector = Collector(self.prometheus)
+        self.collector = Collector(self.prometheus, CATALOG)
         self.metric = metric
         self.candidate = candidate
         self.since = time.time() if since is None else since
@@ -166,7 +167,7 @@ async def test_counts_survive_everything_that_fails(world: World) -> None:
     async def looks() -> None:
         while not done.is_set():
             if chance.random() < 0.2:
-                looker.collector = Collector(looker.prometheus)
+                looker.collector = Collector(looker.prometheus, CATALOG)
             await looker.look()
             await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
 
@@ -351,7 +352,7 @@ async def test_own_promql_as_a_value(world: World) -> None:
         (
             RatioQuery("rate(a{ {{.version}} }[1m])", "sum(rate(up{ {{.version}} }[1m]))"),
             Reason.QUERY_FAILED,
-            "total has rate(), and Serin counts from one look to the next by itself: write the counter alone",
+            "total has rate(), and Serin counts from one collection to the next by itself: write the counter alone",
         ),
         (
             RatioQuery("vector(0) unless up{ {{.version}} }", "vector(1) unless up{ {{.version}} }"),
@@ -367,7 +368,7 @@ async def test_what_the_user_must_mend_is_said(
     metric = Metric("mine", source, "minor", "limit")
     prometheus = Prometheus(Settings(itself.url))
     want = Want("shop", "fraud", CANDIDATE, STABLE, metric, time.time() - 60)
-    tick = (await Collector(prometheus).collect(time.time(), [want]))[want.key]
+    tick = (await Collector(prometheus, CATALOG).collect(time.time(), [want]))[want.key]
     prometheus.close()
     assert isinstance(tick, NoData)
     assert tick.reason is reason
@@ -390,7 +391,7 @@ async def test_the_number_of_queries_does_not_grow_with_the_deployments(world: W
     await in_thread(world.wait_scrape, world.pods[0])
     await asyncio.sleep(1.5)
     prometheus = Prometheus(Settings(world.server.url, timeout=60))
-    collector = Collector(prometheus)
+    collector = Collector(prometheus, CATALOG)
     wants = [Want("shop", name, f"{name}-b", f"{name}-a", ERRORS, since) for name in names]
     ticks = await collector.collect(time.time(), wants)
     assert collector.queries == 2, "one to learn the scrape interval, once, and one for all deployments"

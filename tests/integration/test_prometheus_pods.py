@@ -11,6 +11,7 @@ from serin.analysis.dispersion import UNKNOWN
 from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -62,7 +63,7 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
         for name in (*BURST, "unknown")
         for metric in (ERRORS, LATENCY, OWN)
     ]
-    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)))
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG)
     found = await collector.overdispersion(end, wants)
     assert collector.queries == 4, "two for each source, however many deployments"
     print(found)
@@ -75,5 +76,5 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
 
 
 async def test_without_prometheus_nothing_is_known() -> None:
-    collector = Collector(Prometheus(Settings("http://127.0.0.1:9", timeout=1)))
+    collector = Collector(Prometheus(Settings("http://127.0.0.1:9", timeout=1)), CATALOG)
     assert await collector.overdispersion(time.time(), [Want("shop", "even", "b", "a", ERRORS, 0.0)]) == {}

@@ -15,6 +15,7 @@ from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.metrics.sources import RatioSource, resolve
 from serin.metrics.traffic import measure
+from tests.catalog import CATALOG
 from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
@@ -25,7 +26,7 @@ PLACE = ("shop", "fraud")
 
 
 def source(metric: Metric) -> RatioSource:
-    found = resolve(metric)
+    found = resolve(metric, None, CATALOG)
     assert isinstance(found, RatioSource)
     return found
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterator
 
-from serin.analysis import engine
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import MetricVerdict, Policy, ReferenceTick, SplitTick
+from serin.analysis.types import ReferenceTick, Tick
 from serin.api import names
-from serin.api.verdicts import Against, Severity
-from serin.evaluation.policies import SPLIT
+from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
-from tests.narratives.world import Judge, World, fails, passes, silent, spec, undecided
+from tests.narratives.world import Sampler, World, fails, passes, silent, spec, undecided
 
 Story = Callable[[World], None]
 
@@ -76,7 +74,7 @@ def _until_all_traffic_on(snapshot: str, world: World) -> None:
 
 def bad_candidate(world: World) -> None:
     serving(world)
-    world.judge = fails
+    world.sampler = fails
     world.change(spec("2"))
     world.run(120)
 
@@ -87,7 +85,7 @@ def bad_candidate_again_and_retry(world: World) -> None:
     world.run(20)
     world.change(spec("2"))
     world.run(20)
-    world.judge = passes
+    world.sampler = passes
     world.annotate(names.ANNOTATION_RETRY, "1")
     world.run(300)
 
@@ -141,7 +139,12 @@ def candidate_node_lost(world: World) -> None:
 
 def pause_and_approve(world: World) -> None:
     serving(world)
-    steps = [{"weight": 5, "bake": "30s"}, {"pause": {}}, {"weight": 50, "bake": "30s"}, {"pause": {"for": "60s"}}]
+    steps = [
+        {"weight": 5, "bake": "30s", "minRequests": 100},
+        {"pause": {}},
+        {"weight": 50, "bake": "30s"},
+        {"pause": {"for": "60s"}},
+    ]
     world.change(spec("2", strategy={"canary": {"steps": steps}}))
     world.annotate(names.ANNOTATION_APPROVE, "too early")
     world.run(120)
@@ -169,7 +172,7 @@ def aborted_by_user(world: World) -> None:
 
 def promoted_by_user(world: World) -> None:
     serving(world)
-    world.judge = silent
+    world.sampler = silent
     world.change(spec("2"))
     world.run(30)
     world.annotate(names.ANNOTATION_PROMOTE)
@@ -178,14 +181,14 @@ def promoted_by_user(world: World) -> None:
 
 def no_traffic(world: World) -> None:
     serving(world)
-    world.judge = silent
+    world.sampler = silent
     world.change(spec("2"))
     world.run(600)
 
 
 def no_traffic_roll_back(world: World) -> None:
     serving(world)
-    world.judge = silent
+    world.sampler = silent
     analysis = spec()["analysis"] | {"onNoData": {"action": "Rollback", "after": "5m"}}
     world.change(spec("2", analysis=analysis))
     world.run(600)
@@ -239,7 +242,7 @@ def stable_short_while_candidate_fails(world: World) -> None:
     world.change(spec("2"))
     world.run(30)
     world.pods[world.status["stable"]["snapshot"]].desired -= 1
-    world.judge = fails
+    world.sampler = fails
     world.run(30)
 
 
@@ -247,10 +250,9 @@ def traffic_is_not_as_routed(world: World) -> None:
     serving(world)
     world.change(spec("2"))
     world.run(30)
-    weighed = SplitTick(world.now, requests=(600, 600), weights=(95, 5))
-    world.split = engine.fold(SPLIT, None, weighed)
+    world.shares = (600, 600)
     world.run(120)
-    world.split = None
+    world.shares = None
     world.run(300)
 
 
@@ -266,31 +268,29 @@ ANSWERS = {
 }
 
 
-def _answering(candidate: tuple[int, int], stable: tuple[int, int]) -> Judge:
+def _answering(candidate: tuple[int, int], stable: tuple[int, int]) -> Sampler:
     """As good as stable in everything, and these answers of legit and fraud, against the reference."""
 
-    def judge(world: World) -> tuple[MetricVerdict, ...]:
-        if not world.candidate_weight:
-            return ()
-        policy = Policy("answers", Severity.MINOR, Against.REFERENCE)
-        tick = ReferenceTick(world.now, (*candidate, 0), (9700, 300, 0), (*stable, 0), ("legit", "fraud", "other"))
-        return (*passes(world), engine.fold(policy, None, tick).verdict)
+    def sampler(world: World, asked: SampleRequest) -> Tick:
+        if asked.metric.name != "answers":
+            return passes(world, asked)
+        return ReferenceTick(world.now, (*candidate, 0), (9700, 300, 0), (*stable, 0), ("legit", "fraud", "other"))
 
-    return judge
+    return sampler
 
 
 def answers_move_with_the_world(world: World) -> None:
     serving(world)
-    world.judge = _answering((800, 200), (7300, 1700))
+    world.sampler = _answering((800, 200), (7300, 1700))
     world.change(spec("2", metrics=[*spec()["metrics"], ANSWERS]))
     world.run(200)
-    world.judge = _answering((967, 33), (8720, 280))
+    world.sampler = _answering((967_000, 33_000), (8_720_000, 280_000))
     world.run(300)
 
 
 def answers_move_with_the_version(world: World) -> None:
     serving(world)
-    world.judge = _answering((800, 200), (8720, 280))
+    world.sampler = _answering((800, 200), (8720, 280))
     world.change(spec("2", metrics=[*spec()["metrics"], ANSWERS]))
     world.run(200)
     world.annotate(names.ANNOTATION_ABORT)
@@ -361,16 +361,16 @@ def goes_back_nowhere(world: World) -> None:
     first = world.wanted
     world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous")
     world.run(10)
-    world.judge = fails
+    world.sampler = fails
     bad = world.change(spec("2"))
     world.run(60)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, bad)
-    world.judge = silent
+    world.sampler = silent
     never = world.change(spec("3"))
     world.run(60)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, never)
     world.run(10)
-    world.judge = passes
+    world.sampler = passes
     world.change(spec("4"))
     world.run(300)
     for asked in (f"{never}@2", world.wanted, "fraud-zzzzzzzzzz", "churn-bbbbbbbbbb@2", ""):
@@ -464,7 +464,7 @@ def spec_back_while_going_back(world: World) -> None:
 
 def too_little_traffic(world: World) -> None:
     serving(world)
-    world.judge = undecided
+    world.sampler = undecided
     world.change(spec("2"))
     world.run(1)
     world.tell(f"sees: PolicyFeasible={_condition(world, 'PolicyFeasible')}")

@@ -5,44 +5,52 @@ that are created, pods that take time to be ready, traffic that arrives in propo
 invariants of the design, so that a story that ends well by breaking a rule on the way still fails.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import Judgement, MetricVerdict
+from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.names import snapshot_name
 from serin.api.parse import parse_model_deployment
+from serin.api.spec import ModelDeployment
 from serin.api.split import Split
-from serin.api.status import Phase, read
+from serin.api.state import Phase, State
+from serin.api.status import read_state, read_status
 from serin.api.times import parse_rfc3339
-from serin.api.verdicts import Severity, Verdict
-from serin.evaluation.feasibility import feasible
-from serin.evaluation.policies import SPLIT, policies
+from serin.api.verdicts import SnapshotVerdict
+from serin.evaluation.evaluate import Assessment
+from serin.evaluation.samples import SPLIT, Key, Sample, SampleRequest, Samples, requests
+from serin.rollout.assess import assess
 from serin.rollout.model import (
+    Action,
+    ApplyDeployment,
+    ApplyRouteObject,
+    ApplyService,
     CreateSnapshot,
+    DeleteDeployment,
+    DeleteService,
     DeleteSnapshot,
-    DeleteWorkload,
-    Evidence,
     Observation,
     Order,
     Plan,
-    PublishRoute,
+    ProveReady,
     RecordSnapshot,
+    RestoreTemplate,
     Route,
-    RunWorkload,
     Snapshot,
     Workload,
     WriteStatus,
 )
-from serin.rollout.phases import allowed
 from serin.rollout.planner import plan
-from serin.rollout.snapshots import ROLLED_BACK
+from serin.rollout.strategies.table import strategy_of
 
 START = 1_700_000_000.0
-Judge = Callable[["World"], tuple[MetricVerdict, ...]]
+Sampler = Callable[["World", SampleRequest], Tick]
+INTERVAL = 5.0
 
 
 def spec(version: str = "1", **changes: Any) -> dict[str, Any]:
@@ -70,43 +78,24 @@ def spec(version: str = "1", **changes: Any) -> dict[str, Any]:
     return body | changes
 
 
-def verdict(kind: Verdict, at: float, *, requests: int = 1000, severity: Severity = Severity.CRITICAL) -> MetricVerdict:
-    """One verdict of the metric `errors`."""
-    reasons = {
-        Verdict.PASS: Reason.NOT_WORSE,
-        Verdict.INCONCLUSIVE: Reason.GATHERING_EVIDENCE,
-        Verdict.FAIL_CRITICAL: Reason.WORSE_THAN_STABLE,
-        Verdict.FAIL_MINOR: Reason.WORSE_THAN_STABLE,
-        Verdict.NO_DATA: Reason.NO_TRAFFIC,
-    }
-    estimates = {
-        Verdict.FAIL_CRITICAL: (9.7, 4.0, 21.0),
-        Verdict.FAIL_MINOR: (2.1, 1.2, 3.9),
-        Verdict.PASS: (1.0, 0.5, 1.7),
-    }
-    estimate, low, high = estimates.get(kind, (None, None, None))
-    message = f"as if measured: {kind.value}"
-    return MetricVerdict("errors", severity, kind, reasons[kind], message, 0.0, estimate, low, high, requests, None, at)
+def passes(world: "World", _: SampleRequest) -> Tick:
+    """A candidate that is as good as stable, on so many requests that the first sample shows it."""
+    return RatioTick(world.now, Arm(20_000, 20), Arm(380_000, 380))
 
 
-def passes(world: "World") -> tuple[MetricVerdict, ...]:
-    """A candidate that is as good as stable, seen as soon as it has traffic."""
-    return (verdict(Verdict.PASS, world.now),) if world.candidate_weight else ()
+def fails(world: "World", _: SampleRequest) -> Tick:
+    """A candidate that fails half of its requests."""
+    return RatioTick(world.now, Arm(1_000, 500), Arm(19_000, 19))
 
 
-def fails(world: "World") -> tuple[MetricVerdict, ...]:
-    """A candidate that fails, seen as soon as it has traffic."""
-    return (verdict(Verdict.FAIL_CRITICAL, world.now),) if world.candidate_weight else ()
-
-
-def undecided(world: "World") -> tuple[MetricVerdict, ...]:
+def undecided(world: "World", _: SampleRequest) -> Tick:
     """Too few requests to tell."""
-    return (verdict(Verdict.INCONCLUSIVE, world.now, requests=12),) if world.candidate_weight else ()
+    return RatioTick(world.now, Arm(12, 0), Arm(228, 0))
 
 
-def silent(_: "World") -> tuple[MetricVerdict, ...]:
+def silent(_world: "World", _: SampleRequest) -> Tick:
     """Nobody asks the candidate anything."""
-    return (verdict(Verdict.NO_DATA, 0.0, requests=0),)
+    return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request")
 
 
 @dataclass
@@ -119,6 +108,7 @@ class Pods:
     created: float
     grown: float
     before: int = 0
+    stamped: bool = False
 
 
 class BrokenRule(AssertionError):
@@ -130,7 +120,7 @@ class World:
     """Objects, clock and story of one model deployment."""
 
     spec: dict[str, Any] = field(default_factory=spec)
-    judge: Judge = passes
+    sampler: Sampler = passes
     now: float = START
     delay: float = 5.0
     annotations: dict[str, str] = field(default_factory=dict)
@@ -142,13 +132,16 @@ class World:
     refused: dict[str, str] = field(default_factory=dict)
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
-    split: Judgement | None = None  # whether the requests arrive in the shares that were decided
+    shares: tuple[int, int] | None = None  # requests of candidate and stable that really arrive; None: as decided
+    newest: dict[Key, Sample] = field(default_factory=dict)
+    services: set[str] = field(default_factory=set)
     published: bool = False
     router_hears: bool = True
     traffic: Mapping[str, Traffic] = field(default_factory=dict)  # by metric, as measured when a rollout begins
     writes: int = 0
     story: list[str] = field(default_factory=list)
     last_plan: Plan | None = None
+    proven: dict[str, int] = field(default_factory=dict)  # pods that live reads have shown since the last status write
 
     # ── What a person does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,7 +179,8 @@ class World:
             "generation": self.generation,
             "annotations": dict(self.annotations),
         }
-        return {"metadata": metadata, "spec": deepcopy(self.spec), "status": deepcopy(self.status)}
+        # Through JSON as from an API server: what the planner does to its copy is not stored.
+        return {"metadata": metadata, **json.loads(json.dumps({"spec": self.spec, "status": self.status}))}
 
     @property
     def weights(self) -> dict[str, int]:
@@ -194,7 +188,7 @@ class World:
 
     @property
     def candidate(self) -> str | None:
-        return read(self.status).candidate
+        return read_state(self.status).candidate
 
     @property
     def candidate_weight(self) -> int:
@@ -207,6 +201,30 @@ class World:
         return pods.desired if self.now - pods.grown >= self.delay else min(pods.before, pods.desired)
 
     def observe(self) -> Observation:
+        deployment, state = parse_model_deployment(self.body), read_state(self.status)
+        self._sample(state)
+        return Observation(
+            now=self.now,
+            deployment=deployment,
+            status=read_status(self.status),
+            snapshots=dict(self.snapshots),
+            workloads=self._workloads(),
+            services={name: f"uid-service-{name}" for name in sorted(self.services)},
+            route=self.observe_route(deployment, state),
+            samples=Samples(dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}),
+        )
+
+    def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:
+        """What the router says; a test may put a router of its own in this place."""
+        return replace(
+            self.route,
+            split=Split(self.weights if self.router_hears else {}),
+            repairs=() if self.published or self.route.not_ours else ({"kind": "Service"}, {"kind": "EndpointSlice"}),
+            router="router",
+            state={"place": 1},
+        )
+
+    def _workloads(self) -> dict[str, Workload]:
         workloads = {
             name: Workload(
                 snapshot=name,
@@ -217,45 +235,77 @@ class World:
                 since=pods.created,
                 role=pods.role,
                 problem=self.problems.get(name),
+                stamped=pods.stamped,
                 crashed=name in self.crashed,
             )
             for name, pods in self.pods.items()
         }
         for name, message in self.refused.items():
             workloads[name] = Workload(name, "", "", 0, 0, self.now, problem=message, refused=True)
-        verdicts = self.judge(self) if self.candidate else ()
-        deployment = parse_model_deployment(self.body)
-        kept: dict[str, Any] = {one.metric: {"requests": one.requests} for one in verdicts}
-        if self.split:
-            kept[SPLIT.metric] = dict(self.split.evidence)
-        return Observation(
-            now=self.now,
-            deployment=deployment,
-            snapshots=dict(self.snapshots),
-            workloads=workloads,
-            route=replace(self.route, published=self.published, split=Split(self.weights if self.router_hears else {})),
-            evidence=Evidence(kept, verdicts, self.split.verdict if self.split else None),
-            free_port=10_000,
-            feasible=feasible(deployment.spec, policies(deployment.spec, 5.0), self.traffic)
-            if self.candidate
-            else None,
+        return workloads
+
+    def _sample(self, state: State) -> None:
+        """Collect what evaluation asks for, once a moment: what is counted up to now is not counted again."""
+        spec, settled = parse_model_deployment(self.body).spec, None
+        if state.rollout:
+            settled = strategy_of(spec).settled_at(state.rollout.stage)
+        asked = requests(
+            state,
+            spec.metrics,
+            self.newest,
+            request_template="request-errors",
+            settled_at=None if settled is None else settled + INTERVAL,
         )
+        for one in asked:
+            if one.since < self.now:
+                tick = self._split_tick() if one.metric.name == SPLIT else self.sampler(self, one)
+                self.newest[one.key] = Sample(tick, one.since)
+
+    def _split_tick(self) -> Tick:
+        weight = self.candidate_weight
+        candidate, stable = self.shares or (2_000 * weight, 2_000 * (100 - weight))
+        return RatioTick(self.now, Arm(candidate, 0), Arm(stable, 0))
 
     # ── One look ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def look(self, *, crash_after: int | None = None) -> Plan:
-        """Observe, plan, apply. `crash_after`: the operator dies after this many actions."""
+        """Observe, evaluate, plan, apply. `crash_after`: the operator dies after this many requests."""
         seen = self.observe()
-        made = plan(seen)
-        if plan(seen) != made:
-            raise BrokenRule("the planner is not a pure function")
+        assessment = assess(seen)
+        made = plan(seen, assessment)
+        if assess(seen) != assessment or plan(seen, assessment) != made:
+            raise BrokenRule("evaluation or planner are not pure functions")
+        self._tell_look(seen, assessment, made)
         for action in made.actions[:crash_after]:
             self._apply(action)
         if crash_after is None or crash_after >= len(made.actions):
-            for note in made.notes:
+            for note in made.events:
                 self.tell(f"{note.reason.value}: {note.message}")
         self.last_plan = made
         return made
+
+    def _tell_look(self, seen: Observation, assessment: Assessment, made: Plan) -> None:
+        """What was seen and what is planned, when that is more than to keep evidence."""
+        if not made.events and all(isinstance(one, WriteStatus) and one.order is Order.RECORD for one in made.actions):
+            return
+        pods = ", ".join(
+            f"{name} refused" if one.refused else f"{name} {one.ready}/{one.desired}"
+            for name, one in sorted(seen.workloads.items())
+        )
+        said = "".join(
+            f"; {one.metric} {one.verdict.value} ({one.requests} requests)"
+            for verdicts in assessment.verdicts.values()
+            for one in verdicts
+        )
+        self._detail(f"sees  pods {pods or 'none'}{said}")
+        actions = ", ".join(_in_words(action) for action in made.actions)
+        again = "" if made.requeue_after is None else f"; looks again in {made.requeue_after:g} s"
+        self._detail(f"plans {actions or 'nothing'}{again}")
+
+    def _detail(self, line: str) -> None:
+        for name in {*self.snapshots, *self.pods, *self.refused}:
+            line = line.replace(name, self.nickname(name))
+        self.story.append(f"{'':8} {line}")
 
     def settle(self, limit: int = 20) -> None:
         """Look until nothing more is done at this moment."""
@@ -280,6 +330,11 @@ class World:
             line = line.replace(name, self.nickname(name))
         self.story.append(f"{self.now - START:7.1f}s [{shares:9}] {line}")
 
+    @property
+    def said(self) -> list[str]:
+        """The story without what was seen and planned."""
+        return [line for line in self.story if not line.startswith("         ")]
+
     def nickname(self, snapshot: str) -> str:
         """v<model version>: hashes would make the stories hard to read."""
         known = self.snapshots.get(snapshot)
@@ -288,76 +343,136 @@ class World:
 
     # ── The rules of the API server, and of the design ────────────────────────────────────────────────────────────────
 
-    def _apply(self, action: Any) -> None:
-        self.writes += 1
+    def _apply(self, action: Action) -> None:
+        self.writes += not isinstance(action, ProveReady)
         match action:
             case WriteStatus():
                 self._write_status(action)
+            case ProveReady(snapshot, pods):
+                if self.ready(snapshot) < pods:
+                    raise BrokenRule(f"{self.ready(snapshot)} of {pods} pods of {snapshot} are there")
+                self.proven[snapshot] = pods
             case CreateSnapshot(name, content):
                 self.snapshots.setdefault(name, Snapshot(name, f"uid-{name}", "1", self.now, content))
             case RecordSnapshot(name, status):
-                if name in self.snapshots:
-                    known = self.snapshots[name]
-                    promoted = status.get("promotedAt")
-                    self.snapshots[name] = replace(
-                        known,
-                        rejected=status.get("rejected", False),
-                        verdict=status.get("verdict"),
-                        promoted=promoted and parse_rfc3339(promoted),
-                        metrics=tuple(status.get("metrics") or ()),
-                    )
-            case RunWorkload(snapshot, replicas, role):
-                self._run_workload(snapshot, replicas, role)
-            case PublishRoute():
-                self.published = True
-            case DeleteWorkload(snapshot):
-                state = read(self.status)
-                if self.weights.get(snapshot):
-                    raise BrokenRule(f"{snapshot} is deleted while it has traffic")
-                if state.manual_rollback and snapshot in (state.stable, state.manual_rollback.target):
-                    raise BrokenRule(f"{snapshot} is deleted while a person goes back")
-                del self.pods[snapshot]
+                self._record(name, status)
+            case ApplyService(snapshot):
+                self.services.add(snapshot)
+            case ApplyDeployment(snapshot, replicas, role):
+                self._run_workload(snapshot, replicas, role, stamp=action.stamp)
+            case RestoreTemplate():
+                pass
+            case ApplyRouteObject(body):
+                self.published = body["kind"] == "EndpointSlice"
+            case DeleteDeployment(snapshot):
+                self._delete_deployment(snapshot)
+            case DeleteService(snapshot):
+                if snapshot in self.pods:
+                    raise BrokenRule(f"the Service of {snapshot} goes before its Deployment")
+                self.services.remove(snapshot)
             case DeleteSnapshot(name):
                 del self.snapshots[name]
 
-    def _run_workload(self, snapshot: str, replicas: int, role: str) -> None:
+    def _record(self, name: str, status: Mapping[str, Any]) -> None:
+        if name not in self.snapshots:
+            return
+        promoted, verdict = status.get("promotedAt"), status.get("verdict")
+        self.snapshots[name] = replace(
+            self.snapshots[name],
+            rejected=status.get("rejected", False),
+            verdict=SnapshotVerdict(verdict) if verdict else None,
+            promoted=promoted and parse_rfc3339(promoted),
+            metrics=tuple(status.get("metrics") or ()),
+        )
+
+    def _delete_deployment(self, snapshot: str) -> None:
+        state = read_state(self.status)
+        if self.weights.get(snapshot):
+            raise BrokenRule(f"{snapshot} is deleted while it has traffic")
+        if state.manual_rollback and snapshot in (state.stable, state.manual_rollback.target):
+            raise BrokenRule(f"{snapshot} is deleted while a person goes back")
+        del self.pods[snapshot]
+
+    def _run_workload(self, snapshot: str, replicas: int, role: str, *, stamp: bool) -> None:
         if snapshot in self.refused:
             return
+        if snapshot not in self.services:
+            raise BrokenRule(f"the Deployment of {snapshot} comes before its Service")
         old = self.pods.get(snapshot)
         if old is None:
-            self.pods[snapshot] = Pods(replicas, role, f"uid-{snapshot}", self.now, self.now)
+            self.pods[snapshot] = Pods(replicas, role, f"uid-{snapshot}", self.now, self.now, stamped=stamp)
             return
-        state = read(self.status)
-        if (state.candidate or state.manual_rollback) and role == "stable" and replicas < old.desired:
+        state = read_state(self.status)
+        if (state.rollout or state.manual_rollback) and role == "stable" and replicas < old.desired:
             raise BrokenRule("stable loses pods while something is under way")
         grown = self.now if replicas > old.desired else old.grown
-        self.pods[snapshot] = Pods(replicas, role, old.uid, old.created, grown, before=self.ready(snapshot))
+        before = self.ready(snapshot) if replicas != old.desired else old.before
+        self.pods[snapshot] = Pods(
+            replicas, role, old.uid, old.created, grown, before=before, stamped=stamp or old.stamped
+        )
 
     def _write_status(self, action: WriteStatus) -> None:
-        before, after = read(self.status), read(action.status)
-        if not allowed(before.phase, after.phase):
-            raise BrokenRule(f"the table has no way from {before.phase} to {after.phase}")
+        before, after = read_state(self.status), read_state(action.status)
+        if before.phase is not after.phase and after.phase not in MAY_FOLLOW[before.phase]:
+            raise BrokenRule(f"no way leads from {before.phase} to {after.phase}")
         for snapshot, weight in after.split.weights.items():
             rises = weight > before.split.of(snapshot) and snapshot != before.stable
             if rises and action.order is not Order.RAISE:
                 raise BrokenRule(f"traffic of {snapshot} rises in a write of order {action.order.name}")
-            if rises and not action.proof.get(snapshot):
+            if rises and not self.proven.get(snapshot):
                 raise BrokenRule(f"traffic of {snapshot} rises without live reads")
-            if rises and self.ready(snapshot) < action.proof[snapshot]:
-                raise BrokenRule(f"traffic of {snapshot} rises to {weight}% with {self.ready(snapshot)} ready pods")
-            if rises and self.snapshots[snapshot].verdict == ROLLED_BACK and snapshot != after.candidate:
+            rejected = rises and self.snapshots[snapshot].verdict is SnapshotVerdict.ROLLED_BACK
+            if rejected and snapshot != after.candidate:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
-        moves = (
-            after.manual_rollback
-            and after.manual_rollback.moved
-            and not (before.manual_rollback and before.manual_rollback.moved)
-        )
-        if after.manual_rollback and moves:
-            carried, there = self.ready(str(before.stable)), action.proof[after.manual_rollback.target]
-            if there < min(carried, self.spec["replicas"]):
-                raise BrokenRule(f"{there} pods get what {carried} carried")
+        self._check_manual_rollback(before, after)
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
             raise BrokenRule(f"traffic is lost: {after.split}")
+        self.proven = {}
         self.status = deepcopy(action.status)
+
+    def _check_manual_rollback(self, before: State, after: State) -> None:
+        """Whoever gets everything has as many pods as carried it, or all that are asked for."""
+        asked, earlier = after.manual_rollback, before.manual_rollback
+        if asked is None or asked.moved is None or (earlier and earlier.moved is not None):
+            return
+        carried, there = self.ready(before.stable or ""), self.proven.get(asked.target, 0)
+        if there < min(carried, self.spec["replicas"]):
+            raise BrokenRule(f"{there} pods get what {carried} carried")
+
+
+def _in_words(action: Action) -> str:
+    """One request of a plan."""
+    match action:
+        case WriteStatus(order):
+            return f"write status ({order.name.lower()})"
+        case ProveReady(snapshot, pods):
+            return f"see {pods} pods of {snapshot} live"
+        case CreateSnapshot(name) | RecordSnapshot(name) | DeleteSnapshot(name):
+            verb = {"CreateSnapshot": "create", "RecordSnapshot": "record", "DeleteSnapshot": "delete"}
+            return f"{verb[type(action).__name__]} snapshot {name}"
+        case ApplyService(snapshot):
+            return f"apply service {snapshot}"
+        case ApplyDeployment(snapshot, replicas, role):
+            return f"{'apply' if action.stamp else 'create'} deployment {snapshot} with {replicas} as {role}"
+        case RestoreTemplate(snapshot):
+            return f"restore template of {snapshot}"
+        case ApplyRouteObject(body):
+            return f"apply route {body['kind']}"
+        case DeleteDeployment(snapshot):
+            return f"delete deployment {snapshot}"
+        case DeleteService(snapshot):
+            return f"delete service {snapshot}"
+
+
+# Phase -> phases that one look may lead to. Staying is always allowed.
+MAY_FOLLOW = {
+    Phase.INITIALIZING: {Phase.HEALTHY},
+    Phase.HEALTHY: {Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK},
+    Phase.STARTING: {Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HEALTHY},
+    Phase.PROGRESSING: {Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},
+    Phase.PAUSED: {Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},
+    Phase.PROMOTING: {Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.ROLLING_BACK},
+    Phase.ROLLING_BACK: {Phase.HEALTHY},
+}

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from serin.api import names
-from serin.api.status import Phase, read, write
+from serin.api.state import Phase
+from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
 from tests.narratives.world import World, fails, passes, silent, spec
@@ -47,7 +48,7 @@ def _pods(world: World, dice: random.Random) -> None:
 
 
 def _evidence(world: World, dice: random.Random) -> None:
-    world.judge = dice.choice((passes, passes, passes, fails, silent))
+    world.sampler = dice.choice((passes, passes, passes, fails, silent))
 
 
 def _router(world: World, dice: random.Random) -> None:
@@ -77,16 +78,16 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
         if dice.random() < 0.5:
             dice.choice(HAPPENINGS)(world, dice)
         if dice.random() < 0.2:
-            world.look(crash_after=dice.randrange(3))
+            world.look(crash_after=dice.randrange(7))
         world.run(dice.choice((1.0, 15.0, 40.0)))
-        state = read(world.status)
-        assert read(write(state)) == state, "the status loses something on its way through JSON"
+        state = read_state(world.status)
+        assert read_state(write_state(state)) == state, "the status loses something on its way through JSON"
     # When everything is well again and the user asks for it, every rollout ends.
     world.problems.clear()
     world.crashed.clear()
-    world.judge, world.route, world.router_hears, world.annotations = passes, Route(), True, {}
+    world.sampler, world.route, world.router_hears, world.annotations = passes, Route(), True, {}
     world.change(spec("9"))
     world.run(900)
-    assert read(world.status).phase is Phase.HEALTHY
+    assert read_state(world.status).phase is Phase.HEALTHY
     assert world.weights == {world.wanted: 100}
     assert set(world.pods) == {world.wanted}, "pods of other versions are left over"

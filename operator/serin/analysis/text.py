@@ -2,10 +2,7 @@
 
 import math
 
-
-def count(number: float) -> str:
-    """A whole number with thousands separated: 7,210."""
-    return f"{round(number):,}"
+from serin.api.text import count as count
 
 
 def percent(share: float) -> str:

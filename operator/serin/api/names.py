@@ -6,7 +6,9 @@ A name that appears twice in the code is a name that will differ one day, so the
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+Key = tuple[str, str]  # namespace and name of a ModelDeployment
 
 GROUP: Final = "serin.dev"
 VERSION: Final = "v1alpha1"
@@ -27,8 +29,11 @@ ROLE_CANDIDATE: Final = "candidate"
 # The port's name on a snapshot's Service, by which the router finds it in the endpoints.
 PORT_NAME: Final = "http"
 
-# On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/seal.py).
+# On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/template_hash.py).
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+
+# On the clients' Service: what Serin set when it wrote it last.
+ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
 
 # What a person asks for without editing the spec, so that Git stays the spec's owner.
 ANNOTATION_APPROVE: Final = f"{GROUP}/approve"
@@ -55,6 +60,12 @@ def owner_reference(deployment: str, uid: str) -> dict[str, object]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def controller_uid(body: Mapping[str, Any]) -> str:
+    """The uid of the object that an object belongs to, "" when it belongs to none."""
+    references = body["metadata"].get("ownerReferences") or ()
+    return next((str(one["uid"]) for one in references if one.get("controller")), "")
 
 
 def content_hash(content: object) -> str:

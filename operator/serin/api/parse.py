@@ -1,48 +1,35 @@
 """JSON of a ModelDeployment, as the API server stores it, into the frozen values that the rest of Serin works with.
 
-The schema in crds/ has checked types, bounds and everything that CEL can say, and has filled in every default; nothing
-here repeats a default. What a schema cannot say is refused with `InvalidSpec`, whose message names the field and what
-to write instead: the controller shows it as a condition. A field that the schema guarantees and that is missing all
-the same (an object stored before the CRD was updated) is refused in the same way, never guessed.
+The schema in crds/ has validated it and filled in every default; nothing here repeats a default. What a schema cannot
+say is refused with `InvalidSpec` (fields.py), whose message names the field and what to write instead: the controller
+shows it as a condition.
 
 This module also decides what a version *is*: `content` maps the spec to the four dimensions whose hashes name a
 snapshot. Two specs that mean the same have to give the same content, so what is empty is left out.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
+from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.names import config_variable
 from serin.api.spec import (
     Analysis,
-    Canary,
     DistributionQuery,
-    EnvoyRouter,
     MeanQuery,
     Metric,
     MetricSource,
     ModelDeployment,
     ModelDeploymentSpec,
     NoDataAction,
-    PauseStep,
-    Protocol,
     RatioQuery,
-    Shield,
-    Step,
+    RouterSpec,
+    StrategySpec,
     TemplateRef,
     ValueQuery,
-    WeightStep,
 )
-from serin.api.units import parse_duration, parse_quantity
 from serin.api.verdicts import Against, Severity
-
-_Word = TypeVar("_Word", bound=StrEnum)
-
-
-class InvalidSpec(ValueError):
-    """The spec cannot work. The message is for the user: it names the field and says what to write instead."""
 
 
 def parse_model_deployment(body: JsonObject) -> ModelDeployment:
@@ -63,7 +50,7 @@ def parse_model_deployment(body: JsonObject) -> ModelDeployment:
 
 def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
     """Read `spec`, defaults included. Raises InvalidSpec."""
-    root = _Field(spec, "spec")
+    root = Field(spec, "spec")
     content = content_of(spec)
     _check_config(spec.get("config") or {})
     return ModelDeploymentSpec(
@@ -71,8 +58,8 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
         port=_port(root),
         runtime=root["runtime"].value,
         content=content,
-        router=_envoy(root["router"]["envoy"]),
-        canary=_canary(root["strategy"]["canary"]),
+        router=_router(root["router"]),
+        strategy=_strategy(root["strategy"]),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
         analysis=_analysis(root["analysis"]),
         progress_deadline=root["progressDeadline"].duration(),
@@ -90,7 +77,7 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     left out. The pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`). A
     change of these rules renames the snapshots of every user and starts their rollouts, so they do not change.
     """
-    root = _Field(spec, "spec")
+    root = Field(spec, "spec")
     template = _without_absent(root["template"].value)
     metadata = {key: value for key, value in template.pop("metadata", {}).items() if value}
     if metadata:
@@ -101,60 +88,7 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     }
 
 
-class _Field:
-    """A value of the spec that knows its path, so that a message can name it."""
-
-    __slots__ = ("path", "value")
-
-    def __init__(self, value: Any, path: str) -> None:
-        self.value = value
-        self.path = path
-
-    def __getitem__(self, key: str) -> "_Field":
-        found = self.get(key)
-        if found is None:
-            raise InvalidSpec(
-                f"{self.path}.{key} is missing: apply the ModelDeployment again, so that the API server fills in the "
-                "defaults of the installed CRD"
-            )
-        return found
-
-    def get(self, key: str) -> "_Field | None":
-        value = self.value.get(key)
-        return None if value is None else _Field(value, f"{self.path}.{key}")
-
-    def items(self) -> "list[_Field]":
-        return [_Field(item, f"{self.path}[{index}]") for index, item in enumerate(self.value)]
-
-    def duration(self) -> float:
-        try:
-            return parse_duration(self.value)
-        except ValueError as error:
-            raise InvalidSpec(f"{self.path}: {error}") from None
-
-    def one_of(self, words: type[_Word]) -> _Word:
-        """One of an enumeration's words; another version's CRD may have let in one that this one does not know."""
-        try:
-            return words(self.value)
-        except ValueError:
-            raise InvalidSpec(f"{self.path}: {self.value!r} is unknown: write one of {', '.join(words)}") from None
-
-    def quantity(self) -> float:
-        try:
-            return parse_quantity(self.value)
-        except ValueError as error:
-            raise InvalidSpec(f"{self.path}: {error}") from None
-
-
-def _duration_or_none(field: _Field | None) -> float | None:
-    return None if field is None else field.duration()
-
-
-def _quantity_or_none(field: _Field | None) -> float | None:
-    return None if field is None else field.quantity()
-
-
-def _port(root: _Field) -> int:
+def _port(root: Field) -> int:
     """`spec.port`, or else the first port of the first container."""
     given = root.get("port")
     if given is not None:
@@ -181,35 +115,25 @@ def _check_config(config: Mapping[str, str]) -> None:
             )
 
 
-def _envoy(field: _Field) -> EnvoyRouter:
-    return EnvoyRouter(
-        shield=field["shield"].one_of(Shield),
-        hedge_after=_duration_or_none(field.get("hedgeAfter")),
-        timeout=field["timeout"].duration(),
-        protocol=field["protocol"].one_of(Protocol),
-    )
+def _router(field: Field) -> RouterSpec:
+    """The one member of `spec.router`; what its settings mean is the router's own affair (routers/)."""
+    members = [name for name, settings in field.value.items() if settings is not None]
+    if len(members) != 1:
+        found = ", ".join(sorted(members)) or "none"
+        raise InvalidSpec(f"{field.path}: write exactly one router; there is: {found}")
+    return RouterSpec(members[0], field[members[0]].value)
 
 
-def _canary(field: _Field) -> Canary:
-    return Canary(
-        steps=tuple(_step(item) for item in field["steps"].items()),
-        max_duration=_duration_or_none(field.get("maxDuration")),
-    )
+def _strategy(field: Field) -> StrategySpec:
+    """The one member of `spec.strategy`; what it means is the strategy's own affair (rollout/strategies)."""
+    members = [name for name, settings in field.value.items() if settings is not None]
+    if len(members) != 1:
+        found = ", ".join(sorted(members)) or "none"
+        raise InvalidSpec(f"{field.path}: write exactly one strategy; there is: {found}")
+    return StrategySpec(members[0], field[members[0]].value)
 
 
-def _step(field: _Field) -> Step:
-    pause = field.get("pause")
-    if pause is not None:
-        return PauseStep(seconds=_duration_or_none(pause.get("for")))
-    least = field.get("minRequests")
-    return WeightStep(
-        weight=field["weight"].value,
-        bake=field["bake"].duration(),
-        min_requests=0 if least is None else least.value,
-    )
-
-
-def _metric(field: _Field) -> Metric:
+def _metric(field: Field) -> Metric:
     source = _source(field)
     against = field.get("against")
     # A value has its own limits; everything else is compared with stable unless the user says otherwise.
@@ -219,12 +143,12 @@ def _metric(field: _Field) -> Metric:
         source=source,
         severity=field["severity"].one_of(Severity),
         against=default if against is None else against.one_of(Against),
-        limit=_quantity_or_none(field.get("limit")),
+        limit=field.quantity_of("limit"),
         lower_is_worse=bool(field.value.get("lowerIsWorse")),
     )
 
 
-def _source(field: _Field) -> MetricSource:
+def _source(field: Field) -> MetricSource:
     template, ratio = field.get("template"), field.get("ratio")
     distribution, mean = field.get("distribution"), field.get("mean")
     if template is not None:
@@ -239,16 +163,16 @@ def _source(field: _Field) -> MetricSource:
     value = field["value"]
     return ValueQuery(
         query=value["query"].value,
-        minimum=_quantity_or_none(value.get("min")),
-        maximum=_quantity_or_none(value.get("max")),
-        consecutive_seconds=_duration_or_none(field.get("for")) or 0.0,
+        minimum=value.quantity_of("min"),
+        maximum=value.quantity_of("max"),
+        consecutive_seconds=field.duration_of("for") or 0.0,
     )
 
 
-def _analysis(field: _Field) -> Analysis:
+def _analysis(field: Field) -> Analysis:
     promise, silence = field["falseRollbackRate"], field["onNoData"]
     return Analysis(
-        interval=_duration_or_none(field.get("interval")),
+        interval=field.duration_of("interval"),
         false_rollback_rate_critical=promise["critical"].quantity(),
         false_rollback_rate_minor=promise["minor"].quantity(),
         minimum_detectable_effect=field["minimumDetectableEffect"].quantity(),

@@ -12,21 +12,6 @@ from serin.api.json import JsonObject
 from serin.api.verdicts import Against, Severity
 
 
-class Shield(StrEnum):
-    """Which requests that the candidate fails are answered by stable instead."""
-
-    FAILURES = "Failures"  # every failure: errors, resets, time-outs
-    UNSENT = "Unsent"  # only requests that never reached the model
-    OFF = "Off"
-
-
-class Protocol(StrEnum):
-    """What clients and the model server speak."""
-
-    HTTP1 = "HTTP1"
-    HTTP2 = "HTTP2"  # also gRPC
-
-
 class NoDataAction(StrEnum):
     """What a rollout does when there is no data for longer than the policy allows."""
 
@@ -35,40 +20,19 @@ class NoDataAction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EnvoyRouter:
-    """`router.envoy`: request time-out and hedge in seconds (no hedge: None; no time-out: 0)."""
+class RouterSpec:
+    """The one member of `spec.router`: its name, and its settings as JSON (the router of that name reads them)."""
 
-    shield: Shield = Shield.FAILURES
-    hedge_after: float | None = None
-    timeout: float = 300.0
-    protocol: Protocol = Protocol.HTTP1
+    name: str
+    settings: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
-class WeightStep:
-    """Send `weight` percent to the candidate for at least `bake` seconds and `min_requests` candidate requests."""
+class StrategySpec:
+    """The one member of `spec.strategy`: its name, and its settings as JSON (rollout/strategies reads them)."""
 
-    weight: int
-    bake: float
-    min_requests: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PauseStep:
-    """Wait for approval, or for `seconds` when given."""
-
-    seconds: float | None = None
-
-
-Step = WeightStep | PauseStep
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """`strategy.canary`."""
-
-    steps: tuple[Step, ...]
-    max_duration: float | None = None
+    name: str
+    settings: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +120,8 @@ class ModelDeploymentSpec:
     port: int
     runtime: str  # profile name
     content: Mapping[str, JsonObject | None]
-    router: EnvoyRouter
-    canary: Canary
+    router: RouterSpec
+    strategy: StrategySpec
     metrics: tuple[Metric, ...]
     analysis: Analysis
     progress_deadline: float

@@ -1,206 +1,339 @@
-"""The part of a ModelDeployment's status that decides: what was decided so far, read back after every restart.
+"""The JSON of a ModelDeployment's status: the one module that reads and writes it.
 
-`State` is what the planner carries from one look to the next, and all of it: nothing is kept in memory. What is only
-shown to people (ready counts, conditions, metric tables) is added by `report.py`.
+Reading never fails: a status can be edited, restored from a backup, or written by another version. What does not parse
+is left out (weights that are no split: everything to stable), and the next write replaces it. Writing keeps to the
+bounds of the schema: texts are cut and maps are capped, so that no write is refused for what somebody else has said.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from serin.api.json import JsonObject
-from serin.api.split import NOWHERE, Split
+from serin.api.split import NOWHERE, Split, all_to
+from serin.api.state import (
+    Arm,
+    ManualRollback,
+    MetricStatus,
+    Phase,
+    RollbackRecord,
+    Rollout,
+    StageState,
+    StageStatus,
+    Standing,
+    State,
+    Status,
+    VersionStatus,
+)
 from serin.api.times import parse_rfc3339, rfc3339
 
-
-class Phase(StrEnum):
-    """What is happening, in one word."""
-
-    INITIALIZING = "Initializing"  # the first version is on its way: nothing serves yet
-    HEALTHY = "Healthy"  # stable serves everything and nothing is under evaluation
-    STARTING = "Starting"  # the candidate's pods are coming up; it has no traffic
-    PROGRESSING = "Progressing"  # the candidate has traffic and is being weighed
-    PAUSED = "Paused"  # a person, or a pause step, holds the weight where it is
-    PROMOTING = "Promoting"  # every step has passed; the candidate grows to full size
-    ROLLING_BACK = "RollingBack"  # a person asked for an earlier version: it comes up, then gets everything
+# Bounds of the schema (crds/modeldeployments.yaml); a test compares them.
+LONGEST_MESSAGE: Final = 4096
+MOST_DRAINING: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
-    """Where the rollout stands in its steps.
-
-    `index`: 0-based, equal to the number of steps when all have passed. `entered`: when the wait for this step's pods
-    began. `since`: when its weight was reached (or its pause began), None until then. `requests_before`: candidate
-    requests counted before this step. `forced`: the user asked to promote, so evidence is no longer waited for.
-    """
-
-    index: int = 0
-    entered: float = 0.0
-    since: float | None = None
-    requests_before: int = 0
-    forced: bool = False
+# ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds)."""
-
-    source: str
-    target: str
-    reason: str
-    message: str
-    at: float
-    metric: str = ""
-    estimate: str = ""
-    interval: str = ""
-    trouble: str = ""  # what was wrong, when a metric said so: BadModel, or Infrastructure as well
-    retried: bool = False  # the user asked to try the rejected content again
-
-
-@dataclass(frozen=True, slots=True)
-class ManualRollback:
-    """A person asked for an earlier version. `target`: its snapshot.
-
-    `since`: when its pods were asked for. `moved`: when it got all traffic, None until then; stable stays what it was
-    until the router has taken that.
-    """
-
-    target: str
-    since: float
-    moved: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What was decided so far."""
-
-    phase: Phase = Phase.INITIALIZING
-    stable: str | None = None
-    stable_since: float | None = None  # when it became stable; None in a status that an earlier Serin has written
-    candidate: str | None = None
-    candidate_since: float = 0.0
-    step: StepState = StepState()
-    split: Split = NOWHERE
-    port: int | None = None
-    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
-    draining: Mapping[str, float] = field(default_factory=dict)  # snapshot -> since when it gets no new requests
-    last_rollback: Rollback | None = None
-    manual_rollback: ManualRollback | None = None
-    rollback_failure: str = (
-        ""  # why the last attempt to go back came to nothing; "" when it did not, or something else began
-    )
-    handled: Mapping[str, str] = field(default_factory=dict)  # annotation -> value that was acted on
-
-
-def read(status: JsonObject) -> State:
-    """Parse a ModelDeployment's status; an empty one is a deployment that nothing was decided about."""
-    stable, candidate = status.get("stable") or {}, status.get("candidate") or {}
-    step = status.get("step") or {}
+def read_state(status: JsonObject) -> State:
+    """What was decided; an empty status is a deployment that nothing was decided about."""
+    stable = _map(status, "stable")
+    name = _text(stable, "snapshot") or None
+    phase = _text(status, "phase")
     return State(
-        phase=Phase(status.get("phase", Phase.INITIALIZING)),
-        stable=stable.get("snapshot"),
-        stable_since=_moment(stable.get("since")),
-        candidate=candidate.get("snapshot"),
-        candidate_since=_moment(candidate.get("since")) or 0.0,
-        step=StepState(
-            index=max(0, step.get("index", 1) - 1),
-            entered=_moment(step.get("entered")) or 0.0,
-            since=_moment(step.get("since")),
-            requests_before=step.get("requestsBefore", 0),
-            forced=step.get("forced", False),
-        ),
-        split=Split((status.get("traffic") or {}).get("weights") or {}),
-        port=(status.get("router") or {}).get("port"),
-        evidence=status.get("evidence") or {},
-        draining={name: parse_rfc3339(at) for name, at in (status.get("draining") or {}).items()},
-        last_rollback=_read_rollback(status.get("lastRollback")),
-        manual_rollback=_read_going_back(status.get("rollingBack")),
-        rollback_failure=status.get("rollbackFailure", ""),
-        handled=status.get("handled") or {},
+        phase=Phase(phase) if phase in Phase.__members__.values() else Phase.INITIALIZING,
+        stable=name,
+        stable_since=_moment(stable, "since"),
+        rollout=_read_rollout(status, name),
+        manual_rollback=_read_manual_rollback(_map(status, "rollingBack")),
+        split=_read_split(status, name),
+        router={key: value for key, value in _map(status, "router").items() if isinstance(value, dict)},
+        unrouted_since=_moment(_map(status, "traffic"), "unroutedSince"),
+        draining=_moments(_map(status, "draining")),
+        last_rollback=_read_record(_map(status, "lastRollback")),
+        rollback_failure=_text(status, "rollbackFailure"),
+        handled={key: value for key, value in _map(status, "handled").items() if isinstance(value, str)},
     )
 
 
-def write(state: State) -> JsonObject:
-    """The decided part of the status; the inverse of `read` (times to the millisecond)."""
-    status: JsonObject = {"phase": state.phase.value, "traffic": {"weights": dict(state.split.weights)}}
+def read_status(status: JsonObject) -> Status:
+    """All of it, for those who show it."""
+    rows = ((one, _map(status, one)) for one in ("stable", "candidate", "rollingBack"))
+    diagnosis = _map(status, "diagnosis")
+    return Status(
+        state=read_state(status),
+        observed_generation=_count(status, "observedGeneration"),
+        reason=_text(status, "reason"),
+        message=_text(status, "message"),
+        verdict=_text(status, "verdict"),
+        versions={_text(row, "snapshot"): _read_version(row) for _, row in rows if row.get("snapshot")},
+        stage=_read_stage_status(_map(status, "step")),
+        metrics=tuple(_read_metric(row) for row in _rows(status, "metrics") if row.get("name")),
+        observed={key: str(value) for key, value in _map(_map(status, "traffic"), "observed").items()},
+        trouble=_text(diagnosis, "trouble"),
+        trouble_message=_text(diagnosis, "message"),
+        conditions=tuple(one for one in _rows(status, "conditions") if one.get("type")),
+        replicas=status.get("replicas"),
+        selector=_text(status, "selector"),
+    )
+
+
+def _read_rollout(status: JsonObject, stable: str | None) -> Rollout | None:
+    arms = tuple(_read_arm(row) for row in _rows(status, "arms") if row.get("snapshot"))
+    if stable is None or not arms:
+        return None
+    candidate, step = _map(status, "candidate"), _map(status, "step")
+    stage = StageState(
+        index=max(0, _count(step, "index") - 1),
+        entered=_moment(step, "entered") or 0.0,
+        since=_moment(step, "since"),
+        requests_before=_count(step, "requestsBefore"),
+        forced=step.get("forced") is True,
+    )
+    return Rollout(stable, arms, _moment(candidate, "since") or 0.0, stage, warned=candidate.get("warned") is True)
+
+
+def _read_arm(row: JsonObject) -> Arm:
+    standing, evidence = _text(row, "standing"), _map(row, "evidence")
+    return Arm(
+        snapshot=_text(row, "snapshot"),
+        evidence={key: value for key, value in evidence.items() if isinstance(value, dict)},
+        standing=Standing(standing) if standing in Standing.__members__.values() else Standing.EVALUATING,
+    )
+
+
+def _read_split(status: JsonObject, stable: str | None) -> Split:
+    weights = _map(_map(status, "traffic"), "weights")
+    try:
+        return Split({str(name): int(weight) for name, weight in weights.items()})
+    except (TypeError, ValueError):
+        return all_to(stable) if stable else NOWHERE
+
+
+def _read_record(row: JsonObject) -> RollbackRecord | None:
+    at = _moment(row, "at")
+    if at is None or not row.get("from"):
+        return None
+    said = (_text(row, key) for key in ("from", "to", "reason", "message"))
+    source, target, reason, message = said
+    optional = {key: _text(row, key) for key in ("metric", "estimate", "interval", "trouble")}
+    return RollbackRecord(source, target, reason, message, at, **optional, retried=row.get("retried") is True)
+
+
+def _read_manual_rollback(row: JsonObject) -> ManualRollback | None:
+    since = _moment(row, "since")
+    if since is None or not row.get("snapshot"):
+        return None
+    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"))
+
+
+def _read_version(row: JsonObject) -> VersionStatus:
+    changed = row.get("changed")
+    return VersionStatus(
+        model=_text(row, "model"),
+        ready=_count(row, "ready"),
+        replicas=_count(row, "replicas"),
+        changed=tuple(map(str, changed)) if isinstance(changed, list) else (),
+    )
+
+
+def _read_stage_status(row: JsonObject) -> StageStatus:
+    return StageStatus(
+        of=_count(row, "of"),
+        weight=_count(row, "weight"),
+        position=_text(row, "position"),
+        title=_text(row, "title"),
+        next=_text(row, "next"),
+        until=_moment(row, "until"),
+        deadline=_moment(row, "deadline"),
+        requests=_count(row, "requests"),
+        min_requests=_count(row, "minRequests"),
+        approval=row.get("approval") is True,
+    )
+
+
+def _read_metric(row: JsonObject) -> MetricStatus:
+    said = (_text(row, key) for key in ("name", "severity", "verdict", "reason", "message"))
+    name, severity, verdict, reason, message = said
+    numbers = (_text(row, key) for key in ("estimate", "interval"))
+    estimate, interval = numbers
+    needed = _count(row, "needed") if "needed" in row else None
+    return MetricStatus(name, severity, verdict, reason, message, _count(row, "requests"), estimate, interval, needed)
+
+
+def _map(row: JsonObject, key: str) -> JsonObject:
+    value = row.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _rows(row: JsonObject, key: str) -> list[JsonObject]:
+    value = row.get(key)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _text(row: JsonObject, key: str) -> str:
+    value = row.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _count(row: JsonObject, key: str) -> int:
+    value = row.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _moment(row: JsonObject, key: str) -> float | None:
+    return _parsed(row.get(key))
+
+
+def _moments(row: JsonObject) -> dict[str, float]:
+    return {name: at for name, text in row.items() if (at := _parsed(text)) is not None}
+
+
+def _parsed(text: object) -> float | None:
+    try:
+        return parse_rfc3339(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+# ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_status(status: Status) -> JsonObject:
+    """The whole status as JSON; of its decided part the inverse of `read_state` (times to the millisecond)."""
+    state = status.state
+    result = write_state(state)
+    shown: dict[str, Any] = {
+        "reason": status.reason,
+        "message": cut(status.message),
+        "verdict": status.verdict,
+        "selector": status.selector,
+        "metrics": [metric_row(one) for one in status.metrics],
+        "conditions": [{**one, "message": cut(str(one["message"]))} for one in status.conditions],
+    }
+    result |= {key: value for key, value in shown.items() if value or (key == "metrics" and state.rollout)}
+    result["observedGeneration"] = status.observed_generation
+    if status.replicas is not None:
+        result["replicas"] = status.replicas
+    if status.observed:
+        result["traffic"]["observed"] = dict(status.observed)
+    for key in ("stable", "candidate", "rollingBack"):
+        if key in result and (version := status.versions.get(result[key]["snapshot"])):
+            result[key] |= _write_version(version, changed=key == "candidate")
+    if state.rollout:
+        result["step"] |= _write_stage_status(status.stage)
+    if status.trouble:
+        result["diagnosis"] = _without_empty({"trouble": status.trouble, "message": cut(status.trouble_message)})
+    return result
+
+
+def write_state(state: State) -> JsonObject:
+    """The decided part alone: the smallest status that loses nothing."""
+    result: JsonObject = {"phase": state.phase.value, "traffic": {"weights": dict(state.split.weights)}}
+    if state.unrouted_since is not None:
+        result["traffic"]["unroutedSince"] = rfc3339(state.unrouted_since)
     if state.stable:
-        status["stable"] = {"snapshot": state.stable}
+        result["stable"] = {"snapshot": state.stable}
         if state.stable_since is not None:
-            status["stable"]["since"] = rfc3339(state.stable_since)
-    if state.candidate:
-        status["candidate"] = {"snapshot": state.candidate, "since": rfc3339(state.candidate_since)}
-        status["step"] = {
-            "index": state.step.index + 1,
-            "entered": rfc3339(state.step.entered),
-            "requestsBefore": state.step.requests_before,
-        }
-        if state.step.since is not None:
-            status["step"]["since"] = rfc3339(state.step.since)
-        if state.step.forced:
-            status["step"]["forced"] = True
-        status["evidence"] = dict(state.evidence)
-    if state.port is not None:
-        status["router"] = {"port": state.port}
+            result["stable"]["since"] = rfc3339(state.stable_since)
+    if state.rollout:
+        result |= _write_rollout(state.rollout, state.split)
+    if state.router:
+        result["router"] = {name: dict(kept) for name, kept in state.router.items()}
     if state.draining:
-        status["draining"] = {name: rfc3339(at) for name, at in sorted(state.draining.items())}
+        result["draining"] = {name: rfc3339(at) for name, at in _oldest(state.draining)}
     if state.last_rollback:
-        status["lastRollback"] = _write_rollback(state.last_rollback)
+        result["lastRollback"] = _write_record(state.last_rollback)
     if state.manual_rollback:
-        status["rollingBack"] = _write_going_back(state.manual_rollback)
+        result["rollingBack"] = _write_manual_rollback(state.manual_rollback)
     if state.rollback_failure:
-        status["rollbackFailure"] = state.rollback_failure
+        result["rollbackFailure"] = cut(state.rollback_failure)
     if state.handled:
-        status["handled"] = dict(state.handled)
-    return status
+        result["handled"] = dict(state.handled)
+    return result
 
 
-def _moment(text: str | None) -> float | None:
-    return None if text is None else parse_rfc3339(text)
+def cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """The text, or its beginning: a message may quote what anybody has written."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _read_rollback(status: JsonObject | None) -> Rollback | None:
-    if not status:
-        return None
-    return Rollback(
-        source=status["from"],
-        target=status["to"],
-        reason=status["reason"],
-        message=status["message"],
-        at=parse_rfc3339(status["at"]),
-        metric=status.get("metric", ""),
-        estimate=status.get("estimate", ""),
-        interval=status.get("interval", ""),
-        trouble=status.get("trouble", ""),
-        retried=status.get("retried", False),
-    )
-
-
-def _write_rollback(rollback: Rollback) -> JsonObject:
-    status: JsonObject = {
-        "from": rollback.source,
-        "to": rollback.target,
-        "reason": rollback.reason,
-        "message": rollback.message,
-        "at": rfc3339(rollback.at),
+def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
+    stage = rollout.stage
+    step: JsonObject = {
+        "index": stage.index + 1,
+        "entered": rfc3339(stage.entered),
+        "requestsBefore": stage.requests_before,
     }
-    optional = {
-        "metric": rollback.metric,
-        "estimate": rollback.estimate,
-        "interval": rollback.interval,
-        "trouble": rollback.trouble,
+    if stage.since is not None:
+        step["since"] = rfc3339(stage.since)
+    if stage.forced:
+        step["forced"] = True
+    candidate: JsonObject = {"snapshot": rollout.candidate, "since": rfc3339(rollout.since)}
+    if rollout.warned:
+        candidate["warned"] = True
+    arms = [
+        {
+            "snapshot": arm.snapshot,
+            "standing": arm.standing.value,
+            "weight": split.of(arm.snapshot),
+            "evidence": dict(arm.evidence),
+        }
+        for arm in rollout.arms
+    ]
+    return {"candidate": candidate, "step": step, "arms": arms}
+
+
+def _oldest(draining: Mapping[str, float]) -> Iterable[tuple[str, float]]:
+    """As many as the schema has room for: those that have waited longest go first, and make room for the others."""
+    kept = sorted(draining.items(), key=lambda one: (one[1], one[0]))[:MOST_DRAINING]
+    return sorted(kept)
+
+
+def _write_record(record: RollbackRecord) -> JsonObject:
+    row: JsonObject = {
+        "from": record.source,
+        "to": record.target,
+        "reason": record.reason,
+        "message": cut(record.message),
+        "at": rfc3339(record.at),
     }
-    status.update({key: value for key, value in optional.items() if value})
-    if rollback.retried:
-        status["retried"] = True
-    return status
+    optional = {"metric": record.metric, "estimate": record.estimate, "interval": record.interval}
+    row |= _without_empty({**optional, "trouble": record.trouble})
+    return row | ({"retried": True} if record.retried else {})
 
 
-def _read_going_back(status: JsonObject | None) -> ManualRollback | None:
-    if not status:
-        return None
-    return ManualRollback(status["snapshot"], parse_rfc3339(status["since"]), _moment(status.get("moved")))
+def _write_manual_rollback(asked: ManualRollback) -> JsonObject:
+    row: JsonObject = {"snapshot": asked.target, "since": rfc3339(asked.since)}
+    return row if asked.moved is None else {**row, "moved": rfc3339(asked.moved)}
 
 
-def _write_going_back(manual_rollback: ManualRollback) -> JsonObject:
-    status: JsonObject = {"snapshot": manual_rollback.target, "since": rfc3339(manual_rollback.since)}
-    return status if manual_rollback.moved is None else {**status, "moved": rfc3339(manual_rollback.moved)}
+def _write_version(version: VersionStatus, *, changed: bool) -> JsonObject:
+    row: JsonObject = {"replicas": version.replicas, "ready": version.ready}
+    row |= {"model": version.model} if version.model else {}
+    return row | ({"changed": list(version.changed)} if changed else {})
+
+
+def _write_stage_status(stage: StageStatus) -> JsonObject:
+    row: JsonObject = {"of": stage.of, "weight": stage.weight, "position": stage.position}
+    row |= _without_empty({"title": stage.title, "next": stage.next, "requests": stage.requests})
+    row |= _without_empty({"minRequests": stage.min_requests, "approval": stage.approval})
+    times = {"until": stage.until, "deadline": stage.deadline}
+    return row | {key: rfc3339(at) for key, at in times.items() if at is not None}
+
+
+def metric_row(one: MetricStatus) -> JsonObject:
+    """One row of `status.metrics`, of a deployment or of a snapshot."""
+    row: JsonObject = {
+        "name": one.name,
+        "severity": one.severity,
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "message": cut(one.message),
+        "requests": one.requests,
+    }
+    row |= _without_empty({"estimate": one.estimate, "interval": one.interval})
+    return row if one.needed is None else {**row, "needed": one.needed}
+
+
+def _without_empty(row: JsonObject) -> JsonObject:
+    return {key: value for key, value in row.items() if value}

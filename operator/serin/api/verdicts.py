@@ -48,3 +48,12 @@ class Trouble(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
     NO_DATA = "NoData"
     UNDECIDED = "Undecided"
+
+
+class SnapshotVerdict(StrEnum):
+    """What was decided about a snapshot (`status.verdict` of a ModelSnapshot)."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    UNDER_EVALUATION = "UnderEvaluation"
+    SUPERSEDED = "Superseded"  # the spec went elsewhere before anything was decided

@@ -1,8 +1,8 @@
-"""What a person asks of Serin without editing the spec: approve, pause, resume, promote, abort, retry, rollback.
+"""The actions of a person that leave the spec alone: approve, pause, resume, promote, abort, retry, rollback.
 
-Each is an annotation with a new value, which the operator acts on once. A request that fits nothing is not made: the
-operator would take it and do nothing, so the user hears at once what is the case instead. After asking, the answer is
-waited for, because "annotated" is not yet "done".
+Each is an annotation with a new value, which the operator acts on once. An action that fits nothing is not requested:
+the operator would take it and do nothing, so the user hears at once what is the case instead. After the request the
+operator's answer is waited for, because "annotated" is not yet "done".
 """
 
 import time
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from serin.api import names
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_PAUSE
-from serin.api.spec import PauseStep
 from serin.api.times import rfc3339
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit, Stop
-from serin.cli.facts import Facts, gather
-from serin.cli.sentences import headline, waiting
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
+from serin.explain.facts import Facts, gather
+from serin.explain.sentences import headline, waiting
 from serin.rollout.model import Snapshot
 from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose
 from serin.rollout.snapshots import read as read_snapshot
@@ -30,7 +30,7 @@ _POLL_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Action:
     """One verb. `refuse`: why it fits nothing now, or None; `done`: whether the operator has acted on the value."""
 
     verb: str
@@ -43,12 +43,12 @@ class Ask:
         """Whether the operator has taken the request up."""
         if self.annotation != ANNOTATION_PAUSE:
             return facts.state.handled.get(self.annotation) == value
-        held = facts.reason == "PausedByUser"
-        return not facts.state.candidate or held is not self.removes
+        held = facts.reason == Reason.PAUSED_BY_USER
+        return facts.rollout is None or held is not self.removes
 
 
 def _no_candidate(facts: Facts) -> str | None:
-    return None if facts.state.candidate else "no version is under evaluation"
+    return None if facts.rollout else "no version is under evaluation"
 
 
 def _nothing_under_way(facts: Facts) -> str | None:
@@ -56,11 +56,9 @@ def _nothing_under_way(facts: Facts) -> str | None:
 
 
 def _no_approval(facts: Facts) -> str | None:
-    if facts.state.candidate is None:
-        return _no_candidate(facts)
-    if isinstance(facts.step, PauseStep) and facts.state.step.since is not None:
-        return None
-    return "the rollout does not stand in a pause step"
+    if facts.rollout and not facts.stage.approval:
+        return "the rollout does not stand in a pause step"
+    return _no_candidate(facts)
 
 
 def _not_rejected(facts: Facts) -> str | None:
@@ -72,40 +70,32 @@ def _not_rejected(facts: Facts) -> str | None:
 
 
 def _paused_already(facts: Facts) -> str | None:
-    return "it is paused already" if _is_paused(facts) else None
+    return "it is paused already" if facts.paused else None
 
 
 def _not_paused(facts: Facts) -> str | None:
-    return None if _is_paused(facts) else "it is not paused"
+    return None if facts.paused else "it is not paused"
 
 
-def _cannot_plan(facts: Facts) -> str | None:
-    if facts.invalid:
-        return f"the spec cannot work and has to be corrected first: {facts.invalid}"
-    return None if facts.state.stable else "nothing serves yet"
-
-
-def _is_paused(facts: Facts) -> bool:
-    return facts.annotations.get(ANNOTATION_PAUSE) not in (None, "false")
-
-
-ASKS: Final = (
-    Ask("approve", names.ANNOTATION_APPROVE, "let a rollout that stands in a pause step go on", _no_approval),
-    Ask("pause", ANNOTATION_PAUSE, "hold the rollout at its weight; a bad verdict still rolls back", _paused_already),
-    Ask("resume", ANNOTATION_PAUSE, "let a paused rollout go on", _not_paused, removes=True),
-    Ask(
+ACTIONS: Final = (
+    Action("approve", names.ANNOTATION_APPROVE, "let a rollout that stands in a pause step go on", _no_approval),
+    Action(
+        "pause", ANNOTATION_PAUSE, "hold the rollout at its weight; a bad verdict still rolls back", _paused_already
+    ),
+    Action("resume", ANNOTATION_PAUSE, "let a paused rollout go on", _not_paused, removes=True),
+    Action(
         "promote",
         names.ANNOTATION_PROMOTE,
         "make the candidate stable without waiting for steps and evidence",
         _no_candidate,
     ),
-    Ask(
+    Action(
         "abort",
         names.ANNOTATION_ABORT,
         "all requests back to stable at once; the version is rejected",
         _nothing_under_way,
     ),
-    Ask("retry", names.ANNOTATION_RETRY, "try a rejected version again", _not_rejected),
+    Action("retry", names.ANNOTATION_RETRY, "try a rejected version again", _not_rejected),
 )
 
 
@@ -118,30 +108,34 @@ def read(connection: Connection, name: str) -> Facts:
     return gather(body, connection.now())
 
 
-def ask(connection: Connection, name: str, what: Ask, *, wait: bool) -> str:
-    """Ask, wait for the operator's answer unless told not to, and return what to tell the user. Raises Stop."""
+def request(connection: Connection, name: str, what: Action, *, wait: bool) -> str:
+    """Request an action, wait for the operator's answer unless told not to, and return what to tell. Raises Stop."""
     facts = read(connection, name)
     if why := what.refuse(facts):
         raise Stop(Exit.NO, f"nothing to {what.verb}: {why} ({headline(facts)})")
     value = None if what.removes else rfc3339(connection.now())
-    return _ask(connection, name, what.verb, {what.annotation: value}, lambda now: what.done(now, value), wait=wait)
+    return _request(connection, name, what.verb, {what.annotation: value}, lambda now: what.done(now, value), wait=wait)
 
 
-def ask_back(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
-    """Ask to go back to the snapshot `to`, or to the version before; as `ask` otherwise. Raises Stop."""
+def request_rollback(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
+    """Request a rollback to the snapshot `to`, or to the version before; as `request` otherwise. Raises Stop."""
     facts, asked = read(connection, name), to or PREVIOUS
-    if why := _cannot_plan(facts):
+    wanted, stable = facts.wanted, facts.state.stable
+    if wanted is None:
+        why = f"the spec cannot work and has to be corrected first: {facts.invalid}"
         raise Stop(Exit.NO, f"cannot roll back: {why}")
+    if stable is None:
+        raise Stop(Exit.NO, "cannot roll back: nothing serves yet")
     try:
-        choose(asked, str(facts.wanted), snapshots(connection, name), facts.state)
+        choose(asked, wanted, stable, snapshots(connection, name), facts.state)
     except CannotGoBack as no:
         raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
-    request: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}
+    annotations: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}
 
     def taken(now: Facts) -> bool:
-        return request.items() <= now.state.handled.items()
+        return annotations.items() <= now.state.handled.items()
 
-    return _ask(connection, name, "roll back", request, taken, wait=wait)
+    return _request(connection, name, "roll back", annotations, taken, wait=wait)
 
 
 def snapshots(connection: Connection, name: str) -> dict[str, Snapshot]:
@@ -153,7 +147,7 @@ def snapshots(connection: Connection, name: str) -> dict[str, Snapshot]:
     return {one["metadata"]["name"]: read_snapshot(one) for one in found}
 
 
-def _ask(
+def _request(
     connection: Connection,
     name: str,
     verb: str,

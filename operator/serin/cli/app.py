@@ -112,10 +112,10 @@ def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
     """List model deployments, what they serve and what is under way."""
     from serin.cli import show
     from serin.cli.connection import explained
-    from serin.cli.facts import gather
     from serin.cli.output import dump, put, say
     from serin.cluster import kinds
     from serin.cluster.protocol import ClusterError
+    from serin.explain.facts import gather
 
     connection = _connect(options)
     where = None if all_namespaces else connection.namespace
@@ -198,8 +198,9 @@ def _look(connection: Any, name: str) -> Any:
 @_access
 def explain(name: str, output: str | None, **options: Any) -> None:
     """Say in sentences why it is not moving, what would move it, and what you can do."""
-    from serin.cli import sentences, show
+    from serin.cli import show
     from serin.cli.output import dump, put
+    from serin.explain import sentences
 
     connection = _connect(options)
     facts = _look(connection, name)
@@ -222,18 +223,21 @@ def history(name: str, output: str | None, **options: Any) -> None:
     from serin.cli.output import dump, put, say
     from serin.cluster import kinds
     from serin.cluster.protocol import ClusterError
+    from serin.explain.snapshots import newest_first, read_snapshot
 
     connection = _connect(options)
     facts = read(connection, name)
     try:
         selector = f"{names.LABEL_MODEL_DEPLOYMENT}={name}"
-        found = show.newest_first(connection.list(kinds.MODEL_SNAPSHOT, connection.namespace, selector))
+        found = connection.list(kinds.MODEL_SNAPSHOT, connection.namespace, selector)
     except ClusterError as error:
         raise explained(error, "ModelSnapshot") from error
+    bodies = {one["metadata"]["name"]: one for one in found}
+    ordered = newest_first(map(read_snapshot, found))
     if output:
-        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in found]}, output)
-    elif found:
-        put(show.history(facts, found))
+        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(bodies[one.name]) for one in ordered]}, output)
+    elif ordered:
+        put(show.history(facts, ordered))
     else:
         say(f"{name} has no snapshot yet: Serin makes the first one when it looks at the spec")
 
@@ -343,22 +347,22 @@ _WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operat
 @_access
 def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
     """Go back to an earlier version: all requests at once, when its pods are ready."""
-    from serin.cli.actions import ask_back
+    from serin.cli.actions import request_rollback
     from serin.cli.output import console
 
-    console().print(ask_back(_connect(options), name, to, wait=wait), soft_wrap=True)
+    console().print(request_rollback(_connect(options), name, to, wait=wait), soft_wrap=True)
 
 
-def _add_asks() -> None:
-    from serin.cli.actions import ASKS
+def _add_actions() -> None:
+    from serin.cli.actions import ACTIONS
 
-    for what in ASKS:
+    for what in ACTIONS:
 
         def run(name: str, wait: bool, _what: Any = what, **options: Any) -> None:
-            from serin.cli.actions import ask
+            from serin.cli.actions import request
             from serin.cli.output import console
 
-            console().print(ask(_connect(options), name, _what, wait=wait), soft_wrap=True)
+            console().print(request(_connect(options), name, _what, wait=wait), soft_wrap=True)
 
         verb = click.command(what.verb, help=f"{what.help[0].upper()}{what.help[1:]}.")
         verbs.add_command(verb(_NAME(_WAIT(_access(run)))))
@@ -366,7 +370,7 @@ def _add_asks() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the verb named by the first argument and exit."""
-    _add_asks()
+    _add_actions()
     try:
         code = verbs.main(list(arguments), prog_name=program(), standalone_mode=False, complete_var="_SERIN_COMPLETE")
     except Stop as stop:
@@ -389,7 +393,7 @@ def complete(arguments: Sequence[str]) -> None:
     """Print the completions of the last argument as kubectl reads them: one a line, then what the shell may add."""
     from click.shell_completion import ShellComplete
 
-    _add_asks()
+    _add_actions()
     *before, incomplete = arguments or ("",)
     found = ShellComplete(verbs, {}, "serin", "_SERIN_COMPLETE").get_completions(list(before), incomplete)
     for one in found:

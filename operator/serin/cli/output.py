@@ -13,6 +13,8 @@ import click
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from serin.explain.tables import WHY
+
 _UNBOUNDED: Final = 10_000  # columns of a pipe: whoever reads it does the wrapping
 
 
@@ -57,5 +59,5 @@ def table(*columns: str) -> Table:
     """A table as kubectl prints them: headers, no lines."""
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for name in columns:
-        made.add_column(name, overflow="fold", no_wrap=name != "WHY")
+        made.add_column(name, overflow="fold", no_wrap=name != WHY)
     return made

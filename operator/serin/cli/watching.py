@@ -13,17 +13,17 @@ from rich.live import Live
 from rich.text import Text
 
 from serin.api import names
-from serin.api.conditions import ConditionType
 from serin.api.json import JsonObject
 from serin.api.times import human
 from serin.cli import show
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit
-from serin.cli.facts import Facts, gather
 from serin.cli.output import console
-from serin.cli.sentences import headline, waiting
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError, Kind, Refused, Retryable
+from serin.explain.facts import Facts, gather
+from serin.explain.sentences import headline, waiting
+from serin.workload.pods import workload
 
 _POLL_SECONDS = 1.0
 
@@ -38,7 +38,8 @@ def look(connection: Connection, name: str) -> Facts:
         raise
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
-    return gather(body, connection.now(), deployments, pods)
+    workloads = (workload(one, pods) for one in deployments)
+    return gather(body, connection.now(), {one.snapshot: one.problem for one in workloads if one.problem})
 
 
 def _of(connection: Connection, kind: Kind, name: str) -> list[JsonObject]:
@@ -53,8 +54,7 @@ def outcome(facts: Facts) -> Exit | None:
     """How it ended for what the spec describes now; None while it has not."""
     if facts.serves_what_is_wanted:
         return Exit.DONE
-    stalled = facts.condition(ConditionType.STALLED).get("status") == "True"
-    over = facts.state.candidate is None and (facts.rejected or stalled)
+    over = facts.rollout is None and (facts.rejected or facts.stalled)
     return Exit.NO if facts.observed and over else None
 
 

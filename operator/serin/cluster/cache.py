@@ -1,26 +1,35 @@
 """What the watches have shown: every object that reconcile reads, without a request.
 
 Objects arrive from two sides: watch events, and the answers to Serin's own writes, so that the next look sees the last
-write. An older version never replaces a newer one. A deletion that happened while no watch was open is reported by
-nobody; a list that follows the gap tells it (see relist.py): what was here before the list began, and is not in it, is
-gone.
+write. An older version never replaces a newer one, and the version that is held already is no news. A deletion that
+happened while no watch was open is reported by nobody; a list that follows the gap tells it (see relist.py): what was
+here before the list began, and is on none of its pages, is gone.
+
+One object that somebody wrote badly stops nothing: an index's key function or a listener that raises is logged, and the
+object is held and told to the others all the same.
 
 The cache refuses to ask the API server anything, and to copy: objects are shared, so nobody may change them.
 """
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
+
+import structlog
 
 from serin.api.json import JsonObject
 from serin.api.names import LABEL_MODEL_DEPLOYMENT
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 
+log: Final = structlog.get_logger("serin.cache")
+
 # Called with the kind, the object before (None: new) and after (None: deleted).
 Listener = Callable[[Kind, JsonObject | None, JsonObject | None], None]
+# The key of an object in a secondary index, None when it does not belong there.
+KeyFunction = Callable[[JsonObject], Hashable | None]
 
 _TOMBSTONES: Final = 10_000
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -41,22 +50,71 @@ def trim(kind: Kind, body: JsonObject) -> JsonObject:
     return trimmed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listing:
-    """A list under way: `known` are the uids that the cache held in its scope when the list began."""
+    """A list under way: `known` are the uids that the cache held in its scope when it began; `listed`, of its pages."""
 
     kind: Kind
     namespace: str | None
     known: frozenset[str]
+    listed: set[str] = field(default_factory=set)
+
+
+class _SecondaryIndex:
+    """Objects of one kind by a key that several of them may share."""
+
+    def __init__(self, key: KeyFunction) -> None:
+        self._key = key
+        self._key_of: dict[str, Hashable] = {}
+        self._by_key: dict[Hashable, dict[str, JsonObject]] = defaultdict(dict)
+
+    def find(self, key: Hashable) -> tuple[JsonObject, ...]:
+        """The objects of one key."""
+        return tuple(self._by_key.get(key, {}).values())
+
+    def add(self, uid: str, body: JsonObject) -> None:
+        """Take in an object; a key function that raises leaves it out of this index alone."""
+        try:
+            key = self._key(body)
+        except Exception:
+            log.exception("index.key-failed", kind=body["kind"], object=_key(body))
+            return
+        if key is not None:
+            self._key_of[uid] = key
+            self._by_key[key][uid] = body
+
+    def remove(self, uid: str) -> None:
+        """Take an object out, by the key that it had when it came."""
+        key = self._key_of.pop(uid, None)
+        if key is None:
+            return
+        del self._by_key[key][uid]
+        if not self._by_key[key]:
+            del self._by_key[key]
 
 
 @dataclass(slots=True)
 class _Index:
-    """All objects of one kind, and where to find them."""
+    """All objects of one kind, and where to find them. `secondary`: by the name given to `add_index`."""
 
     by_name: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     by_uid: dict[str, tuple[str, str]] = field(default_factory=dict)
-    by_deployment: dict[tuple[str, str], dict[str, JsonObject]] = field(default_factory=lambda: defaultdict(dict))
+    by_deployment: _SecondaryIndex = field(default_factory=lambda: _SecondaryIndex(_deployment))
+    secondary: dict[str, _SecondaryIndex] = field(default_factory=dict)
+
+    def add(self, body: JsonObject) -> None:
+        """Take in an object; there is none of this name."""
+        uid, key = _uid(body), _key(body)
+        self.by_name[key], self.by_uid[uid] = body, key
+        for one in (self.by_deployment, *self.secondary.values()):
+            one.add(uid, body)
+
+    def remove(self, body: JsonObject) -> None:
+        """Take out an object that was added."""
+        uid = _uid(body)
+        del self.by_name[_key(body)], self.by_uid[uid]
+        for one in (self.by_deployment, *self.secondary.values()):
+            one.remove(uid)
 
 
 class ObjectCache:
@@ -67,13 +125,14 @@ class ObjectCache:
 
     def __init__(self, expected: Iterable[tuple[Kind, str | None]] = ()) -> None:
         self._indexes: dict[Kind, _Index] = defaultdict(_Index)
-        # The version at which each uid went away: a late event of an older version is a ghost, a newer one is back
-        # (its labels match the watch again).
+        self._kind_of_index: dict[str, Kind] = {}
+        # The version at which each uid went away: a late event of an older version says nothing, with a newer one the
+        # object is back (its labels match the watch again).
         self._gone: OrderedDict[str, str] = OrderedDict()
         self._unlisted: set[tuple[Kind, str | None]] = set(expected)
         self._outstanding: dict[tuple[Kind, str | None], set[str]] = {}
         self._complete = False
-        self._listeners: list[Listener] = []
+        self._listeners: dict[object, Listener] = {}
         self._changed_sync = asyncio.Event()
 
     # Reading
@@ -84,7 +143,11 @@ class ObjectCache:
 
     def of_deployment(self, kind: Kind, namespace: str, deployment: str) -> tuple[JsonObject, ...]:
         """Every object of a kind that carries the label of this model deployment."""
-        return tuple(self._indexes[kind].by_deployment.get((namespace, deployment), {}).values())
+        return self._indexes[kind].by_deployment.find((namespace, deployment))
+
+    def by_index(self, name: str, key: Hashable) -> tuple[JsonObject, ...]:
+        """Every object that has this key in an index made by `add_index`; KeyError when there is no such index."""
+        return self._indexes[self._kind_of_index[name]].secondary[name].find(key)
 
     def all(self, kind: Kind) -> tuple[JsonObject, ...]:
         """Every object of a kind."""
@@ -94,26 +157,50 @@ class ObjectCache:
         """How many objects of a kind there are."""
         return len(self._indexes[kind].by_name)
 
-    def listen(self, listener: Listener) -> None:
-        """Call `listener` after every change from now on. It must return at once and not raise."""
-        self._listeners.append(listener)
+    # Following
+
+    def add_index(self, name: str, kind: Kind, key: KeyFunction) -> None:
+        """Find objects of a kind by `key` from now on, those that are here already included.
+
+        `key` is a function of the object alone, as objects are shared and never change. An index of the same name is
+        replaced.
+        """
+        if name in self._kind_of_index:
+            del self._indexes[self._kind_of_index[name]].secondary[name]
+        index = self._indexes[kind]
+        made = index.secondary[name] = _SecondaryIndex(key)
+        self._kind_of_index[name] = kind
+        for body in index.by_name.values():
+            made.add(_uid(body), body)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after every change from now on, until the function that is returned is called.
+
+        It must return at once.
+        """
+        token = object()
+        self._listeners[token] = listener
+
+        def remove() -> None:
+            self._listeners.pop(token, None)
+
+        return remove
 
     # Writing
 
     def put(self, kind: Kind, body: JsonObject) -> None:
-        """Take in an object as read, or as answered to a write. Ignores what is older than what is held."""
-        uid, key = _uid(body), _key(body)
+        """Take in an object as read, or as answered to a write. Ignores what is not newer than what is held."""
+        uid = _uid(body)
         self._resolve(uid)
-        shelf = self._indexes[kind]
-        before = shelf.by_name.get(key)
-        ghost = uid in self._gone and not _newer(_version(body), self._gone[uid])
-        if ghost or (before is not None and not _supersedes(body, before)):
+        index = self._indexes[kind]
+        before = index.by_name.get(_key(body))
+        late = uid in self._gone and not _newer(_version(body), self._gone[uid])
+        if late or (before is not None and not _supersedes(body, before)):
             return
-        self._remove(shelf, before)
+        if before is not None:
+            index.remove(before)
         after = trim(kind, body)
-        shelf.by_name[key], shelf.by_uid[uid] = after, key
-        if deployment := _deployment(after):
-            shelf.by_deployment[key[0], deployment][uid] = after
+        index.add(after)
         self._tell(kind, before, after)
 
     def drop(self, kind: Kind, body: JsonObject) -> None:
@@ -127,17 +214,23 @@ class ObjectCache:
         known = (uid for uid, key in self._indexes[kind].by_uid.items() if namespace in (None, key[0]))
         return Listing(kind, namespace, frozenset(known))
 
-    def finish_listing(self, listing: Listing, uids: Iterable[str], version: str) -> int:
-        """Take in the uids that the list held at `version`; what was known before and is not in it is gone.
+    def add_page(self, listing: Listing, uids: Iterable[str]) -> None:
+        """A page of the list has arrived, with these uids; its objects follow by `put`."""
+        page = set(uids)
+        listing.listed |= page
+        self._outstanding.setdefault((listing.kind, listing.namespace), set()).update(page)
+
+    def finish_listing(self, listing: Listing, version: str) -> int:
+        """The last page has arrived, the list is as of `version`: what was known before and is on no page is gone.
 
         Returns how many those are.
         """
-        listed = set(uids)
-        missed = listing.known - listed
+        missed = listing.known - listing.listed
         for uid in missed:
             self._forget(listing.kind, uid, version)
         scope = (listing.kind, listing.namespace)
-        self._outstanding[scope] = listed
+        # Of a list that was begun afresh, the first attempt may have shown what is gone by now.
+        self._outstanding.get(scope, set()).intersection_update(listing.listed)
         self._unlisted.discard(scope)
         self._changed_sync.set()
         return len(missed)
@@ -176,30 +269,21 @@ class ObjectCache:
         self._gone[uid] = version
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
-        shelf = self._indexes[kind]
-        key = shelf.by_uid.get(uid)
-        before = shelf.by_name.get(key) if key else None
-        if key is None or before is None:
+        index = self._indexes[kind]
+        key = index.by_uid.get(uid)
+        if key is None:
             return
-        self._remove(shelf, before)
-        del shelf.by_name[key]
+        before = index.by_name[key]
+        index.remove(before)
         self._tell(kind, before, None)
 
-    def _remove(self, shelf: _Index, before: JsonObject | None) -> None:
-        """Take an object out of the indexes."""
-        if before is None:
-            return
-        uid = _uid(before)
-        shelf.by_uid.pop(uid, None)
-        if deployment := _deployment(before):
-            owner = (_key(before)[0], deployment)
-            shelf.by_deployment[owner].pop(uid, None)
-            if not shelf.by_deployment[owner]:
-                del shelf.by_deployment[owner]
-
     def _tell(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
-        for listener in self._listeners:
-            listener(kind, before, after)
+        told = after or before or {}
+        for listener in tuple(self._listeners.values()):
+            try:
+                listener(kind, before, after)
+            except Exception:
+                log.exception("listener.failed", kind=kind.name, object=_key(told))
 
 
 def _uid(body: JsonObject) -> str:
@@ -210,8 +294,9 @@ def _key(body: JsonObject) -> tuple[str, str]:
     return body["metadata"].get("namespace", ""), body["metadata"]["name"]
 
 
-def _deployment(body: JsonObject) -> str:
-    return str(body["metadata"].get("labels", {}).get(LABEL_MODEL_DEPLOYMENT, ""))
+def _deployment(body: JsonObject) -> tuple[str, str] | None:
+    name = (body["metadata"].get("labels") or {}).get(LABEL_MODEL_DEPLOYMENT)
+    return (_key(body)[0], name) if name else None
 
 
 def _version(body: JsonObject) -> str:
@@ -219,10 +304,11 @@ def _version(body: JsonObject) -> str:
 
 
 def _supersedes(new: JsonObject, held: JsonObject) -> bool:
-    """Whether `new` is not the older one of two objects with the same name."""
-    if _uid(new) != _uid(held):
-        return str(new["metadata"].get("creationTimestamp", "")) >= str(held["metadata"].get("creationTimestamp", ""))
-    return not _newer(_version(held), _version(new))
+    """Whether `new` is news about the object of this name that is held: a later version of it, or its successor."""
+    versions = _version(new), _version(held)
+    if all(version.isdecimal() for version in versions):
+        return _newer(*versions)
+    return versions[0] != versions[1]
 
 
 def _newer(version: str, than: str) -> bool:

@@ -4,6 +4,7 @@ This module owns what every request has in common: a time-out, the error of an a
 and a count. It refuses to retry: the queue does that, knowing more.
 """
 
+import builtins
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,16 @@ from serin.api.json import JsonObject
 from serin.api.names import FIELD_MANAGER
 from serin.cluster import kinds
 from serin.cluster.errors import error_of
-from serin.cluster.protocol import Kind, Retryable
+from serin.cluster.protocol import Gone, Kind, Retryable
 
 # Called after every request: verb, kind, HTTP status (0: no answer), seconds.
 RequestObserver = Callable[[str, str, int, float], None]
 
 # No longer than the margin of a lease (see lease.py): a leader's last write ends within its term.
 _TIMEOUT_SECONDS: Final = 5.0
+# Objects in one answer of a list: as many as kubectl asks for.
+_PAGE: Final = 500
+_EXPIRED: Final = 410
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -37,7 +41,7 @@ def _unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
 class KubernetesCluster:
     """The `Cluster` protocol over a real API server. Close it when done.
 
-    `timeout` bounds every request, connecting included, in seconds.
+    `timeout` bounds every request, connecting included, in seconds. `page`: at most so many objects in one answer.
     """
 
     def __init__(
@@ -46,11 +50,12 @@ class KubernetesCluster:
         *,
         observer: RequestObserver = _unobserved,
         timeout: float = _TIMEOUT_SECONDS,
+        page: int = _PAGE,
     ) -> None:
         self._api = ApiClient(configuration)
         self._api.user_agent = f"serin/{__version__}"
         self._observer = observer
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout, self._page = aiohttp.ClientTimeout(total=timeout), page
 
     async def close(self) -> None:
         """Close the connections."""
@@ -61,10 +66,27 @@ class KubernetesCluster:
         return await self._request("get", kind, kinds.object_path(kind, namespace, name))
 
     async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Sequence[JsonObject]:
-        """All objects of a kind (None: of every namespace) that match a label selector."""
+        """All objects of a kind (None: of every namespace) that match a label selector, page by page."""
         query = {"labelSelector": selector} if selector else {}
-        answer = await self._request("list", kind, kinds.collection_path(kind, namespace), query=query)
-        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in answer["items"]]
+        try:
+            items = await self._pages(kind, namespace, query | {"limit": str(self._page)})
+        except Gone as gone:
+            if gone.status != _EXPIRED:
+                raise
+            # The next page can be asked for during some minutes only. Afresh, and without pages that might expire.
+            items = await self._pages(kind, namespace, query)
+        return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in items]
+
+    async def _pages(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Sequence[JsonObject]:
+        path, token = kinds.collection_path(kind, namespace), ""
+        items: builtins.list[JsonObject] = []
+        while True:
+            page = {**query, "continue": token} if token else query
+            answer = await self._request("list", kind, path, query=page)
+            items += answer["items"] or ()
+            token = answer["metadata"].get("continue") or ""
+            if not token:
+                return items
 
     async def apply(self, body: JsonObject, *, force: bool = True) -> JsonObject:
         """Server-side apply with field manager `serin`; owns only what `body` sets. Returns the object as stored."""

@@ -7,6 +7,7 @@ plugin likewise. It refuses to store a token anywhere else, and to fall back fro
 import os
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,7 +57,11 @@ async def _load_kubeconfig(configuration: Configuration, path: str) -> None:
     configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]
 
 
-def watch_session(configuration: Configuration, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+def watch_session(
+    configuration: Configuration,
+    *traces: aiohttp.TraceConfig,
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+) -> aiohttp.ClientSession:
     """Open a session for long-lived watches with this login; every request carries the token of its moment."""
 
     async def authorize(
@@ -72,6 +77,7 @@ def watch_session(configuration: Configuration, *traces: aiohttp.TraceConfig) ->
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=_tls(configuration)),
         trace_configs=[login, *traces],
+        middlewares=middlewares,
         trust_env=True,
         proxy=proxy,
         read_bufsize=2**21,

@@ -47,7 +47,7 @@ class Kind:
 
 
 class Cluster(Protocol):
-    """Live requests to the API server. Every call is one request and raises ClusterError's subclasses."""
+    """Live requests to the API server. Every call is one request (of `list`: one a page) and raises ClusterErrors."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
         """Read one object. Raises Gone when it does not exist."""

@@ -2,64 +2,125 @@
 
 kopf turns a list into one event per object and says nothing about objects that are no longer in it, nor when a list is
 over. Both are read here from the traffic of kopf's own HTTP session (aiohttp's tracing), so it costs no request.
+
+A list may come in pages: each but the last carries `metadata.continue`, the token with which the next is asked for.
+kopf sends no `limit` (its setting `watching.chunk_size`) and the API server then answers in one page, from its watch
+cache; but kopf goes on wherever there is a token, so nothing here takes a page for the whole. A token that has expired
+(410) means that the list has to be begun afresh: kopf would end, so the session does it (`begin_afresh`).
 """
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
+import structlog
+from yarl import URL
 
+from serin.api.json import JsonObject
 from serin.cluster import kinds
-from serin.cluster.cache import ObjectCache
+from serin.cluster.cache import Listing, ObjectCache
 from serin.cluster.client import RequestObserver
 from serin.cluster.protocol import Kind
 
+log: Final = structlog.get_logger("serin.relist")
 
-def trace_lists(
-    cache: ObjectCache,
-    watched: Iterable[tuple[Kind, str | None]],
-    *,
-    observer: RequestObserver,
-    on_swept: Callable[[Kind, int], None],
-) -> aiohttp.TraceConfig:
-    """Trace the requests of a session: `cache` learns of every list of a `watched` kind and namespace.
+_EXPIRED: Final = 410
+_TOKEN: Final = "continue"
 
-    `observer` counts each request; `on_swept` is told of every list that shows deletions missed before it.
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A list of which a page is still to come: the one that is asked for with this token (empty: without)."""
+
+    listing: Listing
+    token: str
+
+
+class ListObserver:
+    """Tells `cache` of every list of a `watched` kind and namespace that is made through sessions with `trace`.
+
+    `observer` counts each request; `on_swept` is told of every list that shows deletions missed before it. One object
+    serves all sessions of a process: a list may begin in one and, after a new login, end in another.
     """
-    paths = {kinds.collection_path(kind, namespace): (kind, namespace) for kind, namespace in watched}
 
-    async def started(_session: Any, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams) -> None:
-        scope = paths.get(params.url.path)
-        context.listing = None
-        context.verb = "watch" if "watch" in params.url.query else "list"
-        context.kind = scope[0].name if scope else "discovery"
-        if scope and context.verb == "list":
-            context.listing = cache.begin_listing(*scope)
-
-    async def answered(
-        _session: Any, context: SimpleNamespace, params: aiohttp.TraceResponseChunkReceivedParams
+    def __init__(
+        self,
+        cache: ObjectCache,
+        watched: Iterable[tuple[Kind, str | None]],
+        *,
+        observer: RequestObserver,
+        on_swept: Callable[[Kind, int], None],
     ) -> None:
-        """The body of an answer that was read whole: a list, or an error; a watch is never read whole."""
-        if context.listing is None:
+        self._cache, self._observer, self._on_swept = cache, observer, on_swept
+        self._paths = {kinds.collection_path(kind, namespace): (kind, namespace) for kind, namespace in watched}
+        self._under_way: dict[str, _UnderWay] = {}
+        self.trace = aiohttp.TraceConfig()
+        self.trace.on_request_start.append(self._started)
+        self.trace.on_response_chunk_received.append(self._answered)
+        self.trace.on_request_end.append(self._ended)
+        self.trace.on_request_exception.append(self._failed)
+
+    async def begin_afresh(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Middleware: ask for the first page when the token of a later one has expired. kopf goes on from there."""
+        response, url = await send(request), request.url
+        if response.status != _EXPIRED or _TOKEN not in url.query or url.path not in self._paths:
+            return response
+        log.info("list.expired", path=url.path)
+        response.close()
+        # What is answered now still counts, for kopf and for aiohttp's signals, as the answer to the expired token.
+        self._begin(url.path, url.query[_TOKEN])
+        request.url = url.without_query_params(_TOKEN)
+        return await send(request)
+
+    def _begin(self, path: str, token: str = "") -> None:
+        self._under_way[path] = _UnderWay(self._cache.begin_listing(*self._paths[path]), token)
+
+    def _take_page(self, url: URL, page: JsonObject) -> None:
+        under_way = self._under_way.get(url.path)
+        if under_way is None or under_way.token != url.query.get(_TOKEN, ""):
             return
-        body = json.loads(params.chunk or b"{}")
-        if "items" in body:
-            uids = [item["metadata"]["uid"] for item in body["items"] or ()]
-            missed = cache.finish_listing(context.listing, uids, body["metadata"]["resourceVersion"])
-            if missed:
-                on_swept(context.listing.kind, missed)
+        listing, metadata = under_way.listing, page["metadata"]
+        self._cache.add_page(listing, [item["metadata"]["uid"] for item in page["items"] or ()])
+        under_way.token = metadata.get(_TOKEN) or ""
+        if under_way.token:
+            return
+        del self._under_way[url.path]
+        missed = self._cache.finish_listing(listing, metadata["resourceVersion"])
+        if missed:
+            self._on_swept(listing.kind, missed)
 
-    async def ended(_session: Any, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-        observer(context.verb, context.kind, params.response.status, 0.0)
+    # aiohttp's signals
 
-    async def failed(_session: Any, context: SimpleNamespace, _params: aiohttp.TraceRequestExceptionParams) -> None:
-        observer(context.verb, context.kind, 0, 0.0)
+    async def _started(self, _session: Any, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams) -> None:
+        url = params.url
+        context.verb = "watch" if "watch" in url.query else "list"
+        context.kind = self._paths[url.path][0].name if url.path in self._paths else "discovery"
+        context.lists = context.verb == "list" and url.path in self._paths
+        if context.lists and _TOKEN not in url.query:
+            self._begin(url.path)
 
-    trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(started)
-    trace.on_response_chunk_received.append(answered)
-    trace.on_request_end.append(ended)
-    trace.on_request_exception.append(failed)
-    return trace
+    async def _answered(
+        self, _session: Any, context: SimpleNamespace, params: aiohttp.TraceResponseChunkReceivedParams
+    ) -> None:
+        """The body of an answer that was read whole: a page, or an error; a watch is never read whole."""
+        if not context.lists:
+            return
+        try:
+            answer = json.loads(params.chunk)
+        except ValueError:  # the words of something between here and the API server; kopf deals with the status
+            return
+        if isinstance(answer, dict) and "items" in answer:
+            self._take_page(params.url, answer)
+
+    async def _ended(self, _session: Any, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        self._observer(context.verb, context.kind, params.response.status, 0.0)
+
+    async def _failed(
+        self, _session: Any, context: SimpleNamespace, _params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        self._observer(context.verb, context.kind, 0, 0.0)

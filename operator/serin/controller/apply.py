@@ -1,8 +1,7 @@
-"""Carries out a plan, action by action, in its order; stops at the first that does not succeed.
+"""The fourth stage: carries out a plan, action by action, in its order; stops at the first that does not succeed.
 
-Every prefix of a plan leaves a safe cluster, so stopping is always right, and the next look plans anew. A raise of
-candidate traffic is preceded by live reads that prove it; lowering is preceded by nothing. Every answer goes into the
-cache, so that the next look sees this one's writes. This module decides nothing.
+An action is one request. Every prefix of a plan leaves a safe cluster, so stopping is always right, and the next look
+plans anew. Every answer goes into the cache, so that the next look sees this one's writes. This module decides nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,18 +15,22 @@ from serin.api.json import JsonObject
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Cluster, Conflict, Gone, Kind, Refused
-from serin.controller.observe import Observer, Router
+from serin.controller.observe import Observer
 from serin.controller.telemetry import Outcome
 from serin.rollout.model import (
     Action,
+    ApplyDeployment,
+    ApplyRouteObject,
+    ApplyService,
     CreateSnapshot,
+    DeleteDeployment,
+    DeleteService,
     DeleteSnapshot,
-    DeleteWorkload,
     Observation,
     Plan,
-    PublishRoute,
+    ProveReady,
     RecordSnapshot,
-    RunWorkload,
+    RestoreTemplate,
     WriteStatus,
 )
 from serin.rollout.snapshots import read as read_snapshot
@@ -60,11 +63,8 @@ class _Stop(Exception):
 class Applier:
     """Writes what plans say. `leading` is asked before every single write."""
 
-    def __init__(
-        self, cluster: Cluster, cache: ObjectCache, router: Router, observer: Observer, leading: Callable[[], bool]
-    ) -> None:
-        self._cluster, self._cache, self._router = cluster, cache, router
-        self._observer, self._leading = observer, leading
+    def __init__(self, cluster: Cluster, cache: ObjectCache, observer: Observer, leading: Callable[[], bool]) -> None:
+        self._cluster, self._cache, self._observer, self._leading = cluster, cache, observer, leading
 
     async def apply(self, seen: Observation, plan: Plan) -> Applied:
         """Carry out the plan made of `seen`. Raises Retryable, and Refused when it is not about a pod template."""
@@ -87,32 +87,37 @@ class Applier:
     async def _carry_out(self, seen: Observation, action: Action) -> None:
         match action:
             case WriteStatus():
-                await self._prove(seen, action.proof)
                 await self._write_status(_version(seen), action.status)
+            case ProveReady():
+                await self._prove(seen, action)
             case CreateSnapshot():
                 await self._write(self._cluster.apply, _snapshot(seen, action))
             case RecordSnapshot():
                 await self._record(seen, action)
-            case RunWorkload():
-                await self._run(seen, action)
-            case PublishRoute():
-                for body in self._router.objects(seen.deployment, action.port):
-                    await self._publish(body)
-            case DeleteWorkload():
-                await self._delete_workload(seen, action)
+            case ApplyService():
+                body = render.service(_owner(seen), action.snapshot, self._content(seen, action.snapshot))
+                await self._write(self._cluster.apply, body)
+            case ApplyDeployment() | RestoreTemplate():
+                await self._apply_deployment(seen, action)
+            case ApplyRouteObject():
+                await self._apply_route_object(seen, action.body)
+            case DeleteDeployment():
+                await self._delete(kinds.DEPLOYMENT, seen, action.snapshot, action.uid, action.resource_version)
+            case DeleteService():
+                await self._delete(kinds.SERVICE, seen, action.snapshot, action.uid, None)
             case DeleteSnapshot():
                 await self._delete(kinds.MODEL_SNAPSHOT, seen, action.name, action.uid, action.resource_version)
 
     # Status
 
-    async def _prove(self, seen: Observation, proof: Mapping[str, int]) -> None:
-        """Live reads, not the cache: so many pods of each snapshot are ready now. Raises _Stop when they are not."""
-        for snapshot, needed in proof.items():
-            selector = f"{names.LABEL_SNAPSHOT}={snapshot}"
-            pods = await self._cluster.list(kinds.POD, seen.deployment.namespace, selector)
-            ready = sum(1 for pod in pods if is_ready(pod))
-            if ready < needed:
-                raise _Stop(f"{ready} pods of {snapshot} are ready at this moment, {needed} are needed for its traffic")
+    async def _prove(self, seen: Observation, action: ProveReady) -> None:
+        """A live read, not the cache. Raises _Stop when too few pods are ready now."""
+        selector = f"{names.LABEL_SNAPSHOT}={action.snapshot}"
+        pods = await self._cluster.list(kinds.POD, seen.deployment.namespace, selector)
+        ready = sum(1 for pod in pods if is_ready(pod))
+        if ready < action.pods:
+            so_far = f"{ready} pods of {action.snapshot} are ready at this moment"
+            raise _Stop(f"{so_far}, {action.pods} are needed for its traffic")
 
     async def refuse(self, body: JsonObject, status: JsonObject) -> Outcome:
         """Write the status of a ModelDeployment whose spec cannot work. Raises Retryable and Refused."""
@@ -140,17 +145,20 @@ class Applier:
         except Gone:
             log.warning("snapshot.not-recorded", snapshot=action.name, why="it is gone")
 
-    # Workloads
+    # Workloads and route
 
-    async def _run(self, seen: Observation, action: RunWorkload) -> None:
-        """Service first: the Deployment is what says that a workload exists, so it comes when the rest is there."""
-        content, owner = self._content(seen, action.snapshot), _owner(seen)
-        service = render.service(owner, action.snapshot, content)
-        deployment = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
-        if self._cache.get(kinds.SERVICE, owner.namespace, action.snapshot) is None:
-            await self._write(self._cluster.apply, service)
+    async def _apply_deployment(self, seen: Observation, action: ApplyDeployment | RestoreTemplate) -> None:
+        """Write a Deployment, or put its template back. Raises _Stop when the API server refuses the template."""
+        owner, content = _owner(seen), self._content(seen, action.snapshot)
+        body = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
+        request = self._cluster.restore_template if isinstance(action, RestoreTemplate) else self._cluster.apply
+        if isinstance(action, ApplyDeployment) and action.stamp:
+            stored = self._cache.get(kinds.DEPLOYMENT, owner.namespace, action.snapshot)
+            if stored is None:
+                raise _Stop(f"Deployment {action.snapshot} is gone")
+            body = template_hash.stamp(body, stored)
         try:
-            await self._write_deployment(deployment)
+            await self._write(request, body)
         except Refused as refused:
             # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
             if refused.status == _FORBIDDEN:
@@ -168,26 +176,11 @@ class Applier:
             raise _Stop(f"ModelSnapshot {snapshot} is gone: what its pods are made of is not known")
         return read_snapshot(made).content
 
-    async def _write_deployment(self, body: JsonObject) -> None:
-        """Write a Deployment under the seal of what Serin has written; whatever has no seal or broke it is put back."""
-        known = self._cache.get(kinds.DEPLOYMENT, body["metadata"]["namespace"], body["metadata"]["name"])
-        if known is None:
-            known = await self._write(self._cluster.apply, body)
-        elif not template_hash.is_stamped(known) or template_hash.has_drifted(known):
-            known = await self._write(self._cluster.restore_template, body)
-        await self._write(self._cluster.apply, template_hash.stamp(body, known))
-
-    async def _delete_workload(self, seen: Observation, action: DeleteWorkload) -> None:
-        """Deployment last: while it is there, the workload is seen and its deletion goes on after a crash."""
-        service = self._cache.get(kinds.SERVICE, seen.deployment.namespace, action.snapshot)
-        if service is not None:
-            await self._delete(kinds.SERVICE, seen, action.snapshot, service["metadata"]["uid"], None)
-        await self._delete(kinds.DEPLOYMENT, seen, action.snapshot, action.uid, action.resource_version)
-
-    async def _publish(self, body: JsonObject) -> None:
+    async def _apply_route_object(self, seen: Observation, body: JsonObject) -> None:
         """Create or repair what leads clients here. Never taken from somebody else who made it a moment ago."""
         known = self._cache.get(kinds.of(body), body["metadata"]["namespace"], body["metadata"]["name"])
-        await self._write(lambda wanted: self._cluster.apply(wanted, force=known is not None), body)
+        ours = known is not None and names.controller_uid(known) == seen.deployment.uid
+        await self._write(lambda wanted: self._cluster.apply(wanted, force=ours), body)
 
     # Requests
 

@@ -1,18 +1,16 @@
 """Which model deployments a change concerns: the only place that knows why a look is worth it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from serin.api.json import JsonObject
-from serin.api.names import LABEL_MODEL_DEPLOYMENT
+from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
-from serin.routers.envoy.router import is_routers
-
-Key = tuple[str, str]
+from serin.routers.base import Router
 
 
-def affected(cache: ObjectCache, own_namespace: str, kind: Kind, body: JsonObject) -> Iterator[Key]:
+def affected(cache: ObjectCache, routers: Iterable[Router], kind: Kind, body: JsonObject) -> Iterator[Key]:
     """Keys of the deployments that must be looked at when `body` came, changed or went."""
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
@@ -22,12 +20,12 @@ def affected(cache: ObjectCache, own_namespace: str, kind: Kind, body: JsonObjec
         yield namespace, name
     elif kind == kinds.METRIC_TEMPLATE:
         yield from (_key(one) for one in cache.all(kinds.MODEL_DEPLOYMENT) if _uses(one, namespace, name))
-    elif kind == kinds.ENDPOINT_SLICE and is_routers(body, own_namespace):
-        yield from (_key(one) for one in cache.all(kinds.MODEL_DEPLOYMENT))
     elif owner:
         yield namespace, owner
     elif kind == kinds.SERVICE and cache.get(kinds.MODEL_DEPLOYMENT, namespace, name):
         yield namespace, name
+    for router in routers:
+        yield from router.concerns(kind, body)
 
 
 def _key(body: JsonObject) -> Key:

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
@@ -22,7 +23,7 @@ from serin.cluster.login import log_in
 from serin.cluster.protocol import ClusterError, Gone, Kind
 from serin.controller import health
 from serin.controller.apply import Applier
-from serin.controller.enqueue import Key, affected
+from serin.controller.enqueue import affected
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.observe import Observer
 from serin.controller.queue import WorkQueue
@@ -32,14 +33,12 @@ from serin.controller.settings import Settings
 from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.controller.watch import WATCHED, Watches, scopes
+from serin.metrics.catalog import Catalog
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
-from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.router import EnvoyRoutes
-from serin.routers.envoy.xds import XdsServer
-from serin.routers.envoy.xds_feed import XdsFeed
-from serin.routers.envoy.xds_peers import XdsPeers
+from serin.routers import build_routers, router_of
+from serin.routers.base import RouterContext
 
 log: Final = structlog.get_logger("serin.operator")
 
@@ -57,8 +56,10 @@ class Operator:
         self._namespaces = sorted(namespaces)
         self._cache = ObjectCache(scopes(namespaces))
         self._cache.listen(self._on_change)
-        self._xds = XdsServer(propagated=lambda _key, seconds: self._telemetry.propagation.observe(seconds))
-        self._feed = XdsFeed(self._cache, self._xds)
+        context = RouterContext(
+            self._cache, settings.namespace, settings.routers, self._telemetry.registry, self._enqueue
+        )
+        self._routers = build_routers(context)
         self._stopping = asyncio.Event()
         self._deciding = False
 
@@ -70,8 +71,6 @@ class Operator:
             stack.push_async_callback(cluster.close)
             pages = health.application(self._telemetry, lambda: "", self._not_ready)
             await stack.enter_async_context(health.serving(pages, self._settings.http_port))
-            await self._xds.start(port=self._settings.xds_port)
-            stack.push_async_callback(self._xds.stop)
             self._show_gauges()
             self._stop_on_signals()
             if not await self._kinds_are_there(cluster):
@@ -81,22 +80,31 @@ class Operator:
             watching = asyncio.create_task(watches.run(stop_watching), name="watches")
             await _first([watching, asyncio.create_task(watches.started.wait())])
             self._stop_on_signals()  # again: kopf has set its own handlers, which would stop the watches first
+            serving = asyncio.create_task(self._serve(), name="serve")
             working = asyncio.create_task(self._work(cluster), name="work")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
-                await _first([watching, working, stopping])
+                await _first([watching, serving, working, stopping])
             finally:
                 log.info("operator.stopping")
                 self._stopping.set()
                 await _end(working)
+                await _end(serving)
                 stop_watching.set()
                 await _end(watching, cancel=False)
-            for part in (working, watching):
+            for part in (working, serving, watching):
                 if part.done() and not part.cancelled():
                     part.result()
         log.info("operator.stopped")
 
     # What runs
+
+    async def _serve(self) -> None:
+        """Carry the routes to the routers, until cancelled."""
+        await self._cache.wait_until_synced()
+        async with asyncio.TaskGroup() as group:
+            for name, router in self._routers.items():
+                group.create_task(router.serve(), name=f"serve {name}")
 
     async def _work(self, cluster: KubernetesCluster) -> None:
         """Everything that needs a full cache, until cancelled."""
@@ -107,7 +115,6 @@ class Operator:
             await self._cache.wait_until_synced()
             log.info("cache.synced", **{kind.plural: self._cache.count(kind) for kind in WATCHED})
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._feed.run(), name="router feed")
                 group.create_task(events.run(), name="events")
                 group.create_task(election.run(lambda: self._decide(cluster, election, events, prometheus)))
         finally:
@@ -118,14 +125,19 @@ class Operator:
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
-        collector = Collector(prometheus)
+        catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
+        collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
-        ticker = EvidenceLoop(self._cache, collector, self._telemetry, self._queue.add)
-        replicas = XdsPeers(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
-        router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
-        survey = TrafficEstimator(self._cache, prometheus.query, self._queue.add)
-        observer = Observer(self._cache, router, ticker, survey, Ports(self._cache))
-        applier = Applier(cluster, self._cache, router, observer, election.leading)
+        evidence_loop = EvidenceLoop(
+            self._cache,
+            collector,
+            self._telemetry,
+            self._queue.add,
+            request_template=lambda deployment: router_of(self._routers, deployment).request_template,
+        )
+        traffic_estimator = TrafficEstimator(self._cache, prometheus.query, self._queue.add, catalog=catalog)
+        observer = Observer(self._cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
+        applier = Applier(cluster, self._cache, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self._cache, observer, plan, applier, reporter, self._telemetry)
         self._deciding = True
@@ -134,9 +146,10 @@ class Operator:
             self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(ticker.run(), name="ticker")
-                group.create_task(survey.run(), name="survey")
-                group.create_task(replicas.run(), name="replicas")
+                group.create_task(evidence_loop.run(), name="evidence loop")
+                group.create_task(traffic_estimator.run(), name="traffic estimator")
+                for name, router in self._routers.items():
+                    group.create_task(router.lead(), name=f"lead {name}")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
         finally:
             self._deciding = False
@@ -145,8 +158,12 @@ class Operator:
         """Look again at whom a change concerns; a standby need not, it looks at everything when it is elected."""
         body = after if after is not None else before
         if self._deciding and body is not None:
-            for key in affected(self._cache, self._settings.namespace, kind, body):
+            for key in affected(self._cache, self._routers.values(), kind, body):
                 self._queue.add(key)
+
+    def _enqueue(self, key: Key) -> None:
+        if self._deciding:
+            self._queue.add(key)
 
     # What surrounds it
 
@@ -176,7 +193,6 @@ class Operator:
         self._telemetry.leader.set_function(lambda: float(self._deciding))
         self._telemetry.waiting.set_function(self._queue.ready)
         self._telemetry.planned.set_function(lambda: len(self._queue))
-        self._telemetry.envoys.set_function(self._xds.envoys)
         for kind in WATCHED:
             self._telemetry.objects.labels(kind.name).set_function(partial(self._cache.count, kind))
 

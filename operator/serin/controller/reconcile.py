@@ -1,4 +1,4 @@
-"""One look at one model deployment: observe, plan, apply, report.
+"""One look at one model deployment: observe, evaluate, plan, apply, report.
 
 Level-triggered: a look reads everything, moves one step closer, and says when to look again. Which event led to it does
 not matter, and none is needed for a look to be right.
@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import InvalidSpec
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import ClusterError
@@ -19,6 +19,8 @@ from serin.controller.apply import Applier
 from serin.controller.observe import Observer
 from serin.controller.report import Reporter
 from serin.controller.telemetry import Outcome, Telemetry
+from serin.evaluation.evaluate import Assessment
+from serin.rollout.assess import assess
 from serin.rollout.model import Observation, Plan
 from serin.rollout.refusal import refuse
 
@@ -38,7 +40,7 @@ class Reconciler:
         self,
         cache: ObjectCache,
         observer: Observer,
-        plan: Callable[[Observation], Plan],
+        plan: Callable[[Observation, Assessment], Plan],
         applier: Applier,
         reporter: Reporter,
         telemetry: Telemetry,
@@ -75,7 +77,7 @@ class Reconciler:
             seen = self._observer.observe(body, self._clock())
         except InvalidSpec as invalid:
             return await self._refuse(body, str(invalid)), None
-        plan = self._plan(seen)
+        plan = self._plan(seen, assess(seen))
         applied = await self._applier.apply(seen, plan)
         self._reporter.report(body, seen, plan, applied)
         return applied.outcome, plan.requeue_after if applied.outcome is Outcome.DONE else 1.0

@@ -1,4 +1,4 @@
-"""Tells people and machines what a look has led to: log, Events, metrics. Conditions are in the status already.
+"""The fifth stage: tells what a look has led to, in log, Events and metrics. Conditions are in the status already.
 
 A note is told once its status is written, and not before: what was planned and not done is planned and told again.
 """
@@ -9,6 +9,8 @@ import structlog
 
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.state import State
+from serin.api.status import read_state
 from serin.controller.apply import Applied
 from serin.controller.telemetry import Telemetry
 from serin.rollout.model import Observation, Plan, WriteStatus
@@ -36,10 +38,10 @@ class Reporter:
         for action in applied.done:
             log.info("action.done", action=type(action).__name__, order=action.order.name)
             if isinstance(action, WriteStatus):
-                self._count(seen.deployment.status, action.status)
+                self._count(seen.state, read_state(action.status))
         if not applied.recorded:
             return
-        for note in plan.notes:
+        for note in plan.events:
             (log.warning if note.warning else log.info)("rollout.noted", reason=note.reason.value, message=note.message)
             self._events.record(body, note.reason.value, note.message, warning=note.warning)
 
@@ -48,22 +50,12 @@ class Reporter:
         log.warning("spec.refused", message=message)
         self._events.record(body, Reason.INVALID_SPEC.value, message, warning=True)
 
-    def _count(self, before: JsonObject, after: JsonObject) -> None:
+    def _count(self, before: State, after: State) -> None:
         """Count what happened from what is written, so that the numbers and the status can never disagree."""
-        weights = [_weights(before), _weights(after)]
-        if weights[0] != weights[1]:
-            log.info("weights.shifted", before=weights[0], after=weights[1])
-        last = after.get("lastRollback") or {}
-        stable, former = _snapshot(after), _snapshot(before)
-        if last.get("at") != (before.get("lastRollback") or {}).get("at"):
-            self._telemetry.rollbacks.labels(last.get("reason", "")).inc()
-        elif former is not None and stable != former:
+        if before.split != after.split:
+            log.info("weights.shifted", before=dict(before.split.weights), after=dict(after.split.weights))
+        last = after.last_rollback
+        if last and (before.last_rollback is None or before.last_rollback.at != last.at):
+            self._telemetry.rollbacks.labels(last.reason).inc()
+        elif before.stable is not None and after.stable != before.stable:
             self._telemetry.promotions.inc()
-
-
-def _weights(status: JsonObject) -> JsonObject:
-    return dict((status.get("traffic") or {}).get("weights") or {})
-
-
-def _snapshot(status: JsonObject) -> str | None:
-    return (status.get("stable") or {}).get("snapshot")

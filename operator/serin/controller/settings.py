@@ -11,14 +11,17 @@ from pathlib import Path
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.controller.logs import Format
 from serin.metrics import prometheus
-from serin.routers.envoy import XDS_PORT
+from serin.routers import ROUTERS
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life."""
+    """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life.
+
+    `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
+    """
 
     prometheus: prometheus.Settings
     namespace: str
@@ -27,10 +30,10 @@ class Settings:
     lease: str
     identity: str
     http_port: int
-    xds_port: int
     workers: int
     log_format: Format
     log_level: str
+    routers: Mapping[str, object]
 
 
 def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
@@ -48,10 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("lease-name", "serin", "name of the Lease that elects the replica that acts")
     flag("identity", socket.gethostname(), "name of this replica")
     flag("http-port", "8080", "port of /healthz, /readyz and /metrics", type=int)
-    flag("xds-port", str(XDS_PORT), "port on which the router asks for its configuration", type=int)
     flag("workers", "4", "how many model deployments are looked at side by side", type=int)
     flag("log-format", Format.JSON.value, "json or console", choices=[form.value for form in Format])
     flag("log-level", "info", "what is worth a line", choices=LEVELS)
+    for router in ROUTERS.values():
+        router.add_arguments(flag)
 
 
 def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -65,10 +69,10 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         lease=arguments.lease_name,
         identity=f"{arguments.identity}-{uuid.uuid4().hex[:8]}",
         http_port=arguments.http_port,
-        xds_port=arguments.xds_port,
         workers=arguments.workers,
         log_format=Format(arguments.log_format),
         log_level=arguments.log_level,
+        routers=vars(arguments),
     )
 
 

@@ -54,13 +54,6 @@ class Telemetry:
         self.rollouts = Gauge("serin_rollouts_in_progress", "Rollouts that gather evidence.", registry=registry)
         self.promotions = Counter("serin_promotions", "Candidates that became stable.", registry=registry)
         self.rollbacks = Counter("serin_rollbacks", "Candidates that were rolled back.", ["reason"], registry=registry)
-        self.envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=registry)
-        self.propagation = Histogram(
-            "serin_route_propagation_seconds",
-            "From a changed route to the last connected Envoy that has taken it.",
-            buckets=_FAST,
-            registry=registry,
-        )
         self.queries = Gauge("serin_prometheus_queries", "Queries sent to Prometheus so far.", registry=registry)
         self.objects = Gauge("serin_cache_objects", "Objects in the cache.", ["kind"], registry=registry)
         self.swept = Counter("serin_cache_swept", "Deletions that no watch reported.", ["kind"], registry=registry)

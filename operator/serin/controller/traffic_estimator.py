@@ -15,18 +15,21 @@ import structlog
 
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import NoData
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import InvalidSpec, parse_model_deployment
+from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
-from serin.api.status import read
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import template_of
+from serin.metrics.answers import Ask
+from serin.metrics.catalog import Catalog
 from serin.metrics.sources import RatioSource, SourceError, resolve
-from serin.metrics.traffic import Ask, Place, measure
+from serin.metrics.traffic import Place, measure
 
-log: Final = structlog.get_logger("serin.survey")
+log: Final = structlog.get_logger("serin.traffic")
 
 _RETRY_SECONDS: Final = 60.0
 
@@ -40,9 +43,11 @@ class TrafficEstimator:
         ask: Ask,
         look: Callable[[Place], None],
         *,
+        catalog: Catalog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._ask, self._look, self._clock = cache, ask, look, clock
+        self._catalog = catalog
         self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
         self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
         self._wake = asyncio.Event()
@@ -50,29 +55,29 @@ class TrafficEstimator:
 
     def traffic(self, place: Place, candidate: str | None) -> Mapping[str, Traffic]:
         """By metric, as measured when this candidate's rollout began; empty while it is not known."""
-        surveyed, found = self._found.get(place, (None, {}))
-        return found if surveyed == candidate else {}
+        known, found = self._found.get(place, (None, {}))
+        return found if known == candidate else {}
 
     async def run(self) -> None:
         """Ask whenever a rollout begins, until cancelled."""
         while True:
             self._wake.clear()
             try:
-                complete = await self.survey()
+                complete = await self.estimate()
             except Exception:
-                log.exception("survey.failed")
+                log.exception("estimate.failed")
                 complete = False
             try:
                 await asyncio.wait_for(self._wake.wait(), None if complete else _RETRY_SECONDS)
             except TimeoutError:
                 continue
 
-    async def survey(self) -> bool:
+    async def estimate(self) -> bool:
         """Ask for what is not known yet; whether everything is known now. Forgets candidates that are no more."""
         begun = {place: body for body in self._cache.all(kinds.MODEL_DEPLOYMENT) if (place := _place(body))}
         self._found = {place: one for place, one in self._found.items() if place in begun}
         self._asked = {place: one for place, one in self._asked.items() if place in begun}
-        candidates = {place: str(read(body["status"]).candidate) for place, body in begun.items()}
+        candidates = {place: candidate for place, body in begun.items() if (candidate := _candidate(body))}
         due: dict[Place, ModelDeployment] = {}
         for place, candidate in candidates.items():
             if self._is_due(place, candidate):
@@ -102,7 +107,7 @@ class TrafficEstimator:
         for place, deployment in due.items():
             for metric in deployment.spec.metrics:
                 try:
-                    source = resolve(metric, template_of(self._cache, place[0], metric))
+                    source = resolve(metric, template_of(self._cache, place[0], metric), self._catalog)
                 except SourceError:
                     continue
                 if isinstance(source, RatioSource):
@@ -120,12 +125,14 @@ class TrafficEstimator:
 
     def _on_change(self, kind: Kind, _before: JsonObject | None, after: JsonObject | None) -> None:
         place = _place(after) if kind == kinds.MODEL_DEPLOYMENT and after is not None else None
-        if after is not None and place and self._asked.get(place, ("",))[0] != read(after["status"]).candidate:
+        if after is not None and place and self._asked.get(place, ("",))[0] != _candidate(after):
             self._wake.set()
 
 
 def _place(body: JsonObject) -> Place | None:
     """Where a deployment with a candidate is; None without one."""
-    if not ((body.get("status") or {}).get("candidate") or {}).get("snapshot"):
-        return None
-    return body["metadata"]["namespace"], body["metadata"]["name"]
+    return (body["metadata"]["namespace"], body["metadata"]["name"]) if _candidate(body) else None
+
+
+def _candidate(body: JsonObject) -> str | None:
+    return read_state(body.get("status") or {}).candidate

@@ -19,7 +19,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.login import watch_session
 from serin.cluster.protocol import Kind
-from serin.cluster.relist import trace_lists
+from serin.cluster.relist import ListObserver
 from serin.controller.telemetry import Telemetry
 
 log: Final = structlog.get_logger("serin.watch")
@@ -62,6 +62,9 @@ class Watches:
     ) -> None:
         self._configuration, self._cache, self._telemetry = configuration, cache, telemetry
         self._namespaces = sorted(set(namespaces))
+        self._lists = ListObserver(
+            cache, scopes(self._namespaces), observer=telemetry.observe_request, on_swept=self._on_swept
+        )
         self.started = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,10 +102,7 @@ class Watches:
         return kopf.AiohttpSession(server=self._configuration.host, aiohttp_session=self._session())
 
     def _session(self) -> aiohttp.ClientSession:
-        lists = trace_lists(
-            self._cache, scopes(self._namespaces), observer=self._telemetry.observe_request, on_swept=self._on_swept
-        )
-        return watch_session(self._configuration, lists)
+        return watch_session(self._configuration, self._lists.trace, middlewares=[self._lists.begin_afresh])
 
     def _on_swept(self, kind: Kind, missed: int) -> None:
         log.info("cache.swept", kind=kind.name, deletions=missed)

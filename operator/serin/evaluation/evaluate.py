@@ -1,36 +1,106 @@
-"""From ticks to verdicts: the evidence that the status keeps, with what was collected since folded in.
+"""The second stage: samples in, evidence, verdicts and a diagnosis out.
 
-Reads no clock and no cluster. The same look twice gives the same evidence: what is counted is not counted again.
+Pure, so that every decision can be replayed from the samples that led to it. The same samples twice give the same
+evidence: what is counted is not counted again.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from serin.analysis import engine
-from serin.analysis.types import Judgement, Policy, Tick
+from serin.analysis.diagnosis import Diagnosis
+from serin.analysis.types import Judgement, MetricVerdict, Policy, RatioTick, SplitTick
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
-from serin.api.spec import ModelDeployment
-from serin.api.status import State
-from serin.controller.evidence_loop import EvidenceLoop
-from serin.evaluation.policies import SPLIT
-from serin.rollout.model import Evidence
+from serin.api.spec import ModelDeploymentSpec
+from serin.api.split import Split
+from serin.api.state import Rollout
+from serin.api.verdicts import Severity, Trouble
+from serin.evaluation.diagnosis import diagnosis
+from serin.evaluation.feasibility import Schedule, feasible
+from serin.evaluation.policies import policies
+from serin.evaluation.samples import SPLIT, Sample, Samples, Subject, subject_of, uncounted
+
+_SPLIT_POLICY = Policy(SPLIT, Severity.INFO)
+_NOTHING = Diagnosis(Trouble.NONE, "")
 
 
-def weigh(deployment: ModelDeployment, state: State, ticker: EvidenceLoop) -> Evidence:
-    """The evidence about the present candidate, metric by metric; none without a candidate."""
-    if state.candidate is None:
-        return Evidence()
-    kept: dict[str, JsonObject] = {}
-    verdicts = []
-    for name, policy in ticker.policies(deployment).items():
-        judgement = _fold(policy, state.evidence.get(name), ticker.newest(deployment, state, name))
-        verdicts.append(judgement.verdict)
-        if judgement.evidence:
-            kept[name] = dict(judgement.evidence)
-    split = _fold(SPLIT, state.evidence.get(SPLIT.metric), ticker.split(deployment, state))
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One rollout, and all that its judgement needs.
+
+    `split`: the weights that hold now. `settled_at`: from when on requests that end were routed by them (unix seconds),
+    None while that is not so. `elsewhere`: what is wrong with the router or with stable's pods, in sentences.
+    """
+
+    spec: ModelDeploymentSpec
+    rollout: Rollout
+    split: Split
+    schedule: Schedule
+    settled_at: float | None
+    samples: Samples
+    elsewhere: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the samples so far say.
+
+    `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics. `split`:
+    whether the snapshots receive the shares that were decided, None before that was measured. `feasible`: whether the
+    traffic suffices for the policy, None while that is not known.
+    """
+
+    evidence: Mapping[str, Mapping[str, JsonObject]] = field(default_factory=dict)
+    verdicts: Mapping[str, tuple[MetricVerdict, ...]] = field(default_factory=dict)
+    split: MetricVerdict | None = None
+    diagnosis: Diagnosis = _NOTHING
+    feasible: tuple[Reason, str] | None = None
+
+
+def evaluate(case: Case) -> Assessment:
+    """Judge every arm of a rollout."""
+    samples, spec = case.samples, case.spec
+    found = policies(spec, samples.interval, case.schedule.expected_seconds, samples.overdispersion)
+    evidence: dict[str, Mapping[str, JsonObject]] = {}
+    verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
+    for arm in case.rollout.arms:
+        subject = subject_of(arm, case.rollout)
+        judged = {name: _judge(policy, subject, samples) for name, policy in found.items()}
+        verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
+        evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
+    split = _judge_split(case)
     if split.evidence:
-        kept[SPLIT.metric] = dict(split.evidence)
-    return Evidence(kept, tuple(verdicts), split.verdict if split.evidence else None)
+        leading = case.rollout.candidate
+        evidence[leading] = {**evidence[leading], SPLIT: dict(split.evidence)}
+    return Assessment(
+        evidence,
+        verdicts,
+        split.verdict if split.evidence else None,
+        diagnosis(verdicts[case.rollout.candidate], spec.metrics, case.elsewhere),
+        feasible(found, samples.traffic, case.schedule),
+    )
 
 
-def _fold(policy: Policy, evidence: JsonObject | None, tick: Tick | None) -> Judgement:
-    if tick is None:
+def _judge(policy: Policy, subject: Subject, samples: Samples) -> Judgement:
+    return _fold(policy, subject, uncounted(subject, policy.metric, samples.newest))
+
+
+def _judge_split(case: Case) -> Judgement:
+    """Whether the requests arrive in the shares that hold, as counted since they hold."""
+    subject = subject_of(case.rollout.arms[0], case.rollout)
+    found = uncounted(subject, SPLIT, case.samples.newest)
+    if found is None or not isinstance(found.tick, RatioTick) or case.settled_at is None:
+        return _fold(_SPLIT_POLICY, subject, None)
+    if found.since < case.settled_at:
+        return _fold(_SPLIT_POLICY, subject, None)
+    counted = (found.tick.stable.requests, found.tick.candidate.requests)
+    weights = (case.split.of(case.rollout.stable), case.split.of(subject.snapshot))
+    return _fold(_SPLIT_POLICY, subject, Sample(SplitTick(found.tick.at, counted, weights), found.since))
+
+
+def _fold(policy: Policy, subject: Subject, sample: Sample | None) -> Judgement:
+    evidence = subject.evidence.get(policy.metric)
+    if sample is None:
         return Judgement(evidence or {}, engine.judge(policy, evidence))
-    return engine.fold(policy, evidence, tick)
+    return engine.fold(policy, evidence, sample.tick)

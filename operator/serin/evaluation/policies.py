@@ -3,22 +3,23 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
 
 from serin.analysis.combine import split_alpha
 from serin.analysis.dispersion import UNKNOWN
 from serin.analysis.types import Policy
-from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery, WeightStep
+from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
-
-# Split fidelity's place among the evidence. No metric of a user's can have the name: theirs are in lower case.
-SPLIT: Final = Policy("Split", Severity.INFO)
 
 
 def policies(
-    spec: ModelDeploymentSpec, interval: float, overdispersion: Mapping[str, float] = MappingProxyType({})
+    spec: ModelDeploymentSpec,
+    interval: float,
+    expected_seconds: float,
+    overdispersion: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Policy]:
-    """One policy per metric. `interval`: seconds between ticks. `overdispersion`: as measured, by metric.
+    """One policy per metric. `interval`: seconds between samples. `overdispersion`: as measured, by metric.
+
+    `expected_seconds`: how long evidence is gathered if nothing has to wait.
 
     The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
     all metrics that can roll back.
@@ -30,7 +31,6 @@ def policies(
         split_alpha(analysis.false_rollback_rate_critical, dict.fromkeys(critical, 1.0)) if critical else {}
     )
     alpha_minor = split_alpha(analysis.false_rollback_rate_minor, dict.fromkeys(blocking, 1.0)) if blocking else {}
-    bakes = sum(step.bake for step in spec.canary.steps if isinstance(step, WeightStep))
     return {
         metric.name: _policy(
             spec,
@@ -38,7 +38,7 @@ def policies(
             alpha_critical.get(metric.name, analysis.false_rollback_rate_critical),
             alpha_minor.get(metric.name, analysis.false_rollback_rate_minor),
             interval,
-            expected_ticks=max(1, math.ceil(bakes / interval)),
+            expected_ticks=max(1, math.ceil(expected_seconds / interval)),
             overdispersion=overdispersion.get(metric.name, UNKNOWN),
         )
         for metric in spec.metrics

@@ -4,12 +4,15 @@ Only `Value` can ever support a promotion. A partial answer keeps its series for
 so that nobody counts it by mistake.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from serin.analysis.types import NoData, NoDataReason
 from serin.api.conditions import Reason
+from serin.metrics.messages import shorten
+
+MAX_REMARKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,18 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer. `reason` is PROMETHEUS_UNREACHABLE or QUERY_FAILED; `message` is a sentence that names the URL."""
+    """No answer. `reason` is PROMETHEUS_UNREACHABLE or QUERY_FAILED; `message` is a sentence that names the URL.
+
+    `too_large`: there is an answer, and it is larger than one answer may be; a part of it can be asked for.
+    """
 
     reason: NoDataReason
     message: str
+    too_large: bool = False
 
 
 Answer = Value | NoData | Partial | Failed
+Ask = Callable[[str, float], Awaitable[Answer]]  # PromQL, and unix seconds
 
 
 def answer_of(body: Mapping[str, Any]) -> Value | Partial | NoData:
@@ -77,4 +85,6 @@ def _remarks(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]
     """Warnings that doubt the answer, and mere hints (`infos` of Prometheus 3, "PromQL info" among 2.5x' warnings)."""
     said = [str(text) for text in body.get("warnings") or ()]
     hints = [text for text in said if text.startswith("PromQL info")]
-    return tuple(text for text in said if text not in hints), (*hints, *map(str, body.get("infos") or ()))
+    doubts = [text for text in said if text not in hints]
+    hints += map(str, body.get("infos") or ())
+    return tuple(map(shorten, doubts[:MAX_REMARKS])), tuple(map(shorten, hints[:MAX_REMARKS]))

@@ -1,128 +1,53 @@
-"""One look at Prometheus for all rollouts in progress: a tick for each deployment and metric, or why there is none.
+"""One collection from Prometheus for all deployments: a tick for each deployment and metric, or why there is none.
 
-Deployments with the same source share its queries, so the number of queries does not grow with the deployments. The
-collector keeps nothing that evidence depends on: what to count is between `since`, which the caller keeps with the
-evidence, and a moment one scrape interval ago. After a gap, the same arithmetic counts all of it as one tick.
-
-Why one interval ago: a sample's timestamp is when its scrape began, and a scrape may last as long as its interval. What
-is that old cannot change any more, so no sample is missed and none is counted twice. The moment is one for both arms.
+Deployments with the same source share its queries, so the number of queries does not grow with the deployments: those
+of built-in templates across the cluster, those that users wrote within their namespace. Whatever goes wrong for one
+metric is told of that metric alone.
 """
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Final
+
+import structlog
 
 from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
-from serin.api.spec import Metric
-from serin.api.verdicts import Against
+from serin.api.spec import Metric, TemplateRef
 from serin.metrics.answers import Answer, Failed, Partial, Value
-from serin.metrics.counting import TICK_OF_TIME, cut, learn_interval
-from serin.metrics.distributions import distribution_tick, reference_tick
+from serin.metrics.catalog import Catalog
+from serin.metrics.counters import ASSUMED_INTERVAL, Counters, Known, TooLarge, failed
 from serin.metrics.expressions import expression_tick, value_tick
-from serin.metrics.no_data import diagnose, failure_of, series_of
+from serin.metrics.messages import shorten
+from serin.metrics.no_data import series_of
 from serin.metrics.pods import dispersions, queries
 from serin.metrics.prometheus import Prometheus
-from serin.metrics.promql import Version, fill, matchers_of
-from serin.metrics.readings import Owner, Reading, Table, plan_reading, tabulate
-from serin.metrics.sources import (
-    CounterSource,
-    DistributionSource,
-    ExpressionSource,
-    HistogramSource,
-    MeanSource,
-    RatioSource,
-    Source,
-    SourceError,
-    ValueSource,
-    reference_of,
-    resolve,
-)
-from serin.metrics.start_times import resolve_orphans
-from serin.metrics.ticks import (
-    ArmRows,
-    Moment,
-    find_lack,
-    find_orphans,
-    histogram_tick,
-    mean_tick,
-    ratio_tick,
-)
+from serin.metrics.sources import ExpressionSource, RatioSource, Source, SourceError, ValueSource, resolve
+from serin.metrics.wants import Key, Want, filled
 
-Key = tuple[str, str, str]  # namespace, deployment, metric
+__all__ = ["Collector", "Key", "Want"]
 
-# Before anything is known: how far to look back for two samples, and what to assume when there are not two.
-FIRST_LOOKBACK = 300.0
-ASSUMED_INTERVAL = 15.0
-# How long to wait for the second scrape of something new before it is called stale.
-FIRST_WAIT = 60.0
-# Intervals before `since` in which the last counted sample is looked for; older ones cost a query more.
-LOOKBACK_INTERVALS = 4
-# Bounds of one query: answers are held in memory whole. 500,000 samples are about 12 MB.
-MAX_SAMPLES = 500_000
-MAX_DEPLOYMENTS = 500
-ASSUMED_SERIES = 40
+log: Final = structlog.get_logger("serin.metrics")
+
 # Deployments whose hour by pod and minute is read at once: 3 pods each are 36,000 samples.
-MAX_HOURS = 200
+MAX_HOURS: Final = 200
+# In the place of a namespace: a source of Serin's own, which all namespaces share.
+SHARED: Final = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """What to count: one metric of one deployment.
-
-    `candidate`, `stable`: snapshot names. `since`: unix seconds of the newest sample counted (a tick's `at`), or the
-    candidate's start. `template`: spec of the MetricTemplate that the metric names, None for built-in ones.
-    """
-
-    namespace: str
-    deployment: str
-    candidate: str
-    stable: str
-    metric: Metric
-    since: float
-    template: JsonObject | None = None
-
-    @property
-    def key(self) -> Key:
-        """Where the tick is found in the answer."""
-        return self.namespace, self.deployment, self.metric.name
-
-    @property
-    def version(self) -> Version:
-        """Whose series are meant."""
-        return Version(self.namespace, self.deployment, (self.candidate, self.stable))
-
-    @property
-    def owners(self) -> tuple[Owner, Owner]:
-        """Candidate and stable, as their series are labelled."""
-        return (self.namespace, self.deployment, self.candidate), (self.namespace, self.deployment, self.stable)
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What one batch's queries found, ready to count from."""
-
-    tables: tuple[Table, ...]
-    until: float
-    interval: float
-
-    def arm(self, owner: Owner, reading: Reading) -> ArmRows:
-        """One snapshot's series, by the three parts of a reading."""
-        return ArmRows(
-            *([row for pick in part for row in self.tables[pick.fetch].rows(pick, owner)] for part in reading.parts)
-        )
+_Batch = tuple[str, Source, int]  # the namespace or SHARED, what is read, and how long the gap is
 
 
 class Collector:
     """Turns what Prometheus has into ticks. Holds only what saves work: scrape intervals and sizes learned so far."""
 
-    def __init__(self, prometheus: Prometheus) -> None:
+    def __init__(self, prometheus: Prometheus, catalog: Catalog) -> None:
         self._prometheus = prometheus
-        self._intervals: dict[Source, float] = {}
-        self._series_each: dict[Source, float] = {}
+        self._catalog = catalog
+        self._known: dict[str, Known] = {}
 
     async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
         """One tick for each want; a want without a newer sample yet has none in the answer: ask again later.
@@ -131,72 +56,94 @@ class Collector:
         with a message which names the metric.
         """
         ticks: dict[Key, Tick] = {}
-        batches: dict[tuple[Source, int], list[Want]] = {}
+        batches: dict[_Batch, list[Want]] = {}
         for want in wants:
             try:
-                source = resolve(want.metric, want.template)
+                batches.setdefault(self._batch_of(want, now), []).append(want)
             except SourceError as error:
                 ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
-            else:
-                # Short and long gaps apart, or one deployment's long gap would make every answer long.
-                age = int(math.log2(max(60.0, now - want.since) / 60.0))
-                batches.setdefault((source, age), []).append(want)
-        for found in await asyncio.gather(*(self._batch(source, batch, now) for (source, _), batch in batches.items())):
+            except Exception as error:
+                ticks[want.key] = failed(want, error)
+        for found in await asyncio.gather(*(self._isolated(batch, each, now) for batch, each in batches.items())):
             ticks.update(found)
-        return {want.key: ticks[want.key] for want in wants if want.key in ticks}
+        return {want.key: _bounded(ticks[want.key]) for want in wants if want.key in ticks}
 
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
-        """How much more the bad requests of stable's pods vary than by chance (1 or more), over the last hour.
+        """How much more bad requests vary between pods than by chance (1 or more), over the last hour.
 
-        `now`: unix seconds. Nothing for a metric whose requests cannot be told apart by pod, or without an answer.
+        The pods are the baseline's, or the subject's own where there is no baseline. `now`: unix seconds. Nothing for a
+        metric whose requests cannot be told apart by pod, or without an answer.
         """
-        batches: dict[RatioSource, list[Want]] = {}
+        batches: dict[tuple[str, RatioSource], list[Want]] = {}
         for want in wants:
-            with suppress(SourceError):
-                source = resolve(want.metric, want.template)
+            with suppress(Exception):  # why, the collection tells
+                source = resolve(want.metric, want.template, self._catalog)
                 if isinstance(source, RatioSource) and queries(source):
-                    batches.setdefault(source, []).append(want)
+                    batches.setdefault((self._place(want), source), []).append(want)
+        jobs = [
+            self._dispersion(source, batch[start : start + MAX_HOURS], now)
+            for (_, source), batch in batches.items()
+            for start in range(0, len(batch), MAX_HOURS)
+        ]
         found: dict[Key, float] = {}
-        for source, batch in batches.items():
-            for start in range(0, len(batch), MAX_HOURS):
-                found.update(await self._dispersion(source, batch[start : start + MAX_HOURS], now))
+        for each in await asyncio.gather(*jobs, return_exceptions=True):
+            if isinstance(each, BaseException):
+                log.error("dispersion.failed", exc_info=each)
+            else:
+                found.update(each)
         return found
 
-    async def _dispersion(self, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
-        asked = _filled(queries(source) or (), wants)
-        total, bad = await asyncio.gather(*(self._ask(text, now) for text in asked))
-        if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
-            return {}
-        stable = [want.owners[1] for want in wants]
-        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, stable)
-        return {want.key: measured[owner] for want, owner in zip(wants, stable, strict=True)}
-
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
-        """Seconds between scrapes of what the metric is read from; None before the first look, or without samples."""
+        """Seconds between scrapes of what the metric is read from; None while they are not known."""
         try:
-            return self._intervals.get(resolve(metric, template))
+            source = resolve(metric, template, self._catalog)
         except SourceError:
             return None
+        known = (one.interval(source) for one in self._known.values())
+        return min((interval for interval in known if interval is not None), default=None)
 
     @property
     def queries(self) -> int:
         """How many queries were sent since the start."""
         return self._prometheus.usage.queries
 
-    async def _batch(self, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
+    def _batch_of(self, want: Want, now: float) -> _Batch:
+        """Short and long gaps apart, or one deployment's long gap would make every answer long. Raises SourceError."""
+        source = resolve(want.metric, want.template, self._catalog)
+        return self._place(want), source, int(math.log2(max(60.0, now - want.since) / 60.0))
+
+    def _place(self, want: Want) -> str:
+        built_in = isinstance(want.metric.source, TemplateRef) and want.template is None
+        return SHARED if built_in else want.namespace
+
+    async def _isolated(self, batch: _Batch, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
+        """Ticks of one batch. When all together fail, each half is tried, down to the metric that is to blame."""
+        place, source, _ = batch
+        try:
+            return await self._collect(place, source, wants, now)
+        except Exception as error:
+            if len(wants) == 1:
+                reason = error.reason if isinstance(error, TooLarge) else failed(wants[0], error)
+                return {wants[0].key: reason}
+        middle = len(wants) // 2
+        first = await self._isolated(batch, wants[:middle], now)
+        return first | await self._isolated(batch, wants[middle:], now)
+
+    async def _collect(self, place: str, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
+        known = self._known.setdefault(place, Known())
         if isinstance(source, ValueSource | ExpressionSource):
-            return await self._computed(source, wants, now)
-        reading = plan_reading(source.parts)
+            return await self._computed(place, source, wants, now)
+        counters = Counters(self._ask, source, known, self._catalog.ages)
         ticks: dict[Key, Tick] = {}
-        for chunk in self._chunks(source, wants, now):
-            ticks.update(await self._counted(source, reading, chunk, now))
+        for chunk in counters.chunks(wants, now):
+            ticks.update(await counters.count(chunk, now))
         return ticks
 
     async def _computed(
-        self, source: ValueSource | ExpressionSource, wants: Sequence[Want], now: float
+        self, place: str, source: ValueSource | ExpressionSource, wants: Sequence[Want], now: float
     ) -> dict[Key, Tick]:
         # A value is read as it is; totals are counted, so they must have settled.
-        shortest = 1.0 if isinstance(source, ValueSource) else max(self._intervals.values(), default=ASSUMED_INTERVAL)
+        shortest = 1.0 if isinstance(source, ValueSource) else self._longest_interval(place)
         at = now - shortest
         due = [want for want in wants if at - want.since >= shortest]
         if isinstance(source, ValueSource):
@@ -205,154 +152,22 @@ class Collector:
             jobs = [expression_tick(self._ask, source, want.version, want.since, at) for want in due]
         return dict(zip([want.key for want in due], await asyncio.gather(*jobs), strict=True))
 
+    def _longest_interval(self, place: str) -> float:
+        """Of what is scraped for this namespace, and for all: another namespace's slow scrapes are its own affair."""
+        known = [self._known[name].longest() for name in (SHARED, place) if name in self._known]
+        return max((one for one in known if one is not None), default=ASSUMED_INTERVAL)
+
+    async def _dispersion(self, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
+        total, bad = await asyncio.gather(*(self._ask(text, now) for text in filled(queries(source) or (), wants)))
+        if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
+            return {}
+        owners = [want.owners[-1] for want in wants]
+        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, owners)
+        return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
+
     async def _ask(self, query: str, at: float) -> Answer:
         return await self._prometheus.query(query, at)
 
-    def _chunks(self, source: Source, wants: Sequence[Want], now: float) -> Iterator[Sequence[Want]]:
-        """Split so that no answer holds more than MAX_SAMPLES, by what answers held so far."""
-        interval = self._intervals.get(source, ASSUMED_INTERVAL)
-        samples = (now - min(want.since for want in wants)) / interval + LOOKBACK_INTERVALS
-        each = self._series_each.get(source, ASSUMED_SERIES) * samples
-        size = max(1, min(MAX_DEPLOYMENTS, int(MAX_SAMPLES / each)))
-        for start in range(0, len(wants), size):
-            yield wants[start : start + size]
 
-    async def _counted(
-        self, source: CounterSource, reading: Reading, wants: Sequence[Want], now: float
-    ) -> dict[Key, Tick]:
-        """Ticks of plain counters for one chunk of deployments."""
-        known = self._intervals.get(source) or await self._learn(source, reading, wants[:1], now)
-        at = now - (known or 0.0)
-        wants = [want for want in wants if at > want.since + TICK_OF_TIME]
-        if not wants:
-            return {}
-        lookback = FIRST_LOOKBACK if known is None else LOOKBACK_INTERVALS * known
-        start = min(want.since for want in wants) - lookback
-        ranges = [f"{text}[{math.ceil((at - start) * 1000)}ms]" for text in _filled(reading.selectors, wants)]
-        answers = await asyncio.gather(*(self._ask(text, at) for text in ranges))
-        if failure := next((found for found in map(failure_of, answers) if found), None):
-            return {want.key: failure for want in wants}
-        look = await asyncio.to_thread(self._read, source, answers, now, len(wants))
-        if look is None:
-            return {}
-        return await self._judge(source, reading, wants, look, start)
-
-    async def _learn(self, source: Source, reading: Reading, wants: Sequence[Want], now: float) -> float | None:
-        """Learn the scrape interval from one deployment, so that the look at all of them need not reach back far."""
-        (selector,) = _filled(reading.selectors[:1], wants)
-        interval = learn_interval(series_of(await self._ask(f"{selector}[{FIRST_LOOKBACK:.0f}s]", now)))
-        if interval is not None:
-            self._intervals[source] = interval
-        return interval
-
-    def _read(self, source: Source, answers: Sequence[Answer], now: float, deployments: int) -> _Look | None:
-        """Learn the scrape interval, cut what is too young, find the births; None: there is one scrape so far."""
-        found = [series_of(answer) for answer in answers]
-        interval = learn_interval(one for each in found for one in each)
-        if interval is not None:
-            self._intervals[source] = interval
-        elif source not in self._intervals and any(one.times[-1] > now - FIRST_WAIT for each in found for one in each):
-            return None
-        interval = self._intervals.get(source, ASSUMED_INTERVAL)
-        if any(found):
-            self._series_each[source] = sum(map(len, found)) / deployments
-        until = now - interval
-        return _Look(tabulate([cut(each, until) for each in found]), until, interval)
-
-    async def _judge(
-        self,
-        source: CounterSource,
-        reading: Reading,
-        wants: Sequence[Want],
-        look: _Look,
-        start: float,
-    ) -> dict[Key, Tick]:
-        ready: list[tuple[Want, ArmRows, ArmRows]] = []
-        lacking: dict[Key, tuple[Want, Owner]] = {}
-        for want in wants:
-            arms = [look.arm(owner, reading) for owner in want.owners]
-            lack = _first_lack(want, arms, look)
-            if lack is not None:
-                lacking[want.key] = (want, lack)
-            elif max(arm.newest for arm in arms) > want.since + TICK_OF_TIME:
-                ready.append((want, arms[0], arms[1]))
-        ticks: dict[Key, Tick] = {}
-        if lacking:
-            owners = {key: owner for key, (_, owner) in lacking.items()}
-            ticks.update(await self._explain(reading, [want for want, _ in lacking.values()], owners, look.until))
-        if ready:
-            ticks.update(await self._tally(source, reading, ready, look, start))
-        return ticks
-
-    async def _explain(
-        self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], at: float
-    ) -> dict[Key, Tick]:
-        (selector,) = _filled(reading.selectors[:1], wants)
-        version = matchers_of([want.version for want in wants])
-        reasons = await diagnose(self._ask, selector, version, list(owners.values()), at)
-        return {key: reasons[owner] for key, owner in owners.items()}
-
-    async def _tally(
-        self,
-        source: CounterSource,
-        reading: Reading,
-        ready: Sequence[tuple[Want, ArmRows, ArmRows]],
-        look: _Look,
-        start: float,
-    ) -> dict[Key, Tick]:
-        orphans = [
-            (want, one)
-            for want, candidate, stable in ready
-            for arm in (candidate, stable)
-            for one in find_orphans(arm.counters, want.since)
-        ]
-        bases: Mapping[frozenset[tuple[str, str]], float | None] = {}
-        if orphans:
-            concerned = list({want.key: want for want, _ in orphans}.values())
-            selectors = _filled(reading.selectors, concerned)
-            first = {want.key: want.since - look.interval for want in concerned}
-            asked = [(one, one.labels["serin_snapshot"] == want.candidate, first[want.key]) for want, one in orphans]
-            resolved = await resolve_orphans(self._ask, selectors, asked, start, look.until)
-            if isinstance(resolved, NoData):
-                return {want.key: resolved for want, _, _ in ready}
-            bases = resolved
-        return await asyncio.to_thread(_count, source, ready, look, bases)
-
-
-def _count(
-    source: CounterSource,
-    ready: Iterable[tuple[Want, ArmRows, ArmRows]],
-    look: _Look,
-    bases: Mapping[frozenset[tuple[str, str]], float | None],
-) -> dict[Key, Tick]:
-    ticks: dict[Key, Tick] = {}
-    for want, candidate, stable in ready:
-        moment = Moment(want.since, look.until, look.interval)
-        match source:
-            case RatioSource():
-                ticks[want.key] = ratio_tick(candidate, stable, moment, bases)
-            case HistogramSource():
-                ticks[want.key] = histogram_tick(candidate, stable, moment, bases, source.unit)
-            case MeanSource():
-                ticks[want.key] = mean_tick(candidate, stable, moment, bases)
-            case DistributionSource() if want.metric.against == Against.REFERENCE:
-                reference = reference_of(want.metric, want.template)
-                ticks[want.key] = reference_tick(candidate, stable, moment, bases, source.by, reference)
-            case DistributionSource():
-                ticks[want.key] = distribution_tick(candidate, stable, moment, bases, source.by)
-    return ticks
-
-
-def _first_lack(want: Want, arms: Sequence[ArmRows], look: _Look) -> Owner | None:
-    """The snapshot whose request series are missing or have stopped; stable matters only when it is compared with."""
-    moment = Moment(want.since, look.until, look.interval)
-    for owner, arm in zip(want.owners, arms, strict=True):
-        lack = find_lack(arm, moment)
-        if lack is not None and (owner[2] == want.candidate or want.metric.against == Against.STABLE):
-            return owner
-    return None
-
-
-def _filled(selectors: Iterable[str], wants: Sequence[Want]) -> list[str]:
-    version = matchers_of([want.version for want in wants])
-    return [fill(text, {"version": version}) for text in selectors]
+def _bounded(tick: Tick) -> Tick:
+    return replace(tick, message=shorten(tick.message)) if isinstance(tick, NoData) else tick

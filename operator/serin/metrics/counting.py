@@ -1,11 +1,12 @@
-"""How much each counter grew between two moments: exact, per series, from raw samples.
+"""How much each counter increased between two moments: exact, per series, from raw samples.
 
 PromQL's `increase()` extrapolates to the edges of its window and drops a series' first sample; a labelled error counter
-is born at 1, so it would lose the very errors that matter. Differences of a sum go negative when a pod vanishes. So
-every series is differenced by itself, from its last sample at or before the previous tick, and the results are added.
+appears with the value 1, so it would lose the very errors that matter. Differences of a sum go negative when a pod
+vanishes. So every series is differenced by itself, from its last sample at or before the previous tick, and the results
+are added.
 
 One scrape gives all its samples the same timestamp. A series that is missing from a scrape which gave samples to other
-series of the same target did not exist at that moment: whatever it shows later, it counted from 0. That is how births
+series of the same target did not exist at that moment: whatever it shows later, it counted from 0. That is how starts
 and restarts are told from gaps, without asking anything else.
 """
 
@@ -17,7 +18,7 @@ from statistics import median
 from serin.metrics.answers import Series
 
 # Timestamps have milliseconds; a float of unix seconds carries them with less error than this.
-TICK_OF_TIME = 0.0005
+TIME_TOLERANCE = 0.0005
 
 Times = tuple[float, ...]
 Target = tuple[str, str]
@@ -30,7 +31,7 @@ def target_of(labels: Mapping[str, str]) -> Target:
 
 def cut(series: Iterable[Series], until: float) -> tuple[Series, ...]:
     """Give the series without samples later than `until`, and without the series that then have none."""
-    limit = until + TICK_OF_TIME
+    limit = until + TIME_TOLERANCE
     kept = []
     for one in series:
         if one.times[-1] <= limit:
@@ -57,8 +58,8 @@ def learn_interval(series: Iterable[Series]) -> float | None:
     return max(1.0, *per_job) if per_job else None
 
 
-def find_beginnings(series: Sequence[Series]) -> list[frozenset[float]]:
-    """For each series, the times of its samples before which it counted from 0 (born, or restarted unseen).
+def find_start_times(series: Sequence[Series]) -> list[frozenset[float]]:
+    """For each series, the times of its samples before which it counted from 0 (it appeared, or restarted unseen).
 
     Proof is another series of the same target that was scraped at that very time, and also at a time when this series
     was missing: before its first sample, or between two of them.
@@ -69,11 +70,11 @@ def find_beginnings(series: Sequence[Series]) -> list[frozenset[float]]:
     known: dict[tuple[Target, Times], frozenset[float]] = {}
     for target, patterns in targets.items():
         for times in patterns:
-            known[target, times] = _beginnings(times, [mates for mates in patterns if mates != times])
+            known[target, times] = _start_times(times, [mates for mates in patterns if mates != times])
     return [known[target_of(one.labels), one.times] for one in series]
 
 
-def _beginnings(times: Times, mates: Sequence[Times]) -> frozenset[float]:
+def _start_times(times: Times, mates: Sequence[Times]) -> frozenset[float]:
     found = set()
     for other in mates:
         shared = set(other)
@@ -86,28 +87,29 @@ def _beginnings(times: Times, mates: Sequence[Times]) -> frozenset[float]:
     return frozenset(found)
 
 
-def is_orphan(series: Series, beginnings: frozenset[float], since: float) -> bool:
+def is_without_start(series: Series, start_times: frozenset[float], since: float) -> bool:
     """Whether nothing among the samples says what to count the first one from."""
-    return series.times[0] > since + TICK_OF_TIME and series.times[0] not in beginnings
+    return series.times[0] > since + TIME_TOLERANCE and series.times[0] not in start_times
 
 
-def falls(series: Series, since: float) -> list[float]:
+def resets(series: Series, since: float) -> list[float]:
     """Times after `since` of samples that are lower than the one before."""
     pairs = pairwise(zip(series.times, series.values, strict=True))
-    return [time for (_, before), (time, value) in pairs if time > since + TICK_OF_TIME and value < before]
+    return [time for (_, before), (time, value) in pairs if time > since + TIME_TOLERANCE and value < before]
 
 
-def growth(series: Series, beginnings: frozenset[float], since: float, base: float | None) -> float:
-    """Growth of a counter after `since` up to its last sample; a fall is a reset, after which it counted from 0.
+def increase(series: Series, start_times: frozenset[float], since: float, base: float | None) -> float:
+    """Increase of a counter after `since` up to its last sample; a lower value is a reset: it counted from 0.
 
-    `base`: what an orphan's first sample is counted from; None: unknown, so the first sample only sets the base.
+    `base`: what the first sample of a series without start is counted from; None: unknown, so the first sample only
+    sets the base.
     Anything not finite among the samples makes the result not finite.
     """
     total = 0.0
     last = base
     for time, value in zip(series.times, series.values, strict=True):
-        if time > since + TICK_OF_TIME:
-            if time in beginnings:
+        if time > since + TIME_TOLERANCE:
+            if time in start_times:
                 last = 0.0
             if last is not None:
                 total += value if value < last else value - last

@@ -1,8 +1,8 @@
 """From the series of both arms to counts per category of the model's answers. Pure, and counted as in ticks.py.
 
 Names of categories are cut to a length that the evidence has room for. Which of them the engine keeps apart, and what a
-new one counts as, is its own affair (analysis/two_sample.py): here every category that was answered is told. Buckets of
-a number are named by their upper bounds; of more than the engine takes, evenly chosen ones are left, which is exact and
+new one counts as, is its own affair (analysis/two_sample.py): here every answered category is told. Buckets of a
+number are named by their upper bounds; of more than the engine takes, evenly chosen ones are left, which is exact and
 only coarser.
 """
 
@@ -17,22 +17,24 @@ from serin.analysis.types import OTHER, DistributionTick, NoData, ReferenceTick,
 from serin.api.conditions import Reason
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row
-from serin.metrics.ticks import ArmRows, Bases, Buckets, Moment, count_buckets, grown, no_traffic, odd
+from serin.metrics.ticks import ArmRows, Bases, Buckets, Window, count_buckets, inconsistent, increase_of, no_traffic
 
 LONGEST: Final = 20
+# Values of the label that says what was answered; a label with more is no category, but an identity or free text.
+MAX_CATEGORIES: Final = 1_000
 _NOT_CATEGORIES: Final = ("__name__", "job", "instance", NAMESPACE_LABEL, DEPLOYMENT_LABEL, SNAPSHOT_LABEL)
 
 
-def distribution_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> Tick:
+def distribution_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str) -> Tick:
     """Count answers per value of the label `by` of both arms; "le": per bucket."""
     if by == "le":
-        found = count_buckets(candidate, stable, moment, bases)
+        found = count_buckets(subject, baseline, window, bases)
         if isinstance(found, NoData):
             return found
         found = _over(found, _thinned(found.bounds))
         names = tuple(map(repr, found.bounds))
-        return DistributionTick(found.at, found.candidate, found.stable, ordered=True, categories=names)
-    counted = _count_categories(candidate, stable, moment, bases, by)
+        return DistributionTick(found.at, found.subject, found.baseline, ordered=True, categories=names)
+    counted = _count_categories(subject, baseline, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -42,24 +44,24 @@ def distribution_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases
 
 
 def reference_tick(
-    candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str, reference: Mapping[str, int]
+    subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str, reference: Mapping[str, int]
 ) -> Tick:
-    """Count the candidate's answers, and stable's beside them, in the categories of a frozen reference.
+    """Count the subject's answers, and the baseline's beside them, in the categories of a frozen reference.
 
     `reference`: as sources.reference_of gives it. Categories that it does not name are counted together as OTHER.
     """
     if by == "le":
-        found = count_buckets(candidate, stable, moment, bases)
+        found = count_buckets(subject, baseline, window, bases)
         if isinstance(found, NoData):
             return found
         bounds = tuple(float(text) for text in reference)
-        if lacking := [bound for bound in bounds if bound not in found.bounds]:
+        if absent := [bound for bound in bounds if bound not in found.bounds]:
             has = ", ".join(f"{bound:g}" for bound in found.bounds)
-            message = f"the reference has the bound {lacking[0]:g}, and the histogram does not; it has: {has}"
+            message = f"the reference has the bound {absent[0]:g}, and the histogram does not; it has: {has}"
             return NoData(Reason.QUERY_FAILED, message)
         found = _over(found, bounds)
-        return ReferenceTick(found.at, found.candidate, tuple(reference.values()), found.stable, tuple(reference))
-    counted = _count_categories(candidate, stable, moment, bases, by)
+        return ReferenceTick(found.at, found.subject, tuple(reference.values()), found.baseline, tuple(reference))
+    counted = _count_categories(subject, baseline, window, bases, by)
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
@@ -78,24 +80,28 @@ def _sorted_in(known: Sequence[str], counts: Mapping[str, int]) -> tuple[int, ..
 _Counted = tuple[float, dict[str, int], dict[str, int]]
 
 
-def _count_categories(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, by: str) -> _Counted | NoData:
-    """Time of the newest sample, and answers per category of the candidate and of stable, without empty ones."""
-    at = max(candidate.newest, stable.newest)
-    rows = [*candidate.total, *stable.total]
+def _count_categories(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str) -> _Counted | NoData:
+    """Time of the newest sample, and answers per category of subject and baseline, without empty ones."""
+    at = max(subject.newest, baseline.newest)
+    rows = [*subject.total, *baseline.total]
     if rows and not any(row.series.labels.get(by) for row in rows):
         has = sorted({label for row in rows for label in row.series.labels if label not in _NOT_CATEGORIES})
         message = f"the series have no label {by}: write by: one of {', '.join(has) or 'none, for they have no label'}"
         return NoData(Reason.QUERY_FAILED, message)
+    distinct = len({row.series.labels.get(by, "") for row in rows})
+    if distinct > MAX_CATEGORIES:
+        message = f"the label {by} has {distinct} values: write by: a label with at most {MAX_CATEGORIES}"
+        return NoData(Reason.QUERY_FAILED, message)
     counts = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         groups: dict[str, list[Row]] = {}
         for row in arm.total:
             groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
-        found = {category: grown(group, moment.since, bases) for category, group in groups.items()}
+        found = {category: increase_of(group, window.since, bases) for category, group in groups.items()}
         if not all(map(math.isfinite, found.values())):
-            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if negative := [category for category, count in found.items() if round(count) < 0]:
-            return odd(f"{name}: the answers {negative[0]}", at, moment)
+            return inconsistent(f"{arm.snapshot}: the answers {negative[0]}", at, window)
         counts.append({category: round(count) for category, count in found.items() if round(count)})
     if not any(counts):
         return no_traffic(at)
@@ -118,8 +124,8 @@ def _thinned(bounds: tuple[float, ...]) -> tuple[float, ...]:
 
 def _over(found: Buckets, bounds: tuple[float, ...]) -> Buckets:
     """The same counts over some of the bounds alone; the last one is infinite."""
-    candidate, stable = (_merged(found.bounds, arm, bounds) for arm in (found.candidate, found.stable))
-    return Buckets(found.at, bounds, candidate, stable)
+    subject, baseline = (_merged(found.bounds, arm, bounds) for arm in (found.subject, found.baseline))
+    return Buckets(found.at, bounds, subject, baseline)
 
 
 def _merged(bounds: Sequence[float], counts: Sequence[int], kept: Sequence[float]) -> tuple[int, ...]:

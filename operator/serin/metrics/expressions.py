@@ -6,26 +6,23 @@ vanishes makes it fall, which is NoData and never a tick, and requests before a 
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 
 from serin.analysis.types import Arm, NoData, RatioTick, Tick, ValueTick
 from serin.api.conditions import Reason
-from serin.metrics.answers import Answer
+from serin.metrics.answers import Answer, Ask
 from serin.metrics.no_data import failure_of, series_of
-from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of
+from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of, placeholders
 from serin.metrics.sources import ExpressionSource
-
-Ask = Callable[[str, float], Awaitable[Answer]]
 
 
 async def value_tick(ask: Ask, query: str, version: Version, at: float) -> Tick:
     """Evaluate the user's number at `at` (unix seconds)."""
-    candidate, stable = version.snapshots
-    texts = {
-        "version": matchers_of([version]),
-        "candidate": matchers_of([Version(version.namespace, version.deployment, (candidate,))]),
-        "stable": matchers_of([Version(version.namespace, version.deployment, (stable,))]),
-    }
+    texts = {"version": matchers_of([version])}
+    for name, snapshot in zip(("candidate", "stable"), version.snapshots, strict=False):
+        texts[name] = matchers_of([Version(version.namespace, version.deployment, (snapshot,))])
+    if len(version.snapshots) < 2 and "stable" in placeholders(query):
+        message = "the query names {{.stable}}, and there is no other version to compare with now"
+        return NoData(Reason.QUERY_FAILED, message)
     answer = await ask(fill(query, texts), at)
     if failure := failure_of(answer):
         return failure
@@ -62,8 +59,8 @@ async def expression_tick(ask: Ask, source: ExpressionSource, version: Version, 
             return problem
         arms.append(Arm(round(requests), round(failures)))
     if not any(arm.requests for arm in arms):
-        return NoData(Reason.NO_TRAFFIC, "neither version had a request", at)
-    return RatioTick(at, arms[0], arms[1])
+        return NoData(Reason.NO_TRAFFIC, "no request was counted", at)
+    return RatioTick(at, arms[0], arms[1] if len(arms) > 1 else Arm(0, 0))
 
 
 def _check(snapshot: str, requests: float, bad: float, at: float) -> NoData | None:

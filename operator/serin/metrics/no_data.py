@@ -1,20 +1,26 @@
-"""Why there is nothing to count: nobody asked, the target is down, or the series does not exist.
+"""Why there is nothing to count: no requests, a target that is down, or a series that does not exist.
 
-Asked only when a look came back empty. Two queries, for all deployments of a template at once: which targets had the
-series in the last hour, and whether Prometheus can scrape them (`up`).
+Asked only when a collection found nothing. Two queries, for all deployments of a template at once: which targets had
+the series in the last hour, and whether Prometheus can scrape them (`up`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serin.analysis.types import NoData
 from serin.api.conditions import Reason
-from serin.metrics.answers import Answer, Failed, Partial, Series, Value
+from serin.metrics.answers import Answer, Ask, Failed, Partial, Series, Value
 from serin.metrics.counting import Target, target_of
-from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, any_of
+from serin.metrics.promql import (
+    DEPLOYMENT_LABEL,
+    NAMESPACE_LABEL,
+    SNAPSHOT_LABEL,
+    Version,
+    any_of,
+    fill,
+    matchers_of,
+)
 from serin.metrics.readings import Owner, owner_of
-
-Ask = Callable[[str, float], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,12 @@ class _Known:
 async def diagnose(ask: Ask, selector: str, version: str, owners: Sequence[Owner], at: float) -> dict[Owner, NoData]:
     """Give the reason for each snapshot whose series are missing or have stopped.
 
-    `selector`: the series that should be there, filled in; `version`: the label matchers of the snapshots; `at`: unix
-    seconds, the upper end of the window that had nothing.
+    `selector`: the series that should be there, {{.version}} still in it; `version`: the label matchers of the
+    snapshots; `at`: unix seconds, the upper end of the window that had nothing.
     """
     by = f"job,instance,{NAMESPACE_LABEL},{DEPLOYMENT_LABEL},{SNAPSHOT_LABEL}"
-    seen = await ask(f"group by ({by}) (last_over_time({selector}[1h]))", at)
+    whole = fill(selector, {"version": version})
+    seen = await ask(f"group by ({by}) (last_over_time({whole}[1h]))", at)
     if failure := failure_of(seen):
         return dict.fromkeys(owners, failure)
     targets: dict[Owner, set[Target]] = {}
@@ -98,9 +105,11 @@ def _explain(owner: Owner, known: _Known, selector: str) -> NoData:
     others = frozenset(target for each in known.targets.values() for target in each)
     if others and not any(known.up.get(target) for target in others):
         return NoData(Reason.TARGET_DOWN, f"{snapshot}: {_describe(others, known)}")
+    # Of this snapshot alone: the query was about others too, which are nobody's business here.
+    own_selector = fill(selector, {"version": matchers_of([Version(owner[0], owner[1], (snapshot,))])})
     return NoData(
         Reason.SERIES_ABSENT,
-        f"{snapshot}: no series in the last hour for {selector}; check that Prometheus scrapes what exposes it",
+        f"{snapshot}: no series in the last hour for {own_selector}; check that Prometheus scrapes what exposes it",
     )
 
 

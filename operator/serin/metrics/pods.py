@@ -1,4 +1,4 @@
-"""How much the stable pods of a deployment differ, from their last hour in Prometheus.
+"""How much the pods of a snapshot differ, from their last hour in Prometheus.
 
 What the analysis engine divides its evidence by (analysis/dispersion.py). Counters are read once a minute and their
 series differenced; what a series counted before its first reading is left out. That is good enough for a variance
@@ -62,7 +62,7 @@ def _by_pod(series: Iterable[Series], pods: str) -> dict[Owner, dict[str, _Minut
     for one in series:
         counts = found.setdefault(owner_of(one.labels), {}).setdefault(one.labels.get(pods, ""), {})
         for (_, before), (at, value) in pairwise(zip(one.times, one.values, strict=True)):
-            grown = value - before if value >= before else value  # a counter that began again
-            if math.isfinite(grown):
-                counts[round(at / 60.0)] = counts.get(round(at / 60.0), 0) + round(grown)
+            increase = value - before if value >= before else value  # a reset
+            if math.isfinite(increase):
+                counts[round(at / 60.0)] = counts.get(round(at / 60.0), 0) + round(increase)
     return found

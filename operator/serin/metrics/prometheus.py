@@ -27,6 +27,7 @@ from urllib3.util.retry import Retry
 
 from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.messages import shorten
 
 CONNECT_SECONDS = 3.0
 THREADS = 4
@@ -170,11 +171,12 @@ class Prometheus:
     def _refused(self, status: int, kind: str, words: str) -> Failed:
         """Prometheus' own error: the query's fault (4xx), or the server's (time-outs, overload)."""
         if kind in ("bad_data", "execution") and status < 500:
-            return Failed(Reason.QUERY_FAILED, f"Prometheus at {self.shown_url} refused the query: {words}")
+            return Failed(Reason.QUERY_FAILED, shorten(f"Prometheus at {self.shown_url} refused the query: {words}"))
         return self._unreachable(f"it says {kind}: {words}")
 
     def _unreachable(self, words: str) -> Failed:
-        return Failed(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self.shown_url} gives no answer: {words}")
+        message = f"Prometheus at {self.shown_url} gives no answer: {words}"
+        return Failed(Reason.PROMETHEUS_UNREACHABLE, shorten(message))
 
 
 def without_credentials(url: str) -> str:

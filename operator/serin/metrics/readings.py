@@ -1,17 +1,17 @@
 """Which queries a source needs, and which of their series belong to which of its terms.
 
-The terms of one template are fetched together: one query with all metric names, and their different label matchers
-applied here. That is the same thing only for regular expressions that Python and Prometheus read alike; a term with any
-other gets a query of its own.
+The terms of one template are fetched together: one query with all metric names, and the label matchers in which they
+differ applied here. Regular expressions are left to Prometheus, so terms that differ in one get a query each.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from serin.metrics.answers import Series
-from serin.metrics.counting import find_beginnings
-from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher, Selector, Term
+from serin.metrics.counting import find_start_times
+from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher
+from serin.metrics.sums import Selector, Term
 
 Owner = tuple[str, str, str]  # namespace, deployment, snapshot
 
@@ -46,16 +46,17 @@ class Row:
 
     sign: int
     series: Series
-    beginnings: frozenset[float]
+    start_times: frozenset[float]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def plan_reading(parts: tuple[tuple[Term, ...], ...]) -> Reading:
     """Plan the queries of some sums: one when their matchers can be applied here, else one for each distinct term."""
     selectors = list(dict.fromkeys(term.selector for part in parts for term in part))
     names = sorted({selector.name for selector in selectors})
-    if len(selectors) > 1 and all(names) and all(one.local() for each in selectors for one in each.matchers):
-        common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
+    common = tuple(one for one in selectors[0].matchers if all(one in each.matchers for each in selectors))
+    others = [one for each in selectors for one in each.matchers if one not in common]
+    if len(selectors) > 1 and all(names) and all(one.literals() is not None for one in others):
         together = Selector("", (Matcher("__name__", "=~", "|".join(names)), *common))
         return Reading((together.render(),), tuple(tuple(_pick(term, common) for term in part) for part in parts))
     texts = tuple(dict.fromkeys(selector.render() for selector in selectors))
@@ -76,9 +77,9 @@ def owner_of(labels: Mapping[str, str]) -> Owner:
 class Table:
     """Series of one query by owner, for picking terms out of them."""
 
-    def __init__(self, series: Sequence[Series], beginnings: Sequence[frozenset[float]]) -> None:
+    def __init__(self, series: Sequence[Series], start_times: Sequence[frozenset[float]]) -> None:
         self._rows: dict[Owner, list[tuple[Series, frozenset[float]]]] = {}
-        for one, began in zip(series, beginnings, strict=True):
+        for one, began in zip(series, start_times, strict=True):
             self._rows.setdefault(owner_of(one.labels), []).append((one, began))
 
     @property
@@ -95,7 +96,7 @@ class Table:
 def tabulate(fetched: Sequence[Sequence[Series]]) -> tuple[Table, ...]:
     """One table for each query of a reading.
 
-    Births are told by other series of the same scrape, which another query of the same reading may hold.
+    Start times are told by other series of the same scrape, which another query of the same reading may hold.
     """
-    beginnings = iter(find_beginnings([one for each in fetched for one in each]))
-    return tuple(Table(each, [next(beginnings) for _ in each]) for each in fetched)
+    start_times = iter(find_start_times([one for each in fetched for one in each]))
+    return tuple(Table(each, [next(start_times) for _ in each]) for each in fetched)

@@ -1,25 +1,22 @@
 """What a metric of `spec.metrics` is read from: built-in templates, a user's MetricTemplate, or PromQL in the spec.
 
-All three have the same form, so that a built-in template is an example for users; templates/*.yaml holds one each.
-This module reads no cluster: whoever calls it hands it the MetricTemplate's spec.
+All three have the same form, so that a built-in template is an example for users. This module reads no cluster: whoever
+calls it hands it the MetricTemplate's spec, and the catalog of built-in templates.
 """
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-
-import yaml
 
 from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import BLOCKING, Against
-from serin.metrics.promql import PromQLError, Term, fill, parse_sum, placeholders
+from serin.metrics.catalog import Catalog
+from serin.metrics.messages import shorten
+from serin.metrics.promql import OWN_PLACEHOLDERS, PromQLError, check_placeholders, fill, placeholders
+from serin.metrics.sums import Term, check_bounds, parse_sum
 
 UNITS = ("s", "ms", "")
-OWN_PLACEHOLDERS = ("version", "candidate", "stable")
 
 _RATE = re.compile(r"\b(rate|irate|increase|delta|idelta|deriv)\s*\(")
 
@@ -35,9 +32,8 @@ Parts = tuple[tuple[Term, ...], ...]
 class RatioSource:
     """Counters of all and of bad requests, as sums of plain selectors: counted exactly.
 
-    `presence`: series that exist as soon as a target knows the version, even before its first request (built-in
-    templates only). Without them, the counters of all requests must exist. `pods`: the label that tells the pods of a
-    version apart.
+    `presence`, `pods`: what catalog.py says of built-in templates. Without `presence`, the counters of all requests
+    must exist.
     """
 
     total: tuple[Term, ...]
@@ -116,32 +112,19 @@ CounterSource = RatioSource | HistogramSource | DistributionSource | MeanSource
 Source = CounterSource | ExpressionSource | ValueSource
 
 
-@cache
-def built_in() -> Mapping[str, JsonObject]:
-    """Read the built-in templates: name to the same JSON that a MetricTemplate has as its spec."""
-    found = {}
-    for file in resources.files("serin.metrics").joinpath("templates").iterdir():
-        if file.name.endswith(".yaml"):
-            body = yaml.safe_load(file.read_text())
-            found[body.pop("name")] = body
-    return found
-
-
-def resolve(metric: Metric, template: JsonObject | None = None) -> Source:
+def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog) -> Source:
     """Find the source of a metric. `template`: spec of the MetricTemplate that it names, when there is one.
 
     A MetricTemplate of the user's wins over a built-in one of the same name. Raises SourceError.
     """
     try:
-        found = _source(metric, template)
+        found = _source(metric, template, catalog)
         if metric.against == Against.REFERENCE:
             reference_of(metric, template)
         _check_use(metric, found)
         return found
-    except PromQLError as error:
-        raise SourceError(f"metric {metric.name}: {error}") from error
-    except SourceError as error:
-        raise SourceError(f"metric {metric.name}: {error}") from error
+    except (PromQLError, SourceError) as error:
+        raise SourceError(shorten(f"metric {metric.name}: {error}")) from error
 
 
 def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str, int]:
@@ -170,7 +153,7 @@ def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str
     return {repr(bound): count for bound, count in sorted({math.inf: 0, **bounds}.items())}
 
 
-def _source(metric: Metric, template: JsonObject | None) -> Source:
+def _source(metric: Metric, template: JsonObject | None, catalog: Catalog) -> Source:
     source = metric.source
     match source:
         case RatioQuery():
@@ -182,7 +165,7 @@ def _source(metric: Metric, template: JsonObject | None) -> Source:
         case ValueQuery():
             return _value(source.query)
         case TemplateRef():
-            return _from_template(source, template)
+            return _from_template(source, template, catalog)
 
 
 def _check_use(metric: Metric, found: Source) -> None:
@@ -214,22 +197,26 @@ def _check_limit(limit: float | None, found: DistributionSource | MeanSource) ->
         raise SourceError(f'limit is {limit:g}: write how many times stable\'s mean is still good, for example "1.1"')
 
 
-def _from_template(reference: TemplateRef, template: JsonObject | None) -> Source:
-    body = template if template is not None else built_in().get(reference.name)
+def _from_template(reference: TemplateRef, template: JsonObject | None, catalog: Catalog) -> Source:
+    built_in = catalog.templates.get(reference.name)
+    body = template if template is not None else built_in
     if body is None:
-        known = ", ".join(sorted(built_in()))
+        known = ", ".join(catalog.names)
         raise SourceError(
             f"no template {reference.name}: create a MetricTemplate of that name, or write one of {known}"
         )
     arguments = _arguments(reference, body)
-    presence = (parse_sum(body["presence"]) or ()) if template is None and "presence" in body else ()
+    # Only built-in templates have these: a user's may not point at the router's series.
+    extra = body if body is built_in else {}
+    presence = (parse_sum(extra["presence"]) or ()) if "presence" in extra else ()
     if "ratio" in body:
         found = _ratio(fill(body["ratio"]["total"], arguments), fill(body["ratio"]["bad"], arguments))
-        pods = body["pods"] if template is None and "pods" in body else "instance"
-        return replace(found, presence=presence, pods=pods) if isinstance(found, RatioSource) else found
+        if not isinstance(found, RatioSource):
+            return found
+        return replace(found, presence=presence, pods=extra.get("pods", found.pods))
     if "histogram" in body:
-        buckets = fill(body["histogram"]["buckets"], arguments)
-        return replace(_histogram(buckets, body["histogram"].get("unit", "s")), presence=presence)
+        histogram = _histogram(fill(body["histogram"]["buckets"], arguments), body["histogram"].get("unit", "s"))
+        return replace(histogram, presence=presence)
     if "distribution" in body:
         return _distribution(fill(body["distribution"]["counts"], arguments), body["distribution"]["by"])
     if "mean" in body:
@@ -273,7 +260,7 @@ def _ratio(total: str, bad: str) -> Source:
 def _refuse_rate(part: str, text: str) -> None:
     if found := _RATE.search(text):
         raise PromQLError(
-            f"{part} has {found[1]}(), and Serin counts from one look to the next by itself: "
+            f"{part} has {found[1]}(), and Serin counts from one collection to the next by itself: "
             "write the counter alone, as in name{ {{.version}} }"
         )
 
@@ -310,10 +297,5 @@ def _histogram(buckets: str, unit: str) -> HistogramSource:
 
 
 def _value(query: str) -> ValueSource:
-    used = placeholders(query)
-    unknown = sorted(used - set(OWN_PLACEHOLDERS))
-    if unknown:
-        raise PromQLError(
-            f"{{{{.{unknown[0]}}}}} is not known here: write {{{{.candidate}}}}, {{{{.stable}}}} or {{{{.version}}}}"
-        )
+    check_placeholders(query, check_bounds(query).strings)
     return ValueSource(query)

@@ -1,9 +1,9 @@
-"""From the series of both arms to one tick. Pure: no query, no clock.
+"""From the series of a subject and its baseline to one tick. Pure: no query, no clock.
 
-A tick that does not add up (more bad requests than requests, a negative count) is no tick: the next look starts where
-this one did and finds both sides of what was cut apart. What still does not add up some intervals later never will (a
-process restarted and counted past its old value before the next scrape), and is given up. Nothing is clamped, for a
-clamp would make evidence up.
+A tick that does not add up (more bad requests than requests, a negative count) is no tick: the next collection starts
+where this one did and finds both sides of what was cut apart. What still does not add up some intervals later never
+will (a process restarted and counted past its old value before the next scrape), and is left out. Nothing is clamped: a
+clamp would invent evidence.
 """
 
 import math
@@ -14,7 +14,7 @@ from enum import Enum, auto
 from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.metrics.answers import Series
-from serin.metrics.counting import TICK_OF_TIME, falls, growth, is_orphan, target_of
+from serin.metrics.counting import TIME_TOLERANCE, increase, is_without_start, resets, target_of
 from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
@@ -22,20 +22,20 @@ STALE_INTERVALS = 3.0
 # Intervals after which counts that do not add up are left out.
 GIVE_UP_INTERVALS = 5.0
 
-# What an orphan's first sample is counted from (see counting.growth), by the identity of its labels.
+# What the first sample of a series without start is counted from (see counting.increase), by the series' labels.
 Bases = Mapping[frozenset[tuple[str, str]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """The bounds of a look: samples after `since` and up to `until` count (unix seconds); `interval` in seconds."""
+class Window:
+    """What a collection counts: samples after `since` and up to `until` (unix seconds); `interval` in seconds."""
 
     since: float
     until: float
     interval: float
 
 
-class Lack(Enum):
+class Missing(Enum):
     """What is wrong with an arm's request series."""
 
     ABSENT = auto()
@@ -49,11 +49,12 @@ def identity(series: Series) -> frozenset[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ArmRows:
-    """One arm's series: of all requests (or buckets, or answers), and of the bad ones.
+    """One snapshot's series: of all requests (or buckets, or answers), and of the bad ones.
 
     `presence`: those that only show it is known. `sums`: of the number that all requests carried, for a mean.
     """
 
+    snapshot: str
     total: Sequence[Row]
     bad: Sequence[Row] = ()
     presence: Sequence[Row] = ()
@@ -71,97 +72,101 @@ class ArmRows:
         return (*self.total, *self.bad, *self.sums)
 
 
-def find_lack(arm: ArmRows, moment: Moment) -> Lack | None:
+# In the place of a baseline that there is none of: it counts no requests.
+NO_ARM = ArmRows("", ())
+
+
+def find_missing(arm: ArmRows, window: Window) -> Missing | None:
     """Say whether the series that an arm must have are missing or have stopped."""
     if not (arm.presence or arm.total):
-        return Lack.ABSENT
-    if arm.newest <= moment.since + TICK_OF_TIME and moment.until - arm.newest > STALE_INTERVALS * moment.interval:
-        return Lack.STALE
+        return Missing.ABSENT
+    if arm.newest <= window.since + TIME_TOLERANCE and window.until - arm.newest > STALE_INTERVALS * window.interval:
+        return Missing.STALE
     return None
 
 
-def find_orphans(rows: Sequence[Row], since: float) -> list[Series]:
+def series_without_start(rows: Sequence[Row], since: float) -> list[Series]:
     """Series whose first sample has nothing to be counted from."""
-    return [row.series for row in rows if is_orphan(row.series, row.beginnings, since)]
+    return [row.series for row in rows if is_without_start(row.series, row.start_times, since)]
 
 
-def grown(rows: Sequence[Row], since: float, bases: Bases) -> float:
-    """Signed growth of all rows together."""
+def increase_of(rows: Sequence[Row], since: float, bases: Bases) -> float:
+    """Signed increase of all rows together."""
     total = 0.0
     for row in rows:
-        orphan = is_orphan(row.series, row.beginnings, since)
-        base = bases.get(identity(row.series)) if orphan else None
-        total += row.sign * growth(row.series, row.beginnings, since, base)
+        unknown = is_without_start(row.series, row.start_times, since)
+        base = bases.get(identity(row.series)) if unknown else None
+        total += row.sign * increase(row.series, row.start_times, since, base)
     return total
 
 
-def ratio_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Tick:
+def ratio_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Tick:
     """Count requests and bad requests of both arms."""
-    at = max(candidate.newest, stable.newest)
+    at = max(subject.newest, baseline.newest)
     counted = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
-        requests, bad = grown(arm.total, moment.since, bases), grown(arm.bad, moment.since, bases)
+    for arm in (subject, baseline):
+        requests, bad = increase_of(arm.total, window.since, bases), increase_of(arm.bad, window.since, bases)
         if not (math.isfinite(requests) and math.isfinite(bad)):
-            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
-            return odd(f"{name}: {bad:g} bad of {requests:g} requests", at, moment)
+            return inconsistent(f"{arm.snapshot}: {bad:g} bad of {requests:g} requests", at, window)
         counted.append(Arm(round(requests), round(bad)))
     if not any(arm.requests for arm in counted):
         return no_traffic(at)
     return RatioTick(at, counted[0], counted[1])
 
 
-def mean_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Tick:
+def mean_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Tick:
     """Count the requests of both arms, and add up the number that they carried."""
-    at = max(candidate.newest, stable.newest)
+    at = max(subject.newest, baseline.newest)
     counted = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
-        requests, total = grown(arm.total, moment.since, bases), grown(arm.sums, moment.since, bases)
+    for arm in (subject, baseline):
+        requests, total = increase_of(arm.total, window.since, bases), increase_of(arm.sums, window.since, bases)
         if not (math.isfinite(requests) and math.isfinite(total)):
-            return NoData(Reason.NOT_A_NUMBER, f"{name}: a counter was not a finite number", at)
-        if _falls_alone(arm, moment.since):
+            return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
+        if _resets_alone(arm, window.since):
             message = (
-                f"{name}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a constant to "
-                "them. If it happens once, a process restarted unseen, and this look is left out"
+                f"{arm.snapshot}: the sum fell and the count did not. Numbers below 0 cannot be counted: add a "
+                "constant to them. If it happens once, a process restarted unseen, and this collection is left out"
             )
             return NoData(Reason.QUERY_FAILED, message, at)
         if requests < 0 or (total and not round(requests)):
-            return odd(f"{name}: a sum of {total:g} and {requests:g} requests", at, moment)
+            return inconsistent(f"{arm.snapshot}: a sum of {total:g} and {requests:g} requests", at, window)
         counted.append(Moments(round(requests), total))
     if not any(arm.requests for arm in counted):
         return no_traffic(at)
     return MeanTick(at, counted[0], counted[1])
 
 
-def _falls_alone(arm: ArmRows, since: float) -> bool:
+def _resets_alone(arm: ArmRows, since: float) -> bool:
     """Whether a sum fell between two samples between which no count of the same target did."""
-    restarts = {(target_of(row.series.labels), time) for row in arm.total for time in falls(row.series, since)}
+    restarts = {(target_of(row.series.labels), time) for row in arm.total for time in resets(row.series, since)}
     return any(
-        time not in row.beginnings and (target_of(row.series.labels), time) not in restarts
+        time not in row.start_times and (target_of(row.series.labels), time) not in restarts
         for row in arm.sums
-        for time in falls(row.series, since)
+        for time in resets(row.series, since)
     )
 
 
-def odd(what: str, at: float, moment: Moment) -> NoData:
-    """Say what does not add up; after a while, also that the next look shall begin after it."""
-    if at - moment.since <= GIVE_UP_INTERVALS * moment.interval:
-        return NoData(Reason.PARTIAL, f"{what} do not add up yet; counted at the next look")
+def inconsistent(what: str, at: float, window: Window) -> NoData:
+    """Say what does not add up; after a while, also that the next collection begins after it."""
+    if at - window.since <= GIVE_UP_INTERVALS * window.interval:
+        return NoData(Reason.PARTIAL, f"{what} do not add up yet; counted at the next collection")
     words = "do not add up and are left out; if it stays so, bad does not count a part of total"
     return NoData(Reason.PARTIAL, f"{what} {words}", at)
 
 
 def no_traffic(at: float) -> NoData:
-    """Both arms are known, and idle."""
-    return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request", at)
+    """All arms are known, and idle."""
+    return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and no request was counted", at)
 
 
-def histogram_tick(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases, unit: str) -> Tick:
+def histogram_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, unit: str) -> Tick:
     """Count requests per bucket of both arms, over the bounds that all series of both have in common."""
-    found = count_buckets(candidate, stable, moment, bases)
+    found = count_buckets(subject, baseline, window, bases)
     if isinstance(found, NoData):
         return found
-    return HistogramTick(found.at, found.bounds[:-1], found.candidate, found.stable, unit)
+    return HistogramTick(found.at, found.bounds[:-1], found.subject, found.baseline, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,33 +175,33 @@ class Buckets:
 
     at: float
     bounds: tuple[float, ...]
-    candidate: tuple[int, ...]
-    stable: tuple[int, ...]
+    subject: tuple[int, ...]
+    baseline: tuple[int, ...]
 
 
-def count_buckets(candidate: ArmRows, stable: ArmRows, moment: Moment, bases: Bases) -> Buckets | NoData:
+def count_buckets(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Buckets | NoData:
     """Count per bucket, over the bounds that all series of both arms have in common."""
-    at = max(candidate.newest, stable.newest)
-    if not (candidate.total or stable.total):
+    at = max(subject.newest, baseline.newest)
+    if not (subject.total or baseline.total):
         return no_traffic(at)
-    bounds = _common_bounds([*candidate.total, *stable.total])
+    bounds = _common_bounds([*subject.total, *baseline.total])
     if not bounds or bounds[-1] != math.inf:
         return NoData(
             Reason.QUERY_FAILED,
             'the series are not cumulative buckets with label le, up to le="+Inf" and with bounds that both arms share',
         )
     counts = []
-    for name, arm in (("candidate", candidate), ("stable", stable)):
+    for arm in (subject, baseline):
         rows: dict[float, list[Row]] = {}
         for row in arm.total:
             rows.setdefault(_bound(row.series), []).append(row)
-        cumulative = [grown(rows.get(bound, ()), moment.since, bases) for bound in bounds]
+        cumulative = [increase_of(rows.get(bound, ()), window.since, bases) for bound in bounds]
         if not all(math.isfinite(count) for count in cumulative):
-            return NoData(Reason.NOT_A_NUMBER, f"{name}: a bucket was not a finite number", at)
+            return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a bucket was not a finite number", at)
         whole = [round(count) for count in cumulative]
         per_bucket = tuple(upper - lower for lower, upper in zip([0, *whole], whole, strict=False))
         if min(per_bucket) < 0:
-            return odd(f"{name}: the buckets", at, moment)
+            return inconsistent(f"{arm.snapshot}: the buckets", at, window)
         counts.append(per_bucket)
     if not any(map(sum, counts)):
         return no_traffic(at)

@@ -6,24 +6,23 @@ that the counts span is that of the samples, so that a deployment of five minute
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import NoData
-from serin.metrics.answers import Answer, Series
-from serin.metrics.counting import growth, learn_interval
+from serin.metrics.answers import Ask, Series
+from serin.metrics.counting import increase, learn_interval
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, any_of, fill
 from serin.metrics.readings import Pick, Row, plan_reading, tabulate
 from serin.metrics.sources import RatioSource
 
-Ask = Callable[[str, float], Awaitable[Answer]]
 Place = tuple[str, str]  # namespace, deployment
 
 WINDOW: Final = 900.0
 # Deployments that are asked for at once: 40 series each, scraped every 5 s, are 360,000 samples.
-MOST: Final = 50
+MAX_DEPLOYMENTS: Final = 50
 
 
 async def measure(
@@ -34,8 +33,8 @@ async def measure(
     `now`: unix seconds. NoData: Prometheus could not say.
     """
     found: dict[Place, Traffic] = {}
-    for start in range(0, len(places), MOST):
-        chunk = places[start : start + MOST]
+    for start in range(0, len(places), MAX_DEPLOYMENTS):
+        chunk = places[start : start + MAX_DEPLOYMENTS]
         measured = await _measure(ask, source, chunk, now)
         if isinstance(measured, NoData):
             return measured
@@ -74,13 +73,13 @@ def _traffic(total: Sequence[Row], bad: Sequence[Row], since: float, interval: f
     seconds = _span([row.series for row in total])
     if not seconds:
         return None
-    born = any(row.series.times[0] in row.beginnings for row in total)
+    starts_inside = any(row.series.times[0] in row.start_times for row in total)
     requests, failed = (
-        sum(row.sign * growth(row.series, row.beginnings, since, None) for row in part) for part in (total, bad)
+        sum(row.sign * increase(row.series, row.start_times, since, None) for row in part) for part in (total, bad)
     )
     if not requests > 0.0:
         return Traffic(0.0, 0.0)
-    return Traffic(requests / (seconds + interval * born), min(1.0, max(0.0, failed / requests)))
+    return Traffic(requests / (seconds + interval * starts_inside), min(1.0, max(0.0, failed / requests)))
 
 
 def _span(series: Sequence[Series]) -> float:

@@ -1,18 +1,20 @@
 """What the planner sees and what it answers.
 
 `Observation` is everything there is to know at one moment, the clock included. `Plan` is an ordered tuple of actions;
-every prefix of the tuple leaves a safe cluster, so a crash test is "drop the rest".
+an action is one request, and every prefix of the tuple leaves a safe cluster: a crash test is "drop the rest".
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
+from serin.api.state import State, Status
+from serin.api.verdicts import SnapshotVerdict
+from serin.evaluation.samples import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Snapshot:
     created: float  # unix seconds
     content: Mapping[str, JsonObject | None]
     rejected: bool = False  # not tried again until the content changes or the user asks
-    verdict: str | None = None  # what was decided about it: Promoted, RolledBack, Superseded, ...
+    verdict: SnapshotVerdict | None = None  # what was decided about it
     promoted: float | None = None  # unix seconds when it became stable, the last time
     metrics: tuple[JsonObject, ...] = ()  # what each metric said last
 
@@ -48,6 +50,7 @@ class Workload:
     role: str = ""  # stable or candidate, as labelled
     problem: str | None = None
     refused: bool = False
+    stamped: bool = True  # its template's hash is recorded: its making has come to its end
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
 
@@ -56,48 +59,75 @@ class Workload:
 class Route:
     """What the router says.
 
-    `split`: what it serves. `refused`: in which words it refused a configuration (None: it did not). `ready`: there is
-    a router that can serve. `published`: the clients' Service and its endpoints lead to the router's pods as they are.
-    `not_ours`: an object of the clients' Service's name exists that Serin did not make, in a sentence.
+    `split`: what it is known to serve. `refused`: in which words it refused a configuration (None: it did not).
+    `ready`: there is a router that can serve. `not_ours`: an object of the clients' Service's name exists that Serin
+    did not make, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its
+    name, and what it wants kept in the status under that name. `patience`: seconds for which a move waits for its word
+    at most; `poll`: seconds between two looks meanwhile.
     """
 
     split: Split = NOWHERE
     refused: str | None = None
     ready: bool = True
-    published: bool = True
     not_ours: str | None = None
+    repairs: tuple[JsonObject, ...] = ()
+    router: str = ""
+    state: JsonObject = field(default_factory=dict)
+    patience: float = 10.0
+    poll: float = 0.5
 
+    def problem(self) -> "Note | None":
+        """Why clients do not reach what the weights say; None when they do."""
+        if self.not_ours:
+            return Note(Reason.SERVICE_NOT_OURS, self.not_ours, warning=True)
+        if self.refused:
+            return Note(Reason.ROUTE_REFUSED, f"the router refused its configuration: {self.refused}", warning=True)
+        if not self.ready:
+            return Note(Reason.ROUTER_NOT_READY, "no router pod is ready", warning=True)
+        return None
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the engine made of the ticks so far: JSON to keep per metric, and the verdicts it gives now.
+    def has_taken(self, snapshot: str, *, waited: float) -> bool:
+        """Whether everything goes to `snapshot`, or its word was waited for long enough (`waited` seconds).
 
-    `split`: whether the snapshots receive the shares that the router was told to send, None before it was measured.
-    """
-
-    kept: Mapping[str, JsonObject] = field(default_factory=dict)
-    verdicts: tuple[MetricVerdict, ...] = ()
-    split: MetricVerdict | None = None
+        Not for ever: an instance of the router that nobody can reach is not seen from here. Until then the version
+        that served before stays stable, so that it answers what the other one cannot yet.
+        """
+        return self.split.of(snapshot) == 100 or waited >= self.patience
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Everything at one moment. `now` is unix seconds.
 
-    `free_port`: a listener port of the router that no deployment has; taken when this one has none yet.
-    `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for its user.
-    `feasible`: whether the candidate's traffic suffices for the policy, in a sentence; None while that is not known.
+    `status`: as the last look left it. `services`: snapshots that have a Service. `samples`: the newest ones, not
+    judged yet. `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for
+    its user.
     """
 
     now: float
     deployment: ModelDeployment
+    status: Status
     snapshots: Mapping[str, Snapshot]
     workloads: Mapping[str, Workload]
+    services: Mapping[str, str]  # snapshot -> uid of its Service
     route: Route
-    evidence: Evidence
-    free_port: int
+    samples: Samples = field(default_factory=Samples)
     invalid: tuple[Reason, str] | None = None
-    feasible: tuple[Reason, str] | None = None
+
+    @property
+    def state(self) -> State:
+        """What was decided so far."""
+        return self.status.state
+
+    def ready(self, snapshot: str) -> int:
+        """Ready pods of a snapshot."""
+        workload = self.workloads.get(snapshot)
+        return workload.ready if workload else 0
+
+    def problem(self, snapshot: str) -> str:
+        """What is wrong with a snapshot's pods, to be put behind a sentence: `: the words`, or nothing."""
+        workload = self.workloads.get(snapshot)
+        return f": {workload.problem}" if workload and workload.problem else ""
 
 
 class Order(IntEnum):
@@ -106,18 +136,26 @@ class Order(IntEnum):
     LOWER = 1  # candidate traffic down: waits for nothing
     RECORD = 2
     CREATE = 3  # create or scale up
-    RAISE = 4  # candidate traffic up: apply proves readiness with live reads first
+    RAISE = 4  # candidate traffic up: live reads prove readiness first
     SCALE_DOWN = 5
     DELETE = 6
 
 
 @dataclass(frozen=True, slots=True)
 class WriteStatus:
-    """Write the deployment's whole status. `raises`: only after live reads show `proof` ready pods of each snapshot."""
+    """Write the deployment's whole status."""
 
     order: Order
     status: JsonObject
-    proof: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProveReady:
+    """Read live that so many pods of a snapshot are ready now; the plan ends here when they are not."""
+
+    snapshot: str
+    pods: int
+    order: Order = Order.RAISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +177,61 @@ class RecordSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class RunWorkload:
-    """Make sure that the snapshot's Deployment and Service exist as rendered, with this many replicas."""
+class ApplyService:
+    """Make sure that the snapshot's Service exists as rendered."""
 
     snapshot: str
-    replicas: int
-    role: str
-    order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class PublishRoute:
-    """Make sure that the clients' Service leads to the router's pods, at this deployment's listener port."""
-
-    port: int
     order: Order = Order.CREATE
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteWorkload:
-    """Delete the snapshot's Deployment and Service; the preconditions make a stale read harmless."""
+class ApplyDeployment:
+    """Make sure that the snapshot's Deployment exists as rendered, with this many replicas.
+
+    `stamp`: record the hash of the template that the API server has stored, by which drift is noticed later.
+    """
+
+    snapshot: str
+    replicas: int
+    role: str
+    order: Order = Order.CREATE
+    stamp: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTemplate:
+    """Make the pod template exactly what was rendered: an apply would leave what others have added."""
+
+    snapshot: str
+    replicas: int
+    role: str
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRouteObject:
+    """Apply one of the objects that lead clients to the router."""
+
+    body: JsonObject
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDeployment:
+    """Delete the snapshot's Deployment; the preconditions make a stale read harmless."""
 
     snapshot: str
     uid: str
     resource_version: str
+    order: Order = Order.DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteService:
+    """Delete the Service of a snapshot whose Deployment is gone."""
+
+    snapshot: str
+    uid: str
     order: Order = Order.DELETE
 
 
@@ -176,7 +245,19 @@ class DeleteSnapshot:
     order: Order = Order.DELETE
 
 
-Action = WriteStatus | CreateSnapshot | RecordSnapshot | RunWorkload | PublishRoute | DeleteWorkload | DeleteSnapshot
+Action = (
+    WriteStatus
+    | ProveReady
+    | CreateSnapshot
+    | RecordSnapshot
+    | ApplyService
+    | ApplyDeployment
+    | RestoreTemplate
+    | ApplyRouteObject
+    | DeleteDeployment
+    | DeleteService
+    | DeleteSnapshot
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +271,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered actions, the notes that explain them, and when to look again (in seconds; None: on the next event)."""
+    """Ordered actions, the events that explain them, and when to look again (in seconds; None: on the next change)."""
 
     actions: tuple[Action, ...]
-    notes: tuple[Note, ...]
+    events: tuple[Note, ...]
     requeue_after: float | None
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""The phases of a model deployment, as one table.
+"""The phases of a model deployment, as one table that names them.
 
 Two rules. First, *phase is a summary, never an instruction*: the planner decides from snapshots, workloads, route and
-evidence, and then names the result; nothing reads the phase back to choose what to do. Second, *every phase can fall
-back to Healthy in one step*, because lowering the candidate's traffic waits for nothing.
+evidence, and then this table names the result; nothing reads the phase back to choose what to do. Second, *every phase
+can fall back to Healthy in one look*, because lowering the candidate's traffic waits for nothing.
 
     Initializing ──► Healthy ◄──────────────┬───────────────┐
                         │                   │               │
@@ -15,24 +15,48 @@ back to Healthy in one step*, because lowering the candidate's traffic waits for
     any of them but Initializing ──► RollingBack ──► Healthy
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from serin.api.status import Phase
+from serin.api.conditions import Reason
+from serin.api.state import Phase, State
 
-# Phase -> phases that one look may lead to. Staying is always allowed.
-TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
-    Phase.INITIALIZING: frozenset({Phase.HEALTHY}),
-    Phase.HEALTHY: frozenset(  # a candidate's pods may still be there
-        {Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK}
-    ),
-    Phase.STARTING: frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
-    Phase.PROGRESSING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
-    Phase.PAUSED: frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY}),
-    Phase.PROMOTING: frozenset({Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.ROLLING_BACK}),
-    Phase.ROLLING_BACK: frozenset({Phase.HEALTHY}),
-}
+_PAUSES: Final = frozenset({Reason.PAUSED_BY_USER, Reason.WAITING_FOR_APPROVAL, Reason.WAITING})
 
 
-def allowed(before: Phase, after: Phase) -> bool:
-    """Whether the table lets one look lead from `before` to `after`."""
-    return before is after or after in TRANSITIONS[before]
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a look has come to. `last_stage`: index after the last stage of the strategy."""
+
+    state: State
+    reason: Reason
+    last_stage: int
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether every stage of the rollout has passed."""
+        return self.state.rollout is not None and self.state.rollout.stage.index >= self.last_stage
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether the candidate has traffic."""
+        return self.state.candidate is not None and self.state.split.of(self.state.candidate) > 0
+
+
+# The first line that holds names the phase.
+PHASES: Final[tuple[tuple[Phase, Callable[[_Decided], bool]], ...]] = (
+    (Phase.INITIALIZING, lambda decided: decided.state.stable is None),
+    (Phase.ROLLING_BACK, lambda decided: decided.state.manual_rollback is not None),
+    (Phase.HEALTHY, lambda decided: decided.state.rollout is None),
+    (Phase.PAUSED, lambda decided: decided.reason in _PAUSES),
+    (Phase.PROMOTING, lambda decided: decided.has_passed),
+    (Phase.PROGRESSING, lambda decided: decided.has_traffic),
+    (Phase.STARTING, lambda _: True),
+)
+
+
+def phase_of(state: State, reason: Reason, last_stage: int) -> Phase:
+    """Name the phase. `reason`: why it is as it is; `last_stage`: index after the last stage of the strategy."""
+    decided = _Decided(state, reason, last_stage)
+    return next(phase for phase, holds in PHASES if holds(decided))

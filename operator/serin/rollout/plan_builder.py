@@ -1,10 +1,12 @@
-"""A plan in the making: actions and notes as the planner finds them, put into the safe order at the end."""
+"""A plan in the making: actions and events as the planner finds them, put into the safe order at the end."""
 
 from dataclasses import dataclass, field
 
 from serin.api.conditions import Reason
-from serin.api.status import State
+from serin.api.state import State
+from serin.evaluation.evaluate import Assessment
 from serin.rollout.model import Action, Note, Observation, Plan
+from serin.rollout.strategies.base import Strategy
 
 
 @dataclass(slots=True)
@@ -12,14 +14,16 @@ class PlanBuilder:
     """Collects what one look decides.
 
     `state` is replaced as decisions fall; `why` is the sentence that sums them up; `proof` maps a snapshot to the ready
-    pods that apply must see before traffic rises.
+    pods that live reads must show before traffic rises.
     """
 
     seen: Observation
+    assessment: Assessment
+    strategy: Strategy
     state: State
     why: Note = field(default_factory=lambda: Note(Reason.SERVING, ""))
     actions: list[Action] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    events: list[Note] = field(default_factory=list)
     proof: dict[str, int] = field(default_factory=dict)
     requeues: list[float] = field(default_factory=list)
 
@@ -28,15 +32,21 @@ class PlanBuilder:
         self.actions.append(action)
 
     def add_event(self, reason: Reason, message: str, *, warning: bool = False) -> None:
-        """Add news: worth an Event."""
-        self.notes.append(Note(reason, message, warning=warning))
+        """Add what is worth an Event."""
+        self.events.append(Note(reason, message, warning=warning))
+
+    def sum_up(self, why: Note, *, event: bool = False) -> None:
+        """Set the sentence that sums the look up. `event`: it is worth an Event too."""
+        self.why = why
+        if event:
+            self.events.append(why)
 
     def requeue_after(self, seconds: float | None) -> None:
-        """Ask to be called again after this many seconds; the earliest wish wins."""
+        """Ask to be called again after this many seconds; the earliest wins."""
         if seconds is not None:
             self.requeues.append(max(seconds, 0.0))
 
     def plan(self) -> Plan:
         """The finished plan. Actions of the same order keep the order in which they were found."""
         actions = tuple(sorted(self.actions, key=lambda action: action.order))
-        return Plan(actions, tuple(self.notes), min(self.requeues, default=None))
+        return Plan(actions, tuple(self.events), min(self.requeues, default=None))

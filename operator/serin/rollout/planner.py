@@ -1,8 +1,8 @@
-"""The planner: everything observed in, ordered actions and reasons out.
+"""The planner: everything observed and assessed in, ordered actions and reasons out.
 
-A pure function. It reads top to bottom as the design does: which version is wanted, is there anything to go back to, is
-the wanted version allowed, how far may it go; then the workloads that follow from it, then the record. It never reads a
-clock, a cluster or a network, so that every decision can be replayed from the observation that led to it.
+A pure function. It reads top to bottom as the design does: which version is wanted, did a person ask for another one,
+is the wanted version allowed, how far may it go; then the workloads that follow from it, then the record. It never
+reads a clock, a cluster or a network, so that every decision can be replayed from the observation that led to it.
 """
 
 from dataclasses import replace
@@ -10,40 +10,48 @@ from dataclasses import replace
 from serin.api import names
 from serin.api.conditions import ROUTINE, Reason
 from serin.api.split import all_to
-from serin.api.status import Phase, State, StepState, read
-from serin.rollout import canary, gates, housekeeping, report
-from serin.rollout.gates import Finding, RolloutContext
+from serin.api.state import Rollout, StageState, State
+from serin.evaluation.evaluate import Assessment
+from serin.rollout import gates, summary
 from serin.rollout.manual_rollback import manual_rollback
-from serin.rollout.model import CreateSnapshot, Note, Observation, Order, Plan, PublishRoute, WriteStatus
+from serin.rollout.model import (
+    ApplyRouteObject,
+    CreateSnapshot,
+    Note,
+    Observation,
+    Order,
+    Plan,
+    ProveReady,
+    WriteStatus,
+)
+from serin.rollout.phases import phase_of
 from serin.rollout.plan_builder import PlanBuilder
+from serin.rollout.records import prune_history, record_verdicts
 from serin.rollout.requests import handle, handle_leftovers
-from serin.rollout.rollback import roll_back, without_candidate
+from serin.rollout.rollback import roll_back, without_rollout
 from serin.rollout.snapshots import is_rejected
+from serin.rollout.strategies.base import Finding, RolloutContext
+from serin.rollout.strategies.table import strategy_of
+from serin.rollout.workloads import reconcile_workloads
 
 
-def plan(seen: Observation) -> Plan:
-    """Decide the next step for one model deployment."""
+def plan(seen: Observation, assessment: Assessment) -> Plan:
+    """Decide the next step for one model deployment. Raises InvalidSpec."""
     if seen.deployment.deleting:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
-    builder = PlanBuilder(seen, read(seen.deployment.status))
-    before = builder.state
+    builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), seen.state)
     wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
     if wanted not in seen.snapshots:
         builder.act(CreateSnapshot(wanted, seen.deployment.spec.content))
     _publish(builder)
-    if builder.state.stable is None:
-        _initialize(builder, wanted)
-    elif manual_rollback(builder, wanted):
-        pass  # what the spec wants has to wait
-    elif wanted == builder.state.stable:
-        _settle(builder)
-    else:
-        _roll_out(builder, wanted)
-    if builder.state.stable != before.stable:
+    _decide(builder, wanted)
+    if builder.state.stable != seen.state.stable:
         builder.state = replace(builder.state, stable_since=seen.now)
-    housekeeping.reconcile_workloads(builder, wanted)
+    reconcile_workloads(builder, wanted)
+    record_verdicts(builder)
+    prune_history(builder, wanted)
     handle_leftovers(builder)
-    _record(builder, before)
+    _record(builder)
     return builder.plan()
 
 
@@ -51,94 +59,93 @@ def plan(seen: Observation) -> Plan:
 
 
 def _publish(builder: PlanBuilder) -> None:
-    """The clients' Service leads to the router, at a port that stays the deployment's own."""
-    port = builder.state.port if builder.state.port is not None else builder.seen.free_port
-    builder.state = replace(builder.state, port=port)
-    if not builder.seen.route.published and not builder.seen.route.not_ours:
-        builder.act(PublishRoute(port))
+    """Clients reach the router, which keeps in the status what it needs for that."""
+    route = builder.seen.route
+    if route.router:
+        router = {**builder.state.router, route.router: route.state}
+        builder.state = replace(builder.state, router=router)
+    for body in route.repairs:
+        builder.act(ApplyRouteObject(body))
+
+
+def _decide(builder: PlanBuilder, wanted: str) -> None:
+    stable = builder.state.stable
+    if stable is None:
+        _initialize(builder, wanted)
+    elif manual_rollback(builder, wanted, stable):
+        pass  # what the spec wants has to wait
+    elif wanted == stable:
+        _settle(builder, stable)
+    else:
+        _roll_out(builder, wanted, stable)
 
 
 def _initialize(builder: PlanBuilder, wanted: str) -> None:
     """The first version has nothing to be compared with: it serves everything as soon as one pod is ready."""
-    seen = builder.seen
-    workload = seen.workloads.get(wanted)
-    if workload and workload.ready:
-        builder.state = replace(builder.state, phase=Phase.HEALTHY, stable=wanted, split=all_to(wanted))
+    seen, problem = builder.seen, builder.seen.problem(wanted)
+    workload, deadline = seen.workloads.get(wanted), seen.deployment.spec.progress_deadline
+    if seen.ready(wanted):
+        builder.state = replace(builder.state, stable=wanted, split=all_to(wanted))
         message = f"{wanted} serves all traffic: it is the first version, so there is nothing to compare it with"
-        builder.why = Note(Reason.SERVING, message)
-        builder.notes.append(builder.why)
+        builder.sum_up(Note(Reason.SERVING, message), event=True)
         builder.proof = {wanted: 1}
         return
-    builder.state = replace(builder.state, phase=Phase.INITIALIZING)
-    problem = f": {workload.problem}" if workload and workload.problem else ""
     message = f"waiting for the first pod of {wanted}{problem}"
     if workload and workload.refused:
-        builder.why = Note(
-            Reason.POD_TEMPLATE_REFUSED, f"the API server refuses the pod template{problem}", warning=True
-        )
-    elif workload and seen.now - workload.since >= seen.deployment.spec.progress_deadline:
-        builder.why = Note(Reason.PROGRESS_DEADLINE_EXCEEDED, message, warning=True)
+        refused = f"the API server refuses the pod template{problem}"
+        builder.sum_up(Note(Reason.POD_TEMPLATE_REFUSED, refused, warning=True))
+    elif workload and seen.now - workload.since >= deadline:
+        builder.sum_up(Note(Reason.PROGRESS_DEADLINE_EXCEEDED, message, warning=True))
     else:
-        builder.why = Note(Reason.INITIALIZING, message)
-        if workload:
-            builder.requeue_after(workload.since + seen.deployment.spec.progress_deadline - seen.now)
+        builder.sum_up(Note(Reason.INITIALIZING, message))
+        builder.requeue_after(workload.since + deadline - seen.now if workload else None)
 
 
-def _settle(builder: PlanBuilder) -> None:
+def _settle(builder: PlanBuilder, stable: str) -> None:
     """The wanted version is the stable one. A candidate that the spec has left behind loses its traffic at once."""
-    state = builder.state
-    stable = str(state.stable)
-    if state.candidate:
+    if builder.state.rollout:
         builder.add_event(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
-    builder.state = replace(without_candidate(builder), phase=Phase.HEALTHY, split=all_to(stable))
-    workload = builder.seen.workloads.get(stable)
-    if lost := gates.unrouted(builder.seen.route):
-        builder.why = Note(lost.reason, lost.message, warning=True)
-    elif workload and workload.ready and builder.state.rollback_failure:
-        builder.why = Note(Reason.ROLLBACK_FAILED, builder.state.rollback_failure, warning=True)
-    elif workload and workload.ready:
-        builder.why = Note(Reason.SERVING, f"{stable} serves all traffic")
+    builder.state = replace(without_rollout(builder.state, builder.seen.now), split=all_to(stable))
+    ready, problem = builder.seen.ready(stable), builder.seen.problem(stable)
+    if lost := builder.seen.route.problem():
+        builder.sum_up(lost)
+    elif ready and builder.state.rollback_failure:
+        builder.sum_up(Note(Reason.ROLLBACK_FAILED, builder.state.rollback_failure, warning=True))
+    elif ready:
+        builder.sum_up(Note(Reason.SERVING, f"{stable} serves all traffic"))
     else:
-        problem = f": {workload.problem}" if workload and workload.problem else ""
-        builder.why = Note(Reason.STABLE_UNAVAILABLE, f"no pod of {stable} is ready{problem}", warning=True)
+        builder.sum_up(Note(Reason.STABLE_UNAVAILABLE, f"no pod of {stable} is ready{problem}", warning=True))
 
 
-def _roll_out(builder: PlanBuilder, wanted: str) -> None:
+def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
     """The spec wants another version than the stable one."""
-    if builder.state.candidate != wanted:
-        if builder.state.candidate:
-            message = (
-                f"{builder.state.candidate} is superseded by {wanted}: all traffic to {builder.state.stable} first"
-            )
+    rollout = builder.state.rollout
+    if rollout is None or rollout.candidate != wanted:
+        if rollout:
+            message = f"{rollout.candidate} is superseded by {wanted}: all traffic to {stable} first"
             builder.add_event(Reason.SUPERSEDED, message)
-            builder.state = without_candidate(builder)
-        if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted):
+            builder.state = without_rollout(builder.state, builder.seen.now)
+        if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):
             return
-        _begin(builder, wanted)
-    _progress(builder)
+        rollout = _begin(builder, wanted, stable)
+    _progress(builder, rollout)
 
 
-def _begin(builder: PlanBuilder, wanted: str) -> None:
+def _begin(builder: PlanBuilder, wanted: str, stable: str) -> Rollout:
     now = builder.seen.now
-    builder.state = replace(
-        builder.state,
-        candidate=wanted,
-        candidate_since=now,
-        step=StepState(entered=now),
-        evidence={},
-        rollback_failure="",
-        draining={name: at for name, at in builder.state.draining.items() if name != wanted},
-    )
-    changed = ", ".join(report.changed(builder.seen, str(builder.state.stable), wanted)) or "content"
-    builder.add_event(
-        Reason.ROLLOUT_STARTED, f"{wanted} is the candidate: {changed} changed from {builder.state.stable}"
-    )
+    rollout = Rollout(stable, builder.strategy.arms(wanted), since=now, stage=StageState(entered=now))
+    arms = {arm.snapshot for arm in rollout.arms}
+    draining = {name: at for name, at in builder.state.draining.items() if name not in arms}
+    builder.state = replace(builder.state, rollout=rollout, rollback_failure="", draining=draining)
+    changed = ", ".join(summary.changed(builder.seen, stable, wanted)) or "content"
+    builder.add_event(Reason.ROLLOUT_STARTED, f"{wanted} is the candidate: {changed} changed from {stable}")
+    return rollout
 
 
 # ── Rejected content ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _retry(builder: PlanBuilder, wanted: str) -> bool:
+def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     """The user asks to try rejected content again; without that it is refused, in words that say how to ask."""
     last = builder.state.last_rollback
     if handle(builder, names.ANNOTATION_RETRY):
@@ -149,93 +156,125 @@ def _retry(builder: PlanBuilder, wanted: str) -> bool:
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
     ask = f"kubectl annotate md {builder.seen.deployment.name} --overwrite {names.ANNOTATION_RETRY}=$(date +%s)"
     message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {ask}"
-    builder.state = replace(builder.state, phase=Phase.HEALTHY, split=all_to(str(builder.state.stable)))
-    builder.why = Note(Reason.REJECTED_CONTENT, message, warning=True)
+    builder.state = replace(builder.state, split=all_to(stable))
+    builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
     return False
 
 
 # ── A rollout in progress ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _progress(builder: PlanBuilder) -> None:
+def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
     """Roll back, or go on, or say what is waited for."""
-    state = builder.state
-    builder.state = replace(state, evidence=builder.seen.evidence.kept or state.evidence)
-    look = RolloutContext(builder.seen, builder.state, stable=str(state.stable), candidate=str(state.candidate))
+    rollout = _with_evidence(rollout, builder.assessment)
+    builder.state = replace(builder.state, rollout=rollout)
     if handle(builder, names.ANNOTATION_ABORT):
-        roll_back(builder, look, Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
-    elif finding := gates.first(gates.ROLL_BACK, look):
-        roll_back(builder, look, finding)
-    elif look.weight and not look.ready:
-        _withdraw_traffic(builder, look)
+        roll_back(builder, _context(builder, rollout), Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
+        return
+    context = _context(builder, rollout)
+    if finding := gates.first(gates.ROLL_BACK, context):
+        roll_back(builder, context, finding)
+    elif context.weight and not context.ready:
+        _withdraw_traffic(builder, context)
     else:
-        _advance(builder, look)
-    if builder.state.candidate and builder.seen.feasible and report.turned_infeasible(builder.seen):
-        builder.add_event(*builder.seen.feasible, warning=True)
-    _look_at_deadlines(builder)
+        _advance(builder, context)
+    if builder.state.rollout:
+        _warn_of_traffic(builder, builder.state.rollout)
+        _requeue_at_the_end(builder, builder.state.rollout)
 
 
-def _withdraw_traffic(builder: PlanBuilder, look: RolloutContext) -> None:
+def _context(builder: PlanBuilder, rollout: Rollout) -> RolloutContext:
+    return RolloutContext(builder.seen, builder.assessment, builder.strategy, builder.state, rollout)
+
+
+def _with_evidence(rollout: Rollout, assessment: Assessment) -> Rollout:
+    """The arms with what their samples say now; an arm without an assessment (it has just begun) keeps what it has."""
+    arms = (replace(arm, evidence=assessment.evidence.get(arm.snapshot) or arm.evidence) for arm in rollout.arms)
+    return replace(rollout, arms=tuple(arms))
+
+
+def _withdraw_traffic(builder: PlanBuilder, context: RolloutContext) -> None:
     """The candidate has traffic and no ready pod: take the traffic away, and start over when it is back.
 
-    The evidence stays. Steps start at the first, because only a rollout without traffic may rise without proof.
+    The evidence stays. Stages start at the first, because only a rollout without traffic may rise without proof.
     """
-    step = StepState(entered=builder.seen.now)
-    builder.state = replace(builder.state, phase=Phase.STARTING, split=all_to(look.stable), step=step)
-    problem = f": {look.workload.problem}" if look.workload and look.workload.problem else ""
-    message = f"no candidate pod is ready{problem}; all traffic to {look.stable} until one is"
-    builder.why = Note(Reason.CANDIDATE_UNAVAILABLE, message, warning=True)
-    builder.add_event(Reason.CANDIDATE_UNAVAILABLE, message, warning=True)
+    state = context.at(StageState(entered=builder.seen.now)).state
+    builder.state = replace(state, split=all_to(context.stable))
+    problem = builder.seen.problem(context.candidate)
+    message = f"no candidate pod is ready{problem}; all traffic to {context.stable} until one is"
+    builder.sum_up(Note(Reason.CANDIDATE_UNAVAILABLE, message, warning=True), event=True)
 
 
-def _advance(builder: PlanBuilder, look: RolloutContext) -> None:
-    steps = len(builder.seen.deployment.spec.canary.steps)
+def _advance(builder: PlanBuilder, context: RolloutContext) -> None:
     if handle(builder, names.ANNOTATION_PROMOTE):
-        step = StepState(steps, entered=builder.seen.now, requests_before=look.state.step.requests_before, forced=True)
-        look = replace(look, state=replace(builder.state, step=step))
-        builder.add_event(Reason.PROMOTING, f"the user asks to promote {look.candidate} without further steps")
-    else:
-        look = replace(look, state=builder.state)
-    approved = look.waits_for_approval and handle(builder, names.ANNOTATION_APPROVE)
+        before, last = context.stage.requests_before, builder.strategy.last_stage()
+        stage = StageState(last, entered=builder.seen.now, requests_before=before, forced=True)
+        context = replace(context, state=builder.state).at(stage)
+        builder.add_event(Reason.PROMOTING, f"the user asks to promote {context.candidate} without further steps")
+    approved = builder.strategy.waits_for_approval(context.stage) and handle(builder, names.ANNOTATION_APPROVE)
     if approved:
-        builder.add_event(Reason.APPROVED, f"step {look.state.step.index + 1} is approved")
-        look = replace(look, state=replace(look.state, handled=builder.state.handled))
-    outcome = canary.advance(look, approved=approved)
+        builder.add_event(Reason.APPROVED, f"step {context.stage.index + 1} is approved")
+        context = replace(context, state=replace(context.state, handled=builder.state.handled))
+    outcome = builder.strategy.advance(context, approved=approved)
     builder.state = outcome.state
-    builder.proof = {look.candidate: outcome.proof} if outcome.proof else {}
-    builder.why = Note(outcome.why.reason, outcome.why.message)
-    if outcome.happened:
-        builder.notes.append(builder.why)
-    builder.requeue_after(outcome.again)
+    builder.proof = {context.candidate: outcome.proof} if outcome.proof else {}
+    builder.sum_up(Note(outcome.why.reason, outcome.why.message), event=outcome.event)
+    builder.requeue_after(outcome.requeue_after)
 
 
-def _look_at_deadlines(builder: PlanBuilder) -> None:
+def _warn_of_traffic(builder: PlanBuilder, rollout: Rollout) -> None:
+    """Tell once when the traffic is found to be too low for the policy."""
+    found = builder.assessment.feasible
+    low = found is not None and found[0] is Reason.TRAFFIC_TOO_LOW
+    if found and low and not rollout.warned:
+        builder.add_event(*found, warning=True)
+    if found and low != rollout.warned:
+        builder.state = replace(builder.state, rollout=replace(rollout, warned=low))
+
+
+def _requeue_at_the_end(builder: PlanBuilder, rollout: Rollout) -> None:
     """Time alone can end a rollout: be there when it does."""
-    spec, state, now = builder.seen.deployment.spec, builder.state, builder.seen.now
-    if state.candidate and spec.canary.max_duration is not None:
-        builder.requeue_after(state.candidate_since + spec.canary.max_duration - now)
+    if (limit := builder.strategy.max_duration) is not None:
+        builder.requeue_after(rollout.since + limit - builder.seen.now)
 
 
 # ── The record ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _record(builder: PlanBuilder, before: State) -> None:
+def _record(builder: PlanBuilder) -> None:
     """One status write a plan, placed by what it does to the traffic."""
-    known = builder.seen.deployment.status
-    if report.awaits_router(builder):
-        builder.requeue_after(gates.ROUTER_SECONDS)
-    status = report.status(builder)
-    if (
-        builder.why.reason.value != known.get("reason")
-        and builder.why.reason not in ROUTINE
-        and builder.why not in builder.notes
-    ):
-        builder.notes.append(builder.why)
-    if status == known:
+    _await_router(builder)
+    phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
+    builder.state = replace(builder.state, phase=phase)
+    before = builder.seen.state
+    status = summary.status(builder)
+    news = builder.why.reason not in ROUTINE and builder.why not in builder.events
+    if news and builder.why.reason.value != builder.seen.status.reason:
+        builder.events.append(builder.why)
+    if status == builder.seen.deployment.status:
         return
-    split, earlier = builder.state.split, before.split
-    if any(split.of(name) > earlier.of(name) for name in split.serving() if name != before.stable):
-        builder.act(WriteStatus(Order.RAISE, status, builder.proof))
+    if _rises(builder.state, before):
+        for snapshot, pods in builder.proof.items():
+            builder.act(ProveReady(snapshot, pods))
+        builder.act(WriteStatus(Order.RAISE, status))
     else:
         # Before the snapshots' records of the same order: those repeat what this says, and can be made up for.
-        builder.actions.insert(0, WriteStatus(Order.RECORD if split == earlier else Order.LOWER, status))
+        order = Order.RECORD if builder.state.split == before.split else Order.LOWER
+        builder.actions.insert(0, WriteStatus(order, status))
+
+
+def _rises(after: State, before: State) -> bool:
+    """Whether any snapshot gets more traffic that was not stable before."""
+    rising = (name for name in after.split.serving() if after.split.of(name) > before.split.of(name))
+    return any(name != before.stable for name in rising)
+
+
+def _await_router(builder: PlanBuilder) -> None:
+    """The first readiness waits for the router's word. Not for ever: an instance that is not heard may serve."""
+    state, route, now = builder.state, builder.seen.route, builder.seen.now
+    since = now if builder.seen.state.stable is None and state.stable else state.unrouted_since
+    if since is None or state.stable in route.split.serving() or now - since >= route.patience:
+        builder.state = replace(state, unrouted_since=None)
+        return
+    builder.state = replace(state, unrouted_since=since)
+    builder.requeue_after(route.poll)

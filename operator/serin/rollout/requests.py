@@ -1,5 +1,6 @@
 """What a person asks for with an annotation: acted on once per value, and never kept for later."""
 
+import hashlib
 from dataclasses import replace
 from typing import Final
 
@@ -14,23 +15,30 @@ _ONCE: Final = (
     names.ANNOTATION_RETRY,
     names.ANNOTATION_ROLLBACK_TO,
 )
+# An annotation may have 256 KiB, and the status has no room for that.
+_LONGEST: Final = 256
 
 
 def handle(builder: PlanBuilder, annotation: str) -> bool:
     """Take a person's request: True once per value of the annotation."""
     value = builder.seen.deployment.annotations.get(annotation)
-    if value is None or builder.state.handled.get(annotation) == value:
+    if value is None or builder.state.handled.get(annotation) == _kept(value):
         return False
-    builder.state = replace(builder.state, handled={**builder.state.handled, annotation: value})
+    builder.state = replace(builder.state, handled={**builder.state.handled, annotation: _kept(value)})
     return True
 
 
 def handle_leftovers(builder: PlanBuilder) -> None:
     """A request that fits nothing now must not fit something later: take it, and say so. A removed one is forgotten."""
     present = builder.seen.deployment.annotations
-    handled = {key: value for key, value in builder.state.handled.items() if key in present}
+    handled = {key: value for key, value in builder.state.handled.items() if key in present and key in _ONCE}
     builder.state = replace(builder.state, handled=handled)
     for annotation in _ONCE:
         if handle(builder, annotation):
             verb = annotation.split("/")[1].replace("-", " ")
             builder.add_event(Reason.NOTHING_TO_DO, f"{annotation} is ignored: there is nothing to {verb}")
+
+
+def _kept(value: str) -> str:
+    """What is kept of a value to know it again."""
+    return value if len(value) <= _LONGEST else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

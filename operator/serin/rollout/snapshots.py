@@ -10,15 +10,10 @@ from typing import Final
 
 from serin.api import names
 from serin.api.json import JsonObject
-from serin.api.status import State
+from serin.api.state import State
 from serin.api.times import parse_rfc3339
+from serin.api.verdicts import SnapshotVerdict
 from serin.rollout.model import Snapshot
-
-# What was decided about a snapshot (`status.verdict`).
-PROMOTED: Final = "Promoted"
-ROLLED_BACK: Final = "RolledBack"
-UNDER_EVALUATION: Final = "UnderEvaluation"
-SUPERSEDED: Final = "Superseded"  # the spec went elsewhere before anything was decided
 
 # Said instead of a snapshot's name: the one that was stable before the present one.
 PREVIOUS: Final = "previous"
@@ -40,10 +35,15 @@ def read(body: JsonObject) -> Snapshot:
         created=parse_rfc3339(metadata["creationTimestamp"]),
         content={dimension: body["spec"]["content"].get(dimension) for dimension in names.DIMENSIONS},
         rejected=status.get("rejected", False),
-        verdict=status.get("verdict"),
+        verdict=_verdict(status.get("verdict")),
         promoted=None if promoted is None else parse_rfc3339(promoted),
         metrics=tuple(status.get("metrics") or ()),
     )
+
+
+def _verdict(word: str | None) -> SnapshotVerdict | None:
+    """None for a word that this version does not know."""
+    return next((one for one in SnapshotVerdict if one == word), None)
 
 
 def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> bool:
@@ -65,17 +65,19 @@ def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]
 
 
 def _was_stable(snapshot: Snapshot) -> bool:
-    return snapshot.verdict == PROMOTED and snapshot.promoted is not None
+    return snapshot.verdict is SnapshotVerdict.PROMOTED and snapshot.promoted is not None
 
 
-def choose(asked: str, wanted: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
-    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack. `wanted`: what the spec describes.
+def choose(asked: str, wanted: str, stable: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
+    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack.
+
+    `wanted`: what the spec describes; `stable`: what serves.
 
     The answer is the present stable snapshot when that is enough: during a rollout, which then ends, and on the way
     back to another one when stable is named. People ask twice: PREVIOUS never goes further back than one version from
     what the spec describes, and does not undo what it has begun.
     """
-    stable, others = str(state.stable), ways_back(snapshots, state)
+    others = ways_back(snapshots, state)
     if (state.candidate and asked in (PREVIOUS, stable)) or (state.manual_rollback and asked == stable):
         return stable
     if state.manual_rollback and asked in (PREVIOUS, state.manual_rollback.target):

@@ -30,8 +30,8 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
         desired=deployment["spec"].get("replicas", 1),
         ready=len(ready),
         since=parse_rfc3339(metadata["creationTimestamp"]),
-        # Half a workload is none in its role: without a seal, its making has not come to its end.
-        role=_label(deployment, names.LABEL_ROLE) if template_hash.is_stamped(deployment) else "",
+        role=_label(deployment, names.LABEL_ROLE),
+        stamped=template_hash.is_stamped(deployment),
         problem=None if ready and len(ready) == len(mine) else _problem(deployment, mine),
         drifted=template_hash.has_drifted(deployment),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),

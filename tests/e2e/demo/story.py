@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from serin.cli import output
 from serin.cli.connection import Connection, connect
 from serin.cli.exit_codes import Exit
-from serin.cli.facts import Facts
 from serin.cli.output import console
 from serin.cli.watching import outcome
+from serin.explain.facts import Facts
 from tests.cluster.errors import ClusterError
 from tests.e2e.conftest import RATE
 from tests.e2e.demo.feedback import PORT as FEEDBACK_PORT

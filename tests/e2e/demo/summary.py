@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from serin.analysis.text import count
+from serin.api.text import count
 from serin.cli.output import table
 from tests.e2e.traffic import Answer
 

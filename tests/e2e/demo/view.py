@@ -17,11 +17,11 @@ from rich.text import Text
 
 from serin.cli import show
 from serin.cli.connection import Connection
-from serin.cli.facts import Facts
 from serin.cli.output import console, put
-from serin.cli.sentences import headline
 from serin.cli.watching import look
 from serin.cluster.protocol import Retryable
+from serin.explain.facts import Facts
+from serin.explain.sentences import headline
 
 POLL_SECONDS = 0.5
 ENOUGH = 20
@@ -87,4 +87,4 @@ def _look(connection: Connection, name: str) -> Facts | None:
 
 def _telling(facts: Facts) -> bool:
     """Whether every metric has counted enough to look at."""
-    return bool(facts.weight and facts.metrics) and all(one.get("requests", 0) >= ENOUGH for one in facts.metrics)
+    return bool(facts.weight and facts.metrics) and all(one.requests >= ENOUGH for one in facts.metrics)

@@ -3,7 +3,7 @@
 A mistake is a merge patch of the smallest resource, with the field that the answer names and words of the fix.
 """
 
-from serin.metrics.sources import built_in
+from serin.routers.envoy.templates import templates
 
 Refusals = dict[str, tuple[str, tuple[str, ...]]]
 
@@ -22,6 +22,7 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: {steps: [{wieght: 5, bake: 5m}]}}}",
         ('unknown field "spec.strategy.canary.steps[0].wieght"',),
     ),
+    "no strategy": ("spec: {strategy: {}}", ("spec.strategy", "write a strategy, for example canary: {}")),
     "another strategy": ("spec: {strategy: {blueGreen: {}}}", ('unknown field "spec.strategy.blueGreen"',)),
     "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
     "pod spec one level too high": (
@@ -476,5 +477,5 @@ TEMPLATES_REFUSED: Refusals = {
 
 
 BUILT_IN_REFUSED = {
-    name: (f"metadata: {{name: {name}}}", ("are built in: write a metadata.name of your own",)) for name in built_in()
+    name: (f"metadata: {{name: {name}}}", ("are built in: write a metadata.name of your own",)) for name in templates()
 }

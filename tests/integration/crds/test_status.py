@@ -25,7 +25,7 @@ class TestStatus:
     def test_a_field_that_is_no_longer_applied_goes(self, api: Api) -> None:
         api("create", "-f", "-", body=smallest("promoted"))
         write_status(api, "ModelDeployment", "promoted", STATUS)
-        gone = ("candidate", "step", "metrics", "evidence", "draining", "verdict")
+        gone = ("candidate", "step", "metrics", "arms", "draining", "verdict")
         after = {key: value for key, value in STATUS.items() if key not in gone}
         write_status(api, "ModelDeployment", "promoted", after)
         assert api.read("md", "promoted")["status"] == after

@@ -10,17 +10,16 @@ from serin.api import names
 from serin.api.parse import InvalidSpec, content_of, parse_model_deployment, parse_spec
 from serin.api.spec import (
     Analysis,
-    Canary,
     DistributionQuery,
-    EnvoyRouter,
     MeanQuery,
     Metric,
-    PauseStep,
     RatioQuery,
+    RouterSpec,
     TemplateRef,
     ValueQuery,
-    WeightStep,
 )
+from serin.rollout.strategies.canary import Canary, PauseStep, WeightStep
+from serin.rollout.strategies.table import strategy_of
 from tests import crds
 
 SAMPLES = crds.ROOT / "manifests" / "samples"
@@ -49,7 +48,7 @@ class TestSmallest:
     def test_ten_lines_give_a_whole_rollout(self) -> None:
         spec = parse_spec(smallest())
         assert (spec.replicas, spec.port, spec.runtime, spec.progress_deadline) == (1, 8080, "generic", 600.0)
-        assert spec.canary == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
+        assert strategy_of(spec) == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
         assert spec.metrics == (
             Metric("errors", TemplateRef("request-errors"), "critical", "stable"),
             Metric("latency", TemplateRef("request-latency"), "major", "stable"),
@@ -57,7 +56,6 @@ class TestSmallest:
 
     def test_the_defaults_of_the_schema_are_those_of_the_types(self) -> None:
         spec = parse_spec(smallest())
-        assert spec.router == EnvoyRouter()
         assert spec.analysis == Analysis()
 
 
@@ -76,8 +74,8 @@ class TestEverything:
         assert parsed.status == {"phase": "Healthy"}
         spec = parsed.spec
         assert (spec.replicas, spec.port, spec.runtime) == (3, 8080, "mlserver")
-        assert spec.router == EnvoyRouter(hedge_after=2.0, timeout=30.0)
-        assert spec.canary == Canary(
+        assert spec.router == RouterSpec("envoy", body["spec"]["router"]["envoy"])
+        assert strategy_of(spec) == Canary(
             (
                 WeightStep(5, 300.0, 500),
                 WeightStep(25, 600.0),
@@ -157,7 +155,6 @@ class TestRefusals:
         ("path", "named"),
         [
             ("replicas", "spec.replicas"),
-            ("router.envoy.timeout", "spec.router.envoy.timeout"),
             ("strategy.canary.steps", "spec.strategy.canary.steps"),
             ("analysis.falseRollbackRate.critical", "spec.analysis.falseRollbackRate.critical"),
         ],
@@ -170,16 +167,23 @@ class TestRefusals:
             owner = owner[parent]
         del owner[last]
         with pytest.raises(InvalidSpec) as refused:
-            parse_spec(spec)
+            strategy_of(parse_spec(spec))
         assert str(refused.value).startswith(f"{named} is missing: apply the ModelDeployment again")
 
     def test_a_word_of_another_version_names_its_field_and_the_words_that_are_known(self) -> None:
         spec = smallest()
-        spec["router"]["envoy"]["shield"] = "Sometimes"
+        spec["analysis"]["onNoData"]["action"] = "Sometimes"
         with pytest.raises(
-            InvalidSpec, match=r"^spec\.router\.envoy\.shield: 'Sometimes' is unknown: write one of Fail"
+            InvalidSpec, match=r"^spec\.analysis\.onNoData\.action: 'Sometimes' is unknown: write one of Hold"
         ):
             parse_spec(spec)
+
+    @pytest.mark.parametrize(
+        ("router", "found"), [({}, "none"), ({"envoy": {}, "other": {}}, "envoy, other"), ({"envoy": None}, "none")]
+    )
+    def test_there_is_one_router(self, router: dict[str, Any], found: str) -> None:
+        with pytest.raises(InvalidSpec, match=rf"^spec\.router: write exactly one router, .*there is: {found}$"):
+            parse_spec(smallest() | {"router": router})
 
     def test_a_number_that_no_api_server_let_in_names_its_field(self) -> None:
         with pytest.raises(InvalidSpec, match=r"^spec\.progressDeadline: 'soon' is no duration: write"):

@@ -1,12 +1,15 @@
 """Which change is worth a look at which deployment."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from serin.api.json import JsonObject
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.enqueue import affected
+from serin.routers import build_routers
+from serin.routers.base import RouterContext
 
 ROUTERS = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
 
@@ -56,4 +59,6 @@ OF_SNAPSHOT = {**OWNED, "serin.dev/snapshot": "fraud-x"}
     ],
 )
 def test_a_change_concerns(cache: ObjectCache, kind: Kind, changed: JsonObject, expected: set[tuple[str, str]]) -> None:
-    assert set(affected(cache, "serin-system", kind, changed)) == expected
+    context = RouterContext(cache, "serin-system", {"xds_port": 18000}, CollectorRegistry(), lambda _: None)
+    routers = build_routers(context).values()
+    assert set(affected(cache, routers, kind, changed)) == expected

@@ -1,25 +1,26 @@
-"""The ticker: stands still without rollouts, one batch for all, and no tick is counted on top of another."""
+"""The evidence loop: stands still without rollouts, one batch for all, and no tick is counted on top of another."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
 
-from serin.analysis.dispersion import UNKNOWN
-from serin.analysis.types import Arm, NoData, RatioTick, SplitTick, Tick
+from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import Metric
-from serin.api.status import read
+from serin.api.status import read_state
 from serin.api.times import rfc3339
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
+from serin.evaluation.samples import SPLIT, subjects, uncounted
 from serin.metrics.answers import Answer
 from serin.metrics.collector import Key, Want
+from tests.catalog import CATALOG
 from tests.crds import defaulted
 from tests.unit.jumping_time import in_jumping_time
 
@@ -48,7 +49,7 @@ class Prometheus:
         return {key: phi for key, phi in found.items() if phi is not None}
 
     async def ask(self, query: str, at: float) -> Answer:
-        """What the survey asks before a rollout has traffic: nothing was scraped yet."""
+        """What the traffic estimator asks before a rollout has traffic: nothing was scraped yet."""
         assert (query.endswith("[900s]"), at) == (True, NOW)
         return NoData(Reason.SERIES_ABSENT, "nothing")
 
@@ -72,7 +73,7 @@ def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidenc
         "stable": {"snapshot": f"{name}-a"},
         "candidate": {"snapshot": f"{name}-b", "since": "2027-01-15T07:59:00Z"},
         "traffic": {"weights": {f"{name}-a": 100 - weight, f"{name}-b": weight}},
-        "evidence": {metric: {"at": at} for metric, at in evidence.items()},
+        "arms": [{"snapshot": f"{name}-b", "evidence": {metric: {"at": at} for metric, at in evidence.items()}}],
     }
     return body
 
@@ -83,15 +84,27 @@ class Bench:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.now = NOW
-        self.survey = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=lambda: NOW)
-        self.ticker = EvidenceLoop(self.cache, self.prometheus, Telemetry(), self.looks.append, clock=lambda: self.now)
+        self.traffic_estimator = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=lambda: NOW
+        )
+        self.loop = EvidenceLoop(
+            self.cache,
+            self.prometheus,
+            Telemetry(),
+            self.looks.append,
+            request_template=lambda _: "request-errors",
+            clock=lambda: self.now,
+        )
 
     async def tick(self) -> None:
-        await self.ticker.tick(self.ticker._in_progress())
+        await self.loop.tick(self.loop.under_judgement())
 
     def newest(self, body: JsonObject, metric: str = "errors") -> Tick | None:
+        """The newest sample that the evidence of `body` has not counted."""
         found = parse_model_deployment(body)
-        return self.ticker.newest(found, read(found.status), metric)
+        [subject] = subjects(read_state(found.status))
+        sample = uncounted(subject, metric, self.loop.samples(found).newest)
+        return sample.tick if sample else None
 
 
 def metric_names(body: JsonObject) -> set[str]:
@@ -104,7 +117,7 @@ async def test_one_batch_serves_all_rollouts_and_each_is_looked_at() -> None:
     await bench.tick()
     [batch] = bench.prometheus.batches
     assert {want.key for want in batch} == {
-        ("shop", name, metric) for name in ("fraud", "churn") for metric in metric_names(fraud)
+        ("shop", name, f"{name}-b", metric) for name in ("fraud", "churn") for metric in metric_names(fraud)
     }
     assert sorted(bench.looks) == [("shop", "churn"), ("shop", "fraud")]
 
@@ -114,9 +127,10 @@ async def test_counting_starts_with_the_candidate_and_goes_on_where_the_evidence
     bench = Bench(body)
     await bench.tick()
     since = {want.metric.name: want.since for want in bench.prometheus.batches[0]}
-    started = read(body["status"]).candidate_since
+    rollout = read_state(body["status"]).rollout
     assert since["errors"] == NOW - 7
-    assert {at for name, at in since.items() if name != "errors"} == {started}
+    assert rollout
+    assert {at for name, at in since.items() if name != "errors"} == {rollout.since}
 
 
 async def test_a_tick_is_offered_until_its_evidence_is_written_and_then_counts_no_more() -> None:
@@ -132,7 +146,8 @@ async def test_a_tick_of_one_candidate_says_nothing_about_the_next() -> None:
     body = deployment()
     bench = Bench(body)
     await bench.tick()
-    body["status"]["candidate"]["snapshot"] = "fraud-c"
+    body["status"]["arms"][0]["snapshot"] = "fraud-c"
+    body["status"]["traffic"]["weights"] = {"fraud-a": 95, "fraud-c": 5}
     assert bench.newest(body) is None
 
 
@@ -152,7 +167,7 @@ async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it
 @in_jumping_time
 async def test_the_clock_stands_still_until_a_rollout_begins_and_stops_with_the_last() -> None:
     bench = Bench(deployment(weight=0), interval=0.0)
-    task = asyncio.create_task(bench.ticker.run())
+    task = asyncio.create_task(bench.loop.run())
     await asyncio.sleep(600)
     assert bench.prometheus.batches == []
     bench.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=2))
@@ -166,11 +181,11 @@ async def test_the_clock_stands_still_until_a_rollout_begins_and_stops_with_the_
 
 def test_the_interval_is_the_users_else_the_fastest_scrape_and_a_second_at_least() -> None:
     body = deployment()
-    assert Bench(interval=15.0).ticker.interval(parse_model_deployment(body)) == 15.0
-    assert Bench(interval=0.2).ticker.interval(parse_model_deployment(body)) == 1.0
-    assert Bench(interval=None).ticker.interval(parse_model_deployment(body)) == 5.0
+    assert Bench(interval=15.0).loop.interval(parse_model_deployment(body)) == 15.0
+    assert Bench(interval=0.2).loop.interval(parse_model_deployment(body)) == 1.0
+    assert Bench(interval=None).loop.interval(parse_model_deployment(body)) == 5.0
     body["spec"]["analysis"]["interval"] = "20s"
-    assert Bench(interval=15.0).ticker.interval(parse_model_deployment(body)) == 20.0
+    assert Bench(interval=15.0).loop.interval(parse_model_deployment(body)) == 20.0
 
 
 async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
@@ -178,21 +193,19 @@ async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
     bench = Bench(body)
 
     def known() -> dict[str, float]:
-        policies = bench.ticker.policies(parse_model_deployment(body))
-        return {name: policy.overdispersion for name, policy in policies.items()}
+        return dict(bench.loop.samples(parse_model_deployment(body)).overdispersion)
 
-    unknown = known()
-    assert set(unknown.values()) == {UNKNOWN}
+    assert known() == {}
     bench.prometheus.dispersions = {"errors": 3.5}
     for later in (0.0, 10.0, 290.0):
         bench.now = NOW + later
         await bench.tick()
-    assert known() == unknown | {"errors": 3.5}, "what could not be measured is unknown"
+    assert known() == {"errors": 3.5}, "what could not be measured is unknown"
     assert bench.prometheus.asked == [metric_names(body)]
     bench.now = NOW + 301.0
     bench.prometheus.dispersions = {"errors": 1.0}
     await bench.tick()
-    assert known() == unknown | {"errors": 1.0}
+    assert known() == {"errors": 1.0}
 
 
 BAKE = 60.0
@@ -206,42 +219,29 @@ def at_step(since: float) -> JsonObject:
     return body
 
 
-async def split(bench: Bench, body: JsonObject) -> SplitTick | None:
-    await bench.tick()
-    return bench.ticker.split(parse_model_deployment(body), read(body["status"]))
-
-
-async def test_the_split_is_counted_once_requests_under_the_old_weights_have_ended() -> None:
-    body = at_step(NOW - 100)
+def settled(body: JsonObject) -> Want | None:
+    """What is asked about the split."""
     bench = Bench(body, interval=5.0)
-    assert await split(bench, body) == SplitTick(NOW, (100, 10), (75, 25))
-    [want] = [one for one in bench.prometheus.batches[0] if one.metric.name == "Split"]
+    asyncio.run(bench.tick())
+    return next((want for want in bench.prometheus.batches[0] if want.metric.name == SPLIT), None)
+
+
+def test_the_split_is_counted_once_requests_under_the_old_weights_have_ended() -> None:
+    want = settled(at_step(NOW - 100))
+    assert want
     assert want.since == pytest.approx(NOW - 100 + 5 + BAKE / 4)
     assert want.template is None, "the router's own count, whatever the user calls request-errors"
 
 
-async def test_a_tick_that_began_under_other_weights_says_nothing_about_these() -> None:
-    body = at_step(NOW - 100)
-    bench = Bench(body, interval=5.0)
-    await bench.tick()
-    changed = at_step(NOW - 1)
-    assert bench.ticker.split(parse_model_deployment(changed), read(changed["status"])) is None
+def test_a_weight_that_is_not_reached_yet_is_not_measured() -> None:
+    assert settled(deployment()) is None
 
 
-async def test_a_weight_that_is_not_reached_yet_is_not_measured() -> None:
-    body = deployment()
-    bench = Bench(body)
-    assert await split(bench, body) is None
-    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
-
-
-async def test_after_the_last_step_no_split_is_measured() -> None:
+def test_after_the_last_step_no_split_is_measured() -> None:
     """All traffic goes to the candidate then, while stable still stands."""
     body = at_step(NOW - 100)
     body["status"]["step"]["index"] = 2
-    bench = Bench(body, interval=5.0)
-    assert await split(bench, body) is None
-    assert "Split" not in {want.metric.name for want in bench.prometheus.batches[0]}
+    assert settled(body) is None
 
 
 async def test_the_variation_of_the_split_is_not_asked_for() -> None:

@@ -5,33 +5,37 @@ from typing import Any
 from serin.analysis.types import Arm, NoData, RatioTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
-from serin.api.spec import ModelDeployment
+from serin.api.times import rfc3339
 from serin.api.verdicts import Verdict
 from serin.cluster import kinds
 from serin.controller.observe import Observer
-from serin.rollout.model import Observation, Route
-from serin.routers.envoy.ports import Ports
+from serin.evaluation.evaluate import Assessment
+from serin.evaluation.samples import SPLIT
+from serin.rollout.assess import assess
+from serin.rollout.model import Observation
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
+from tests.unit.routers.dummy import Dummy
 from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
-
-class Router:
-    """A router that serves everything."""
-
-    def observe(self, deployment: ModelDeployment) -> Route:
-        assert deployment.name
-        return Route()
-
-    def objects(self, deployment: ModelDeployment, port: int) -> tuple[JsonObject, ...]:
-        raise AssertionError(f"observing publishes nothing, not {deployment.name} at {port}")
+ROUTERS = {"envoy": Dummy("envoy")}
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache)).observe(body, NOW)
+    return Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG).observe(body, NOW)
 
 
-def verdicts(seen: Observation) -> dict[str, Verdict]:
-    return {one.metric: one.verdict for one in seen.evidence.verdicts}
+def judged(bench: Bench, body: JsonObject) -> Assessment:
+    return assess(observe(bench, body))
+
+
+def keep(body: JsonObject, found: Assessment) -> None:
+    """Write the evidence into the status."""
+    body["status"]["arms"][0]["evidence"] = dict(found.evidence["fraud-b"])
+
+
+def verdicts(found: Assessment) -> dict[str, Verdict]:
+    return {one.metric: one.verdict for one in found.verdicts["fraud-b"]}
 
 
 async def test_a_tick_becomes_evidence_and_a_verdict_and_is_counted_once() -> None:
@@ -39,15 +43,15 @@ async def test_a_tick_becomes_evidence_and_a_verdict_and_is_counted_once() -> No
     bench = Bench(body)
     bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(200, 100), Arm(2000, 20))
     await bench.tick()
-    first = observe(bench, body)
+    first = judged(bench, body)
     assert verdicts(first)["errors"] is Verdict.FAIL_CRITICAL
-    [errors] = [one for one in first.evidence.verdicts if one.metric == "errors"]
+    [errors] = [one for one in first.verdicts["fraud-b"] if one.metric == "errors"]
     assert errors.requests == 200
     # The same look again, before and after its evidence is written, counts nothing twice.
-    assert observe(bench, body).evidence == first.evidence
-    body["status"]["evidence"] = dict(first.evidence.kept)
-    again = observe(bench, body)
-    assert again.evidence.kept["errors"] == first.evidence.kept["errors"]
+    assert judged(bench, body) == first
+    keep(body, first)
+    again = judged(bench, body)
+    assert again.evidence["fraud-b"]["errors"] == first.evidence["fraud-b"]["errors"]
     assert verdicts(again)["errors"] is Verdict.FAIL_CRITICAL
 
 
@@ -56,12 +60,12 @@ async def test_no_data_keeps_the_evidence_and_says_why() -> None:
     bench = Bench(body)
     bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(50, 1), Arm(500, 9))
     await bench.tick()
-    body["status"]["evidence"] = dict(observe(bench, body).evidence.kept)
+    keep(body, judged(bench, body))
     bench.prometheus.answers["errors"] = NoData(Reason.PROMETHEUS_UNREACHABLE, "no answer")
     await bench.tick()
-    seen = observe(bench, body)
-    assert seen.evidence.kept["errors"] == body["status"]["evidence"]["errors"]
-    [errors] = [one for one in seen.evidence.verdicts if one.metric == "errors"]
+    found = judged(bench, body)
+    assert found.evidence["fraud-b"]["errors"] == body["status"]["arms"][0]["evidence"]["errors"]
+    [errors] = [one for one in found.verdicts["fraud-b"] if one.metric == "errors"]
     assert (errors.verdict, errors.reason) == (Verdict.NO_DATA, "PrometheusUnreachable")
 
 
@@ -70,15 +74,14 @@ async def test_a_restarted_operator_judges_from_the_evidence_alone() -> None:
     bench = Bench(body)
     bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(200, 100), Arm(2000, 20))
     await bench.tick()
-    body["status"]["evidence"] = dict(observe(bench, body).evidence.kept)
-    assert verdicts(observe(Bench(body), body))["errors"] is Verdict.FAIL_CRITICAL
+    keep(body, judged(bench, body))
+    assert verdicts(judged(Bench(body), body))["errors"] is Verdict.FAIL_CRITICAL
 
 
 def test_without_a_candidate_there_is_no_evidence() -> None:
     body = deployment()
-    del body["status"]["candidate"]
-    seen = observe(Bench(body), body)
-    assert (seen.evidence.kept, seen.evidence.verdicts) == ({}, ())
+    del body["status"]["arms"]
+    assert judged(Bench(body), body) == Assessment()
 
 
 def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
@@ -100,7 +103,7 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, Router(), bench.ticker, bench.survey, Ports(bench.cache))
+    observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG)
     observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
     observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
     found = observer.observe(body, NOW).workloads
@@ -137,7 +140,7 @@ async def test_what_stable_pods_differ_by_weakens_the_evidence() -> None:
         bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(50, 5), Arm(500, 10))
         bench.prometheus.dispersions = {"errors": phi}
         await bench.tick()
-        [errors] = [one for one in observe(bench, body).evidence.verdicts if one.metric == "errors"]
+        [errors] = [one for one in judged(bench, body).verdicts["fraud-b"] if one.metric == "errors"]
         found.append(errors.log_e)
     assert found[0] > found[1] > 0
 
@@ -147,10 +150,26 @@ async def test_the_split_is_weighed_beside_the_metrics() -> None:
     bench = Bench(body)
     bench.prometheus.answers["Split"] = RatioTick(NOW - 5, Arm(600, 0), Arm(600, 0))
     await bench.tick()
-    seen = observe(bench, body)
-    assert seen.evidence.split is not None
-    assert (seen.evidence.split.verdict, seen.evidence.split.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
-    assert "received 50.0%, 50.0% of 1,200 requests where the weights are 75%, 25%" in seen.evidence.split.message
-    assert "Split" not in verdicts(seen), "it is no metric of the user's"
-    body["status"]["evidence"] = dict(seen.evidence.kept)
-    assert observe(Bench(body), body).evidence.split == seen.evidence.split, "a restart forgets nothing"
+    found = judged(bench, body)
+    assert found.split is not None
+    assert (found.split.verdict, found.split.reason) == (Verdict.FAIL_MINOR, "SplitNotAsRouted")
+    assert "received 50.0%, 50.0% of 1,200 requests where the weights are 75%, 25%" in found.split.message
+    assert SPLIT not in verdicts(found), "it is no metric of the user's"
+    keep(body, found)
+    assert judged(Bench(body), body).split == found.split, "a restart forgets nothing"
+
+
+async def test_a_sample_that_began_under_other_weights_says_nothing_about_these() -> None:
+    bench = Bench(at_step(NOW - 100), interval=5.0)
+    await bench.tick()
+    assert judged(bench, at_step(NOW - 1)).split is None
+
+
+async def test_a_sample_of_an_earlier_rollout_of_the_same_snapshot_counts_for_nothing() -> None:
+    """A retry begins while the last sample of the rollout that failed is still there."""
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = RatioTick(NOW - 5, Arm(200, 100), Arm(2000, 20))
+    await bench.tick()
+    body["status"]["candidate"]["since"] = rfc3339(NOW - 1)
+    assert verdicts(judged(bench, body))["errors"] is Verdict.NO_DATA

@@ -1,4 +1,4 @@
-"""The survey: each rollout is asked about once, idle deployments never, and an answer that fails is asked for again."""
+"""The traffic estimator: each rollout is asked about once, idle ones never; what fails is asked for again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +13,9 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.answers import Answer, Failed, Series, Value
+from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, deployment
-from tests.unit.controller.test_observe import observe
+from tests.unit.controller.test_observe import judged
 from tests.unit.jumping_time import in_jumping_time, now
 
 
@@ -49,7 +50,9 @@ class Rig:
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
         self.began = now()
-        self.survey = TrafficEstimator(self.cache, self.prometheus.ask, self.looks.append, clock=self.clock)
+        self.estimator = TrafficEstimator(
+            self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=self.clock
+        )
 
     def clock(self) -> float:
         """NOW when the test began, and on from there."""
@@ -57,46 +60,46 @@ class Rig:
 
 
 @asynccontextmanager
-async def surveying() -> AsyncIterator[Rig]:
-    """A survey that runs, while Prometheus is away and nothing is rolled out."""
+async def estimating() -> AsyncIterator[Rig]:
+    """An estimator that runs, while Prometheus is away and nothing is rolled out."""
     rig = Rig()
     rig.prometheus.away = True
-    task = asyncio.create_task(rig.survey.run())
+    task = asyncio.create_task(rig.estimator.run())
     yield rig
     task.cancel()
 
 
 async def test_rollouts_that_begin_together_share_a_query_and_are_looked_at() -> None:
     idle = deployment("idle")
-    del idle["status"]["candidate"]
+    del idle["status"]["arms"]
     rig = Rig(deployment("fraud", weight=0), deployment("churn", weight=0), idle)
-    assert await rig.survey.survey()
+    assert await rig.estimator.estimate()
     assert len(rig.prometheus.queries) == 1
     assert "idle" not in rig.prometheus.queries[0]
     assert sorted(rig.looks) == [("shop", "churn"), ("shop", "fraud")]
-    [(name, found)] = rig.survey.traffic(("shop", "fraud"), "fraud-b").items()
+    [(name, found)] = rig.estimator.traffic(("shop", "fraud"), "fraud-b").items()
     assert name == "errors"
     assert (found.rate, found.bad) == pytest.approx((0.4, 0.025))
 
 
 async def test_a_candidate_is_asked_about_once_and_the_next_one_anew() -> None:
     rig = Rig(deployment())
-    await rig.survey.survey()
-    await rig.survey.survey()
+    await rig.estimator.estimate()
+    await rig.estimator.estimate()
     assert len(rig.prometheus.queries) == 1
     body = deployment(version=2)
-    body["status"]["candidate"]["snapshot"] = "fraud-c"
+    body["status"]["arms"][0]["snapshot"] = "fraud-c"
     rig.cache.put(kinds.MODEL_DEPLOYMENT, body)
-    assert rig.survey.traffic(("shop", "fraud"), "fraud-c") == {}
-    await rig.survey.survey()
+    assert rig.estimator.traffic(("shop", "fraud"), "fraud-c") == {}
+    await rig.estimator.estimate()
     assert len(rig.prometheus.queries) == 2
-    assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
+    assert rig.estimator.traffic(("shop", "fraud"), "fraud-b") == {}
 
 
 @in_jumping_time
 async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_again() -> None:
     """Every look may write the status; a Prometheus that is in trouble must not get a query for each."""
-    async with surveying() as rig:
+    async with estimating() as rig:
         for version in range(1, 20):
             rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(version=version))
             await asyncio.sleep(2)
@@ -110,17 +113,17 @@ async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_aga
 
 async def test_what_is_over_is_forgotten() -> None:
     rig = Rig(deployment())
-    await rig.survey.survey()
+    await rig.estimator.estimate()
     body = deployment(version=2)
-    del body["status"]["candidate"]
+    del body["status"]["arms"]
     rig.cache.put(kinds.MODEL_DEPLOYMENT, body)
-    await rig.survey.survey()
-    assert rig.survey.traffic(("shop", "fraud"), "fraud-b") == {}
+    await rig.estimator.estimate()
+    assert rig.estimator.traffic(("shop", "fraud"), "fraud-b") == {}
 
 
 @in_jumping_time
 async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure() -> None:
-    async with surveying() as rig:
+    async with estimating() as rig:
         await asyncio.sleep(600)
         assert rig.prometheus.queries == [], "nothing is under way"
         rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment())
@@ -138,11 +141,11 @@ async def test_it_wakes_when_a_rollout_begins_and_asks_again_after_a_failure() -
 def test_the_observation_has_the_sentence() -> None:
     body = deployment()
     bench = Bench(body)
-    assert observe(bench, body).feasible is None
-    bench.survey._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(0.4, 0.01)}
-    found = observe(bench, body).feasible
+    assert judged(bench, body).feasible is None
+    bench.traffic_estimator._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(0.4, 0.01)}
+    found = judged(bench, body).feasible
     assert found is not None
     assert found[0] is Reason.TRAFFIC_TOO_LOW
     assert found[1].startswith("at 0.4 requests/s step 1 (5% for 5m) gathers 6 candidate requests; errors takes about ")
-    bench.survey._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(400.0, 0.01)}
-    assert (observe(bench, body).feasible or ("",))[0] is Reason.TRAFFIC_SUFFICES
+    bench.traffic_estimator._found["shop", "fraud"] = "fraud-b", {"errors": Traffic(400.0, 0.01)}
+    assert (judged(bench, body).feasible or ("",))[0] is Reason.TRAFFIC_SUFFICES

@@ -1,14 +1,14 @@
 """What a rollout's status says is wrong: the model, the world, or what they run on."""
 
-from dataclasses import replace
-
 import pytest
 
 from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
-from serin.api.verdicts import Severity, Verdict
+from serin.api.parse import parse_spec
+from serin.api.verdicts import Severity, Trouble, Verdict
+from serin.evaluation.diagnosis import diagnosis
 from serin.rollout.model import Route
-from tests.narratives.world import World, fails, passes, silent, spec, verdict
+from tests.narratives.world import World, fails, silent, spec
 
 DRIFT = {
     "name": "drift",
@@ -38,17 +38,17 @@ def test_a_candidate_that_passes_is_in_no_trouble() -> None:
 
 def test_a_rollback_for_a_metric_says_that_the_model_is_bad() -> None:
     world = in_progress()
-    world.judge = fails
-    world.settle()
+    world.sampler = fails
+    world.run(10)
     assert world.status["lastRollback"]["trouble"] == "BadModel"
     assert "diagnosis" not in world.status, "there is no candidate to diagnose"
 
 
 def test_a_rollback_while_stable_is_short_of_pods_says_so_and_happens_all_the_same() -> None:
     world = in_progress()
-    world.judge = fails
+    world.sampler = fails
     world.problems[next(name for name in world.pods if name != world.candidate)] = "pod x: node is gone"
-    world.settle()
+    world.run(10)
     assert world.status["lastRollback"]["trouble"] == "Infrastructure"
     assert world.candidate is None
 
@@ -62,27 +62,23 @@ def test_a_router_that_is_away_is_infrastructure() -> None:
 
 def test_silence_is_no_data() -> None:
     world = in_progress()
-    world.judge = silent
-    world.settle()
+    world.sampler = silent
+    world.run(10)
     assert trouble(world) == "NoData"
 
 
 @pytest.mark.parametrize(
     ("moved", "reason", "found"),
     [
-        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, "DataDrift"),
-        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, "None"),
-        (Verdict.PASS, Reason.NOT_WORSE, "None"),
+        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, Trouble.DATA_DRIFT),
+        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, Trouble.NONE),
+        (Verdict.PASS, Reason.NOT_WORSE, Trouble.NONE),
     ],
 )
-def test_answers_that_left_the_reference_with_stables_are_a_changed_world(
-    moved: Verdict, reason: Reason, found: str
+def test_answers_that_left_the_reference_with_stables_are_data_drift(
+    moved: Verdict, reason: Reason, found: Trouble
 ) -> None:
-    def judge(world: World) -> tuple[MetricVerdict, ...]:
-        drift = replace(verdict(moved, world.now), metric="drift", severity=Severity.MINOR)
-        return (*passes(world), replace(drift, reason=reason))
-
-    world = in_progress(metrics=[ERRORS, DRIFT])
-    world.judge = judge
-    world.settle()
-    assert trouble(world) == found
+    metrics = parse_spec(spec(metrics=[ERRORS, DRIFT])).metrics
+    passed = MetricVerdict("errors", Severity.CRITICAL, Verdict.PASS, Reason.NOT_WORSE, "as good")
+    drift = MetricVerdict("drift", Severity.MINOR, moved, reason, "moved")
+    assert diagnosis([passed, drift], metrics, ()).trouble is found

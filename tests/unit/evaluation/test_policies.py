@@ -7,6 +7,7 @@ import pytest
 from serin.api.parse import parse_spec
 from serin.api.verdicts import Against, Severity
 from serin.evaluation.policies import policies
+from serin.rollout.strategies.table import strategy_of
 from tests.narratives.world import spec
 
 
@@ -24,7 +25,7 @@ METRICS = [
 
 
 def test_the_promise_is_shared_by_the_metrics_that_can_roll_back() -> None:
-    found = policies(parse_spec(spec(metrics=METRICS)), interval=10.0)
+    found = policies(parse_spec(spec(metrics=METRICS)), interval=10.0, expected_seconds=180.0)
     assert [found[name].alpha_critical for name in "ab"] == [0.005, 0.005]
     assert math.fsum(found[name].alpha_minor for name in "abc") == pytest.approx(0.05)
     assert [found[name].severity for name in "abcde"] == [
@@ -33,12 +34,12 @@ def test_the_promise_is_shared_by_the_metrics_that_can_roll_back() -> None:
 
 
 def test_bursts_that_nobody_has_measured_count_as_half_the_evidence() -> None:
-    found = policies(parse_spec(spec(metrics=METRICS)), 10.0, {"b": 1.0, "c": 6.5})
+    found = policies(parse_spec(spec(metrics=METRICS)), 10.0, 180.0, {"b": 1.0, "c": 6.5})
     assert [found[name].overdispersion for name in "abcde"] == [2.0, 1.0, 6.5, 2.0, 2.0]
 
 
 def test_a_value_takes_its_limits_and_its_patience_in_ticks() -> None:
-    value = policies(parse_spec(spec(metrics=METRICS)), interval=10.0)["e"]
+    value = policies(parse_spec(spec(metrics=METRICS)), interval=10.0, expected_seconds=180.0)["e"]
     assert (value.against, value.maximum, value.minimum, value.consecutive) == (Against.LIMIT, 0.5, None, 3)
 
 
@@ -56,11 +57,14 @@ def test_distributions_and_means_take_along_what_is_compared_and_what_counts() -
             "lowerIsWorse": True,
         },
     ]
-    found = policies(parse_spec(spec(metrics=metrics)), interval=10.0)
+    found = policies(parse_spec(spec(metrics=metrics)), interval=10.0, expected_seconds=180.0)
     told = [(one.against, one.limit, one.lower_is_worse) for one in found.values()]
     assert told == [(Against.STABLE, 0.05, False), (Against.REFERENCE, None, False), (Against.STABLE, 1.2, True)]
     assert found["b"].alpha_minor == 0.05, "what rolls nothing back takes no part of the promise"
 
 
 def test_the_ticks_that_a_rollout_expects_follow_from_its_bakes() -> None:
-    assert policies(parse_spec(spec()), interval=10.0)["errors"].expected_ticks == 18
+    found = parse_spec(spec())
+    planned = strategy_of(found).schedule().expected_seconds
+    assert planned == 180.0
+    assert policies(found, 10.0, planned)["errors"].expected_ticks == 18

@@ -1,4 +1,4 @@
-"""Growth of counters: every rule by an example, and the law that holds for all of them together."""
+"""Increase of counters: every rule by an example, and the law that holds for all of them together."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serin.metrics.answers import Series
-from serin.metrics.counting import cut, find_beginnings, growth, is_orphan, learn_interval
+from serin.metrics.counting import cut, find_start_times, increase, is_without_start, learn_interval
 
 NOTHING: frozenset[float] = frozenset()
 
@@ -17,67 +17,67 @@ def series(*samples: tuple[float, float], instance: str = "pod-1", **labels: str
     return Series({"job": "router", "instance": instance, **labels}, times, values)
 
 
-def test_growth_begins_at_the_last_sample_counted() -> None:
-    assert growth(series((10, 5), (20, 7), (30, 12)), NOTHING, 20.0, None) == 5
+def test_counting_begins_at_the_last_sample_counted() -> None:
+    assert increase(series((10, 5), (20, 7), (30, 12)), NOTHING, 20.0, None) == 5
 
 
-def test_a_fall_is_a_reset_and_adds_the_new_value() -> None:
-    assert growth(series((10, 50), (20, 4), (30, 6)), NOTHING, 10.0, None) == 6
+def test_a_lower_value_is_a_reset_and_adds_the_new_value() -> None:
+    assert increase(series((10, 50), (20, 4), (30, 6)), NOTHING, 10.0, None) == 6
 
 
 def test_several_resets_in_one_gap_all_count() -> None:
-    assert growth(series((10, 9), (20, 3), (30, 8), (40, 1)), NOTHING, 10.0, None) == 9
+    assert increase(series((10, 9), (20, 3), (30, 8), (40, 1)), NOTHING, 10.0, None) == 9
 
 
 def test_a_time_that_was_kept_as_milliseconds_counts_nothing_twice() -> None:
-    assert growth(series((10.1234, 5), (20.1234, 7)), NOTHING, 10.123, None) == 2
+    assert increase(series((10.1234, 5), (20.1234, 7)), NOTHING, 10.123, None) == 2
 
 
-def test_an_orphans_first_sample_counts_from_its_base_or_only_sets_it() -> None:
+def test_the_first_sample_without_a_start_counts_from_its_base_or_only_sets_it() -> None:
     young = series((30, 12), (40, 15))
-    assert is_orphan(young, NOTHING, 20.0)
-    assert growth(young, NOTHING, 20.0, 0.0) == 15
-    assert growth(young, NOTHING, 20.0, 10.0) == 5
-    assert growth(young, NOTHING, 20.0, 14.0) == 15, "lower than its base: a reset, 12, and 3 more"
-    assert growth(young, NOTHING, 20.0, None) == 3
+    assert is_without_start(young, NOTHING, 20.0)
+    assert increase(young, NOTHING, 20.0, 0.0) == 15
+    assert increase(young, NOTHING, 20.0, 10.0) == 5
+    assert increase(young, NOTHING, 20.0, 14.0) == 15, "lower than its base: a reset, 12, and 3 more"
+    assert increase(young, NOTHING, 20.0, None) == 3
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_stays_so(bad: float) -> None:
-    total = growth(series((10, 1), (20, bad), (30, 4)), NOTHING, 10.0, None)
+    total = increase(series((10, 1), (20, bad), (30, 4)), NOTHING, 10.0, None)
     assert not (total < float("inf"))
 
 
-def test_a_series_born_in_a_scraped_target_counts_from_zero() -> None:
+def test_a_series_that_appears_in_a_scraped_target_counts_from_zero() -> None:
     requests, errors = series((10, 50), (20, 60), (30, 70)), series((30, 3), code="500")
-    beginnings = find_beginnings([requests, errors])
-    assert beginnings == [frozenset(), frozenset({30})]
-    assert not is_orphan(errors, beginnings[1], 20.0)
-    assert growth(errors, beginnings[1], 20.0, None) == 3
+    start_times = find_start_times([requests, errors])
+    assert start_times == [frozenset(), frozenset({30})]
+    assert not is_without_start(errors, start_times[1], 20.0)
+    assert increase(errors, start_times[1], 20.0, None) == 3
 
 
 def test_a_series_missing_from_a_scrape_began_again_even_if_it_is_higher_now() -> None:
     requests, errors = series((10, 50), (20, 2), (30, 70)), series((10, 3), (30, 5), code="500")
-    began = find_beginnings([requests, errors])[1]
+    began = find_start_times([requests, errors])[1]
     assert began == frozenset({30})
-    assert growth(errors, began, 10.0, None) == 5
+    assert increase(errors, began, 10.0, None) == 5
 
 
 def test_a_scrape_that_was_missed_as_a_whole_proves_nothing() -> None:
     requests, errors = series((10, 50), (30, 70)), series((10, 3), (30, 5), code="500")
-    assert find_beginnings([requests, errors]) == [frozenset(), frozenset()]
-    assert growth(errors, frozenset(), 10.0, None) == 2
+    assert find_start_times([requests, errors]) == [frozenset(), frozenset()]
+    assert increase(errors, frozenset(), 10.0, None) == 2
 
 
 def test_other_targets_prove_nothing() -> None:
     other, late = series((10, 50), (20, 60), instance="pod-2"), series((20, 900))
-    assert find_beginnings([other, late]) == [frozenset(), frozenset()]
+    assert find_start_times([other, late]) == [frozenset(), frozenset()]
 
 
 def test_samples_at_other_times_prove_nothing() -> None:
     """Two replicas of Prometheus behind one query front end may take turns, series by series."""
     first, second = series((10, 50), (20, 60), (30, 65)), series((10, 3), (25, 4), (35, 5), code="500")
-    assert find_beginnings([first, second]) == [frozenset(), frozenset()]
+    assert find_start_times([first, second]) == [frozenset(), frozenset()]
 
 
 def test_cut_keeps_what_has_settled() -> None:
@@ -98,7 +98,7 @@ def test_the_interval_is_the_usual_spacing_of_the_slowest_job() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Series], list[float]]:
-    """Two series of one target, either missing from any scrape and reset at any, and moments of looking."""
+    """Two series of one target, either missing from any scrape and reset at any, and moments of collection."""
     times = [10.0 * number for number in range(draw(st.integers(2, 12)))]
     found = []
     for code in ("200", "500"):
@@ -117,14 +117,14 @@ def histories(draw: st.DrawFn) -> tuple[list[Series], list[float]]:
 
 @settings(deadline=None)
 @given(histories())
-def test_many_looks_count_what_one_look_counts(history: tuple[list[Series], list[float]]) -> None:
+def test_many_collections_count_what_one_counts(history: tuple[list[Series], list[float]]) -> None:
     found, looks = history
-    beginnings = find_beginnings(found)
-    for one, began in zip(found, beginnings, strict=True):
-        whole = growth(one, began, looks[0], 0.0)
+    start_times = find_start_times(found)
+    for one, began in zip(found, start_times, strict=True):
+        whole = increase(one, began, looks[0], 0.0)
         parts = 0.0
         for since, until in pairwise(looks):
             (seen,) = cut([one], until) or (None,)
             if seen is not None:
-                parts += growth(seen, began, since, 0.0)
+                parts += increase(seen, began, since, 0.0)
         assert parts == whole

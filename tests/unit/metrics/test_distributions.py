@@ -9,7 +9,7 @@ from serin.api.conditions import Reason
 from serin.metrics.distributions import LONGEST, distribution_tick, reference_tick
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows
-from tests.unit.metrics.test_ticks import MOMENT, histogram, row
+from tests.unit.metrics.test_ticks import WINDOW, histogram, row
 
 
 def answers(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
@@ -17,11 +17,11 @@ def answers(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
 
 
 def count(candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return distribution_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, by)
+    return distribution_tick(ArmRows("fraud-b", candidate), ArmRows("fraud-a", stable), WINDOW, {}, by)
 
 
 def against(reference: dict[str, int], candidate: list[Row], stable: list[Row], by: str = "label") -> Tick:
-    return reference_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, by, reference)
+    return reference_tick(ArmRows("fraud-b", candidate), ArmRows("fraud-a", stable), WINDOW, {}, by, reference)
 
 
 STABLE = answers({"legit": (100, 190), "fraud": (3, 13)}, serin_snapshot="a")

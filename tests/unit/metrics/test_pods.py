@@ -10,6 +10,7 @@ from serin.api.spec import Metric, RatioQuery, TemplateRef
 from serin.metrics.answers import Series
 from serin.metrics.pods import dispersions, queries
 from serin.metrics.sources import RatioSource, resolve
+from tests.catalog import CATALOG
 
 OWNER = ("shop", "fraud", "fraud-a")
 LABELS = {"serin_namespace": "shop", "serin_model_deployment": "fraud", "serin_snapshot": "fraud-a"}
@@ -67,7 +68,7 @@ def test_a_pod_without_a_failure_has_no_series_of_failures() -> None:
 
 
 def test_the_routers_pods_are_told_apart_by_their_places() -> None:
-    source = resolve(Metric("errors", TemplateRef("request-errors"), "critical", "stable"))
+    source = resolve(Metric("errors", TemplateRef("request-errors"), "critical", "stable"), None, CATALOG)
     assert isinstance(source, RatioSource)
     found = queries(source)
     assert found is not None
@@ -77,6 +78,6 @@ def test_the_routers_pods_are_told_apart_by_their_places() -> None:
 
 def test_sums_of_several_counters_are_left_alone() -> None:
     query = RatioQuery("a{ {{.version}} } + b{ {{.version}} }", "c{ {{.version}} }")
-    source = resolve(Metric("own", query, "critical", "stable"))
+    source = resolve(Metric("own", query, "critical", "stable"), None, CATALOG)
     assert isinstance(source, RatioSource)
     assert queries(source) is None

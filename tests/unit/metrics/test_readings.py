@@ -1,4 +1,4 @@
-"""Series sorted by owner: when each was born is told by whatever else was scraped with it."""
+"""Series sorted by owner: when each started is told by whatever else was scraped with it."""
 
 from serin.metrics.answers import Series
 from serin.metrics.readings import Pick, tabulate
@@ -11,10 +11,10 @@ def series(name: str, *times: float) -> Series:
     return Series({**owner, "__name__": name, "job": "router", "instance": "a"}, times, tuple(times))
 
 
-def test_a_birth_is_told_by_a_series_of_another_query_of_the_same_reading() -> None:
+def test_a_start_is_told_by_a_series_of_another_query_of_the_same_reading() -> None:
     requests, failures = tabulate([[series("requests", 10.0, 20.0, 30.0)], [series("failures", 20.0, 30.0)]])
     [row] = failures.rows(Pick(1, 1, "", ()), OWNER)
-    assert row.beginnings == {20.0}, "it was scraped at 10 s, and had not failed yet"
+    assert row.start_times == {20.0}, "it was scraped at 10 s, and had not failed yet"
     [row] = requests.rows(Pick(1, 0, "", ()), OWNER)
-    assert row.beginnings == frozenset()
+    assert row.start_times == frozenset()
     assert list(requests.owners) == [OWNER]

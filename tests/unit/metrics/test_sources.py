@@ -14,10 +14,10 @@ from serin.metrics.sources import (
     Source,
     SourceError,
     ValueSource,
-    built_in,
     reference_of,
     resolve,
 )
+from tests.catalog import CATALOG
 
 TEMPLATE: JsonObject = {
     "arguments": [{"name": "model"}, {"name": "code", "default": "5.."}],
@@ -29,12 +29,12 @@ TEMPLATE: JsonObject = {
 
 
 def read(source: MetricSource, template: JsonObject | None = None) -> Source:
-    return resolve(Metric("mine", source, "major", "stable"), template)
+    return resolve(Metric("mine", source, "major", "stable"), template, CATALOG)
 
 
 def test_every_built_in_template_is_one_query() -> None:
-    assert set(built_in()) == {"request-errors", "request-latency"}
-    for name in built_in():
+    assert set(CATALOG.templates) == {"request-errors", "request-latency"}
+    for name in CATALOG.templates:
         source = read(TemplateRef(name))
         assert isinstance(source, RatioSource | HistogramSource)
         total, bad = (source.total, source.bad) if isinstance(source, RatioSource) else (source.buckets, ())
@@ -45,7 +45,7 @@ def test_every_built_in_template_is_one_query() -> None:
 
 
 def test_terms_of_one_query_are_told_apart_by_name_and_labels() -> None:
-    source = read(TemplateRef("mine", {"model": "fraud"}), TEMPLATE)
+    source = read(TemplateRef("mine", {"model": "fraud", "code": "500|503"}), TEMPLATE)
     assert isinstance(source, RatioSource)
     reading = plan_reading((source.total, source.bad, ()))
     assert reading.selectors == ('{__name__=~"infer_total",model="fraud",{{.version}}}',)
@@ -54,6 +54,24 @@ def test_terms_of_one_query_are_told_apart_by_name_and_labels() -> None:
     bad_series = {"__name__": "infer_total", "model": "fraud", "code": "503"}
     assert [total.accepts(good_series), total.accepts(bad_series)] == [True, True]
     assert [bad.accepts(good_series), bad.accepts(bad_series)] == [False, True]
+
+
+def test_terms_that_differ_in_a_regular_expression_have_queries_of_their_own() -> None:
+    source = read(TemplateRef("mine", {"model": "fraud", "code": "(5+)+x"}), TEMPLATE)
+    assert isinstance(source, RatioSource)
+    reading = plan_reading((source.total, source.bad, ()))
+    assert reading.selectors == (
+        'infer_total{model="fraud",{{.version}}}',
+        'infer_total{model="fraud",code=~"(5+)+x",{{.version}}}',
+    )
+    (total,), (bad,), _ = reading.parts
+    assert [(one.fetch, one.matchers) for one in (total, bad)] == [(0, ()), (1, ())]
+
+
+def test_a_regular_expression_that_all_terms_have_needs_one_query() -> None:
+    source = read(RatioQuery('a{x=~"b+", {{.version}} }', 'c{x=~"b+", {{.version}} }'))
+    assert isinstance(source, RatioSource)
+    assert plan_reading(source.parts).selectors == ('{__name__=~"a|c",x=~"b+",{{.version}}}',)
 
 
 def test_arguments_replace_defaults() -> None:
@@ -87,7 +105,7 @@ def test_histogram_and_value_templates() -> None:
     assert histogram.unit == "ms"
     limited = Metric("mine", TemplateRef("v"), "major", "limit", limit=0.9)
     template = {"value": {"query": "max(up{ {{.candidate}} })"}}
-    assert resolve(limited, template) == ValueSource("max(up{ {{.candidate}} })")
+    assert resolve(limited, template, CATALOG) == ValueSource("max(up{ {{.candidate}} })")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +126,25 @@ def test_histogram_and_value_templates() -> None:
         (DistributionQuery("a{ {{.version}} } * 2", "label"), None, "counts must be a plain selector of a counter"),
         (DistributionQuery("a{ {{.version}} } - b{ {{.version}} }", "le"), None, "nothing taken off"),
         (MeanQuery(sum="s{ {{.version}} }", count="c"), None, "c does not say which version: write c{ {{.version}} }"),
+        (
+            RatioQuery(bad="b{ {{.version}} }", total='a{namespace="{{.namespace}}", {{.version}} }'),
+            None,
+            "{{.namespace}} is not known here: write {{.candidate}}, {{.stable}} or {{.version}}",
+        ),
+        (RatioQuery(bad="b{ {{.version}} }", total='a{x="{{.version}}"}'), None, "{{.version}} stands inside quotes"),
+        (ValueQuery('max(a{x="{{.candidate}}"})'), None, "{{.candidate}} stands inside quotes"),
+        (ValueQuery("(" * 400 + "a{ {{.candidate}} }" + ")" * 400), None, "401 parentheses inside each other"),
+        (
+            RatioQuery(bad="b{ {{.version}} }", total="(" * 400 + "a{ {{.version}} }" + ")" * 400),
+            None,
+            "the query has 401 parentheses inside each other: write at most 32",
+        ),
+        (ValueQuery("a{ {{.candidate}} }" + "+1" * 101), None, "the query has 101 operators: write at most 100"),
+        (
+            TemplateRef("v", {"a": "x" * 9000}),
+            {"arguments": [{"name": "a"}], "value": {"query": "{{.a}}"}},
+            "at most 8192",
+        ),
         (TemplateRef("x"), {}, "write one of ratio, histogram, distribution, mean, value"),
     ],
 )
@@ -144,7 +181,8 @@ def test_templates_of_answers_and_means() -> None:
 def test_deployments_with_different_references_share_their_query() -> None:
     one, other = ({"legit": 97, "fraud": 3}, {"legit": 50, "fraud": 50})
     found = {
-        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference")) for each in (one, other)
+        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference"), None, CATALOG)
+        for each in (one, other)
     }
     assert len(found) == 1
 
@@ -155,7 +193,7 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
     assert list(reference_of(metric).items()) == [("-1.0", 3), ("9.5", 2), ("10.0", 1), ("inf", 0)]
     twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), "info", "reference")
     with pytest.raises(SourceError, match=r"has the bound 0\.50 twice"):
-        resolve(twice)
+        resolve(twice, None, CATALOG)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +211,5 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
 )
 def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
     with pytest.raises(SourceError) as refused:
-        resolve(metric, template)
+        resolve(metric, template, CATALOG)
     assert words in str(refused.value)

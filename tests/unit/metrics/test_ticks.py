@@ -1,6 +1,7 @@
 """From series to a tick: sums over pods, buckets made comparable, and everything that is no tick."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,9 +9,19 @@ from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, 
 from serin.api.conditions import Reason
 from serin.metrics.answers import Series
 from serin.metrics.readings import Row
-from serin.metrics.ticks import ArmRows, Lack, Moment, find_lack, histogram_tick, identity, mean_tick, ratio_tick
+from serin.metrics.ticks import (
+    NO_ARM,
+    ArmRows,
+    Missing,
+    Window,
+    find_missing,
+    histogram_tick,
+    identity,
+    mean_tick,
+    ratio_tick,
+)
 
-MOMENT = Moment(since=10.0, until=40.0, interval=10.0)
+WINDOW = Window(since=10.0, until=40.0, interval=10.0)
 
 
 def row(*values: float, sign: int = 1, start: float = 10.0, **labels: str) -> Row:
@@ -18,23 +29,29 @@ def row(*values: float, sign: int = 1, start: float = 10.0, **labels: str) -> Ro
     return Row(sign, Series({"job": "router", "instance": "pod", **labels}, times, values), frozenset())
 
 
+def arm(
+    total: Sequence[Row], bad: Sequence[Row] = (), presence: Sequence[Row] = (), sums: Sequence[Row] = ()
+) -> ArmRows:
+    return ArmRows("fraud-b", total, bad, presence, sums)
+
+
 def ratio(candidate: ArmRows, stable: ArmRows) -> Tick:
-    return ratio_tick(candidate, stable, MOMENT, {})
+    return ratio_tick(candidate, stable, WINDOW, {})
 
 
-QUIET = ArmRows([row(100, 100, 100)])
+QUIET = arm([row(100, 100, 100)])
 
 
 def test_pods_and_terms_are_added_with_their_signs() -> None:
-    candidate = ArmRows(
+    candidate = arm(
         [row(10, 20, 30, pod="a"), row(5, 5, 6, pod="b"), row(0, 1, 2, sign=-1, pod="a")], [row(1, 1, 4, pod="a")]
     )
-    assert ratio(candidate, ArmRows([row(7, 8, 9)])) == RatioTick(30.0, Arm(19, 3), Arm(2, 0))
+    assert ratio(candidate, arm([row(7, 8, 9)])) == RatioTick(30.0, Arm(19, 3), Arm(2, 0))
 
 
 def test_rounding_comes_after_adding() -> None:
     halves = [row(0, 0, 0.4, pod=str(pod)) for pod in range(5)]
-    assert ratio(ArmRows(halves), QUIET) == RatioTick(30.0, Arm(2, 0), Arm(0, 0))
+    assert ratio(arm(halves), QUIET) == RatioTick(30.0, Arm(2, 0), Arm(0, 0))
 
 
 def test_no_request_of_either_arm_is_no_traffic_up_to_the_newest_sample() -> None:
@@ -44,30 +61,30 @@ def test_no_request_of_either_arm_is_no_traffic_up_to_the_newest_sample() -> Non
 
 
 def test_no_counter_yet_but_known_to_the_router_is_no_traffic() -> None:
-    known = ArmRows([], [], [row(1, 1, 1)])
+    known = arm([], [], [row(1, 1, 1)])
     tick = ratio(known, known)
     assert isinstance(tick, NoData)
     assert (tick.reason, tick.at) == (Reason.NO_TRAFFIC, 30.0)
-    assert histogram_tick(known, known, MOMENT, {}, "s") == tick
+    assert histogram_tick(known, known, WINDOW, {}, "s") == tick
 
 
 @pytest.mark.parametrize(
     "candidate",
-    [ArmRows([row(0, 1, 2)], [row(0, 0, 3)]), ArmRows([row(0, 5, 9, sign=-1)])],
+    [arm([row(0, 1, 2)], [row(0, 0, 3)]), arm([row(0, 5, 9, sign=-1)])],
     ids=["more bad than all", "negative"],
 )
-def test_what_does_not_add_up_is_left_for_the_next_look(candidate: ArmRows) -> None:
+def test_what_does_not_add_up_is_left_for_the_next_collection(candidate: ArmRows) -> None:
     tick = ratio(candidate, QUIET)
     assert isinstance(tick, NoData)
     assert tick.reason is Reason.PARTIAL
-    assert tick.at is None, "the next look must start where this one did"
+    assert tick.at is None, "the next collection must start where this one did"
 
 
 def test_what_never_adds_up_is_left_out_after_a_while() -> None:
     """Or a restart that nobody saw would end the judging of a candidate for good."""
     values = [0.0, 1, 2, 3, 4, 5, 6, 7]
-    candidate = ArmRows([row(*values)], [row(*(2 * value for value in values))])
-    tick = ratio_tick(candidate, QUIET, Moment(10.0, 80.0, 10.0), {})
+    candidate = arm([row(*values)], [row(*(2 * value for value in values))])
+    tick = ratio_tick(candidate, QUIET, Window(10.0, 80.0, 10.0), {})
     assert isinstance(tick, NoData)
     assert (tick.reason, tick.at) == (Reason.PARTIAL, 80.0)
     assert "left out" in tick.message
@@ -75,16 +92,16 @@ def test_what_never_adds_up_is_left_out_after_a_while() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_a_number_is_no_data(bad: float) -> None:
-    tick = ratio(ArmRows([row(1, 2, bad)]), QUIET)
+    tick = ratio(arm([row(1, 2, bad)]), QUIET)
     assert isinstance(tick, NoData)
     assert tick.reason is Reason.NOT_A_NUMBER
-    assert tick.at == 30.0, "the next look must leave the odd sample behind"
+    assert tick.at == 30.0, "the next collection must leave the odd sample behind"
 
 
-def test_an_orphan_counts_from_its_base() -> None:
+def test_a_series_without_start_counts_from_its_base() -> None:
     young = row(30, 40, start=20.0)
     bases = {identity(young.series): 25.0}
-    assert ratio_tick(ArmRows([young]), QUIET, MOMENT, bases) == RatioTick(30.0, Arm(15, 0), Arm(0, 0))
+    assert ratio_tick(arm([young]), QUIET, WINDOW, bases) == RatioTick(30.0, Arm(15, 0), Arm(0, 0))
 
 
 def histogram(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
@@ -94,54 +111,54 @@ def histogram(counts: dict[str, tuple[float, ...]], **labels: str) -> list[Row]:
 def test_buckets_are_counted_one_by_one() -> None:
     candidate = histogram({"1": (0, 2, 3), "5": (0, 2, 7), "+Inf": (10, 12, 18)})
     stable = histogram({"1.0": (5, 5, 6), "5": (5, 6, 8), "+Inf": (5, 6, 8)})
-    tick = histogram_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, "ms")
+    tick = histogram_tick(arm(candidate), arm(stable), WINDOW, {}, "ms")
     assert tick == HistogramTick(30.0, (1.0, 5.0), (3, 4, 1), (1, 2, 0), "ms")
 
 
 def test_other_bounds_of_a_version_leave_those_that_both_share() -> None:
     candidate = histogram({"1": (0, 3), "2": (0, 4), "5": (0, 7), "+Inf": (0, 8)})
     stable = histogram({"1": (0, 1), "5": (0, 2), "10": (0, 3), "+Inf": (0, 3)}, serin_snapshot="a")
-    tick = histogram_tick(ArmRows(candidate), ArmRows(stable), MOMENT, {}, "s")
+    tick = histogram_tick(arm(candidate), arm(stable), WINDOW, {}, "s")
     assert tick == HistogramTick(20.0, (1.0, 5.0), (3, 4, 1), (1, 1, 1), "s")
 
 
 def test_a_version_without_a_request_has_empty_buckets() -> None:
     stable = histogram({"1": (0, 1), "+Inf": (0, 3)})
-    tick = histogram_tick(ArmRows([], [], [row(1, 1)]), ArmRows(stable), MOMENT, {}, "s")
+    tick = histogram_tick(arm([], [], [row(1, 1)]), arm(stable), WINDOW, {}, "s")
     assert tick == HistogramTick(20.0, (1.0,), (0, 0), (1, 2), "s")
 
 
 def test_series_that_are_no_histogram_are_refused() -> None:
     for rows in ([row(1, 2)], histogram({"1": (0, 1), "5": (0, 2)}), histogram({"x": (0, 1), "+Inf": (0, 2)})):
-        tick = histogram_tick(ArmRows(rows), ArmRows(histogram({"7": (0, 1)}, serin_snapshot="a")), MOMENT, {}, "s")
+        tick = histogram_tick(arm(rows), arm(histogram({"7": (0, 1)}, serin_snapshot="a")), WINDOW, {}, "s")
         assert isinstance(tick, NoData)
         assert tick.reason is Reason.QUERY_FAILED
 
 
-def test_buckets_that_do_not_add_up_are_left_for_the_next_look() -> None:
+def test_buckets_that_do_not_add_up_are_left_for_the_next_collection() -> None:
     rows = histogram({"1": (0, 4), "+Inf": (0, 3)})
-    tick = histogram_tick(ArmRows(rows), ArmRows(rows), MOMENT, {}, "s")
+    tick = histogram_tick(arm(rows), arm(rows), WINDOW, {}, "s")
     assert isinstance(tick, NoData)
     assert (tick.reason, tick.at) == (Reason.PARTIAL, None)
 
 
 def mean(counts: tuple[float, ...], sums: tuple[float, ...], **labels: str) -> ArmRows:
-    return ArmRows([row(*counts, **labels)], sums=[row(*sums, **labels)])
+    return arm([row(*counts, **labels)], sums=[row(*sums, **labels)])
 
 
 def test_a_mean_is_counted_with_its_sum() -> None:
-    candidate = ArmRows([row(0, 2), row(0, 1, pod="b")], sums=[row(0, 2.5), row(0, 1.25, pod="b")])
-    tick = mean_tick(candidate, mean((7, 9), (70, 90)), MOMENT, {})
+    candidate = arm([row(0, 2), row(0, 1, pod="b")], sums=[row(0, 2.5), row(0, 1.25, pod="b")])
+    tick = mean_tick(candidate, mean((7, 9), (70, 90)), WINDOW, {})
     assert tick == MeanTick(20.0, Moments(3, 3.75), Moments(2, 20.0))
 
 
 def test_a_restart_counts_both_from_zero() -> None:
-    tick = mean_tick(mean((50, 60, 3), (500, 600, 33)), mean((7, 9), (70, 90)), MOMENT, {})
+    tick = mean_tick(mean((50, 60, 3), (500, 600, 33)), mean((7, 9), (70, 90)), WINDOW, {})
     assert tick == MeanTick(30.0, Moments(13, 133.0), Moments(2, 20.0))
 
 
 @pytest.mark.parametrize(
-    ("arm", "reason", "at"),
+    ("counted", "reason", "at"),
     [
         (mean((0, 1, 2), (0, 7, 5)), Reason.QUERY_FAILED, 30.0),
         (mean((0, 0, 0), (0, 7, 7)), Reason.PARTIAL, None),
@@ -150,23 +167,30 @@ def test_a_restart_counts_both_from_zero() -> None:
     ],
     ids=["below 0", "a sum over nothing", "not a number", "idle"],
 )
-def test_what_is_no_mean(arm: ArmRows, reason: NoDataReason, at: float | None) -> None:
-    tick = mean_tick(arm, mean((0, 0, 0), (0, 0, 0)), MOMENT, {})
+def test_what_is_no_mean(counted: ArmRows, reason: NoDataReason, at: float | None) -> None:
+    tick = mean_tick(counted, mean((0, 0, 0), (0, 0, 0)), WINDOW, {})
     assert isinstance(tick, NoData)
     assert (tick.reason, tick.at) == (reason, at)
 
 
 def test_numbers_below_zero_are_told_from_a_restart() -> None:
-    tick = mean_tick(mean((5, 6, 7), (9, 8, 10)), mean((0, 0, 0), (0, 0, 0)), MOMENT, {})
+    tick = mean_tick(mean((5, 6, 7), (9, 8, 10)), mean((0, 0, 0), (0, 0, 0)), WINDOW, {})
     assert isinstance(tick, NoData)
     assert "Numbers below 0 cannot be counted: add a constant" in tick.message
-    born = Row(1, row(9, 8).series, frozenset({20.0}))
-    tick = mean_tick(ArmRows([row(5, 6)], sums=[born]), mean((0, 0), (0, 0)), MOMENT, {})
+    started = Row(1, row(9, 8).series, frozenset({20.0}))
+    tick = mean_tick(arm([row(5, 6)], sums=[started]), mean((0, 0), (0, 0)), WINDOW, {})
     assert tick == MeanTick(20.0, Moments(1, 8.0), Moments(0, 0.0)), "known to have begun anew"
 
 
 def test_late_is_not_stale() -> None:
-    late, stopped = Moment(30.0, 59.0, 10.0), Moment(30.0, 61.0, 10.0)
-    assert find_lack(QUIET, late) is None
-    assert find_lack(QUIET, stopped) is Lack.STALE
-    assert find_lack(ArmRows([]), late) is Lack.ABSENT
+    late, stopped = Window(30.0, 59.0, 10.0), Window(30.0, 61.0, 10.0)
+    assert find_missing(QUIET, late) is None
+    assert find_missing(QUIET, stopped) is Missing.STALE
+    assert find_missing(arm([]), late) is Missing.ABSENT
+
+
+def test_without_a_baseline_it_counts_no_requests() -> None:
+    assert ratio(arm([row(10, 20, 30)], [row(1, 1, 4)]), NO_ARM) == RatioTick(30.0, Arm(20, 3), Arm(0, 0))
+    assert mean_tick(mean((0, 2), (0, 5)), NO_ARM, WINDOW, {}) == MeanTick(20.0, Moments(2, 5.0), Moments(0, 0.0))
+    counted = arm(histogram({"1": (0, 2), "+Inf": (0, 3)}))
+    assert histogram_tick(counted, NO_ARM, WINDOW, {}, "s") == HistogramTick(20.0, (1.0,), (2, 1), (0, 0), "s")

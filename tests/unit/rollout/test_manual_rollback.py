@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from serin.api import names
-from serin.api.status import read
-from serin.rollout.housekeeping import SNAPSHOTS_KEPT
+from serin.api.status import read_state
+from serin.api.verdicts import SnapshotVerdict
+from serin.rollout.records import SNAPSHOTS_KEPT
 from serin.rollout.refusal import refuse
-from serin.rollout.snapshots import PREVIOUS, PROMOTED, CannotGoBack, choose, ways_back
+from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose, ways_back
 from tests.narratives.world import World, fails, passes, spec
 
 
@@ -19,13 +20,13 @@ def promoted_twice() -> tuple[World, str, str]:
     first = world.wanted
     second = world.change(spec("2"))
     world.run(300)
-    assert read(world.status).stable == second
+    assert read_state(world.status).stable == second
     return world, first, second
 
 
 def test_the_way_back_is_kept_however_many_versions_failed_since() -> None:
     world, first, second = promoted_twice()
-    world.judge = fails
+    world.sampler = fails
     for version in range(3, 3 + SNAPSHOTS_KEPT + 5):
         world.change(spec(str(version)))
         world.run(60)
@@ -51,10 +52,10 @@ def test_promotion_times_follow_what_was_stable_last() -> None:
     world, first, second = promoted_twice()
     world.change(spec("1"))
     world.run(300)
-    state = read(world.status)
+    state = read_state(world.status)
     assert state.stable == first
     assert world.snapshots[first].promoted == state.stable_since
-    assert choose(PREVIOUS, first, world.snapshots, state) == second
+    assert choose(PREVIOUS, first, first, world.snapshots, state) == second
 
 
 def test_a_snapshot_that_is_deleted_on_the_way_ends_it() -> None:
@@ -72,8 +73,8 @@ def test_a_spec_that_cannot_be_read_stops_nothing_that_was_decided() -> None:
     world, first, _ = promoted_twice()
     world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
     world.run(2)
-    refused = read(refuse(world.status, "spec.config: rename one of them", generation=9, now=world.now))
-    assert refused == read(world.status)
+    refused = read_state(refuse(world.status, "spec.config: rename one of them", generation=9, now=world.now))
+    assert refused == read_state(world.status)
     assert refused.manual_rollback
     assert refused.manual_rollback.target == first
 
@@ -84,12 +85,12 @@ def test_a_status_of_an_earlier_serin_needs_no_writing_anew() -> None:
     world.settle()
     made = world.look()
     assert made.actions == ()
-    assert [one.name for one in ways_back(world.snapshots, read(world.status))] == [first]
+    assert [one.name for one in ways_back(world.snapshots, read_state(world.status))] == [first]
 
 
 def test_going_back_needs_no_evidence_and_no_leave_of_a_pause() -> None:
     world, first, _ = promoted_twice()
-    world.judge = fails
+    world.sampler = fails
     world.annotate(names.ANNOTATION_PAUSE, "true")
     world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
     world.run(60)
@@ -101,23 +102,26 @@ def test_what_was_rejected_in_the_status_alone_is_no_way_back() -> None:
     world, first, second = promoted_twice()
     world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
     world.run(60)
-    unrecorded = {**world.snapshots, second: replace(world.snapshots[second], rejected=False, verdict=PROMOTED)}
-    state = read(world.status)
+    unrecorded = {
+        **world.snapshots,
+        second: replace(world.snapshots[second], rejected=False, verdict=SnapshotVerdict.PROMOTED),
+    }
+    state = read_state(world.status)
     assert ways_back(unrecorded, state) == []
     with pytest.raises(CannotGoBack, match="was rejected"):
-        choose(second, second, unrecorded, state)
+        choose(second, second, first, unrecorded, state)
 
 
 def test_asking_twice_goes_back_once() -> None:
     world, first, _ = promoted_twice()
     third = world.change(spec("3"))
     world.run(300)
-    assert read(world.status).stable == third
+    assert read_state(world.status).stable == third
     for number in range(3):
         world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{PREVIOUS}@{number}")
         world.run(60)
     assert world.snapshots[third].rejected
-    assert "is rolled back already. To go back further, name the version. Write one of: v1" in world.story[-1]
+    assert "is rolled back already. To go back further, name the version. Write one of: v1" in world.said[-1]
     world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
     world.run(60)
     assert world.weights == {first: 100}
@@ -138,12 +142,12 @@ def test_a_spec_of_this_very_moment_is_not_what_previous_is_about() -> None:
     third = world.change(spec("3"))
     world.annotate(names.ANNOTATION_ROLLBACK_TO, PREVIOUS)
     world.look()
-    assert (read(world.status).stable, read(world.status).candidate) == (second, third)
+    assert (read_state(world.status).stable, read_state(world.status).candidate) == (second, third)
     assert any("only begins: ask again to end it" in line for line in world.story)
 
 
 def test_nobody_goes_back_before_anything_serves() -> None:
-    world = World(judge=passes)
+    world = World(sampler=passes)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, PREVIOUS)
     world.look()
-    assert "NothingToDo: serin.dev/rollback-to is ignored: there is nothing to rollback to" in world.story[-1]
+    assert "NothingToDo: serin.dev/rollback-to is ignored: there is nothing to rollback to" in world.said[-1]

@@ -1,6 +1,6 @@
 """A spec that only the parser can refuse: nobody loses traffic, and nobody gets traffic that is not weighed."""
 
-from serin.api.status import read
+from serin.api.status import read_state
 from serin.rollout.refusal import refuse
 from tests.narratives.world import World, spec
 
@@ -15,7 +15,7 @@ def test_what_serves_goes_on() -> None:
     world = World()
     world.run(20)
     refused = _refused(world)
-    assert read(refused).split == read(world.status).split
+    assert read_state(refused).split == read_state(world.status).split
     assert refused["stable"] == world.status["stable"]
     stalled = {one["type"]: one for one in refused["conditions"]}["Stalled"]  # type: ignore[attr-defined]
     assert (stalled["status"], stalled["reason"], stalled["message"]) == ("True", "InvalidSpec", MESSAGE)
@@ -28,7 +28,7 @@ def test_a_candidate_that_nobody_weighs_loses_its_traffic() -> None:
     candidate = world.change(spec("2"))
     world.run(30)
     assert world.candidate_weight
-    after = read(_refused(world))
+    after = read_state(_refused(world))
     assert after.split.of(candidate) == 0
     assert after.candidate is None
     assert candidate in after.draining

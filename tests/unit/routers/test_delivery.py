@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serin.api.spec import EnvoyRouter
+from serin.api.names import Key
 from serin.api.split import all_to, between
-from serin.routers.envoy import clusters_of
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.routes import clusters_of
+from serin.routers.envoy.settings import EnvoySettings
 from serin.routers.envoy.xds.delivery import GRACE, SETTLE, Delivery
 from serin.routers.envoy.xds.resources import DiscoveryRequest, DiscoveryResponse, Kind, Topic
 
@@ -21,7 +23,7 @@ POD = (Endpoint("10.0.0.1", 80),)
 
 def model(name: str, *arms: tuple[str, int], port: int = 1) -> RoutedModel:
     found = tuple(Arm(snapshot, weight, POD) for snapshot, weight in arms)
-    return RoutedModel("shop", name, port, EnvoyRouter(), arms[0][0] if arms else None, found)
+    return RoutedModel("shop", name, port, EnvoySettings(), arms[0][0] if arms else None, found)
 
 
 @dataclass
@@ -109,6 +111,7 @@ class Setting:
     delivery: Delivery
     propagated: list[tuple[tuple[str, str], float]]
     refusals: list[DiscoveryRequest]
+    failures: list[Key]
 
     def envoy(self, name: str = "one") -> FakeEnvoy:
         return FakeEnvoy(name, self.delivery)
@@ -121,8 +124,15 @@ def it() -> Setting:
 
 def setting() -> Setting:
     clock, propagated, refusals = Clock(), list[tuple[tuple[str, str], float]](), list[DiscoveryRequest]()
-    delivery = Delivery(clock, lambda key, seconds: propagated.append((key, seconds)), refusals.append, "0.0.0.0")
-    return Setting(clock, delivery, propagated, refusals)
+    failures = list[Key]()
+    delivery = Delivery(
+        clock,
+        lambda key, seconds: propagated.append((key, seconds)),
+        refusals.append,
+        lambda key, _: failures.append(key),
+        "0.0.0.0",
+    )
+    return Setting(clock, delivery, propagated, refusals, failures)
 
 
 def test_an_envoy_gets_everything_and_then_silence(it: Setting) -> None:
@@ -297,9 +307,17 @@ def test_no_order_of_events_breaks_a_route(seed: int) -> None:
     models: list[RoutedModel] = []
     for _ in range(300):
         match draw.randrange(30):
-            case 0 | 1:
+            case 0:
                 models = [random_model(draw, number) for number in range(3) if draw.random() < 0.8]
                 it.delivery.update(models)
+            case 1:
+                changed = random_model(draw, draw.randrange(3))
+                models = [one for one in models if one.key != changed.key]
+                if draw.random() < 0.8:
+                    models.append(changed)
+                    it.delivery.change({changed.key: changed})
+                else:
+                    it.delivery.change({changed.key: None})
             case 2 if draw.random() < 0.3:
                 it = setting()
                 it.delivery.update(models)
@@ -317,6 +335,37 @@ def test_no_order_of_events_breaks_a_route(seed: int) -> None:
         assert envoy.clusters == {f"shop/{one.name}/{arm.snapshot}" for one in models for arm in one.arms}
     for one in models:
         assert it.delivery.observe(one.key) == one.split()
+    assert it.delivery.refused() == {}
+
+
+def test_a_change_of_one_deployment_renders_that_one_alone(it: Setting) -> None:
+    models = [model(f"m{number}", (f"m{number}-a", 100), port=number + 1) for number in range(50)]
+    it.delivery.update(models)
+    assert it.delivery.renders == 50
+    changed = model("m7", ("m7-a", 90), ("m7-b", 10), port=8)
+    topics = it.delivery.change({changed.key: changed})
+    assert it.delivery.renders == 51
+    assert topics == {(Kind.ROUTES, "shop/m7"), (Kind.CLUSTERS, ""), (Kind.ENDPOINTS, "shop/m7/m7-b")}
+    assert it.delivery.change({changed.key: changed}) == set()
+    it.delivery.update([*models[:7], changed, *models[8:]])
+    assert it.delivery.renders == 51, "nothing has changed"
+
+
+def test_a_deployment_that_cannot_be_rendered_is_served_as_before_and_stops_no_other(it: Setting) -> None:
+    good, other = model("fraud", ("fraud-a", 100)), model("other", ("other-a", 100), port=2)
+    it.delivery.update([good, other])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    impossible = model("fraud", ("fraud-a", 90), ("fraud-b", 20))
+    moved = model("other", ("other-a", 50), ("other-b", 50), port=2)
+    it.delivery.change({impossible.key: impossible, moved.key: moved})
+    envoy.settle(it.clock)
+    assert it.failures == [("shop", "fraud")]
+    assert it.delivery.refused().keys() == {("shop", "fraud")}
+    assert "sum to 100" in it.delivery.refused()["shop", "fraud"]
+    assert it.delivery.observe(("shop", "fraud")) == all_to("fraud-a")
+    assert it.delivery.observe(("shop", "other")) == between("other-a", "other-b", 50)
+    assert it.delivery.change({good.key: good}) == set()
     assert it.delivery.refused() == {}
 
 

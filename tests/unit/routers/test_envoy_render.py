@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
-from serin.api.spec import EnvoyRouter, Protocol, Shield
-from serin.routers.envoy import bootstrap, clusters_of, render
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.rendered import render
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.series import BUCKETS
+from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
 
 POD = (Endpoint("10.0.0.1", 80),)
 
 
 def model(*arms: Arm, **router: Any) -> RoutedModel:
-    return RoutedModel("shop", "fraud", 10001, EnvoyRouter(**router), "a", arms)
+    return RoutedModel("shop", "fraud", 10001, EnvoySettings(**router), "a", arms)
 
 
 def routes(found: RoutedModel) -> list[dict[str, Any]]:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from serin.api.spec import EnvoyRouter, Protocol, Shield
 from serin.api.split import NOWHERE, Split
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel, read_models
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.routed_model import Arm, Reading, RoutedModel, read_model
+from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
 
 
 def deployment(**status: Any) -> dict[str, Any]:
@@ -37,16 +38,18 @@ def pod(address: str, **conditions: bool | None) -> dict[str, Any]:
 
 
 def read(body: dict[str, Any], *slices: dict[str, Any]) -> RoutedModel:
-    (found,) = read_models([body], slices)
-    return found
+    found = read_model(body, slices)
+    assert found.model is not None
+    assert found.problem == ""
+    return found.model
 
 
 def test_weights_are_those_of_the_status_and_pods_those_that_are_ready() -> None:
     found = read(
         deployment(
-            router={"port": 10001},
+            router={"envoy": {"port": 10001}},
             stable={"snapshot": "fraud-a"},
-            candidate={"snapshot": "fraud-b"},
+            arms=[{"snapshot": "fraud-b"}, {"snapshot": "fraud-d"}],
             traffic={"weights": {"fraud-a": 90, "fraud-b": 10}},
         ),
         endpoint_slice(
@@ -59,25 +62,26 @@ def test_weights_are_those_of_the_status_and_pods_those_that_are_ready() -> None
         "shop",
         "fraud",
         10001,
-        EnvoyRouter(),
+        EnvoySettings(),
         "fraud-a",
         (
             Arm("fraud-a", 90, (Endpoint("10.0.0.1", 8080), Endpoint("10.0.0.2", 8080))),
             Arm("fraud-b", 10, (Endpoint("10.0.0.4", 8080),)),
             Arm("fraud-c", 0, (Endpoint("10.0.0.5", 8080),)),
+            Arm("fraud-d", 0, ()),
         ),
     )
 
 
 def test_a_deployment_without_a_port_is_left_out() -> None:
-    assert read_models([deployment(traffic={"weights": {"fraud-a": 100}})], []) == ()
-    assert read_models([{"metadata": {"namespace": "shop", "name": "fraud"}, "spec": {}}], []) == ()
+    assert read_model(deployment(traffic={"weights": {"fraud-a": 100}}), []) == Reading(None)
+    assert read_model({"metadata": {"namespace": "shop", "name": "fraud"}, "spec": {}}, []) == Reading(None)
 
 
 def test_router_options_are_read() -> None:
-    body = deployment(router={"port": 1})
+    body = deployment(router={"envoy": {"port": 1}})
     body["spec"]["router"]["envoy"] = {"shield": "Off", "hedgeAfter": "1s500ms", "timeout": "2m", "protocol": "HTTP2"}
-    assert read(body).router == EnvoyRouter(Shield.OFF, 1.5, 120.0, Protocol.HTTP2)
+    assert read(body).settings == EnvoySettings(Shield.OFF, 1.5, 120.0, Protocol.HTTP2)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +94,15 @@ def test_router_options_are_read() -> None:
     ],
 )
 def test_pods_that_leave_serve_only_when_no_other_does(pods: list[dict[str, Any]], served: list[str]) -> None:
-    found = read(deployment(router={"port": 1}, stable={"snapshot": "fraud-a"}), endpoint_slice("fraud-a", *pods))
+    found = read(
+        deployment(router={"envoy": {"port": 1}}, stable={"snapshot": "fraud-a"}), endpoint_slice("fraud-a", *pods)
+    )
     assert [one.address for one in found.arms[0].endpoints] == served
 
 
 def test_several_slices_of_one_service_are_one_list() -> None:
     slices = [endpoint_slice("fraud-a", pod(f"10.0.0.{number}", ready=True)) for number in (3, 1, 2, 1)]
-    assert [one.address for one in read(deployment(router={"port": 1}), *slices).arms[0].endpoints] == [
+    assert [one.address for one in read(deployment(router={"envoy": {"port": 1}}), *slices).arms[0].endpoints] == [
         "10.0.0.1",
         "10.0.0.2",
         "10.0.0.3",
@@ -105,9 +111,49 @@ def test_several_slices_of_one_service_are_one_list() -> None:
 
 def test_slices_of_other_services_are_ignored() -> None:
     clients = endpoint_slice("fraud", pod("10.0.0.9", ready=True), **{"serin.dev/snapshot": ""})
-    elsewhere = endpoint_slice("fraud-a", pod("10.0.0.8", ready=True), deployment="other")
     foreign = {"metadata": {"namespace": "shop", "name": "x"}, "endpoints": [pod("10.0.0.7", ready=True)]}
-    assert read(deployment(router={"port": 1}), clients, elsewhere, foreign).arms == ()
+    assert read(deployment(router={"envoy": {"port": 1}}), clients, foreign).arms == ()
+
+
+def serving(**changes: Any) -> dict[str, Any]:
+    status = {
+        "router": {"envoy": {"port": 10001}},
+        "stable": {"snapshot": "fraud-a"},
+        "traffic": {"weights": {"fraud-a": 90, "fraud-b": 10}},
+    }
+    return deployment(**status | changes)
+
+
+def test_a_word_that_only_a_newer_serin_knows_keeps_the_last_settings_and_the_rest_goes_on() -> None:
+    body = serving()
+    body["spec"]["router"]["envoy"] = {"shield": "Unsent"}
+    last = read(body)
+    lowered = serving(traffic={"weights": {"fraud-a": 100}})
+    lowered["spec"]["router"]["envoy"] = {"shield": "Sometimes"}
+    found = read_model(lowered, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last)
+    assert found.problem.startswith("spec.router.envoy.shield: 'Sometimes' is unknown: write one of Failures")
+    assert found.model is not None
+    assert found.model.settings == EnvoySettings(Shield.UNSENT)
+    assert found.model.arms == (Arm("fraud-a", 100, (Endpoint("10.0.0.9", 8080),)),)
+    fresh = read_model(lowered, [])
+    assert fresh.model is not None, "an operator that has just started takes nothing away"
+    assert fresh.model.settings == EnvoySettings()
+
+
+@pytest.mark.parametrize("port", [0, 65536, "10001", True])
+def test_what_is_no_port_keeps_the_last_one_and_the_rest_goes_on(port: Any) -> None:
+    last = read(serving())
+    broken = serving(router={"envoy": {"port": port}}, traffic={"weights": {"fraud-a": 100}})
+    found = read_model(broken, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last)
+    assert found.problem == f"status.router.envoy.port: {port!r} is no port"
+    assert found.model is not None
+    assert (found.model.port, found.model.split()) == (10001, Split({"fraud-a": 100}))
+    assert found.model.arm("fraud-a") == Arm("fraud-a", 100, (Endpoint("10.0.0.9", 8080),))
+
+
+def test_weights_that_are_no_split_are_read_as_the_planner_reads_them() -> None:
+    """It writes that at its next look; until then router and planner agree."""
+    assert read(serving(traffic={"weights": {"fraud-a": 90, "fraud-b": 15}})).split() == Split({"fraud-a": 100})
 
 
 @pytest.mark.parametrize(
@@ -126,9 +172,9 @@ def test_weight_without_pods_goes_to_stable_and_never_from_it(
 ) -> None:
     pods = (Endpoint("10.0.0.1", 80),)
     found = tuple(Arm(snapshot, weight, pods * count) for snapshot, weight, count in arms)
-    assert RoutedModel("shop", "fraud", 1, EnvoyRouter(), "a", found).split() == Split(split)
+    assert RoutedModel("shop", "fraud", 1, EnvoySettings(), "a", found).split() == Split(split)
 
 
 def test_no_weights_is_nowhere() -> None:
-    assert RoutedModel("shop", "fraud", 1, EnvoyRouter(), None, ()).split() == NOWHERE
-    assert RoutedModel("shop", "fraud", 1, EnvoyRouter(), "a", (Arm("a", 0, ()),)).split() == NOWHERE
+    assert RoutedModel("shop", "fraud", 1, EnvoySettings(), None, ()).split() == NOWHERE
+    assert RoutedModel("shop", "fraud", 1, EnvoySettings(), "a", (Arm("a", 0, ()),)).split() == NOWHERE

@@ -95,7 +95,7 @@ def test_pods_that_the_api_server_refuses_are_told_in_its_words() -> None:
     assert seen.problem == "exceeded quota: small"
 
 
-def test_another_pod_template_than_the_sealed_one_is_drift_and_a_restart_is_none() -> None:
+def test_another_pod_template_than_the_stamped_one_is_drift_and_a_restart_is_none() -> None:
     changed = deepcopy(DEPLOYMENT)
     assert not workload(changed, []).drifted
     annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
@@ -107,11 +107,11 @@ def test_another_pod_template_than_the_sealed_one_is_drift_and_a_restart_is_none
     assert workload(changed, []).drifted
 
 
-def test_a_deployment_without_a_seal_is_half_a_workload() -> None:
-    unsealed = deepcopy(DEPLOYMENT)
-    del unsealed["metadata"]["annotations"]
-    seen = workload(unsealed, [])
-    assert (seen.role, seen.drifted) == ("", False)
+def test_a_deployment_without_a_stamp_is_half_a_workload() -> None:
+    unstamped = deepcopy(DEPLOYMENT)
+    del unstamped["metadata"]["annotations"]
+    seen = workload(unstamped, [])
+    assert (seen.stamped, seen.drifted) == (False, False)
 
 
 def test_one_ready_pod_means_that_it_has_not_crashed_as_a_whole() -> None:

@@ -6,17 +6,24 @@ A resource that the schema refuses is not asked further: the rest would only rep
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.text import Text
 
 from serin.api import names
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import InvalidSpec, parse_spec
+from serin.api.parse import parse_spec
 from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
 from serin.cli.lint import documents, policy, promql, rules, schema
 from serin.cli.lint.documents import Document
 from serin.cli.lint.schema import Problem
-from serin.metrics.sources import SourceError, built_in, resolve
+from serin.metrics.catalog import Catalog
+from serin.metrics.sources import SourceError, resolve
+from serin.routers import ROUTERS
+
+# Every template that some router or model server brings along.
+CATALOG: Final = Catalog.of(*(router.templates() for router in ROUTERS.values()))
 
 ERROR = "error"
 NOTE = "note"  # what may be meant so, or cannot be checked without a cluster
@@ -128,6 +135,7 @@ def _reaches(deployment: Document, template: Document) -> bool:
 def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
     try:
         spec = parse_spec(body["spec"])
+        planned = list(policy.check(spec))
     except InvalidSpec as error:
         path, _, message = str(error).partition(": ")
         yield Problem(path, message)
@@ -136,15 +144,15 @@ def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterat
         path = f"spec.metrics[{index}]"
         written = list(promql.check(body["spec"]["metrics"][index], path, {}))
         yield from written or _metric(metric, path, templates)
-    yield from policy.check(spec)
+    yield from planned
 
 
 def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
     name = metric.source.name if isinstance(metric.source, TemplateRef) else None
-    if name is not None and name not in templates and name not in built_in():
+    if name is not None and name not in templates and name not in CATALOG.templates:
         return
     try:
-        source = resolve(metric, templates.get(name or ""))
+        source = resolve(metric, templates.get(name or ""), CATALOG)
     except SourceError as error:
         yield Problem(path, str(error).removeprefix(f"metric {metric.name}: "))
         return
@@ -159,10 +167,10 @@ def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[
         return
     for index, metric in enumerate(spec.metrics):
         source = metric.source
-        if isinstance(source, TemplateRef) and source.name not in templates and source.name not in built_in():
+        if isinstance(source, TemplateRef) and source.name not in templates and source.name not in CATALOG.templates:
             yield Problem(
                 f"spec.metrics[{index}].template.name",
-                f"not checked: {source.name} is not built in ({', '.join(sorted(built_in()))}), and no MetricTemplate "
+                f"not checked: {source.name} is not built in ({', '.join(CATALOG.names)}), and no MetricTemplate "
                 "of that name is in these files; it must be in the namespace",
             )
 

@@ -5,22 +5,27 @@ Only what is certain from the file is said. What depends on traffic (whether the
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from serin.analysis.text import count
-from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery, WeightStep
+from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery
+from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING
 from serin.cli.lint.schema import Problem
 
-Check = Callable[[ModelDeploymentSpec], Iterator[Problem]]
+if TYPE_CHECKING:
+    from serin.evaluation.feasibility import Schedule
+
+Check = Callable[[ModelDeploymentSpec, "Schedule"], Iterator[Problem]]
 
 
-def _bakes(spec: ModelDeploymentSpec) -> list[float]:
-    return [step.bake for step in spec.canary.steps if isinstance(step, WeightStep)]
+def _bakes(schedule: "Schedule") -> list[float]:
+    """Of the stages that raise the weight: in one that does not, evidence may not be waited for."""
+    before = (0, *(one.weight for one in schedule.stages))
+    return [one.bake for one, weight in zip(schedule.stages, before, strict=False) if one.weight > weight]
 
 
-def _somebody_decides(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+def _somebody_decides(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
     if not any(one.severity in BLOCKING for one in spec.metrics):
         yield Problem(
             "spec.metrics",
@@ -28,8 +33,8 @@ def _somebody_decides(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         )
 
 
-def _breach_counts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
-    together = sum(_bakes(spec))
+def _breach_counts_in_time(spec: ModelDeploymentSpec, schedule: "Schedule") -> Iterator[Problem]:
+    together = schedule.expected_seconds
     for index, metric in enumerate(spec.metrics):
         source = metric.source
         if isinstance(source, ValueQuery) and source.consecutive_seconds > together:
@@ -40,8 +45,8 @@ def _breach_counts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
             )
 
 
-def _silence_acts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
-    limit, analysis = spec.canary.max_duration, spec.analysis
+def _silence_acts_in_time(spec: ModelDeploymentSpec, schedule: "Schedule") -> Iterator[Problem]:
+    limit, analysis = schedule.max_duration, spec.analysis
     if analysis.on_no_data is NoDataAction.ROLLBACK and limit is not None and analysis.on_no_data_after >= limit:
         yield Problem(
             "spec.analysis.onNoData.after",
@@ -50,8 +55,8 @@ def _silence_acts_in_time(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         )
 
 
-def _deadline_before_the_end(spec: ModelDeploymentSpec) -> Iterator[Problem]:
-    limit = spec.canary.max_duration
+def _deadline_before_the_end(spec: ModelDeploymentSpec, schedule: "Schedule") -> Iterator[Problem]:
+    limit = schedule.max_duration
     if limit is not None and spec.progress_deadline >= limit:
         yield Problem(
             "spec.progressDeadline",
@@ -60,8 +65,8 @@ def _deadline_before_the_end(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         )
 
 
-def _looks_within_a_step(spec: ModelDeploymentSpec) -> Iterator[Problem]:
-    interval, bakes = spec.analysis.interval, [one for one in _bakes(spec) if one]
+def _looks_within_a_step(spec: ModelDeploymentSpec, schedule: "Schedule") -> Iterator[Problem]:
+    interval, bakes = spec.analysis.interval, [one for one in _bakes(schedule) if one]
     if interval is not None and bakes and interval > min(bakes):
         yield Problem(
             "spec.analysis.interval",
@@ -70,7 +75,7 @@ def _looks_within_a_step(spec: ModelDeploymentSpec) -> Iterator[Problem]:
         )
 
 
-def _reference_is_enough(spec: ModelDeploymentSpec) -> Iterator[Problem]:
+def _reference_is_enough(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
     for index, metric in enumerate(spec.metrics):
         source = metric.source
         if not isinstance(source, DistributionQuery) or not source.reference:
@@ -99,6 +104,9 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def check(spec: ModelDeploymentSpec) -> Iterator[Problem]:
-    """Every check's findings, in the order of CHECKS."""
+    """Every check's findings, in the order of CHECKS. Raises InvalidSpec for settings that the strategy cannot read."""
+    from serin.rollout.strategies.table import strategy_of  # brings the analysis with it, which takes a second
+
+    schedule = strategy_of(spec).schedule()
     for one in CHECKS:
-        yield from one(spec)
+        yield from one(spec, schedule)

@@ -1,8 +1,8 @@
 """PromQL of metrics and MetricTemplates: is it PromQL at all, and can it tell the versions apart?
 
-Syntax and types of functions are checked by promql-parser, a Rust implementation of Prometheus' grammar; what the
-operator itself makes of a metric is asked of the operator's own code (metrics.sources). Whether the series exist,
-nobody can say without Prometheus.
+Syntax and types of functions are checked by promql-parser, within the bounds that the operator sets (metrics.sums);
+what the operator itself makes of a metric is asked of the operator's own code (metrics.sources). Whether the series
+exist, nobody can say without Prometheus.
 """
 
 import re
@@ -13,11 +13,20 @@ import promql_parser
 
 from serin.api.json import JsonObject
 from serin.cli.lint.schema import Problem
-from serin.metrics.promql import SNAPSHOT_LABEL, PromQLError, Version, fill, matchers_of, placeholders
+from serin.metrics.promql import (
+    OWN_PLACEHOLDERS,
+    SNAPSHOT_LABEL,
+    PromQLError,
+    Version,
+    check_placeholders,
+    fill,
+    matchers_of,
+    placeholders,
+)
 from serin.metrics.sources import ExpressionSource, Source
+from serin.metrics.sums import check_bounds, parse
 
 _NOBODY: Final = Version("namespace", "deployment", ("candidate", "stable"))
-_PLACES: Final = ("version", "candidate", "stable")
 _QUERIES: Final = (
     ("ratio", "bad"),
     ("ratio", "total"),
@@ -43,18 +52,20 @@ def check(body: JsonObject, path: str, arguments: Mapping[str, str]) -> Iterator
 def _query(text: str, source: str, arguments: Mapping[str, str]) -> Iterator[str]:
     matchers = matchers_of([_NOBODY])
     try:
-        filled = fill(text, {**dict.fromkeys(_PLACES, matchers), **arguments})
+        written = fill(text, {**{name: f"{{{{.{name}}}}}" for name in OWN_PLACEHOLDERS}, **arguments})
+        check_placeholders(written, check_bounds(written).strings)
+        filled = fill(written, dict.fromkeys(OWN_PLACEHOLDERS, matchers))
     except PromQLError as error:
         yield str(error)
         return
     try:
-        promql_parser.parse(filled)
+        parse(filled)
     except ValueError as error:
         yield f"this is no PromQL: {error}, in {text}"
         return
     if source != "value" and _RATE.search(text):
-        yield "write the counters themselves, without rate and time window: Serin counts between its own looks"
-    if source == "value" and not placeholders(text) & set(_PLACES):
+        yield "write the counters themselves, without rate and time window: Serin counts between its own collections"
+    if source == "value" and not placeholders(text) & set(OWN_PLACEHOLDERS):
         yield (
             "the query is the same for every version, so it says nothing about the candidate: write "
             "{{.candidate}} among the labels"
@@ -66,6 +77,6 @@ def versions_lost(source: Source) -> Iterator[str]:
     if not isinstance(source, ExpressionSource):
         return
     for part, text in (("total", source.total), ("bad", source.bad)):
-        parsed = promql_parser.parse(fill(text, {"version": matchers_of([_NOBODY])}))
+        parsed = parse(fill(text, {"version": matchers_of([_NOBODY])}))
         if isinstance(parsed, promql_parser.AggregateExpr) and SNAPSHOT_LABEL not in text:
             yield f"{part} does not keep the versions apart: write sum by ({SNAPSHOT_LABEL}) (...)"

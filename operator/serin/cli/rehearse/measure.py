@@ -21,8 +21,8 @@ from serin.cli.exit_codes import Exit, Stop
 from serin.cli.rehearse.plan import Plan
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
-from serin.metrics.answers import Answer, Failed, answer_of
-from serin.metrics.traffic import WINDOW, Ask, measure
+from serin.metrics.answers import Answer, Ask, Failed, answer_of
+from serin.metrics.traffic import WINDOW, measure
 
 OPERATOR: Final = "serin-operator"
 _TIMEOUT_SECONDS: Final = 30.0

@@ -18,10 +18,12 @@ from serin.api.spec import ModelDeploymentSpec, TemplateRef
 from serin.api.verdicts import BLOCKING
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
-from serin.cli.lint.check import check
+from serin.cli.lint.check import CATALOG, check
+from serin.evaluation.feasibility import Schedule
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
-from serin.routers.envoy.series import BUCKETS
+from serin.rollout.strategies.table import strategy_of
+from serin.routers import ROUTERS
 
 # Between looks, where the spec leaves it to the scrapes: what most Prometheus installations have, or less.
 ASSUMED_INTERVAL: Final = 15.0
@@ -46,9 +48,15 @@ class Plan:
         return self.spec.analysis.interval or ASSUMED_INTERVAL
 
     @property
+    def schedule(self) -> Schedule:
+        """What the strategy plans."""
+        return strategy_of(self.spec).schedule()
+
+    @property
     def policies(self) -> dict[str, Policy]:
         """Of the metrics that can roll back."""
-        return {name: one for name, one in policies(self.spec, self.interval).items() if one.severity in BLOCKING}
+        found = policies(self.spec, self.interval, self.schedule.expected_seconds)
+        return {name: one for name, one in found.items() if one.severity in BLOCKING}
 
     def ratios(self) -> dict[str, RatioSource]:
         """Metrics that can roll back, whose traffic Prometheus can say."""
@@ -76,7 +84,7 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
     for metric in spec.metrics:
         reference = metric.source.name if isinstance(metric.source, TemplateRef) else ""
         try:
-            sources[metric.name] = resolve(metric, templates.get(reference))
+            sources[metric.name] = resolve(metric, templates.get(reference), CATALOG)
         except ValueError:  # a MetricTemplate of the cluster's, which lint has noted
             continue
     return Plan(document.namespace, document.name, spec, sources)
@@ -92,15 +100,16 @@ def worlds(plan: Plan, traffic: Mapping[str, Traffic]) -> tuple[list[Rehearsed],
         if isinstance(source, RatioSource | ExpressionSource) and name in traffic:
             found.append(ratio(policy, traffic[name]))
         elif isinstance(source, HistogramSource) and source.unit in _UNITS and rates:
-            found.append(_latency(policy, max(rates), source.unit))
+            bounds = ROUTERS[plan.spec.router.name].latency_bounds
+            found.append(_latency(policy, max(rates), source.unit, bounds))
         else:
             left[name] = _why_not(source)
     return found, left
 
 
-def _latency(policy: Policy, rate: float, unit: str) -> Rehearsed:
+def _latency(policy: Policy, rate: float, unit: str, bounds_ms: tuple[float, ...]) -> Rehearsed:
     factor = _UNITS[unit]
-    bounds = tuple(factor * bound for bound in BUCKETS)
+    bounds = tuple(factor * bound for bound in bounds_ms)
     return latency(policy, rate, bounds, median=factor * MEDIAN_MS, spread=SPREAD, unit=unit)
 
 

@@ -11,8 +11,8 @@ from serin.cli.connection import Connection
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.output import console, dump, put
 from serin.cli.rehearse import measure, plan, show
-from serin.evaluation.feasibility import feasible, stages
-from serin.metrics.traffic import Ask
+from serin.evaluation.feasibility import feasible
+from serin.metrics.answers import Ask
 
 
 def rehearse(
@@ -56,8 +56,9 @@ def _rehearse(one: plan.Plan, traffic: Mapping[str, Traffic], runs: int, seed: i
     if not worlds:
         why = "; ".join(f"{name}: {reason}" for name, reason in left.items())
         raise Stop(Exit.NO, f"{one.name} has no metric that can be rehearsed: {why}")
-    steps, limit = stages(one.spec), one.spec.canary.max_duration
+    schedule = one.schedule
     with console(error=True).status(f"simulating {runs} rollouts of {one.name}"):
-        answer = simulate(worlds, steps, one.interval, runs=runs, seed=seed, longest=limit or LONGEST)
+        longest = schedule.max_duration or LONGEST
+        answer = simulate(worlds, schedule.stages, one.interval, runs=runs, seed=seed, longest=longest)
     shown = {world.policy.metric: traffic[world.policy.metric] for world in worlds if world.policy.metric in traffic}
-    return show.Rehearsed(one, steps, shown, answer, feasible(one.spec, one.policies, shown), left)
+    return show.Rehearsed(one, schedule.stages, shown, answer, feasible(one.policies, shown, schedule), left)

@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
-from serin.analysis.text import count, number, percent
+from serin.analysis.text import number, percent
 from serin.analysis.traffic import Stage, Traffic
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.text import count
 from serin.api.times import human
 from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan
@@ -35,7 +36,7 @@ class Rehearsed:
         if self.feasible and self.feasible[0] is Reason.TRAFFIC_TOO_LOW:
             return self.feasible[1]
         if 2 * self.answer.unfinished > self.answer.runs:
-            limit = self.plan.spec.canary.max_duration
+            limit = self.plan.schedule.max_duration
             within = f" within maxDuration, {human(limit)}" if limit is not None else ""
             return f"{self.answer.unfinished} of {self.answer.runs} good candidates are not promoted{within}"
         return ""

@@ -1,43 +1,26 @@
-"""The Envoy router: a deployment's split rendered as Envoy's own resources, and the bootstrap that asks for them.
+"""The Envoy router: a shared Envoy that asks the operator for its configuration and serves every deployment's split.
 
-Pure: models in, JSON out. `series` says which Prometheus series come out of it and what each one counts.
+A deployment is read (`routed_model`), rendered as Envoy's own resources (`rendered`), and carried to every Envoy by the
+xDS server (`xds/`). `router` is what the rest of Serin sees of it; `series` says which Prometheus series come out of
+it, and what each one counts.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from serin.routers.base import Flag, Router, RouterContext
+from serin.routers.envoy.bootstrap import XDS_PORT
+from serin.routers.envoy.series import BUCKETS
+from serin.routers.envoy.settings import NAME
+from serin.routers.envoy.templates import templates
 
-from serin.api.json import JsonObject
-from serin.api.split import Split
-from serin.routers.envoy.bootstrap import XDS_PORT, bootstrap
-from serin.routers.envoy.clusters import cluster, cluster_name, endpoints
-from serin.routers.envoy.listeners import listener
-from serin.routers.envoy.routed_model import Key, RoutedModel
-from serin.routers.envoy.routes import clusters_of, route_configuration
-
-__all__ = ["XDS_PORT", "Rendered", "bootstrap", "clusters_of", "render"]
+__all__ = ["BUCKETS", "NAME", "add_arguments", "build", "templates"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """Envoy's resources of one deployment. `name`: of its listener and of its routes; the maps are by cluster."""
-
-    key: Key
-    name: str
-    split: Split
-    listener: JsonObject
-    routes: JsonObject
-    clusters: Mapping[str, JsonObject]
-    endpoints: Mapping[str, JsonObject]
+def add_arguments(flag: Flag) -> None:
+    """Envoy's own flags of `serin run`."""
+    flag("xds-port", str(XDS_PORT), "port on which the router asks for its configuration", type=int)
 
 
-def render(model: RoutedModel, address: str = "0.0.0.0") -> Rendered:
-    """Render one deployment; its listener binds to `address`."""
-    return Rendered(
-        key=model.key,
-        name=f"{model.namespace}/{model.name}",
-        split=model.split(),
-        listener=listener(model, address),
-        routes=route_configuration(model),
-        clusters={cluster_name(model, arm.snapshot): cluster(model, arm) for arm in model.arms},
-        endpoints={cluster_name(model, arm.snapshot): endpoints(model, arm) for arm in model.arms},
-    )
+def build(context: RouterContext) -> Router:
+    """Build the router; what only a running operator needs is imported here and not before."""
+    from serin.routers.envoy.router import EnvoyRouter
+
+    return EnvoyRouter(context)

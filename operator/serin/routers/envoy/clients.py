@@ -2,18 +2,26 @@
 
 The Service has no selector, because the router's pods live in another namespace; Serin keeps its EndpointSlice. Each
 deployment has a port of its own on the router, so the Host header that a client happens to send decides nothing.
+
+Others may add to both objects: ports, labels, annotations, fields of Serin's own port. That is theirs, and no reason to
+write. What is compared is what Serin sets, and by the hash in an annotation that what it sets is what it set last: a
+field that it no longer sets would otherwise stay.
 """
 
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from serin.api import names
 from serin.api.json import JsonObject
-from serin.api.spec import ModelDeployment, Protocol
-from serin.routers.envoy.routed_model import SERVICE_LABEL
+from serin.api.spec import ModelDeployment
+from serin.routers.endpoints import SERVICE_LABEL
+from serin.routers.envoy.settings import Protocol
 
-_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
+# Of an EndpointSlice. Each is one value to the API server: whoever adds an item has replaced Serin's list.
+_WHOLE_LISTS: Final = ("endpoints", "ports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +29,17 @@ class ClientRoute:
     """What leads clients to the router: `listener` is the router's port, `routers` the addresses of its ready pods."""
 
     deployment: ModelDeployment
+    protocol: Protocol
     listener: int
     routers: tuple[str, ...]
 
     def service(self) -> JsonObject:
         """The clients' Service, at the port that the model server has too."""
         port: JsonObject = {"name": names.PORT_NAME, "port": self.deployment.spec.port, "protocol": "TCP"}
-        if self.deployment.spec.router.protocol is Protocol.HTTP2:
+        if self.protocol is Protocol.HTTP2:
             port["appProtocol"] = "kubernetes.io/h2c"
         metadata = self._metadata(self.deployment.name, {})
-        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
+        return _stamped({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}})
 
     def endpoint_slice(self) -> JsonObject:
         """The Service's endpoints."""
@@ -44,30 +53,27 @@ class ClientRoute:
             "ports": [{"name": names.PORT_NAME, "port": self.listener, "protocol": "TCP"}],
         }
 
-    def is_published(self, service: JsonObject | None, endpoints: JsonObject | None) -> bool:
-        """Whether the objects in the cluster (None: missing) lead where they should.
+    def repairs(self, service: JsonObject | None, endpoints: JsonObject | None) -> tuple[JsonObject, ...]:
+        """What has to be applied to these two objects as they are in the cluster (None: missing)."""
+        wanted = self.service(), self._endpoint_slice_after(endpoints)
+        return tuple(body for body, found in zip(wanted, (service, endpoints), strict=True) if not _has(found, body))
 
-        With no router pod ready, the endpoints of before are better than none, so they stay.
-        """
-        if service is None or endpoints is None:
-            return False
+    def not_ours(self, service: JsonObject | None, endpoints: JsonObject | None) -> str | None:
+        """A sentence when an object of this name exists that belongs to somebody else; it is left alone."""
+        for kind, body in (("a Service", service), ("an EndpointSlice", endpoints)):
+            if body is not None and names.controller_uid(body) != self.deployment.uid:
+                return (
+                    f"{kind} named {body['metadata']['name']} exists already and is not Serin's: delete it, "
+                    "or give the ModelDeployment another name"
+                )
+        return None
+
+    def _endpoint_slice_after(self, found: JsonObject | None) -> JsonObject:
+        """With no router pod ready, the endpoints of before are better than none, so they stay."""
         wanted = self.endpoint_slice()
-        found = sorted(address for one in endpoints.get("endpoints") or [] for address in one["addresses"])
-        same_ports = _ports(endpoints.get("ports")) == _ports(wanted["ports"])
-        same_service = _ports(service["spec"].get("ports")) == _ports(self.service()["spec"]["ports"])
-        return same_service and same_ports and (not self.routers or found == sorted(self.routers))
-
-    def not_ours(self, service: JsonObject | None) -> str | None:
-        """A sentence when a Service of this name exists that belongs to somebody else; it is left alone."""
-        if service is None:
-            return None
-        owners = service["metadata"].get("ownerReferences") or []
-        if any(owner["uid"] == self.deployment.uid for owner in owners):
-            return None
-        return (
-            f"a Service named {self.deployment.name} exists already and is not Serin's: delete it, "
-            "or give the ModelDeployment another name"
-        )
+        if found is None or self.routers:
+            return wanted
+        return wanted | {"addressType": found["addressType"], "endpoints": found.get("endpoints") or []}
 
     def _metadata(self, name: str, labels: dict[str, str]) -> JsonObject:
         owner = self.deployment
@@ -88,5 +94,23 @@ def _family(addresses: Sequence[str]) -> int:
     return ipaddress.ip_address(addresses[0]).version if addresses else 4
 
 
-def _ports(ports: Sequence[JsonObject] | None) -> list[tuple[str, int, str]]:
-    return sorted((one.get("name", ""), one["port"], one.get("appProtocol", "")) for one in ports or [])
+def _stamped(body: JsonObject) -> JsonObject:
+    """The body with the hash of what Serin sets in it."""
+    metadata = {**body["metadata"], "annotations": {names.ANNOTATION_APPLIED_HASH: names.content_hash(body)}}
+    return body | {"metadata": metadata}
+
+
+def _has(found: JsonObject | None, wanted: JsonObject) -> bool:
+    """Whether the object in the cluster has everything that Serin sets."""
+    if found is None or not _covers(found, wanted):
+        return False
+    return all(len(found[key]) == len(wanted[key]) for key in _WHOLE_LISTS if key in wanted)
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Whether `wanted` is in `found`, which may have more: keys in maps, items in lists."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and all(any(_covers(one, item) for one in found) for item in wanted)
+    return bool(found == wanted)

@@ -9,9 +9,10 @@ labels the series, and the answer's headers.
 from typing import Final
 
 from serin.api.json import JsonObject
-from serin.api.spec import Protocol
-from serin.routers.envoy.routed_model import Arm, Endpoint, RoutedModel
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS
+from serin.routers.envoy.settings import Protocol
 from serin.routers.envoy.shape import any_of, config_source
 
 # A pod that a node took with it does not refuse a connection, it never answers.
@@ -45,7 +46,7 @@ def cluster(model: RoutedModel, arm: Arm) -> JsonObject:
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 {
                     "common_http_protocol_options": {"idle_timeout": _IDLE_TIMEOUT},
-                    "explicit_http_config": _protocol(model.router.protocol),
+                    "explicit_http_config": _protocol(model.settings.protocol),
                 },
             )
         },

@@ -1,20 +1,25 @@
 """Which listener port of the router a model deployment gets: its own, for as long as it lives.
 
-What is taken is read from every deployment's status. Two that are looked at in the same moment must not find the same
-port free, so a port handed out is kept back until the status that takes it has been seen; only the leader hands out.
-The search starts at a place of the deployment's own, so that two leaders in a row, one with a cache a moment old, do
-not meet at the same port either.
+What is taken is read from every deployment's status, by an index. Two that are looked at in the same moment must not
+find the same port free, so a port handed out is kept back until the status that takes it has been seen; only the leader
+hands out. The search starts at a place of the deployment's own, so that two leaders in a row, one with a cache a moment
+old, do not meet at the same port either.
 """
 
 import zlib
 from typing import Final
 
+from serin.api.json import JsonObject
+from serin.api.names import Key
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.routers.envoy.routed_model import port_of
 
 FIRST: Final = 10_000
 LAST: Final = 29_999
 _COUNT: Final = LAST - FIRST + 1
+_INDEX: Final = "listener-port"
 
 
 class PortsExhausted(RuntimeError):
@@ -22,38 +27,51 @@ class PortsExhausted(RuntimeError):
 
 
 class Ports:
-    """Hands out listener ports. Keys are (namespace, name)."""
+    """Hands out listener ports."""
 
     def __init__(self, cache: ObjectCache) -> None:
         self._cache = cache
-        self._reserved: dict[tuple[str, str], int] = {}
+        self._reserved: dict[Key, int] = {}
+        cache.add_index(_INDEX, kinds.MODEL_DEPLOYMENT, _taken)
 
-    def free_for(self, namespace: str, name: str) -> int:
-        """A port that no other deployment has; the same one on every call. Raises PortsExhausted."""
-        taken = self._taken()
-        for key in [key for key in self._reserved if key in taken or not self._cache.get(kinds.MODEL_DEPLOYMENT, *key)]:
-            del self._reserved[key]
-        mine = (namespace, name)
-        if mine in taken:
-            return taken[mine]
-        others = set(taken.values()) | {port for key, port in self._reserved.items() if key != mine}
-        if self._reserved.get(mine) not in others and mine in self._reserved:
-            return self._reserved[mine]
-        self._reserved[mine] = self._search(zlib.crc32(f"{namespace}/{name}".encode()), others)
-        return self._reserved[mine]
+    def free_for(self, key: Key) -> int:
+        """The deployment's port, or one that no other deployment has; the same one on every call.
 
-    def _taken(self) -> dict[tuple[str, str], int]:
-        found = {}
-        for body in self._cache.all(kinds.MODEL_DEPLOYMENT):
-            port = ((body.get("status") or {}).get("router") or {}).get("port")
-            if port is not None:
-                found[body["metadata"]["namespace"], body["metadata"]["name"]] = int(port)
-        return found
+        Raises PortsExhausted.
+        """
+        mine = self._taken_by(key)
+        if mine is not None:
+            self._reserved.pop(key, None)
+            return mine
+        self._release()
+        others = {port for one, port in self._reserved.items() if one != key}
+        port = self._reserved.get(key)
+        if port is None or port in others or self._cache.by_index(_INDEX, port):
+            self._reserved.pop(key, None)
+            port = self._reserved[key] = self._search(zlib.crc32("/".join(key).encode()), others)
+        return port
 
-    @staticmethod
-    def _search(start: int, taken: set[int]) -> int:
+    def _release(self) -> None:
+        """Forget what was set aside for deployments that have their port by now, or are gone."""
+        for key in list(self._reserved):
+            if self._taken_by(key) is not None or self._cache.get(kinds.MODEL_DEPLOYMENT, *key) is None:
+                del self._reserved[key]
+
+    def _taken_by(self, key: Key) -> int | None:
+        body = self._cache.get(kinds.MODEL_DEPLOYMENT, *key)
+        return None if body is None else _taken(body)
+
+    def _search(self, start: int, others: set[int]) -> int:
         for step in range(_COUNT):
             port = FIRST + (start + step) % _COUNT
-            if port not in taken:
+            if port not in others and not self._cache.by_index(_INDEX, port):
                 return port
         raise PortsExhausted(f"all {_COUNT} listener ports of the router are taken: delete model deployments")
+
+
+def _taken(body: JsonObject) -> int | None:
+    """The port that a deployment has, None before it has one, or when it has none that can be read."""
+    try:
+        return port_of(read_state(body.get("status") or {}))
+    except ValueError:
+        return None

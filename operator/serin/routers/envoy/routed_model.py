@@ -1,31 +1,24 @@
 """What a router needs to know of one ModelDeployment: pure data, and how to read it from cached Kubernetes objects.
 
 Weights come from `status.traffic.weights` (the decision and the route are one write), addresses from the EndpointSlices
-of the snapshots' Services. The reading never fails because of a user's mistake elsewhere in the spec: traffic goes on
-as it was decided, whatever the rest of the resource looks like.
+of the snapshots' Services. What somebody wrote badly never takes a deployment out of the router: of what cannot be read
+the last good reading stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from serin.api import names
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.spec import EnvoyRouter, Protocol, Shield
+from serin.api.names import Key
 from serin.api.split import NOWHERE, Split
-from serin.api.units import parse_duration
+from serin.api.state import State
+from serin.api.status import read_state
+from serin.routers.endpoints import Endpoint, pods_by_snapshot
+from serin.routers.envoy.settings import NAME, EnvoySettings, read_settings, with_defaults
 
-Key = tuple[str, str]  # namespace and name of a ModelDeployment
-
-SERVICE_LABEL: Final = "kubernetes.io/service-name"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """Address (IPv4 or IPv6) and port of one pod."""
-
-    address: str
-    port: int
+_PORTS: Final = range(1, 65536)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +41,7 @@ class RoutedModel:
     namespace: str
     name: str
     port: int
-    router: EnvoyRouter
+    settings: EnvoySettings
     stable: str | None
     arms: tuple[Arm, ...]
 
@@ -77,94 +70,59 @@ class RoutedModel:
         return Split(served)
 
 
-@dataclass(slots=True)
-class _Pods:
-    """Addresses of one Service: those that are ready, and those that only finish what they have begun."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of a deployment. `model`: None when clients cannot reach it yet. `problem`: what was not read."""
 
-    ready: set[Endpoint] = field(default_factory=set)
-    leaving: set[Endpoint] = field(default_factory=set)
-
-    def serving(self) -> tuple[Endpoint, ...]:
-        """Ready pods; when there is none, pods that terminate but still serve, as kube-proxy does it."""
-        return tuple(sorted(self.ready or self.leaving))
+    model: RoutedModel | None
+    problem: str = ""
 
 
-def read_models(deployments: Iterable[JsonObject], slices: Iterable[JsonObject]) -> tuple[RoutedModel, ...]:
-    """Read every routable ModelDeployment, sorted by namespace and name.
+def read_model(body: JsonObject, slices: Iterable[JsonObject], last: RoutedModel | None = None) -> Reading:
+    """Read a ModelDeployment; `slices`: the EndpointSlices with its label, `last`: what was read of it before.
 
-    `slices`: EndpointSlices of the snapshots' Services (others are ignored). A deployment without a listener port in
-    its status is left out: nobody can reach it yet.
+    A deployment without a listener port in its status has no model: nobody can reach it yet.
     """
-    pods = _pods_by_service(slices)
-    models = (_read_model(body, pods.get(_key(body), {})) for body in deployments)
-    return tuple(sorted((model for model in models if model is not None), key=lambda model: model.key))
-
-
-def addresses(slices: Iterable[JsonObject], deployment: Key) -> Mapping[str, frozenset[str]]:
-    """Addresses of the ready pods of one deployment that the router knows, by snapshot. `slices`: as in read_models."""
-    pods = _pods_by_service(slices).get(deployment, {})
-    return {snapshot: frozenset(endpoint.address for endpoint in mine.ready) for snapshot, mine in pods.items()}
-
-
-def _key(body: JsonObject) -> Key:
-    return body["metadata"]["namespace"], body["metadata"]["name"]
-
-
-def _read_model(body: JsonObject, pods: Mapping[str, _Pods]) -> RoutedModel | None:
-    status = body.get("status") or {}
-    port = (status.get("router") or {}).get("port")
+    state = read_state(body.get("status") or {})
+    settings, bad_settings = _read_settings(body["spec"], last)
+    port, bad_port = _read_port(state, last)
+    problem = "; ".join(one for one in (bad_settings, bad_port) if one)
     if port is None:
-        return None
-    weights: Mapping[str, int] = (status.get("traffic") or {}).get("weights") or {}
-    stable = (status.get("stable") or {}).get("snapshot")
-    candidate = (status.get("candidate") or {}).get("snapshot")
-    snapshots = {*weights, *pods, *(name for name in (stable, candidate) if name)}
+        return Reading(None, problem)
+    pods = pods_by_snapshot(slices)
+    evaluated = (arm.snapshot for arm in state.rollout.arms) if state.rollout else ()
+    snapshots = {*state.split.weights, *pods, *([state.stable] if state.stable else []), *evaluated}
     arms = tuple(
-        Arm(snapshot, weights.get(snapshot, 0), pods[snapshot].serving() if snapshot in pods else ())
+        Arm(snapshot, state.split.of(snapshot), pods[snapshot].serving() if snapshot in pods else ())
         for snapshot in sorted(snapshots)
     )
-    namespace, name = _key(body)
-    return RoutedModel(namespace, name, port, _read_router(body["spec"]), stable, arms)
+    metadata = body["metadata"]
+    model = RoutedModel(metadata["namespace"], metadata["name"], port, settings, state.stable, arms)
+    return Reading(model, problem)
 
 
-def _read_router(spec: JsonObject) -> EnvoyRouter:
-    """Read `spec.router.envoy`, which the schema has checked and defaulted."""
-    envoy = (spec.get("router") or {}).get("envoy") or {}
-    default = EnvoyRouter()
-    return EnvoyRouter(
-        shield=Shield(envoy.get("shield", default.shield)),
-        hedge_after=parse_duration(envoy["hedgeAfter"]) if "hedgeAfter" in envoy else None,
-        timeout=parse_duration(envoy["timeout"]) if "timeout" in envoy else default.timeout,
-        protocol=Protocol(envoy.get("protocol", default.protocol)),
-    )
+def _read_settings(spec: JsonObject, last: RoutedModel | None) -> tuple[EnvoySettings, str]:
+    """The settings; the last ones (none: the defaults) and what is wrong, when another version's CRD let in a word."""
+    envoy = (spec.get("router") or {}).get(NAME) or {}
+    try:
+        return read_settings(with_defaults(envoy)), ""
+    except InvalidSpec as error:
+        return last.settings if last else EnvoySettings(), str(error)
 
 
-def _pods_by_service(slices: Iterable[JsonObject]) -> dict[Key, dict[str, _Pods]]:
-    """Addresses per deployment and snapshot. Kubernetes copies a Service's labels to its slices."""
-    found: dict[Key, dict[str, _Pods]] = {}
-    for body in slices:
-        labels = body["metadata"].get("labels") or {}
-        deployment, service = labels.get(names.LABEL_MODEL_DEPLOYMENT), labels.get(SERVICE_LABEL)
-        snapshot = labels.get(names.LABEL_SNAPSHOT)
-        if deployment is None or service is None or snapshot != service:
-            continue  # the clients' Service, or none of Serin's
-        pods = found.setdefault((body["metadata"]["namespace"], deployment), {}).setdefault(service, _Pods())
-        port = _port(body.get("ports") or ())
-        if port is not None:
-            _sort_endpoints(body, port, pods)
-    return found
+def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:
+    """The listener port; the last one and what is wrong, when that is no port."""
+    try:
+        return port_of(state), ""
+    except ValueError as error:
+        return last.port if last else None, str(error)
 
 
-def _port(ports: Sequence[JsonObject]) -> int | None:
-    named = [port["port"] for port in ports if port.get("name") == names.PORT_NAME]
-    return named[0] if named else None
-
-
-def _sort_endpoints(body: JsonObject, port: int, pods: _Pods) -> None:
-    """A pod that terminates is never ready, but may still serve. No condition means yes, as in Kubernetes' API."""
-    for item in body.get("endpoints") or ():
-        conditions = item.get("conditions") or {}
-        if conditions.get("ready") in (None, True):
-            pods.ready.update(Endpoint(address, port) for address in item["addresses"][:1])
-        elif conditions.get("serving") and conditions.get("terminating"):
-            pods.leaving.update(Endpoint(address, port) for address in item["addresses"][:1])
+def port_of(state: State) -> int | None:
+    """The listener port in `status.router.envoy`, None before there is one. Raises ValueError for what is no port."""
+    port = (state.router.get(NAME) or {}).get("port")
+    if port is None:
+        return None
+    if type(port) is not int or port not in _PORTS:
+        raise ValueError(f"status.router.{NAME}.port: {port!r} is no port")
+    return port

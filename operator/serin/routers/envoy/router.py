@@ -1,89 +1,109 @@
-"""What the router says, as the planner wants to know it, and the objects that lead clients to it.
+"""The router `envoy`, as the rest of Serin sees it: its parts put together, and what they say about a deployment."""
 
-The router's pods are the endpoints of the Service `serin-router` in Serin's own namespace, the operator's replicas
-those of `serin-xds`; both carry the label serin.dev/model-deployment with an empty value, so that the one watch of
-EndpointSlices shows them too.
-"""
+from collections.abc import Iterable, Mapping
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from prometheus_client import Gauge, Histogram
 
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.spec import ModelDeployment
-from serin.api.split import NOWHERE, Split
-from serin.api.status import read
+from serin.api.split import NOWHERE
+from serin.api.state import State
 from serin.cluster import kinds
-from serin.cluster.cache import ObjectCache
+from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
+from serin.routers.base import Capabilities, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
-from serin.routers.envoy.routed_model import SERVICE_LABEL
+from serin.routers.envoy.ports import Ports
+from serin.routers.envoy.routed_model import port_of
+from serin.routers.envoy.service_pods import ROUTER, ServicePods
+from serin.routers.envoy.settings import NAME, read_settings
+from serin.routers.envoy.templates import templates
+from serin.routers.envoy.xds.server import XdsServer
+from serin.routers.envoy.xds_feed import XdsFeed
+from serin.routers.envoy.xds_peers import XdsPeers
 
-ROUTER: Final = "serin-router"
-
-
-class Envoys(Protocol):
-    """What the connected Envoys have taken and refused; controller.replicas.XdsPeers is it."""
-
-    def observe(self, namespace: str, name: str) -> Split | None:
-        """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
-
-    def envoys(self) -> int:
-        """How many Envoys are connected."""
-
-    def refused(self) -> Mapping[tuple[str, str], str]:
-        """Envoy's words, per deployment whose configuration it refuses."""
+_PROPAGATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# For how long a move waits for Envoy's word, and how often it is asked. Not longer: an Envoy that asks a replica of the
+# operator that nobody can reach is not seen from here.
+_PATIENCE_SECONDS = 10.0
+_POLL_SECONDS = 0.5
 
 
-class EnvoyRoutes:
-    """The router `envoy`, as the cache shows it. `namespace`: Serin's own."""
+class EnvoyRouter:
+    """A shared Envoy with a listener of its own for every deployment."""
 
-    def __init__(self, cache: ObjectCache, namespace: str, envoys: Envoys) -> None:
-        self._cache, self._namespace, self._envoys = cache, namespace, envoys
+    name = NAME
+    capabilities = Capabilities(weights=True, shield=True)
+    request_template = "request-errors"
 
-    def observe(self, deployment: ModelDeployment) -> Route:
-        """What the router serves for this deployment."""
-        state, routers = read(deployment.status), self.routers()
-        route = ClientRoute(deployment, state.port or 0, routers)
-        service = self._cache.get(kinds.SERVICE, deployment.namespace, deployment.name)
+    def __init__(self, context: RouterContext) -> None:
+        self._cache = context.cache
+        self._port = int(str(context.options["xds_port"]))
+        propagation = Histogram(
+            "serin_route_propagation_seconds",
+            "From a changed route to the last connected Envoy that has taken it.",
+            buckets=_PROPAGATION_BUCKETS,
+            registry=context.registry,
+        )
+        self._xds = XdsServer(propagated=lambda _key, seconds: propagation.observe(seconds))
+        envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
+        envoys.set_function(self._xds.envoys)
+        self._pods = ServicePods(context.cache, context.namespace)
+        self._feed = XdsFeed(context.cache, self._xds, context.enqueue)
+        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue)
+        self._ports = Ports(context.cache)
+
+    def templates(self) -> Mapping[str, JsonObject]:
+        """Built-in metric templates that read Envoy's series."""
+        return templates()
+
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:
+        """What Envoy serves for this deployment. Raises InvalidSpec."""
+        key = (deployment.namespace, deployment.name)
+        protocol, routers = read_settings(deployment.spec.router.settings).protocol, self._pods.ready(ROUTER)
+        port = self._listener_port(key, state)
+        clients = ClientRoute(deployment, protocol, port, routers)
+        service = self._cache.get(kinds.SERVICE, *key)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
-        taken = self._envoys.observe(deployment.namespace, deployment.name)
+        not_ours = clients.not_ours(service, endpoints)
+        taken = self._peers.observe(*key)
         if taken is None:
             # No replica has an Envoy that it knows of (yet): then what was decided is the best that is known.
-            taken = NOWHERE if self._envoys.envoys() else state.split
+            taken = NOWHERE if self._peers.envoys() else state.split
         return Route(
             split=taken,
-            refused=self._envoys.refused().get((deployment.namespace, deployment.name)),
+            refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
-            published=state.port is not None and route.is_published(service, endpoints),
-            not_ours=route.not_ours(service),
+            not_ours=not_ours,
+            repairs=() if not_ours else clients.repairs(service, endpoints),
+            router=NAME,
+            state={"port": port},
+            patience=_PATIENCE_SECONDS,
+            poll=_POLL_SECONDS,
         )
 
-    def objects(self, deployment: ModelDeployment, port: int) -> tuple[JsonObject, ...]:
-        """The clients' Service and its endpoints."""
-        route = ClientRoute(deployment, port, self.routers())
-        return route.service(), route.endpoint_slice()
+    def concerns(self, kind: Kind, body: JsonObject) -> Iterable[Key]:
+        """Every deployment when a router pod comes or goes: it is in the endpoints of all of them."""
+        if kind == kinds.ENDPOINT_SLICE and self._pods.belongs(body, ROUTER):
+            for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
+                yield one["metadata"]["namespace"], one["metadata"]["name"]
 
-    def routers(self) -> tuple[str, ...]:
-        """Addresses of the router's ready pods, sorted."""
-        return endpoints_of(self._cache, self._namespace, ROUTER)
+    async def serve(self) -> None:
+        """Answer Envoys, until cancelled. Raises OSError when the port is taken."""
+        await self._xds.start(port=self._port)
+        try:
+            await self._feed.run()
+        finally:
+            await self._xds.stop()
 
+    async def lead(self) -> None:
+        """Ask the other replicas about their Envoys, until cancelled."""
+        await self._peers.run()
 
-def endpoints_of(cache: ObjectCache, namespace: str, service: str) -> tuple[str, ...]:
-    """Addresses of the ready pods behind one of Serin's own Services, sorted."""
-    found = set()
-    for body in cache.all(kinds.ENDPOINT_SLICE):
-        if _belongs(body, namespace, service):
-            for endpoint in body.get("endpoints") or ():
-                if (endpoint.get("conditions") or {}).get("ready") in (None, True):
-                    found.update(endpoint["addresses"][:1])
-    return tuple(sorted(found))
-
-
-def is_routers(body: JsonObject, namespace: str) -> bool:
-    """Whether an EndpointSlice is one of the router's own Service."""
-    return _belongs(body, namespace, ROUTER)
-
-
-def _belongs(body: JsonObject, namespace: str, service: str) -> bool:
-    labels = body["metadata"].get("labels") or {}
-    return body["metadata"]["namespace"] == namespace and labels.get(SERVICE_LABEL) == service
+    def _listener_port(self, key: Key, state: State) -> int:
+        try:
+            port = port_of(state)
+        except ValueError:
+            port = None
+        return self._ports.free_for(key) if port is None else port

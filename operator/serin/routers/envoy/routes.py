@@ -19,10 +19,10 @@ stands still for as long is ended.
 from typing import Final
 
 from serin.api.json import JsonObject
-from serin.api.spec import Protocol, Shield
 from serin.routers.envoy.clusters import cluster_name
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import METADATA
+from serin.routers.envoy.settings import Protocol, Shield
 from serin.routers.envoy.shape import seconds, typed
 
 _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
@@ -36,7 +36,7 @@ _KEEP_BYTES: Final = 16 * 1024 * 1024
 
 def hedges(model: RoutedModel) -> bool:
     """Whether slow requests are sent to stable as well."""
-    return model.router.shield is Shield.FAILURES and model.router.hedge_after is not None
+    return model.settings.shield is Shield.FAILURES and model.settings.hedge_after is not None
 
 
 def route_configuration(model: RoutedModel) -> JsonObject:
@@ -111,7 +111,7 @@ def _patience(model: RoutedModel) -> float:
     """Seconds that nothing may move. Two attempts may follow one another, except that a hedge lets both run at once."""
     attempts = 1 if hedges(model) else 2
     margin = 0 if hedges(model) else 1
-    return model.router.timeout * attempts + margin if model.router.timeout else 0
+    return model.settings.timeout * attempts + margin if model.settings.timeout else 0
 
 
 def _own_policy(model: RoutedModel) -> JsonObject:
@@ -128,18 +128,18 @@ def _own_policy(model: RoutedModel) -> JsonObject:
         # A pod that has gone has no requests in flight, so the load balancer likes it best: draw until it is another.
         "host_selection_retry_max_attempts": 20,
         **_back_off(),
-        **_per_try(model.router.timeout),
+        **_per_try(model.settings.timeout),
     }
 
 
 def _shield_policy(model: RoutedModel) -> JsonObject:
     """Without a pod of stable there is nobody to ask: one attempt, as with the shield off."""
-    router, stable = model.router, model.arm(model.stable)
-    after = router.hedge_after if hedges(model) and router.hedge_after is not None else router.timeout
-    if router.shield is Shield.OFF or stable is None or not stable.endpoints:
-        return _per_try(router.timeout)
+    settings, stable = model.settings, model.arm(model.stable)
+    after = settings.hedge_after if hedges(model) and settings.hedge_after is not None else settings.timeout
+    if settings.shield is Shield.OFF or stable is None or not stable.endpoints:
+        return _per_try(settings.timeout)
     policy: JsonObject = {
-        "retry_on": _FAILURES if router.shield is Shield.FAILURES else _UNSENT,
+        "retry_on": _FAILURES if settings.shield is Shield.FAILURES else _UNSENT,
         "num_retries": 1,
         "retry_priority": typed(
             "envoy.retry_priorities.previous_priorities",
@@ -149,7 +149,7 @@ def _shield_policy(model: RoutedModel) -> JsonObject:
         **_back_off(),
         **_per_try(after),
     }
-    if router.shield is Shield.FAILURES and router.protocol is Protocol.HTTP2:
+    if settings.shield is Shield.FAILURES and settings.protocol is Protocol.HTTP2:
         policy["retry_on"] += ",retriable-headers"
         policy["retriable_headers"] = [_GRPC_FAILURE]
     return policy

@@ -30,8 +30,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from serin.api.json import JsonObject
-from serin.api.spec import Protocol
 from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.settings import Protocol
 from serin.routers.envoy.shape import typed
 
 METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags below and by the response headers
@@ -65,11 +65,11 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     duration = {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": "%DURATION%"}
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, _LATE)
     failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(lost)}}]
-    if hedged and model.router.timeout:
-        failed.append(_all_of(_no_status(), _lasted(model.router.timeout)))
+    if hedged and model.settings.timeout:
+        failed.append(_all_of(_no_status(), _lasted(model.settings.timeout)))
     logs = [
         _logger([_counter("attempts", by_pod)], histograms=[duration]),
-        _logger([_counter("failures", by_pod)], only=_any_of(*failed, *_grpc_failed(model.router.protocol))),
+        _logger([_counter("failures", by_pod)], only=_any_of(*failed, *_grpc_failed(model.settings.protocol))),
     ]
     if hedged:
         flag: JsonObject = {"response_flag_filter": {"flags": [_LATE]}}
@@ -83,7 +83,7 @@ def answer_logs(model: RoutedModel) -> list[JsonObject]:
     failed = [
         _status_at_least(500),
         _all_of(_status_at_least(100), {"response_flag_filter": {"flags": list(_LOST_DOWNSTREAM)}}),
-        *_grpc_failed(model.router.protocol),
+        *_grpc_failed(model.settings.protocol),
     ]
     return [
         _logger([_counter("answers", tags)], only=_status_at_least(100)),

@@ -1,41 +1,104 @@
 """Feeds the xDS server from the cache, on every replica: what serves is in the cluster, so any of them can answer.
 
-A change is passed on at once; what comes while one is passed on is passed on together. Until the cache is complete
-nothing is: an Envoy must never hear that there is nothing to serve from someone who has not looked yet.
+A change is passed on at once; what comes while one is passed on is passed on together. Only the deployments that have
+changed are read. Until the cache is complete nothing is: an Envoy must never hear that there is nothing to serve from
+an operator that does not know yet.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import structlog
 
 from serin.api.json import JsonObject
+from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
-from serin.routers.envoy.routed_model import read_models
-from serin.routers.envoy.xds import XdsServer
+from serin.routers.envoy.routed_model import Reading, RoutedModel, read_model
+from serin.routers.envoy.xds.server import XdsServer
+
+log: Final = structlog.get_logger("serin.router")
+
+_Value = TypeVar("_Value")
 
 # Between two updates: bounds the work when many pods come at once, and is not felt by anybody.
 _PAUSE_SECONDS: Final = 0.02
 
 
 class XdsFeed:
-    """Keeps `xds` up to date with `cache`."""
+    """Keeps `xds` up to date with `cache`. `enqueue`: asks for a look at a deployment whose problem has changed."""
 
-    def __init__(self, cache: ObjectCache, xds: XdsServer) -> None:
-        self._cache, self._xds = cache, xds
+    def __init__(self, cache: ObjectCache, xds: XdsServer, enqueue: Callable[[Key], None]) -> None:
+        self._cache, self._xds, self._enqueue = cache, xds, enqueue
+        self._last: dict[Key, RoutedModel] = {}
+        self._problems: dict[Key, str] = {}
+        self._dirty: set[Key] = set()
         self._changed = asyncio.Event()
         cache.listen(self._on_change)
+
+    def problem(self, key: Key) -> str | None:
+        """What cannot be read of a deployment, in a sentence; the last good reading of it is served."""
+        return self._problems.get(key)
 
     async def run(self) -> None:
         """Feed until cancelled."""
         await self._cache.wait_until_synced()
+        self._dirty.update(_key(body) for body in self._cache.all(kinds.MODEL_DEPLOYMENT))
+        self._xds.update(model for model in self._read_dirty().values() if model is not None)
         while True:
-            self._changed.clear()
-            deployments = self._cache.all(kinds.MODEL_DEPLOYMENT)
-            self._xds.update(read_models(deployments, self._cache.all(kinds.ENDPOINT_SLICE)))
             await asyncio.sleep(_PAUSE_SECONDS)
             await self._changed.wait()
+            self._changed.clear()
+            self._xds.change(self._read_dirty())
 
-    def _on_change(self, kind: Kind, _before: JsonObject | None, _after: JsonObject | None) -> None:
-        if kind in (kinds.MODEL_DEPLOYMENT, kinds.ENDPOINT_SLICE):
-            self._changed.set()
+    def _read_dirty(self) -> dict[Key, RoutedModel | None]:
+        """What has changed since the last time; None: not routed (any more)."""
+        dirty, self._dirty = self._dirty, set()
+        return {key: self._read(key) for key in dirty}
+
+    def _read(self, key: Key) -> RoutedModel | None:
+        """One deployment; whatever is wrong with it stops no other."""
+        body, last = self._cache.get(kinds.MODEL_DEPLOYMENT, *key), self._last.get(key)
+        if body is None:
+            reading = Reading(None)
+        else:
+            try:
+                reading = read_model(body, self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last)
+            except Exception as error:
+                log.exception("route.unreadable", namespace=key[0], deployment=key[1])
+                reading = Reading(last, f"it cannot be read: {error!r}")
+        _set(self._last, key, reading.model)
+        if reading.problem != self._problems.get(key, ""):
+            if reading.problem:
+                log.warning("route.partly-read", namespace=key[0], deployment=key[1], why=reading.problem)
+            _set(self._problems, key, reading.problem or None)
+            self._enqueue(key)
+        return reading.model
+
+    def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
+        for body in (before, after):
+            key = _concerned(kind, body) if body is not None else None
+            if key is not None:
+                self._dirty.add(key)
+                self._changed.set()
+
+
+def _set(values: dict[Key, _Value], key: Key, value: _Value | None) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value
+
+
+def _concerned(kind: Kind, body: JsonObject) -> Key | None:
+    """The deployment that an object of this kind belongs to, None when that changes no route."""
+    if kind == kinds.MODEL_DEPLOYMENT:
+        return _key(body)
+    owner = (body["metadata"].get("labels") or {}).get(LABEL_MODEL_DEPLOYMENT)
+    return (body["metadata"]["namespace"], owner) if kind == kinds.ENDPOINT_SLICE and owner else None
+
+
+def _key(body: JsonObject) -> Key:
+    return body["metadata"]["namespace"], body["metadata"]["name"]

@@ -13,13 +13,11 @@ from typing import Final
 import aiohttp
 
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.split import Split
-from serin.cluster.cache import ObjectCache
-from serin.routers.envoy.routed_model import Key
-from serin.routers.envoy.router import endpoints_of
-from serin.routers.envoy.xds import STATE_PATH, XdsServer
+from serin.routers.envoy.service_pods import XDS, ServicePods
+from serin.routers.envoy.xds.server import STATE_PATH, XdsServer
 
-XDS_SERVICE: Final = "serin-xds"
 _PAUSE_SECONDS: Final = 2.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 
@@ -34,15 +32,13 @@ class _State:
 
 
 class XdsPeers:
-    """The Envoys of this replica and of its peers (controller.routes.Envoys).
+    """The Envoys of this replica and of its peers.
 
-    `port`: where every replica serves the router. `look`: asks for a look at a deployment whose refusal has changed.
+    `port`: where every replica answers Envoys. `enqueue`: asks for a look at a deployment whose refusal has changed.
     """
 
-    def __init__(
-        self, own: XdsServer, cache: ObjectCache, namespace: str, port: int, look: Callable[[Key], None]
-    ) -> None:
-        self._own, self._cache, self._namespace, self._port, self._look = own, cache, namespace, port, look
+    def __init__(self, own: XdsServer, pods: ServicePods, port: int, enqueue: Callable[[Key], None]) -> None:
+        self._own, self._pods, self._port, self._enqueue = own, pods, port, enqueue
         self._peers: tuple[_State, ...] = ()
 
     def observe(self, namespace: str, name: str) -> Split | None:
@@ -70,14 +66,13 @@ class XdsPeers:
                 await self.ask(session)
                 now = dict(self.refused())
                 for key in {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}:
-                    self._look(key)
+                    self._enqueue(key)
                 known = now
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
         """Ask every peer once; one that does not answer counts as having no Envoy."""
-        addresses = endpoints_of(self._cache, self._namespace, XDS_SERVICE)
-        answers = await asyncio.gather(*(self._ask(session, address) for address in addresses))
+        answers = await asyncio.gather(*(self._ask(session, address) for address in self._pods.ready(XDS)))
         self._peers = tuple(answer for answer in answers if answer is not None)
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> _State | None:

@@ -11,14 +11,17 @@ takes no cluster away before (SETTLE). All questions of one Envoy must reach the
 session affinity); when they do not, a route waits no longer than GRACE seconds for its proof.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.split import Split
-from serin.routers.envoy import Rendered, clusters_of, render
 from serin.routers.envoy.clusters import cluster as render_cluster
-from serin.routers.envoy.routed_model import Arm, Key, RoutedModel
+from serin.routers.envoy.rendered import Rendered, render
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.xds.quarantine import Quarantine
 from serin.routers.envoy.xds.resources import (
     COLLECTIONS,
@@ -35,6 +38,8 @@ GRACE: Final = 3.0
 SETTLE: Final = 1.0
 # An Envoy without an open request asks again within a few tenths of a second, or it is gone.
 _GONE_AFTER: Final = 5.0
+
+_Place = tuple[Kind, str]  # kind and name of a resource
 
 
 @dataclass(slots=True)
@@ -75,6 +80,7 @@ class _Wanted:
 
     model: RoutedModel
     rendered: Rendered
+    resources: Mapping[_Place, Resource]
     since: float
     announced: bool = False  # every Envoy has these routes, and that has been told
 
@@ -82,7 +88,8 @@ class _Wanted:
 class Delivery:
     """Desired resources, and what each Envoy has of them.
 
-    `propagated` hears of routes that every Envoy has taken, `refused` of questions after an answer that was refused.
+    Called are `propagated` for routes that every Envoy has taken, `refused` for requests after a response that was
+    refused, `failed` for deployments that cannot be rendered.
     """
 
     def __init__(
@@ -90,64 +97,98 @@ class Delivery:
         clock: Callable[[], float],
         propagated: Callable[[Key, float], None],
         refused: Callable[[DiscoveryRequest], None],
+        failed: Callable[[Key, Exception], None],
         address: str,
     ) -> None:
         self._clock = clock
         self._refused = refused
+        self._failed = failed
         self._propagated = propagated
         self._address = address
         self._wanted: dict[str, _Wanted] = {}
         self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
         self._lingering: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
-        self._splits: dict[tuple[str, str], Split] = {}  # by name and version of the routes
+        self._splits: dict[str, dict[str, Split]] = {}  # by name and version of the routes
+        self._unrendered: dict[Key, str] = {}
+        self.renders = 0  # how often a deployment was rendered
         self._nodes: dict[str, _Node] = {}
         self._quarantine = Quarantine(clock)
 
-    def update(self, models: Sequence[RoutedModel]) -> set[Topic]:
-        """Take over what should be served now. Returns what has changed."""
-        before = self._resources
-        now = self._clock()
-        wanted: dict[str, _Wanted] = {}
-        for model in models:
-            name = f"{model.namespace}/{model.name}"
+    def update(self, models: Iterable[RoutedModel]) -> set[Topic]:
+        """Take over all that should be served now. Returns what has changed."""
+        changes: dict[Key, RoutedModel | None] = {item.model.key: None for item in self._wanted.values()}
+        return self.change(changes | {model.key: model for model in models})
+
+    def change(self, changes: Mapping[Key, RoutedModel | None]) -> set[Topic]:
+        """Take over these deployments alone; None: no longer served. Returns what has changed.
+
+        A deployment that cannot be rendered is served as before, and stops no other.
+        """
+        changed: set[Topic] = set()
+        for key, model in changes.items():
+            name = "/".join(key)
             old = self._wanted.get(name)
+            self._unrendered.pop(key, None)
             if old is not None and old.model == model:
-                wanted[name] = old
                 continue
-            rendered = render(model, self._address)
-            same = old is not None and old.rendered.routes == rendered.routes
-            wanted[name] = _Wanted(
-                model, rendered, old.since if old and same else now, bool(old and same and old.announced)
-            )
-        self._wanted = wanted
-        self._resources = self._collect(before)
-        known = self._known_versions()
-        self._splits = {place: split for place, split in self._splits.items() if place in known}
-        for kind, lingering in self._lingering.items():
-            gone = {name: item for name, item in before[kind].items() if name not in self._resources[kind]}
-            lingering.update(gone)
-            for name in self._resources[kind]:
-                lingering.pop(name, None)
-        self._quarantine.prune(self._resources)
-        return _changes(before, self._resources)
+            try:
+                new = None if model is None else self._render(model, old)
+            except Exception as error:
+                self._unrendered[key] = f"it cannot be rendered: {error}"
+                self._failed(key, error)
+                continue
+            changed |= self._replace(name, old, new)
+        return changed
 
-    def _collect(self, before: dict[Kind, dict[str, Resource]]) -> dict[Kind, dict[str, Resource]]:
-        """All resources by kind and name; what has not changed keeps its hash."""
-        found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
+    def _render(self, model: RoutedModel, old: "_Wanted | None") -> "_Wanted":
+        """The deployment's resources; what has not changed keeps its hash."""
+        self.renders += 1
+        rendered, before = render(model, self._address), old.resources if old else {}
 
-        def add(kind: Kind, name: str, body: dict[str, object]) -> None:
-            old = before[kind].get(name)
-            found[kind][name] = old if old is not None and old.body == body else resource(name, body)
+        def made(place: _Place, body: JsonObject) -> Resource:
+            known = before.get(place)
+            return known if known is not None and known.body == body else resource(place[1], body)
 
-        for name, item in self._wanted.items():
-            add(Kind.LISTENERS, name, item.rendered.listener)
-            add(Kind.ROUTES, name, item.rendered.routes)
-            for cluster, body in item.rendered.clusters.items():
-                add(Kind.CLUSTERS, cluster, body)
-                add(Kind.ENDPOINTS, cluster, item.rendered.endpoints[cluster])
-            version = response_of(Kind.ROUTES, [found[Kind.ROUTES][name]]).version
-            self._splits[name, version] = item.rendered.split
-        return found
+        bodies: dict[_Place, JsonObject] = {
+            (Kind.LISTENERS, rendered.name): rendered.listener,
+            (Kind.ROUTES, rendered.name): rendered.routes,
+            **{(Kind.CLUSTERS, name): body for name, body in rendered.clusters.items()},
+            **{(Kind.ENDPOINTS, name): body for name, body in rendered.endpoints.items()},
+        }
+        resources = {place: made(place, body) for place, body in bodies.items()}
+        same = old is not None and old.rendered.routes == rendered.routes
+        if old is not None and same:
+            return _Wanted(model, rendered, resources, old.since, old.announced)
+        return _Wanted(model, rendered, resources, self._clock())
+
+    def _replace(self, name: str, old: "_Wanted | None", new: "_Wanted | None") -> set[Topic]:
+        """Serve `new` in the place of `old`. Returns what has changed."""
+        before, after = old.resources if old else {}, new.resources if new else {}
+        for kind, gone in before.keys() - after.keys():
+            item = self._resources[kind].pop(gone)
+            self._quarantine.forget(kind, gone)
+            if kind in self._lingering:
+                self._lingering[kind][gone] = item
+        for (kind, there), item in after.items():
+            self._resources[kind][there] = item
+            self._quarantine.changed(kind, item)
+            self._lingering.get(kind, {}).pop(there, None)
+        if new is None:
+            self._wanted.pop(name, None)
+            self._splits.pop(name, None)
+        else:
+            self._wanted[name] = new
+            self._keep_splits(name, new.rendered.split)
+        places = {place for place in before.keys() | after.keys() if before.get(place) is not after.get(place)}
+        return {(kind, "" if kind in COLLECTIONS else changed) for kind, changed in places}
+
+    def _keep_splits(self, name: str, split: Split) -> None:
+        """Remember which split each version of a deployment's routes is, for as long as an Envoy may have it."""
+        topic = (Kind.ROUTES, name)
+        held = {node.versions.get(topic) for node in self._nodes.values()}
+        held |= {node.sent[topic].version for node in self._nodes.values() if topic in node.sent}
+        known = {version: one for version, one in self._splits.get(name, {}).items() if version in held}
+        self._splits[name] = {**known, self._version(name): split}
 
     def on_request(self, request: DiscoveryRequest) -> set[Topic]:
         """Learn from a request what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
@@ -312,8 +353,8 @@ class Delivery:
         return len(self._connected())
 
     def refused(self) -> dict[Key, str]:
-        """A sentence per deployment whose configuration an Envoy refuses."""
-        return self._quarantine.messages()
+        """A sentence per deployment whose configuration an Envoy refuses, or that cannot be rendered."""
+        return {**self._unrendered, **self._quarantine.messages()}
 
     def _connected(self) -> list[_Node]:
         """Envoys that hold a request open, or did a moment ago."""
@@ -321,22 +362,7 @@ class Delivery:
         return [node for node in self._nodes.values() if node.open or now - node.seen < _GONE_AFTER]
 
     def _split_of(self, node: _Node, name: str) -> Split | None:
-        return self._splits.get((name, node.versions.get((Kind.ROUTES, name), "")))
-
-    def _known_versions(self) -> set[tuple[str, str]]:
-        held = {
-            (name, version)
-            for node in self._nodes.values()
-            for (kind, name), version in node.versions.items()
-            if kind is Kind.ROUTES
-        }
-        sent = {
-            (name, answer.version)
-            for node in self._nodes.values()
-            for (kind, name), answer in node.sent.items()
-            if kind is Kind.ROUTES
-        }
-        return held | sent | {(name, self._version(name)) for name in self._wanted}
+        return self._splits.get(name, {}).get(node.versions.get((Kind.ROUTES, name), ""))
 
     def _version(self, name: str) -> str:
         """Version of one deployment's routes as wanted."""
@@ -363,16 +389,3 @@ class Delivery:
 
 def _of_deployment(clusters: Iterable[str], name: str) -> frozenset[str]:
     return frozenset(cluster for cluster in clusters if cluster.rpartition("/")[0] == name)
-
-
-def _changes(before: dict[Kind, dict[str, Resource]], after: dict[Kind, dict[str, Resource]]) -> set[Topic]:
-    """What questions may have a new answer now."""
-    changed: set[Topic] = set()
-    for kind in Kind:
-        names = {name for name, _ in set(_digests(before[kind])) ^ set(_digests(after[kind]))}
-        changed |= {(kind, "")} if names and kind in COLLECTIONS else {(kind, name) for name in names}
-    return changed
-
-
-def _digests(resources: dict[str, Resource]) -> list[tuple[str, str]]:
-    return [(name, item.digest) for name, item in resources.items()]

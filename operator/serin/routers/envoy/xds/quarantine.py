@@ -6,11 +6,11 @@ refused is a single one. In place of a resource that is refused or withheld, the
 served, or nothing when there is none. A minute later, or when its content changes, it gets another chance.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from serin.routers.envoy.routed_model import Key
+from serin.api.names import Key
 from serin.routers.envoy.xds.resources import Kind, Resource
 
 # A port that was taken, for example, may be free by then.
@@ -80,14 +80,16 @@ class Quarantine:
             return self._accepted.get((kind, wanted.name))
         return wanted
 
-    def prune(self, wanted: Mapping[Kind, Mapping[str, Resource]]) -> None:
-        """Forget what is no longer wanted, and refusals of content that has changed since."""
-        self._accepted = {place: item for place, item in self._accepted.items() if place[1] in wanted[place[0]]}
-        self._refusals = {
-            (kind, name): refusal
-            for (kind, name), refusal in self._refusals.items()
-            if name in wanted[kind] and wanted[kind][name].digest == refusal.digest
-        }
+    def changed(self, kind: Kind, wanted: Resource) -> None:
+        """This is what is wanted now: a refusal of other content no longer counts."""
+        refusal = self._refusals.get((kind, wanted.name))
+        if refusal is not None and refusal.digest != wanted.digest:
+            del self._refusals[kind, wanted.name]
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """It is no longer wanted."""
+        self._accepted.pop((kind, name), None)
+        self._refusals.pop((kind, name), None)
 
     def messages(self) -> dict[Key, str]:
         """One sentence per deployment. The first two parts of every resource's name are the deployment's."""

@@ -9,16 +9,17 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.split import Split
-from serin.routers.envoy import XDS_PORT
-from serin.routers.envoy.routed_model import Key, RoutedModel
+from serin.routers.envoy.bootstrap import XDS_PORT
+from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.delivery import Delivery
 from serin.routers.envoy.xds.resources import COLLECTIONS, DiscoveryRequest, Kind, Topic
 
@@ -42,6 +43,10 @@ def _log_refusal(request: DiscoveryRequest) -> None:
     log.warning("xds.refused", node=request.node, kind=request.kind.value, name=request.name)
 
 
+def _log_failure(key: Key, error: Exception) -> None:
+    log.error("xds.not-rendered", namespace=key[0], deployment=key[1], exc_info=error)
+
+
 class XdsServer:
     """Serves Envoys what `update` says, and tells what they have taken (`observe`) and refused (`refused`).
 
@@ -56,7 +61,7 @@ class XdsServer:
         listen_address: str = "0.0.0.0",
         hold: float = HOLD,
     ) -> None:
-        self._delivery = Delivery(time.monotonic, propagated, _log_refusal, listen_address)
+        self._delivery = Delivery(time.monotonic, propagated, _log_refusal, _log_failure, listen_address)
         self._hold = hold
         self.identity = uuid.uuid4().hex
         self._synced = False
@@ -64,10 +69,15 @@ class XdsServer:
         self._waiting: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)
         self._runner: web.AppRunner | None = None
 
-    def update(self, models: Sequence[RoutedModel]) -> None:
+    def update(self, models: Iterable[RoutedModel]) -> None:
         """Serve exactly these from now on. The first call says that the caches are synced."""
+        changed = self._delivery.update(models)
         self._synced = True
-        self._wake(self._delivery.update(models))
+        self._wake(changed)
+
+    def change(self, changes: Mapping[Key, RoutedModel | None]) -> None:
+        """Serve these deployments so from now on (None: no longer), and all others as before."""
+        self._wake(self._delivery.change(changes))
 
     def observe(self, namespace: str, name: str) -> Split | None:
         """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""

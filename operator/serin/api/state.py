@@ -1,0 +1,208 @@
+"""What is known of a rollout between two looks: `State` is what was decided, the rest of `Status` is what is shown.
+
+`State` is all that the planner carries from one look to the next: nothing is kept in memory. What is shown to people
+and tools is written anew at every look, and nothing is decided from it. status.py turns both into JSON and back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from serin.api.json import JsonObject
+from serin.api.split import NOWHERE, Split
+
+
+class Phase(StrEnum):
+    """What is happening, in one word."""
+
+    INITIALIZING = "Initializing"  # the first version is on its way: nothing serves yet
+    HEALTHY = "Healthy"  # stable serves everything and nothing is under evaluation
+    STARTING = "Starting"  # the candidate's pods are coming up; it has no traffic
+    PROGRESSING = "Progressing"  # the candidate has traffic and is being judged
+    PAUSED = "Paused"  # a person, or a pause, holds the weight where it is
+    PROMOTING = "Promoting"  # every stage has passed; the candidate grows to full size
+    ROLLING_BACK = "RollingBack"  # a person asked for an earlier version: it comes up, then gets everything
+
+
+class Standing(StrEnum):
+    """How an arm of a rollout stands."""
+
+    EVALUATING = "Evaluating"
+    ELIMINATED = "Eliminated"  # a guardrail has failed: no traffic, and rejected
+    WINNER = "Winner"
+
+
+# ── What was decided ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """Where a rollout stands in the stages of its strategy.
+
+    `index`: 0-based, equal to the number of stages when all have passed. `entered`: when the wait for this stage's pods
+    began. `since`: when its weight was reached (or its pause began), None until then. `requests_before`: requests of
+    the arm counted before this stage. `forced`: the user asked to promote, so evidence is no longer waited for. Times
+    are unix seconds.
+    """
+
+    index: int = 0
+    entered: float = 0.0
+    since: float | None = None
+    requests_before: int = 0
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A snapshot under evaluation, with the evidence about it by metric."""
+
+    snapshot: str
+    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+    standing: Standing = Standing.EVALUATING
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What is under evaluation; exists only while something is.
+
+    `arms`: at least one, the leading one first. `since`: when it began (unix seconds). `warned`: that the traffic is
+    too low for the policy has been told.
+    """
+
+    stable: str
+    arms: tuple[Arm, ...]
+    since: float
+    stage: StageState = StageState()
+    warned: bool = False
+
+    @property
+    def candidate(self) -> str:
+        """Snapshot of the leading arm."""
+        return self.arms[0].snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRecord:
+    """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds)."""
+
+    source: str
+    target: str
+    reason: str
+    message: str
+    at: float
+    metric: str = ""
+    estimate: str = ""
+    interval: str = ""
+    trouble: str = ""  # what was wrong, when a metric said so: BadModel, or Infrastructure as well
+    retried: bool = False  # the user asked to try the rejected content again
+
+
+@dataclass(frozen=True, slots=True)
+class ManualRollback:
+    """A person asked for an earlier version. `target`: its snapshot.
+
+    `since`: when its pods were asked for. `moved`: when it got all traffic, None until then; stable stays what it was
+    until the router has taken that.
+    """
+
+    target: str
+    since: float
+    moved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What was decided so far.
+
+    `stable_since`: unix seconds, None before anything is stable. `router`: by the router's name what it wants kept,
+    opaque to everybody else. `unrouted_since`: since when the first readiness waits for the router, None when it does
+    not. `draining`: snapshot to the time since when it gets no new requests. `handled`: annotation to the value that
+    was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
+    """
+
+    phase: Phase = Phase.INITIALIZING
+    stable: str | None = None
+    stable_since: float | None = None
+    rollout: Rollout | None = None
+    manual_rollback: ManualRollback | None = None
+    split: Split = NOWHERE
+    router: Mapping[str, JsonObject] = field(default_factory=dict)
+    unrouted_since: float | None = None
+    draining: Mapping[str, float] = field(default_factory=dict)
+    last_rollback: RollbackRecord | None = None
+    rollback_failure: str = ""
+    handled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def candidate(self) -> str | None:
+        """Snapshot of the leading arm, None while nothing is under evaluation."""
+        return self.rollout.candidate if self.rollout else None
+
+
+# ── What is shown ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """A snapshot that has a role. `changed`: dimensions in which it differs from stable."""
+
+    model: str = ""
+    ready: int = 0
+    replicas: int = 0
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """The present stage as people read it.
+
+    `title`: the stage in words, such as `25% for 10m`; "" when all have passed. `next`: the same of the one after it.
+    `until`: when it has lasted long enough, `deadline`: when the rollout is given up (unix seconds). `requests`: of the
+    arm in this stage, of `min_requests`. `approval`: it waits for a person.
+    """
+
+    of: int = 0
+    weight: int = 0
+    position: str = ""
+    title: str = ""
+    next: str = ""
+    until: float | None = None
+    deadline: float | None = None
+    requests: int = 0
+    min_requests: int = 0
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStatus:
+    """What one metric says. `needed`: requests until a Pass can be expected, None when that is not known."""
+
+    name: str
+    severity: str
+    verdict: str
+    reason: str
+    message: str
+    requests: int = 0
+    estimate: str = ""
+    interval: str = ""
+    needed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole status. `versions` by snapshot; `observed`: measured share of the requests by snapshot, as text."""
+
+    state: State = State()
+    observed_generation: int = 0
+    reason: str = ""
+    message: str = ""
+    verdict: str = ""
+    versions: Mapping[str, VersionStatus] = field(default_factory=dict)
+    stage: StageStatus = StageStatus()
+    metrics: tuple[MetricStatus, ...] = ()
+    observed: Mapping[str, str] = field(default_factory=dict)
+    trouble: str = ""
+    trouble_message: str = ""
+    conditions: tuple[JsonObject, ...] = ()
+    replicas: int | None = None
+    selector: str = ""

@@ -1,0 +1,126 @@
+"""What is judged, and what has to be counted for it.
+
+A *subject* is a snapshot under judgement. Its *baseline* is the snapshot that is counted in the same seconds, None for
+what is judged alone. Today the subjects are the arms of a rollout that have traffic, against stable. Counting goes on
+where the evidence ends, so a sample that was counted before the last evidence was written never counts on top of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from serin.analysis.traffic import Traffic
+from serin.analysis.types import NoData, Tick
+from serin.api.json import JsonObject
+from serin.api.spec import Metric, TemplateRef
+from serin.api.state import Arm, Rollout, State
+from serin.api.verdicts import Against, Severity
+
+# Kept beside the metrics' evidence. No metric of a user's can have the name: theirs are in lower case.
+SPLIT: Final = "Split"
+
+Key = tuple[str, str]  # subject (a snapshot) and metric
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A snapshot under judgement. `since`: counting begins there (unix seconds). `evidence`: so far, by metric."""
+
+    snapshot: str
+    baseline: str | None
+    since: float
+    evidence: Mapping[str, JsonObject]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What to count next: one metric of one subject, after `since` (unix seconds)."""
+
+    subject: str
+    baseline: str | None
+    metric: Metric
+    since: float
+
+    @property
+    def key(self) -> Key:
+        """Where the sample is kept."""
+        return self.subject, self.metric.name
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was counted, and from when on (unix seconds)."""
+
+    tick: Tick
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The newest samples of one deployment, and what is known about how they are taken.
+
+    `interval`: seconds between two samples. `overdispersion`: as measured, by metric. `traffic`: of ratio metrics, as
+    measured when the rollout began.
+    """
+
+    newest: Mapping[Key, Sample] = field(default_factory=dict)
+    interval: float = 5.0
+    overdispersion: Mapping[str, float] = field(default_factory=dict)
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+
+
+def subjects(state: State) -> tuple[Subject, ...]:
+    """Whom to count for: every arm that has traffic, or there is nothing to count."""
+    rollout = state.rollout
+    if rollout is None:
+        return ()
+    return tuple(subject_of(arm, rollout) for arm in rollout.arms if state.split.of(arm.snapshot))
+
+
+def subject_of(arm: Arm, rollout: Rollout) -> Subject:
+    """An arm of a rollout as the subject of a judgement."""
+    return Subject(arm.snapshot, rollout.stable, rollout.since, arm.evidence)
+
+
+def requests(
+    state: State,
+    metrics: Sequence[Metric],
+    newest: Mapping[Key, Sample],
+    *,
+    request_template: str,
+    settled_at: float | None,
+) -> Iterator[SampleRequest]:
+    """What to count next. `settled_at`: from when on requests that end were routed by the present weights, if any.
+
+    `request_template`: the built-in template by which the router counts requests per snapshot.
+    """
+    for subject in subjects(state):
+        for metric in metrics:
+            yield SampleRequest(subject.snapshot, subject.baseline, metric, _since(subject, metric.name, newest))
+        if settled_at is not None:
+            metric = Metric(SPLIT, TemplateRef(request_template), Severity.INFO, Against.STABLE)
+            since = max(settled_at, _since(subject, SPLIT, newest))
+            yield SampleRequest(subject.snapshot, subject.baseline, metric, since)
+
+
+def uncounted(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> Sample | None:
+    """The sample that the evidence has not counted yet; None when there is none, or when the two overlap.
+
+    A sample of an earlier rollout of the same snapshot is none of this one.
+    """
+    found = newest.get((subject.snapshot, metric))
+    if found is None or found.since < subject.since:
+        return None
+    counted = (subject.evidence.get(metric) or {}).get("at")
+    overlaps = counted is not None and counted > found.since and not isinstance(found.tick, NoData)
+    return None if overlaps else found
+
+
+def _since(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> float:
+    """From when on to count: after the evidence so far, or after what is known to have been empty."""
+    counted = (subject.evidence.get(metric) or {}).get("at")
+    since = subject.since if counted is None else float(counted)
+    last = newest.get((subject.snapshot, metric))
+    if last and isinstance(last.tick, NoData) and last.tick.at is not None:
+        since = max(since, last.tick.at)
+    return since

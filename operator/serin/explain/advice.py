@@ -1,0 +1,89 @@
+"""What a person can do about each reason: the short form of docs/operations.md, with names filled in.
+
+A reason that asks for nothing has no entry; a test makes sure that every reason was thought of.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from serin.api.conditions import Reason
+
+# {name}: the deployment. {namespace}: its namespace. {serin}: the command as the user typed it.
+ADVICE: Final[Mapping[str, str]] = {
+    Reason.STABLE_UNAVAILABLE: (
+        "Mend stable's pods (kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name}). "
+        "If the candidate fixes it, {serin} promote {name} makes it stable."
+    ),
+    Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
+    Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",
+    Reason.WAITING_FOR_CAPACITY: "Nothing, unless it lasts: then make room for the candidate's pods.",
+    Reason.WAITING_FOR_APPROVAL: "Look at the metrics, then {serin} approve {name}, or {serin} abort {name}.",
+    Reason.PAUSED_BY_USER: "{serin} resume {name} lets it go on. A bad verdict rolls it back even while it is paused.",
+    Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
+    Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
+    Reason.DIFFERENT_FROM_STABLE: (
+        "Find out why the answers differ. If that is meant to be, {serin} promote {name} ends a hold; after a rollback "
+        "raise the metric's limit or make it minor, then {serin} retry {name}."
+    ),
+    Reason.DRIFTED_FROM_REFERENCE: (
+        "No rollback mends that: look at the inputs, retrain, or write a newer reference. "
+        "{serin} promote {name} goes on all the same."
+    ),
+    Reason.SPLIT_NOT_AS_ROUTED: "Look for clients that reach the pods past the Service {name}.",
+    Reason.CANDIDATE_CRASHED: "Read the pod's last log, mend the version and apply it.",
+    Reason.CANDIDATE_UNAVAILABLE: "Look at the pods and their node; the steps start over when they are back.",
+    Reason.PROGRESS_DEADLINE_EXCEEDED: "Mend what the pod says. If only time was missing, raise spec.progressDeadline.",
+    Reason.POD_TEMPLATE_REFUSED: "Correct spec.template as the API server's words say.",
+    Reason.MAX_DURATION_EXCEEDED: "Send more requests, or raise maxDuration, then {serin} retry {name}.",
+    Reason.NO_DATA_FOR_TOO_LONG: "Mend what keeps the data away, then {serin} retry {name}.",
+    Reason.ABORTED_BY_USER: "Nothing. The same version is not tried again by itself.",
+    Reason.ROLLED_BACK_BY_USER: "Nothing. The version that was left is not tried again by itself.",
+    Reason.ROLLBACK_REFUSED: "{serin} history {name} shows the versions; one that was promoted can be gone back to.",
+    Reason.ROLLBACK_FAILED: "Mend what the pods say and ask again, or {serin} rollback {name} --to another one.",
+    Reason.REJECTED_CONTENT: (
+        "Change the spec (other content is a new version), put the old one back, or {serin} retry {name}."
+    ),
+    Reason.NO_TRAFFIC: "Send requests to the Service {name}: without any, nothing can be judged.",
+    Reason.TARGET_DOWN: "Look at Prometheus' targets page: it cannot scrape what the metric needs.",
+    Reason.SERIES_ABSENT: "Let Prometheus scrape the router's pods, and check the metric's PromQL.",
+    Reason.STALE: "Look at Prometheus' targets page: there is no newer sample than the last one counted.",
+    Reason.NOT_A_NUMBER: "Check the metric's PromQL for a division by zero.",
+    Reason.PROMETHEUS_UNREACHABLE: "Look whether Prometheus runs, and where the operator's SERIN_PROMETHEUS_URL leads.",
+    Reason.QUERY_FAILED: "Correct the metric's PromQL as Prometheus' words say.",
+    Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
+    Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
+    Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
+    Reason.ROUTE_REFUSED: "The router goes on with what it had. Correct what its words name under spec.router.",
+    Reason.SERVICE_NOT_OURS: "Rename the ModelDeployment, or delete the Service {name}: Serin leaves it alone.",
+    Reason.INVALID_SPEC: "Correct the field that the message names and apply again; {serin} lint -f FILE checks it.",
+    Reason.METRIC_TEMPLATE_NOT_FOUND: "Create the MetricTemplate in {namespace}, or correct the name in spec.metrics.",
+}
+
+NOTHING_TO_DO: Final = frozenset(
+    {
+        Reason.INITIALIZING,
+        Reason.SERVING,
+        Reason.ROLLOUT_STARTED,
+        Reason.CANDIDATE_STARTING,
+        Reason.STEP_STARTED,
+        Reason.BAKING,
+        Reason.WAITING,
+        Reason.APPROVED,
+        Reason.PROMOTING,
+        Reason.PROMOTED,
+        Reason.SUPERSEDED,
+        Reason.SPEC_BACK_TO_STABLE,
+        Reason.NOTHING_TO_DO,
+        Reason.RETRIED_BY_USER,
+        Reason.ROLLING_BACK,
+        Reason.EVIDENCE_AVAILABLE,
+        Reason.NOT_WORSE,
+        Reason.TRAFFIC_SUFFICES,
+        Reason.ROUTED,
+    }
+)
+
+
+def advice(reason: str, name: str, namespace: str, serin: str) -> str:
+    """What to do, in a sentence; "" when nothing is to be done, or the reason is one of a newer operator."""
+    return ADVICE.get(reason, "").format(name=name, namespace=namespace, serin=serin)

@@ -1,0 +1,365 @@
+"""Facts in sentences: the headline of `status`, and all of `explain`.
+
+`explain` answers one question, "why is it not moving?", in the order in which a person would ask on: what is happening,
+what it waits for, what the numbers and the pods say, when time alone decides, and what one can do. Pure.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from serin.api import names
+from serin.api.conditions import ConditionType, Reason
+from serin.api.spec import NoDataAction
+from serin.api.state import MetricStatus, Phase, RollbackRecord
+from serin.api.text import count
+from serin.api.times import human
+from serin.api.verdicts import BLOCKING, FAILURES, Severity, Trouble, Verdict
+from serin.explain.advice import advice
+from serin.explain.facts import Facts
+
+# Reasons whose sentence counts the ready pods already.
+_SAYS_READY: Final = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY, Reason.ROLLING_BACK)
+_EARLIER: Final = "the earlier version"
+
+
+# ── What happens, in one sentence ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def headline(facts: Facts) -> str:
+    """What is happening, in one sentence: enough for whoever reads no further."""
+    state, name = facts.state, facts.name
+    if not facts.known:
+        return f"{name}: Serin has not looked at it yet"
+    if state.stable is None:
+        first = facts.version(facts.wanted) if facts.wanted else "its first version"
+        return f"{name} {'cannot start' if facts.stalled else 'starts'} {first}, the first one; nothing serves yet"
+    if state.rollout:
+        return f"{name} {_rollout(facts, facts.version(state.rollout.stable), facts.version(state.rollout.candidate))}"
+    if state.manual_rollback:
+        return f"{name} {_manual_rollback(facts, facts.version(state.stable))}"
+    if _unready(facts):
+        return f"{name} is down: {facts.ready.message}" if _down(facts) else _unreached(facts)
+    return _serving(facts, f"{name} serves {facts.version(state.stable)}")
+
+
+def _serving(facts: Facts, serves: str) -> str:
+    if facts.reason == Reason.INVALID_SPEC:
+        return f"{serves}; the new spec cannot work and changes nothing"
+    if facts.rejected:
+        last = facts.state.last_rollback
+        ago = f" {_ago(facts.now - last.at)}" if last and last.source == facts.wanted else ""
+        return f"{serves}; {facts.version(facts.wanted or '')} was rolled back{ago} and is rejected"
+    return serves if facts.observed else f"{serves}; Serin has not looked at the newest spec yet"
+
+
+def _unready(facts: Facts) -> bool:
+    return facts.ready.holds is False
+
+
+def _down(facts: Facts) -> bool:
+    return facts.ready.reason == Reason.STABLE_UNAVAILABLE
+
+
+def _unreached(facts: Facts) -> str:
+    return f"clients do not reach {facts.name}: {facts.ready.message}"
+
+
+def _rollout(facts: Facts, stable: str, candidate: str) -> str:
+    down = facts.reason == Reason.STABLE_UNAVAILABLE
+    if facts.state.phase is Phase.PROMOTING:
+        asked = ", as a person asked" if _forced(facts) else ""
+        what = f"promotes {candidate}{asked}: all pods first, then all requests"
+    elif not facts.weight:
+        rest = f"{stable}, which should serve all requests, is down" if down else f"{stable} serves all requests"
+        what = f"brings up {candidate}; {rest}"
+    else:
+        rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
+        what = f"tries {candidate} on {facts.weight}% of the requests; {rest}"
+    held = {Reason.PAUSED_BY_USER: "; it is paused", Reason.WAITING_FOR_APPROVAL: "; it waits for approval"}
+    lost = "; clients reach neither of them" if _unready(facts) and not down else ""
+    return what + next((words for reason, words in held.items() if reason == facts.reason), "") + lost
+
+
+def _forced(facts: Facts) -> bool:
+    """Whether a person asked to promote the candidate without waiting for evidence."""
+    return facts.rollout is not None and facts.rollout.stage.forced
+
+
+def _manual_rollback(facts: Facts, stable: str) -> str:
+    asked = facts.state.manual_rollback
+    target = facts.version(asked.target) if asked else ""
+    lost = "; clients reach neither of them" if _unready(facts) and not _down(facts) else ""
+    if asked and asked.moved is not None:
+        return f"goes back to {target}, which gets all requests now{lost}"
+    meanwhile = f"{stable} serves until its pods are ready"
+    if _down(facts):
+        meanwhile = f"{stable}, which should serve until then, is down"
+    return f"goes back to {target}; {meanwhile}{lost}"
+
+
+# ── What it waits for ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def waiting(facts: Facts) -> str:
+    """The operator's own reason and sentence, with the time and the requests that are left."""
+    if not facts.reason or (facts.reason == Reason.SERVING and _unready(facts)):
+        return ""  # the headline says what is missing
+    told = facts.message
+    if facts.reason == Reason.REJECTED_CONTENT and (cause := _cause(facts)):
+        return f"{cause.reason}: {cause.message}"  # the long sentence repeats it, with a command for kubectl
+    if facts.reason == Reason.WAITING_FOR_APPROVAL:
+        told = told.split(":")[0]  # the command for kubectl is no news to whoever has this one
+    elif facts.reason == Reason.PAUSED_BY_USER:
+        told = "a person holds it where it is"
+    rest = left(facts)
+    return f"{facts.reason}: {told}{f'; {rest}' if rest else ''}"
+
+
+def left(facts: Facts) -> str:
+    """What is left of the present stage, time and requests; "" when it waits for neither."""
+    if facts.reason not in (Reason.BAKING, Reason.WAITING):
+        return ""
+    parts = []
+    if seconds := seconds_left(facts):
+        parts.append(human(seconds))
+    requests = requests_left(facts)
+    if requests and facts.weight and facts.reason == Reason.BAKING:
+        parts.append(f"about {count(requests)} more candidate requests")
+    return f"{' and '.join(parts)} left" if parts else ""
+
+
+def seconds_left(facts: Facts) -> float | None:
+    """Seconds until the present stage has lasted long enough, 0 when it has; None when time is no matter."""
+    until = facts.stage.until if facts.rollout else None
+    return None if until is None else max(0.0, until - facts.now)
+
+
+def requests_left(facts: Facts) -> int:
+    """Candidate requests that the stage's least number and the verdicts of critical and major metrics still need."""
+    undecided = [one for one in facts.metrics if one.severity in BLOCKING and one.verdict != Verdict.PASS]
+    needed = max((one.needed or 0 for one in undecided), default=0)
+    return max(needed, facts.stage.min_requests - facts.stage.requests, 0)
+
+
+def _cause(facts: Facts) -> RollbackRecord | None:
+    """The rollback by which what the spec describes was rejected, while it is the last one."""
+    last = facts.state.last_rollback
+    return last if last and facts.rejected and last.source == facts.wanted else None
+
+
+# ── All of it ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def explain(facts: Facts, serin: str = "serin") -> list[str]:
+    """Sentences, one paragraph each. `serin`: the command as the user typed it."""
+    return [
+        f"{headline(facts)}.",
+        *_unseen(facts),
+        *_why(facts, serin),
+        *_stage(facts),
+        *_metrics(facts, serin),
+        *_traffic(facts, serin),
+        *_trouble(facts),
+        *_route(facts, serin),
+        *_pods(facts),
+        *_deadlines(facts),
+        *_earlier(facts),
+        *_can(facts, serin),
+    ]
+
+
+def _advice(facts: Facts, reason: str, serin: str) -> str:
+    return advice(reason, facts.name, facts.namespace, serin)
+
+
+def _unseen(facts: Facts) -> Iterator[str]:
+    if not facts.observed:
+        yield (
+            "The operator has not looked at the newest spec yet. That takes a second or two; if it stays so, look "
+            f"whether the operator runs: kubectl -n {names.SYSTEM_NAMESPACE} get pods"
+        )
+
+
+def _why(facts: Facts, serin: str) -> Iterator[str]:
+    if not facts.reason:
+        return
+    if facts.reason == Reason.SERVING and _unready(facts):
+        if found := _advice(facts, facts.ready.reason, serin):
+            yield f"What to do: {found}"
+        return
+    if facts.reason == Reason.SERVING and facts.rollout is None:
+        yield "Nothing is under way: the spec describes what serves."
+        return
+    cause = _cause(facts) if facts.reason == Reason.REJECTED_CONTENT else None
+    yield f"Why: {_full(waiting(facts))}"
+    if found := _advice(facts, cause.reason if cause else facts.reason, serin):
+        yield f"What to do: {found}"
+
+
+def _stage(facts: Facts) -> Iterator[str]:
+    rollout, stage = facts.rollout, facts.stage
+    if rollout is None or not stage.title:
+        return
+    number = rollout.stage.index + 1
+    where = f"Step {number} of {stage.of} is {stage.title}"
+    if rollout.stage.since is None:
+        yield f"{where}; it begins when the candidate's pods are ready for it."
+        return
+    if stage.approval:
+        return
+    seconds = seconds_left(facts) or 0.0
+    time = f"{human(seconds)} of that are left" if seconds else "that time is over"
+    after = f"step {number + 1}, {stage.next}" if stage.next else "the promotion"
+    yield f"{where}; {time}. After it comes {after}, once every critical and major metric has passed in this step."
+    if stage.min_requests:
+        yield f"It has {count(stage.requests)} of the {count(stage.min_requests)} requests that minRequests asks for."
+
+
+def _metrics(facts: Facts, serin: str) -> Iterator[str]:
+    if facts.rollout is None or not facts.weight:
+        return  # nobody asks the candidate anything yet, so there is nothing to say about it
+    if _forced(facts):
+        yield "A person asked to promote it, so it waits for no evidence."
+        return
+    for one in facts.metrics:
+        yield f"Metric {one.name} ({one.severity}): {_full(_metric(one))}"
+        if one.verdict == Verdict.NO_DATA and one.reason != facts.reason:
+            found = _advice(facts, one.reason, serin)
+            if found:
+                yield f"What to do about {one.name}: {found}"
+    if not facts.metrics:
+        yield "No metric has been read yet: the first look at Prometheus comes with the next tick."
+
+
+_SAID: Final[dict[str, str]] = {
+    Verdict.PASS: "passes",
+    Verdict.INCONCLUSIVE: "cannot tell yet",
+    Verdict.NO_DATA: "has no data",
+    Verdict.FAIL_MINOR: "fails",
+    Verdict.FAIL_CRITICAL: "fails badly",
+}
+_FAILING: Final[dict[str, str]] = {
+    Severity.MINOR: "; a minor metric holds the rollout",
+    Severity.INFO: "; it is only shown",
+}
+
+
+def _metric(one: MetricStatus) -> str:
+    effect = ""
+    if one.verdict in FAILURES:
+        effect = _FAILING.get(one.severity, "; that rolls the candidate back")
+    elif one.severity not in BLOCKING:
+        effect = "; nothing waits for it"
+    return f"{_SAID.get(one.verdict, one.verdict)}: {one.message}{effect}"
+
+
+def _traffic(facts: Facts, serin: str) -> Iterator[str]:
+    """Whether the requests suffice for the policy, as measured when the rollout began."""
+    feasible = facts.condition(ConditionType.POLICY_FEASIBLE)
+    if facts.rollout and feasible.holds is False:
+        yield f"The traffic is too low for these steps: {_full(feasible.message)}"
+        yield f"What to do: {_advice(facts, feasible.reason, serin)}"
+
+
+def _trouble(facts: Facts) -> Iterator[str]:
+    """What no single metric can say: that the candidate is not the cause."""
+    trouble, message = facts.status.trouble, facts.status.trouble_message
+    if trouble == Trouble.DATA_DRIFT:
+        yield "It is the world that has changed, not the candidate: rolling back cannot help."
+    elif trouble == Trouble.INFRASTRUCTURE and message not in facts.message:
+        yield _full(f"It is the infrastructure, not the candidate: {message}")
+
+
+def _route(facts: Facts, serin: str) -> Iterator[str]:
+    routed = facts.condition(ConditionType.ROUTED)
+    if routed.holds is False and routed.reason != facts.reason:
+        yield f"The route: {_full(routed.message)} {_advice(facts, routed.reason, serin)}"
+
+
+def _pods(facts: Facts) -> Iterator[str]:
+    for called, snapshot in _roles(facts):
+        pods, problem = facts.pods(snapshot), facts.problems.get(snapshot, "")
+        told = f": {problem}" if problem and problem not in facts.message else ""
+        if pods.ready < pods.replicas and (told or facts.reason not in _SAYS_READY):
+            yield _full(f"{pods.ready} of {pods.replicas} pods of {called} ({facts.version(snapshot)}) are ready{told}")
+
+
+def _roles(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What the versions are called that have pods now, and their snapshots."""
+    state = facts.state
+    if state.stable:
+        yield names.ROLE_STABLE, state.stable
+    if state.candidate:
+        yield names.ROLE_CANDIDATE, state.candidate
+    if state.manual_rollback:
+        yield _EARLIER, state.manual_rollback.target
+
+
+def _deadlines(facts: Facts) -> Iterator[str]:
+    """When time alone rolls the candidate back, or ends a manual rollback that does not come about."""
+    asked, rollout, spec = facts.state.manual_rollback, facts.rollout, facts.spec
+    if asked and asked.moved is None and spec:
+        rest = asked.since + spec.progress_deadline - facts.now
+        stable = facts.version(facts.state.stable or "")
+        yield f"If its pods are not ready {_within(rest)} (progressDeadline), {stable} stays."
+    if rollout is None or spec is None:
+        return
+    pods = facts.pods(rollout.candidate)
+    if rollout.stage.since is None and rollout.stage.entered and pods.ready < pods.replicas:
+        rest = rollout.stage.entered + spec.progress_deadline - facts.now
+        yield f"If its pods are not ready {_within(rest)} (progressDeadline), it is rolled back."
+    if facts.stage.deadline is not None:
+        rest = facts.stage.deadline - facts.now
+        yield f"If it is not promoted {_within(rest)} (maxDuration), it is rolled back."
+    silent = any(one.verdict == Verdict.NO_DATA and one.severity in BLOCKING for one in facts.metrics)
+    if silent and facts.weight and not rollout.stage.forced:
+        if spec.analysis.on_no_data is NoDataAction.ROLLBACK:
+            after = human(spec.analysis.on_no_data_after)
+            yield f"Without any data for {after} it is rolled back (onNoData)."
+        else:
+            yield "Without data it holds for as long as it takes (onNoData: Hold)."
+
+
+def _earlier(facts: Facts) -> Iterator[str]:
+    """A rollback that is not what the present reason is about."""
+    last = facts.state.last_rollback
+    if last is None or facts.rejected:
+        return
+    ago = _ago(facts.now - last.at)
+    yield _full(f"The last rollback was {ago}: {facts.version(last.source)}, {last.reason}: {last.message}")
+
+
+def _can(facts: Facts, serin: str) -> Iterator[str]:
+    if not (facts.rollout or facts.state.manual_rollback or facts.rejected):
+        return
+    ways = [(f"{serin} {verb} {facts.name}", what) for verb, what in _ways(facts)]
+    width = max(len(command) for command, _ in ways)
+    yield "\n".join(["You can:", *(f"  {command:{width}}   {what}" for command, what in ways)])
+
+
+def _ways(facts: Facts) -> Iterator[tuple[str, str]]:
+    if facts.state.manual_rollback:
+        yield "abort", f"stay with {facts.version(facts.state.stable or '')}"
+        return
+    if facts.rollout is None:
+        yield "retry", "try the same version again"
+        return
+    if facts.stage.approval:
+        yield "approve", "go on now"
+    yield ("resume", "go on with the steps") if facts.paused else ("pause", "hold it where it is")
+    if not _forced(facts):
+        yield "promote", "make it stable without waiting for the evidence"
+    yield "abort", "all requests back to stable at once"
+
+
+def _ago(seconds: float) -> str:
+    return f"{human(seconds)} ago" if seconds >= 1 else "just now"
+
+
+def _within(seconds: float) -> str:
+    return f"within {human(seconds)}" if seconds > 0 else "at the next look"
+
+
+def _full(sentence: str) -> str:
+    """With a full stop, unless it ends with one or with a command."""
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

@@ -1,0 +1,207 @@
+"""Facts as rows and cells: the same for a terminal, a web page and a report; layout and colours are theirs.
+
+`Tone` says how a cell is meant, so that whoever draws it needs to know neither verdicts nor conditions.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from serin.api import names
+from serin.api.state import MetricStatus
+from serin.api.text import count
+from serin.api.times import human
+from serin.api.verdicts import SnapshotVerdict, Verdict
+from serin.explain.facts import Facts
+from serin.explain.sentences import headline, waiting
+from serin.explain.snapshots import SnapshotRecord, newest_first
+
+NONE: Final = "-"
+WHY: Final = "WHY"  # the column of sentences: the only one that may be wrapped
+_GOING_BACK: Final = "going back"
+
+
+class Tone(StrEnum):
+    """How a cell is meant."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    FAINT = "faint"  # what is not there yet, or no longer
+    GOOD = "good"
+    BUSY = "busy"  # under way
+    UNSURE = "unsure"
+    BAD = "bad"
+    WORST = "worst"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, and how it is meant."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Every row has a cell for each column."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """One deployment: what happens, why, who serves, how far, and on what numbers. What does not apply is None or "".
+
+    `stages`: the way through the rollout, in order.
+    """
+
+    headline: Cell
+    waiting: str
+    versions: Table | None = None
+    stages: Row = ()
+    metrics: Table | None = None
+
+
+_OF_VERDICT: Final[dict[str, Tone]] = {
+    Verdict.PASS: Tone.GOOD,
+    Verdict.INCONCLUSIVE: Tone.UNSURE,
+    Verdict.NO_DATA: Tone.UNSURE,
+    Verdict.FAIL_MINOR: Tone.BAD,
+    Verdict.FAIL_CRITICAL: Tone.WORST,
+    SnapshotVerdict.PROMOTED: Tone.GOOD,
+    SnapshotVerdict.ROLLED_BACK: Tone.BAD,
+}
+
+
+def _verdict(verdict: str) -> Cell:
+    return Cell(verdict or NONE, _OF_VERDICT.get(verdict, Tone.PLAIN))
+
+
+# ── One deployment ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def status(facts: Facts) -> StatusView:
+    """The whole view of one deployment."""
+    return StatusView(
+        headline=Cell(headline(facts), _tone(facts)),
+        waiting=waiting(facts),
+        versions=_versions(facts) if facts.state.stable else None,
+        stages=tuple(_stages(facts)),
+        metrics=_metrics(facts.metrics) if facts.rollout and facts.weight and facts.metrics else None,
+    )
+
+
+def _tone(facts: Facts) -> Tone:
+    if facts.ready.holds is False and facts.state.stable:
+        return Tone.BAD
+    if facts.rejected or facts.stalled:
+        return Tone.UNSURE
+    return Tone.GOOD if facts.serves_what_is_wanted else Tone.BUSY
+
+
+def _versions(facts: Facts) -> Table:
+    rows = tuple(_version(facts, snapshot, role) for snapshot, role in _roles(facts).items())
+    return Table(("", "VERSION", "SNAPSHOT", "REQUESTS", "PODS READY", "CHANGED"), rows)
+
+
+def _version(facts: Facts, snapshot: str, role: str) -> Row:
+    shown, measured = facts.pods(snapshot), facts.status.observed.get(snapshot)
+    share = f"{facts.state.split.of(snapshot)}%{f' ({measured} seen)' if measured else ''}"
+    pods = f"{shown.ready} of {shown.replicas}"
+    return _plain(role, shown.model or NONE, snapshot, share, pods, ", ".join(shown.changed))
+
+
+def _roles(facts: Facts) -> dict[str, str]:
+    """The snapshots that have a part in what happens, and which."""
+    state = facts.state
+    found = {state.stable: names.ROLE_STABLE, state.candidate: names.ROLE_CANDIDATE}
+    if state.manual_rollback:
+        found.setdefault(state.manual_rollback.target, _GOING_BACK)
+    return {snapshot: role for snapshot, role in found.items() if snapshot}
+
+
+def _stages(facts: Facts) -> Iterator[Cell]:
+    """What has passed, where it is, what comes."""
+    rollout, stage = facts.rollout, facts.stage
+    if rollout is None or not stage.of:
+        return
+    if rollout.stage.forced:
+        yield Cell("skipped, as a person asked", Tone.FAINT)
+        yield Cell("▶ promoted")
+        return
+    passed = min(rollout.stage.index, stage.of)
+    later = stage.of - passed - 2
+    if passed:
+        yield Cell(f"✓ {passed} passed", Tone.GOOD)
+    if stage.title:
+        yield Cell(f"▶ {stage.title}", Tone.STRONG)
+    if stage.next:
+        yield Cell(stage.next, Tone.FAINT)
+    if stage.title and later > 0:
+        yield Cell(f"{later} more", Tone.FAINT)
+    yield Cell("promoted", Tone.FAINT) if stage.title else Cell("▶ promoted", Tone.STRONG)
+
+
+def _metrics(metrics: Sequence[MetricStatus]) -> Table:
+    columns = ("METRIC", "SEVERITY", "VERDICT", "ESTIMATE", "INTERVAL", "REQUESTS", WHY)
+    return Table(columns, tuple(map(_metric, metrics)))
+
+
+def _metric(one: MetricStatus) -> Row:
+    head = (*_plain(one.name, one.severity or NONE), _verdict(one.verdict))
+    numbers = one.estimate or NONE, one.interval or NONE, count(one.requests)
+    return (*head, *_plain(*numbers, f"{one.reason}: {one.message}"))
+
+
+def _plain(*texts: str) -> Row:
+    return tuple(map(Cell, texts))
+
+
+# ── Many deployments, and many versions ───────────────────────────────────────────────────────────────────────────────
+
+
+def listing(all_facts: Sequence[Facts], *, namespaces: bool) -> Table:
+    """One row per deployment."""
+    head = ("NAMESPACE",) if namespaces else ()
+    columns = (*head, "NAME", "STABLE", "CANDIDATE", "WEIGHT", "STEP", "VERDICT", "READY", "REASON")
+    return Table(columns, tuple(_deployment(one, namespaces=namespaces) for one in all_facts))
+
+
+def _deployment(facts: Facts, *, namespaces: bool) -> Row:
+    state = facts.state
+    versions = [facts.version(one) if one else NONE for one in (state.stable, state.candidate)]
+    weight = f"{facts.weight}%" if facts.rollout else NONE
+    holds = {True: "True", False: "False", None: "Unknown"}[facts.ready.holds]
+    return (
+        *_plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),
+        *_plain(weight, facts.stage.position or NONE),
+        _verdict(facts.status.verdict if facts.rollout else ""),
+        Cell(holds),
+        Cell(facts.reason or "NotSeenYet", _tone(facts)),
+    )
+
+
+def history(facts: Facts, snapshots: Sequence[SnapshotRecord]) -> Table:
+    """One row per snapshot, newest first."""
+    ordered = newest_first(snapshots)
+    before = [*ordered[1:], None]
+    rows = tuple(_past(facts, one, earlier) for one, earlier in zip(ordered, before, strict=True))
+    return Table(("SNAPSHOT", "MODEL", "NOW", "VERDICT", "DECIDED", "CHANGED", "AGE", WHY), rows)
+
+
+def _past(facts: Facts, one: SnapshotRecord, before: SnapshotRecord | None) -> Row:
+    rolled_back = one.verdict == SnapshotVerdict.ROLLED_BACK
+    decided = one.rejected if rolled_back else one.promoted
+    return (
+        *_plain(one.name, one.model or NONE, _roles(facts).get(one.name, NONE)),
+        _verdict(one.verdict),
+        Cell(NONE if decided is None else f"{human(facts.now - decided)} ago"),
+        *_plain(", ".join(one.changed_since(before)) or NONE, human(facts.now - one.created)),
+        Cell(f"{one.reason}: {one.message}" if rolled_back and one.reason else ""),
+    )

@@ -1,0 +1,41 @@
+"""The built-in metric templates: those of model servers, which live here, and those of the router in use.
+
+What is private to a router comes with its templates, as keys that a user's MetricTemplate does not have:
+
+- `presence`: a selector of series that exist as soon as a target knows the version, even before its first request;
+- `pods`: the label that tells the pods of a version apart;
+- `age`: the name of a gauge of the seconds since the process began, for targets without `process_start_time_seconds`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serin.api.json import JsonObject
+from serin.api.template_files import read_templates
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Built-in templates by name, each the same JSON that a MetricTemplate has as its spec."""
+
+    templates: Mapping[str, JsonObject]
+
+    @classmethod
+    def of(cls, *provided: Mapping[str, JsonObject]) -> "Catalog":
+        """Put the model servers' templates and those of routers together. Raises ValueError for a name twice."""
+        found: dict[str, JsonObject] = {}
+        for templates in (read_templates("serin.metrics.templates"), *provided):
+            if twice := sorted(found.keys() & templates.keys()):
+                raise ValueError(f"two built-in templates have the name {twice[0]}")
+            found |= templates
+        return cls(found)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the templates, sorted."""
+        return tuple(sorted(self.templates))
+
+    @property
+    def ages(self) -> tuple[str, ...]:
+        """Names of all gauges of a process's age, whatever series of such a target a metric reads."""
+        return tuple(sorted({body["age"] for body in self.templates.values() if "age" in body}))

@@ -1,0 +1,1 @@
+"""Strategies: how a new version takes over. base.py has the protocol, table.py the list."""

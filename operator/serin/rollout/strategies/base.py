@@ -1,0 +1,139 @@
+"""What every strategy answers: which arms there are, which pods they need, how far they may go, and when it is over.
+
+A strategy is a file in this folder and a line in its table. It decides nothing about safety: gates (rollout/gates.py)
+run before it is asked to go on, and it gets to see one `RolloutContext`, which exists only while something is under
+evaluation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from serin.analysis.types import MetricVerdict
+from serin.api.conditions import Reason
+from serin.api.state import Arm, Rollout, StageState, StageStatus, State
+from serin.evaluation.evaluate import Assessment
+from serin.evaluation.feasibility import Schedule
+from serin.rollout.model import Observation, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A gate's answer: why, in one reason and one sentence; the metric that says so, when one does."""
+
+    reason: Reason
+    message: str
+    metric: MetricVerdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What the strategy decided.
+
+    `state`: with rollout and split set. `why`: what it does or waits for. `event`: a stage began, ended or was
+    approved, so `why` is worth an Event. `proof`: ready pods of the candidate that must be seen before its traffic
+    rises, 0 when it does not. `requeue_after`: seconds until time alone changes the answer, None when only changes or
+    evidence can.
+    """
+
+    state: State
+    why: Finding
+    event: bool = False
+    proof: int = 0
+    requeue_after: float | None = None
+
+
+class Strategy(Protocol):
+    """How a new version takes over, as its settings say. Frozen, and made anew for every look."""
+
+    @property
+    def max_duration(self) -> float | None:
+        """Seconds after which the rollout is given up, None: never."""
+
+    def schedule(self) -> Schedule:
+        """What is planned, as far as evidence depends on it."""
+
+    def arms(self, wanted: str) -> tuple[Arm, ...]:
+        """The arms of a rollout that begins. `wanted`: the snapshot that the spec describes."""
+
+    def last_stage(self) -> int:
+        """Index of the stage after the last one: where a rollout stands that is to be promoted."""
+
+    def settled_at(self, stage: StageState) -> float | None:
+        """From when on requests that end were routed by the present weights (unix seconds); None: not known."""
+
+    def pods(self, context: "RolloutContext") -> int:
+        """Pods that the arm needs in the present stage."""
+
+    def waits_for_approval(self, stage: StageState) -> bool:
+        """Whether a person may approve now."""
+
+    def advance(self, context: "RolloutContext", *, approved: bool) -> Advance:
+        """Go on, or say what is waited for. Asked only while nothing speaks against the arms."""
+
+    def show(self, context: "RolloutContext") -> StageStatus:
+        """The present stage as people read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutContext:
+    """One look at a rollout in progress: what is observed, what it says, and what was decided."""
+
+    seen: Observation
+    assessment: Assessment
+    strategy: Strategy
+    state: State
+    rollout: Rollout
+
+    @property
+    def stage(self) -> StageState:
+        """Where it stands."""
+        return self.rollout.stage
+
+    @property
+    def stable(self) -> str:
+        """The snapshot that it is compared with, and that serves the rest."""
+        return self.rollout.stable
+
+    @property
+    def candidate(self) -> str:
+        """Snapshot of the leading arm."""
+        return self.rollout.candidate
+
+    @property
+    def weight(self) -> int:
+        """The candidate's share of the traffic in percent."""
+        return self.state.split.of(self.candidate)
+
+    @property
+    def workload(self) -> Workload | None:
+        """The candidate's workload, None before it exists."""
+        return self.seen.workloads.get(self.candidate)
+
+    @property
+    def ready(self) -> int:
+        """Candidate pods that are ready with their model loaded."""
+        return self.seen.ready(self.candidate)
+
+    @property
+    def needed(self) -> int:
+        """Candidate pods that the present stage needs."""
+        return self.strategy.pods(self)
+
+    @property
+    def verdicts(self) -> tuple[MetricVerdict, ...]:
+        """What each metric says about the candidate."""
+        return self.assessment.verdicts.get(self.candidate, ())
+
+    @property
+    def requests(self) -> int:
+        """Candidate requests counted so far, by the metric that counted most."""
+        return max((one.requests for one in self.verdicts), default=0)
+
+    def at(self, stage: StageState) -> "RolloutContext":
+        """The same at another stage."""
+        rollout = replace(self.rollout, stage=stage)
+        return replace(self, rollout=rollout, state=replace(self.state, rollout=rollout))
+
+
+Gate = Callable[[RolloutContext], Finding | None]

@@ -1,0 +1,258 @@
+"""The canary: weights that rise in steps, each earned by the one before."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from serin.analysis.traffic import Stage
+from serin.api.conditions import Reason
+from serin.api.fields import Field
+from serin.api.names import ANNOTATION_APPROVE
+from serin.api.split import all_to, between
+from serin.api.state import Arm, StageState, StageStatus
+from serin.api.text import count
+from serin.api.times import human
+from serin.evaluation.feasibility import Schedule
+from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
+from serin.rollout.strategies.base import Advance, Finding, RolloutContext
+
+# How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
+_SETTLE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WeightStep:
+    """Send `weight` percent to the candidate for at least `bake` seconds and `min_requests` candidate requests."""
+
+    weight: int
+    bake: float
+    min_requests: int = 0
+
+    @property
+    def title(self) -> str:
+        """As people write it: `5% for 5m`."""
+        least = f", {count(self.min_requests)} requests" if self.min_requests else ""
+        return f"{self.weight}% for {human(self.bake)}{least}"
+
+
+@dataclass(frozen=True, slots=True)
+class PauseStep:
+    """Wait for approval, or for `seconds` when given."""
+
+    seconds: float | None = None
+
+    @property
+    def title(self) -> str:
+        """As people write it: `pause for 1h`, `pause until approved`."""
+        return "pause until approved" if self.seconds is None else f"pause for {human(self.seconds)}"
+
+
+Step = WeightStep | PauseStep
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """`spec.strategy.canary`. `max_duration`: seconds."""
+
+    steps: tuple[Step, ...]
+    max_duration: float | None = None
+
+    @classmethod
+    def read(cls, settings: Field) -> "Canary":
+        """From the settings, defaults included. Raises InvalidSpec."""
+        return cls(tuple(_read_step(item) for item in settings["steps"].items()), settings.duration_of("maxDuration"))
+
+    def schedule(self) -> Schedule:
+        """Every step in which the candidate has traffic; a pause for a time goes on with the weight before it.
+
+        A pause until approval lasts as long as it lasts, and is left out.
+        """
+        found: list[Stage] = []
+        weight = 0
+        for number, step in enumerate(self.steps, 1):
+            if isinstance(step, WeightStep):
+                weight = step.weight
+                found.append(Stage(number, weight, step.bake, step.min_requests))
+            elif weight and step.seconds is not None:
+                found.append(Stage(number, weight, step.seconds))
+        bakes = sum(step.bake for step in self.steps if isinstance(step, WeightStep))
+        return Schedule(tuple(found), bakes, self.max_duration)
+
+    def arms(self, wanted: str) -> tuple[Arm, ...]:
+        """The new version alone."""
+        return (Arm(wanted),)
+
+    def last_stage(self) -> int:
+        """After the last step."""
+        return len(self.steps)
+
+    def settled_at(self, stage: StageState) -> float | None:
+        """Requests last a while, so a new weight is seen among the finished ones only later."""
+        if stage.since is None or stage.index >= len(self.steps):
+            return None
+        bakes = [one.bake for one in self.steps[: stage.index + 1] if isinstance(one, WeightStep)]
+        return stage.since + min(_SETTLE_SECONDS, bakes[-1] / 4 if bakes else _SETTLE_SECONDS)
+
+    def pods(self, context: RolloutContext) -> int:
+        """As many as make the candidate's load per pod no higher than stable's; all replicas for the promotion.
+
+        Stable keeps all of its pods. With fewer candidate pods, a latency that comes from the load would be held
+        against the version.
+        """
+        replicas, index = context.seen.deployment.spec.replicas, context.stage.index
+        reached = [step.weight for step in self.steps[: index + 1] if isinstance(step, WeightStep)]
+        weight = 100 if index >= len(self.steps) else max(reached, default=0)
+        others = 100 - weight
+        return replicas if weight >= others else max(1, -(-replicas * weight // others))
+
+    def waits_for_approval(self, stage: StageState) -> bool:
+        """In a pause that has begun."""
+        return stage.since is not None and isinstance(self._step(stage), PauseStep)
+
+    def show(self, context: RolloutContext) -> StageStatus:
+        """The present step."""
+        stage, step = context.stage, self._step(context.stage)
+        length = step.bake if isinstance(step, WeightStep) else step.seconds if step else None
+        following = self.steps[stage.index + 1] if stage.index + 1 < len(self.steps) else None
+        return StageStatus(
+            of=len(self.steps),
+            weight=context.weight,
+            position=f"{stage.index + 1}/{len(self.steps)}" if step else "promoting",
+            title=step.title if step else "",
+            next=following.title if following else "",
+            until=stage.since + length if stage.since is not None and length else None,
+            deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
+            requests=max(0, context.requests - stage.requests_before) if step else 0,
+            min_requests=step.min_requests if isinstance(step, WeightStep) else 0,
+            approval=self.waits_for_approval(stage),
+        )
+
+    def advance(self, context: RolloutContext, *, approved: bool) -> Advance:
+        """Take the rollout one step further, or say what it waits for."""
+        step = self._step(context.stage)
+        if step is None:
+            return self._promote(context)
+        if isinstance(step, PauseStep):
+            return self._pause(context, step, approved=approved)
+        # The user may have edited the steps in mid-rollout: then the weight is no longer this step's.
+        reached = context.stage.since is not None and context.weight == step.weight
+        return self._bake(context, step) if reached else self._reach(context, step)
+
+    def _step(self, stage: StageState) -> Step | None:
+        """The present step, None when all have passed."""
+        return self.steps[stage.index] if stage.index < len(self.steps) else None
+
+    def _next(self, context: RolloutContext) -> Advance:
+        """Enter the next step and look at it at once."""
+        stage = StageState(context.stage.index + 1, entered=context.seen.now, requests_before=context.requests)
+        return self.advance(context.at(stage), approved=False)
+
+    def _pause(self, context: RolloutContext, step: PauseStep, *, approved: bool) -> Advance:
+        stage, now = context.stage, context.seen.now
+        if approved:
+            return replace(self._next(context), event=True)
+        since = now if stage.since is None else stage.since
+        left = None if step.seconds is None else step.seconds - (now - since)
+        if left is not None and left <= 0:
+            return self._next(context)
+        state = context.at(replace(stage, since=since)).state
+        if left is None:
+            ask = f"kubectl annotate md {context.seen.deployment.name} --overwrite {ANNOTATION_APPROVE}=$(date +%s)"
+            why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval: {ask}")
+        else:
+            why = Finding(Reason.WAITING, f"step {stage.index + 1} waits for {human(step.seconds or 0)}")
+        return Advance(state, why, event=stage.since is None, requeue_after=left)
+
+    def _reach(self, context: RolloutContext, step: WeightStep) -> Advance:
+        """Bring up the pods that the step's weight needs, then raise the weight."""
+        if held := first(HOLD, context) or (unproven(context) if context.weight else None):
+            return _held(context, held)
+        if context.ready < context.needed:
+            return _held(context, _waiting_for_pods(context, step.weight))
+        now, number = context.seen.now, context.stage.index + 1
+        state = replace(
+            context.at(replace(context.stage, since=now)).state,
+            split=between(context.stable, context.candidate, step.weight),
+        )
+        message = f"step {number} of {len(self.steps)}: {step.weight}% of the traffic to {context.candidate}"
+        why = Finding(Reason.STEP_STARTED, message)
+        return Advance(state, why, event=True, proof=context.needed, requeue_after=step.bake)
+
+    def _bake(self, context: RolloutContext, step: WeightStep) -> Advance:
+        """Stay at the weight until time, requests and evidence are complete."""
+        stage, now = context.stage, context.seen.now
+        left = step.bake - (now - (now if stage.since is None else stage.since))
+        gathered = context.requests - stage.requests_before
+        if held := first(HOLD, context):
+            return _held(context, held)
+        if left > 0:
+            until = f"step {stage.index + 1} bakes for {human(step.bake)} at {context.weight}%"
+            return _held(context, Finding(Reason.BAKING, until), requeue_after=left)
+        if gathered < step.min_requests:
+            message = f"{gathered} of {step.min_requests} candidate requests (minRequests) in this step"
+            return _held(context, Finding(Reason.GATHERING_EVIDENCE, message))
+        if waiting := unproven(context):
+            return _held(context, waiting)
+        return self._next(context)
+
+    def _promote(self, context: RolloutContext) -> Advance:
+        """Every step has passed: grow to full size, then all traffic at once; stable once the router has taken it."""
+        if context.weight == 100:
+            return _arrive(context)
+        forced = context.stage.forced
+        gates = (paused, route_unsure) if forced else HOLD
+        held = first(gates, context) or (None if forced else unproven(context))
+        if held:
+            return _held(context, held)
+        if context.ready < context.needed:
+            return _held(context, _waiting_for_pods(context, 100))
+        state = replace(
+            context.at(replace(context.stage, since=context.seen.now)).state, split=all_to(context.candidate)
+        )
+        message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
+        poll = context.seen.route.poll
+        return Advance(state, Finding(Reason.PROMOTING, message), proof=context.needed, requeue_after=poll)
+
+
+def _read_step(field: Field) -> Step:
+    pause = field.get("pause")
+    if pause is not None:
+        return PauseStep(seconds=pause.duration_of("for"))
+    least = field.get("minRequests")
+    return WeightStep(
+        weight=field["weight"].value,
+        bake=field["bake"].duration(),
+        min_requests=0 if least is None else least.value,
+    )
+
+
+def _arrive(context: RolloutContext) -> Advance:
+    """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
+    state, stage, route = context.state, context.stage, context.seen.route
+    if held := route_unsure(context):
+        return Advance(state, held)
+    moved = stage.entered if stage.since is None else stage.since
+    if not route.has_taken(context.candidate, waited=context.seen.now - moved):
+        why = Finding(Reason.PROMOTING, f"all traffic to {context.candidate}, as soon as the router has taken it")
+        return Advance(state, why, requeue_after=route.poll)
+    draining = {**state.draining, context.stable: context.seen.now}
+    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
+    because = "asked for by the user" if stage.forced else "every step passed"
+    why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
+    return Advance(promoted, why, event=True)
+
+
+def _waiting_for_pods(context: RolloutContext, weight: int) -> Finding:
+    reason = Reason.WAITING_FOR_CAPACITY if context.weight else Reason.CANDIDATE_STARTING
+    problem = context.seen.problem(context.candidate)
+    return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {weight}%{problem}")
+
+
+def _held(context: RolloutContext, why: Finding, *, requeue_after: float | None = None) -> Advance:
+    """Stay. A wait that has its pods starts the progress deadline afresh: a late loss is not held against it."""
+    stage, now, deadline = context.stage, context.seen.now, context.seen.deployment.spec.progress_deadline
+    if stage.since is not None:
+        return Advance(context.state, why, requeue_after=requeue_after)
+    left = deadline - (now - stage.entered)
+    if context.ready >= context.needed and left < deadline / 2:
+        context, left = context.at(replace(stage, entered=now)), deadline
+    return Advance(context.state, why, requeue_after=left if requeue_after is None else min(requeue_after, left))

@@ -1,0 +1,22 @@
+"""The table of strategies: a new one is a file in this folder and a line here."""
+
+from collections.abc import Callable
+from typing import Final
+
+from serin.api.fields import Field, InvalidSpec
+from serin.api.spec import ModelDeploymentSpec
+from serin.rollout.strategies.base import Strategy
+from serin.rollout.strategies.canary import Canary
+
+# The member of `spec.strategy` -> how its settings are read; raises InvalidSpec.
+STRATEGIES: Final[dict[str, Callable[[Field], Strategy]]] = {
+    "canary": Canary.read,
+}
+
+
+def strategy_of(spec: ModelDeploymentSpec) -> Strategy:
+    """The strategy that the spec asks for. Raises InvalidSpec."""
+    name = spec.strategy.name
+    if name not in STRATEGIES:
+        raise InvalidSpec(f"spec.strategy.{name} is unknown: write one of {', '.join(STRATEGIES)}")
+    return STRATEGIES[name](Field(spec.strategy.settings, f"spec.strategy.{name}"))

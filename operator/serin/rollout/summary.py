@@ -1,0 +1,240 @@
+"""What people see of a look: the status with its conditions, and numbers as they are read aloud.
+
+Everything here is derived from what was decided, and nothing is decided from it.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from serin.analysis.combine import overall
+from serin.analysis.types import MetricVerdict
+from serin.api import names
+from serin.api.conditions import ConditionType, Reason, condition, merge
+from serin.api.json import JsonObject
+from serin.api.state import MetricStatus, State, Status, VersionStatus
+from serin.api.status import metric_row, write_status
+from serin.api.times import rfc3339_whole
+from serin.api.verdicts import BLOCKING, Trouble, Verdict
+from serin.evaluation.samples import SPLIT
+from serin.rollout.model import Observation
+from serin.rollout.plan_builder import PlanBuilder
+from serin.rollout.snapshots import is_rejected
+from serin.rollout.strategies.base import RolloutContext
+
+# A ratio beyond this says only that next to nothing is known of the denominator.
+_ANYTHING: Final = 1000
+
+
+def ratio(value: float | None, unit: str = "x") -> str:
+    """An estimate as people read it: "1.3x" (stable's), "PSI 0.32", a plain number; "" when nothing can be said."""
+    if value is None:
+        return ""
+    if unit == "x" and value >= _ANYTHING:
+        return f"over {_ANYTHING}x"
+    return f"{unit} {value:.3g}" if unit == "PSI" else f"{value:.3g}{unit}"
+
+
+def interval(low: float | None, high: float | None, unit: str = "x") -> str:
+    """The interval of an estimate: "0.6x to 2.4x"; "" when nothing can be said."""
+    unit = unit.replace("PSI", "")  # which the estimate beside it says
+    return "" if low is None or high is None else f"{ratio(low, unit)} to {ratio(high, unit)}"
+
+
+def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
+    """Dimensions in which two snapshots differ, in the order of DIMENSIONS; empty when one of them is not known."""
+    if old not in seen.snapshots:
+        return ()
+    wanted = seen.snapshots[new].content if new in seen.snapshots else seen.deployment.spec.content
+    before, after = names.dimension_hashes(seen.snapshots[old].content), names.dimension_hashes(wanted)
+    return tuple(one for one in names.DIMENSIONS if before[one] != after[one])
+
+
+def metric_rows(builder: PlanBuilder) -> list[JsonObject]:
+    """What each metric said at this look about the leading arm, in the order of the spec, for a snapshot's record."""
+    return [metric_row(_metric(one)) for one in _verdicts(builder)]
+
+
+def status(builder: PlanBuilder) -> JsonObject:
+    """The whole status of the deployment after this look."""
+    seen, state, why = builder.seen, builder.state, builder.why
+    stable = seen.workloads.get(state.stable) if state.stable else None
+    shown = Status(
+        state=state,
+        observed_generation=seen.deployment.generation,
+        reason=why.reason.value,
+        message=why.message,
+        versions=_versions(seen, state),
+        conditions=tuple(merge(seen.status.conditions, _conditions(builder))),
+        replicas=(stable.desired if stable else 0) if state.stable else None,
+        selector=f"{names.LABEL_SNAPSHOT}={state.stable}" if state.stable else "",
+    )
+    return write_status(_with_rollout(builder, shown))
+
+
+def _with_rollout(builder: PlanBuilder, shown: Status) -> Status:
+    """The part that exists only while something is under evaluation."""
+    state, assessment = builder.state, builder.assessment
+    if state.rollout is None:
+        return shown
+    context = RolloutContext(builder.seen, assessment, builder.strategy, state, state.rollout)
+    trouble = assessment.diagnosis
+    silent = trouble.trouble in (Trouble.NONE, Trouble.UNDECIDED)  # the metrics' own rows say it all
+    return replace(
+        shown,
+        verdict=overall(context.verdicts).value,
+        stage=builder.strategy.show(context),
+        metrics=tuple(_metric(one) for one in context.verdicts),
+        observed=_observed(state),
+        trouble=trouble.trouble.value,
+        trouble_message="" if silent else trouble.message,
+    )
+
+
+def _verdicts(builder: PlanBuilder) -> tuple[MetricVerdict, ...]:
+    """What was said about the leading arm of the rollout that was observed; it may have ended in this look."""
+    rollout = builder.seen.state.rollout
+    return builder.assessment.verdicts.get(rollout.candidate, ()) if rollout else ()
+
+
+def _metric(one: MetricVerdict) -> MetricStatus:
+    return MetricStatus(
+        name=one.metric,
+        severity=one.severity.value,
+        verdict=one.verdict.value,
+        reason=one.reason.value,
+        message=one.message,
+        requests=one.requests,
+        estimate=ratio(one.estimate, one.unit),
+        interval=interval(one.low, one.high, one.unit),
+        needed=one.needed,
+    )
+
+
+def _observed(state: State) -> dict[str, str]:
+    """The shares of the requests that stable and candidate received at the present weights, once that was measured."""
+    if state.rollout is None:
+        return {}
+    split = state.rollout.arms[0].evidence.get(SPLIT) or {}
+    requests, snapshots = split.get("requests") or (), (state.rollout.stable, state.rollout.candidate)
+    if not sum(requests) or split.get("weights") != [state.split.of(name) for name in snapshots]:
+        return {}
+    return {name: f"{count / sum(requests):.1%}" for name, count in zip(snapshots, requests, strict=True)}
+
+
+def _versions(seen: Observation, state: State) -> dict[str, VersionStatus]:
+    """Every snapshot that has a role."""
+    found: dict[str, VersionStatus] = {}
+    if state.stable:
+        found[state.stable] = _version(seen, state.stable)
+    if state.manual_rollback:
+        found[state.manual_rollback.target] = _version(seen, state.manual_rollback.target)
+    if state.rollout:
+        different = changed(seen, state.rollout.stable, state.rollout.candidate)
+        found[state.rollout.candidate] = _version(seen, state.rollout.candidate, different)
+    return found
+
+
+def _version(seen: Observation, snapshot: str, different: tuple[str, ...] = ()) -> VersionStatus:
+    known, workload = seen.snapshots.get(snapshot), seen.workloads.get(snapshot)
+    model = (known.content.get("model") if known else None) or {}
+    return VersionStatus(
+        model=str(model.get("version") or ""),
+        ready=workload.ready if workload else 0,
+        replicas=workload.desired if workload else 0,
+        changed=different,
+    )
+
+
+# ── Conditions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_STALLED = frozenset(
+    {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED, Reason.SERVICE_NOT_OURS, Reason.ROUTE_REFUSED}
+)
+
+_Condition = tuple[ConditionType, bool | None, Reason, str]
+
+
+def _conditions(builder: PlanBuilder) -> list[JsonObject]:
+    """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others."""
+    seen, state, why = builder.seen, builder.state, builder.why
+    rejected = _rejected(builder)
+    stalled = (
+        (bool(rejected[1]) and state.manual_rollback is None)
+        or why.reason in _STALLED
+        or bool(seen.invalid)
+        or bool(seen.route.not_ours)
+    )
+    found = [
+        _ready(builder),
+        _routed(seen),
+        _reconciling(builder),
+        rejected,
+        (ConditionType.STALLED, stalled, why.reason, why.message if stalled else "nothing is in the way"),
+    ]
+    if state.rollout:
+        found += (_evidence(builder), _feasible(builder))
+    now = rfc3339_whole(seen.now)
+    return [
+        condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
+        for kind, is_so, reason, message in found
+    ]
+
+
+def _rejected(builder: PlanBuilder) -> _Condition:
+    """Whether the version that the spec describes was rejected, and is not tried again by itself."""
+    seen, state, why = builder.seen, builder.state, builder.why
+    wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
+    kind = ConditionType.CANDIDATE_REJECTED
+    if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
+        return kind, False, why.reason, "nothing is rejected"
+    if state.manual_rollback:  # that is what the reason is about then
+        return kind, True, Reason.REJECTED_CONTENT, f"{wanted} was rejected before"
+    return kind, True, why.reason, why.message
+
+
+def _ready(builder: PlanBuilder) -> _Condition:
+    seen, state, why, kind = builder.seen, builder.state, builder.why, ConditionType.READY
+    if (lost := seen.route.problem()) and lost.reason is not Reason.ROUTE_REFUSED:
+        return kind, False, lost.reason, lost.message  # a router that refuses goes on with what it had
+    if not state.stable:
+        return kind, False, why.reason, why.message
+    moved = state.manual_rollback if state.manual_rollback and state.manual_rollback.moved is not None else None
+    serving = moved.target if moved else state.stable
+    workload = seen.workloads.get(serving)
+    if not workload or not workload.ready:
+        return kind, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{seen.problem(serving)}"
+    if state.unrouted_since is not None:
+        return kind, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
+    return kind, True, Reason.SERVING, f"{serving} serves with {workload.ready} of {workload.desired} pods"
+
+
+def _routed(seen: Observation) -> _Condition:
+    if lost := seen.route.problem():
+        return ConditionType.ROUTED, False, lost.reason, lost.message
+    return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
+
+
+def _reconciling(builder: PlanBuilder) -> _Condition:
+    state, kind = builder.state, ConditionType.RECONCILING
+    busy = bool(state.rollout or state.manual_rollback) or state.stable is None
+    return (kind, busy, builder.why.reason, builder.why.message) if busy else _IDLE
+
+
+_IDLE: Final = (ConditionType.RECONCILING, False, Reason.SERVING, "nothing is under way")
+
+
+def _feasible(builder: PlanBuilder) -> _Condition:
+    found, kind = builder.assessment.feasible, ConditionType.POLICY_FEASIBLE
+    if found is None:
+        return kind, None, Reason.GATHERING_EVIDENCE, "the traffic is not known yet"
+    return kind, found[0] is Reason.TRAFFIC_SUFFICES, *found
+
+
+def _evidence(builder: PlanBuilder) -> _Condition:
+    kind, verdicts = ConditionType.EVIDENCE_AVAILABLE, _verdicts(builder)
+    for one in verdicts:
+        if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING:
+            return kind, False, Reason(one.reason), f"{one.metric}: {one.message}"
+    if not verdicts:
+        return kind, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"
+    return kind, True, Reason.EVIDENCE_AVAILABLE, "every metric that decides has data"

@@ -1,0 +1,105 @@
+"""Which workloads run at which size: what follows from a decision, and never changes where traffic goes."""
+
+from dataclasses import replace
+from typing import Final
+
+from serin.api.conditions import Reason
+from serin.api.names import ROLE_CANDIDATE, ROLE_STABLE
+from serin.rollout.model import (
+    ApplyDeployment,
+    ApplyService,
+    DeleteDeployment,
+    DeleteService,
+    Order,
+    RestoreTemplate,
+    Workload,
+)
+from serin.rollout.plan_builder import PlanBuilder
+from serin.rollout.strategies.base import RolloutContext
+
+# Seconds between a snapshot's last new request and the end of its pods: what is under way may finish.
+DRAIN: Final = 30.0
+
+
+def reconcile_workloads(builder: PlanBuilder, wanted: str) -> None:
+    """Run what is needed, and scale down what has drained. `wanted`: the snapshot that the spec describes."""
+    kept = _run(builder, wanted)
+    _scale_down_drained(builder, kept)
+    _delete_services(builder, kept)
+
+
+def _run(builder: PlanBuilder, wanted: str) -> frozenset[str]:
+    """Stable keeps what it had until another version has taken its place: there is always a way back.
+
+    Answers the snapshots that run.
+    """
+    state, replicas = builder.state, builder.seen.deployment.spec.replicas
+    needed: dict[str, int] = {}
+    if state.manual_rollback:
+        needed[state.manual_rollback.target] = replicas
+    elif state.rollout:
+        context = RolloutContext(builder.seen, builder.assessment, builder.strategy, state, state.rollout)
+        needed[state.rollout.candidate] = builder.strategy.pods(context)
+    stable = state.stable or wanted
+    _ensure(builder, stable, _at_least(builder, stable, replicas) if needed else replicas, ROLE_STABLE)
+    for snapshot, pods in needed.items():
+        _ensure(builder, snapshot, _at_least(builder, snapshot, pods), ROLE_CANDIDATE)
+    return frozenset({stable, *needed})
+
+
+def _at_least(builder: PlanBuilder, snapshot: str, replicas: int) -> int:
+    """So many pods, or more when the snapshot has more: none is taken away while anything is under way."""
+    running = builder.seen.workloads.get(snapshot)
+    return max(replicas, running.desired if running else 0)
+
+
+def _ensure(builder: PlanBuilder, snapshot: str, replicas: int, role: str) -> None:
+    running = builder.seen.workloads.get(snapshot)
+    if running and running.refused:
+        return
+    if snapshot not in builder.seen.services:
+        builder.act(ApplyService(snapshot))
+    if running is None:
+        builder.act(ApplyDeployment(snapshot, replicas, role, stamp=False))
+        builder.act(ApplyDeployment(snapshot, replicas, role))
+    elif running.drifted or not running.stamped:
+        _restore(builder, running, replicas, role)
+    elif running.desired != replicas or running.role != role:
+        order = Order.SCALE_DOWN if running.desired > replicas else Order.CREATE
+        builder.act(ApplyDeployment(snapshot, replicas, role, order))
+
+
+def _restore(builder: PlanBuilder, running: Workload, replicas: int, role: str) -> None:
+    """Put the pod template back; the same finishes what a crash has cut short while the Deployment was made."""
+    if running.drifted:
+        why = "is not what the snapshot says: it is put back. Change the ModelDeployment instead"
+        message = f"the pod template of Deployment {running.snapshot} {why}"
+        builder.add_event(Reason.POD_TEMPLATE_RESTORED, message, warning=True)
+    order = Order.SCALE_DOWN if running.desired > replicas else Order.CREATE
+    builder.act(RestoreTemplate(running.snapshot, replicas, role, order))
+    builder.act(ApplyDeployment(running.snapshot, replicas, role, order))
+
+
+def _scale_down_drained(builder: PlanBuilder, kept: frozenset[str]) -> None:
+    """Pods of a version that nobody is sent to any more finish what they have, then go."""
+    state, now = builder.state, builder.seen.now
+    workloads = builder.seen.workloads.items()
+    idle = {name: one for name, one in workloads if name not in kept and not one.refused}
+    draining = {name: state.draining.get(name, now) for name in idle}
+    builder.state = replace(state, draining=draining)
+    for name, workload in idle.items():
+        left = DRAIN - (now - draining[name]) if state.stable else 0.0
+        if left <= 0:
+            # The Deployment first: its precondition says whether the workload may go at all.
+            builder.act(DeleteDeployment(name, workload.uid, workload.resource_version))
+            if name in builder.seen.services:
+                builder.act(DeleteService(name, builder.seen.services[name]))
+        else:
+            builder.requeue_after(left)
+
+
+def _delete_services(builder: PlanBuilder, kept: frozenset[str]) -> None:
+    """Services whose Deployment is gone: a crash came between the two deletions."""
+    for name, uid in builder.seen.services.items():
+        if name not in kept and name not in builder.seen.workloads:
+            builder.act(DeleteService(name, uid))

@@ -1,0 +1,103 @@
+"""What a router is to the rest of Serin, and what it is given to work with.
+
+A router is a folder here and a line in the table `ROUTERS`. What carries its configuration, which ports it uses, how
+long it may take and how its series are called is its own affair: others see a `Route`, objects to apply, and a state
+that is kept for it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from serin.api.json import JsonObject
+from serin.api.names import Key
+from serin.api.spec import ModelDeployment
+from serin.api.state import State
+
+if TYPE_CHECKING:  # the command line starts with the table, and without what only the operator needs
+    from prometheus_client import CollectorRegistry
+
+    from serin.cluster.cache import ObjectCache
+    from serin.cluster.protocol import Kind
+    from serin.rollout.model import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a router can do; what it cannot is refused before a rollout begins.
+
+    `mirror`: copies of a share of the requests. `matches`: a header or cookie to a snapshot. `sticky`: a client stays
+    with a snapshot. `shield`: stable answers what the candidate fails.
+    """
+
+    weights: bool = True
+    mirror: bool = False
+    matches: bool = False
+    sticky: bool = False
+    shield: bool = False
+
+
+class Router(Protocol):
+    """One router of one operator process."""
+
+    @property
+    def name(self) -> str:
+        """The key under spec.router and status.router."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def request_template(self) -> str:
+        """The built-in metric template that counts requests per snapshot; the split is measured by it."""
+
+    def templates(self) -> Mapping[str, JsonObject]:
+        """Built-in metric templates that read this router's series: name to the JSON of a MetricTemplate's spec."""
+
+    def observe(self, deployment: ModelDeployment, state: State) -> "Route":
+        """What it serves for a deployment, as far as is known without a request. Raises InvalidSpec."""
+
+    def concerns(self, kind: "Kind", body: JsonObject) -> Iterable[Key]:
+        """Deployments to look at when this object changes, beside those that the object belongs to."""
+
+    async def serve(self) -> None:
+        """Carry the routes to the router, on every replica from when the cache is complete, until cancelled."""
+
+    async def lead(self) -> None:
+        """What only the replica that decides has to do, until cancelled."""
+
+
+class Flag(Protocol):
+    """Defines one flag of `serin run`, with an environment variable behind it."""
+
+    def __call__(self, name: str, default: str, text: str, **more: object) -> None:
+        """`name` without hyphens in front; `more`: as for ArgumentParser.add_argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterContext:
+    """What a router is built from.
+
+    `namespace`: Serin's own. `options`: values of all flags, by name with underscores. `registry`: where it registers
+    its metrics. `enqueue`: asks for a look at a deployment.
+    """
+
+    cache: "ObjectCache"
+    namespace: str
+    options: Mapping[str, object]
+    registry: "CollectorRegistry"
+    enqueue: Callable[[Key], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterType:
+    """One line of the table: how a router's own flags are defined, how it is built, and what is known without it.
+
+    `templates`: as in Router. `latency_bounds`: upper bounds of its latency histogram in milliseconds.
+    """
+
+    add_arguments: Callable[[Flag], None]
+    build: Callable[[RouterContext], Router]
+    templates: Callable[[], Mapping[str, JsonObject]]
+    latency_bounds: tuple[float, ...] = ()

@@ -1,0 +1,42 @@
+"""The pods behind Serin's own Services: the router's behind `serin-router`, the operator's replicas behind `serin-xds`.
+
+Both Services carry the label serin.dev/model-deployment with an empty value, so that the one watch of EndpointSlices
+shows their endpoints too.
+"""
+
+from typing import Final
+
+from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.routers.endpoints import SERVICE_LABEL
+
+ROUTER: Final = "serin-router"
+XDS: Final = "serin-xds"
+_INDEX: Final = "endpointslices-of-service"
+
+
+class ServicePods:
+    """Addresses of pods behind Services of one namespace."""
+
+    def __init__(self, cache: ObjectCache, namespace: str) -> None:
+        self._cache, self._namespace = cache, namespace
+        cache.add_index(_INDEX, kinds.ENDPOINT_SLICE, _service)
+
+    def ready(self, service: str) -> tuple[str, ...]:
+        """Addresses of the ready pods, sorted."""
+        found = set()
+        for body in self._cache.by_index(_INDEX, (self._namespace, service)):
+            for endpoint in body.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready") in (None, True):
+                    found.update(endpoint["addresses"][:1])
+        return tuple(sorted(found))
+
+    def belongs(self, body: JsonObject, service: str) -> bool:
+        """Whether an EndpointSlice is one of this Service."""
+        return _service(body) == (self._namespace, service)
+
+
+def _service(body: JsonObject) -> tuple[str, str] | None:
+    service = (body["metadata"].get("labels") or {}).get(SERVICE_LABEL)
+    return (body["metadata"]["namespace"], service) if service else None

@@ -1,0 +1,137 @@
+"""The suite in two processes side by side: which tests stay together, and how an interrupted run ends.
+
+pytest-xdist does the rest: it starts the processes (`make test` says how many), hands each the next group of tests
+until none is left, so that no cut by measured seconds has to be kept up to date, counts a process that dies as a
+failure, and reports as one pytest does. Its own `--dist loadgroup` is not used: with pytest 9.2 it groups nothing.
+Without `-n` only the handling of signals has an effect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from types import FrameType
+
+import pytest
+import xdist
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+from tests.cluster import binaries, launcher, state
+from tests.cluster.processes import children, identify
+
+CLUSTERS = ("node_cluster", "control_plane")
+"""Fixtures that a session starts once: all tests that use one are one group. The one with the longest group first."""
+
+GROUPS = "serin_groups"
+"""In what the controller tells its workers: the file in which they tell it the group of every test."""
+
+END_SECONDS = 120.0
+"""How long an interrupted process may take to end what it started."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def pytest_configure() -> None:
+    """End on SIGTERM as on SIGINT: fixtures stop what they started.
+
+    SIGINT is also taken back where a shell's `&` or nohup has switched it off: programs under test would inherit that.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in SIGNALS:
+        # A second signal must not interrupt the end. Not SIG_IGN: programs would inherit that.
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Wait for no build."""
+    binaries.give_up()
+
+
+def group(item: pytest.Item) -> str:
+    """Name the cluster that a test shares with others, else its module, whose fixtures it shares."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in CLUSTERS if name in fixtures), item.nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """In a worker: tell the controller, which collects nothing itself, before it hears that this is done."""
+    if xdist.is_xdist_worker(session):
+        place = Path(session.config.workerinput[GROUPS])  # type: ignore[attr-defined]
+        scratch = place.with_name(f"{place.name}.{os.getpid()}")
+        scratch.write_text(json.dumps({item.nodeid: group(item) for item in session.items}))
+        scratch.rename(place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In the controller: hand out tests by group, and end the workers in their own time."""
+    if xdist.is_xdist_controller(session):
+        session.config.pluginmanager.register(_Controller())
+
+
+class _Groups(LoadScopeScheduling):
+    """Hands out tests by group, in the order in which they were collected; the longest first where it need not wait."""
+
+    def __init__(self, config: pytest.Config, log: Producer, groups: Path) -> None:
+        super().__init__(config, log)
+        self.groups = groups
+
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        """Known when all workers have collected: nobody asks before."""
+        found: dict[str, str] = json.loads(self.groups.read_text())
+        return found
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._group_of[nodeid]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """While tools are built, quick tests run. With all of them there, the other process has time for those."""
+        longest = CLUSTERS[0]
+        if longest in self.workqueue and binaries.all_built():
+            self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
+
+
+class _Controller:
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="serin-groups-")
+        self.workers: list[WorkerController] = []
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        node.workerinput[GROUPS] = f"{self.folder.name}/groups.json"
+        self.workers.append(node)
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+        """Take the place of what `--dist` names."""
+        config.option.loadscopereorder = False  # the order is ours, and not that of the number of tests
+        return _Groups(config, log, Path(self.folder.name, "groups.json"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Give interrupted processes the time to stop their clusters: xdist itself would kill them after 10 s."""
+        if exitstatus not in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+            return
+        for pid in children(os.getpid()):
+            process = identify(pid)
+            if process:
+                process.send(signal.SIGTERM)
+        for worker in self.workers:
+            try:
+                worker.channel.waitclose(END_SECONDS)
+            except (OSError, EOFError):  # it died, or still runs
+                continue
+        with state.locked():
+            launcher.sweep()

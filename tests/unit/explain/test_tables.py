@@ -1,0 +1,134 @@
+"""Rows and cells: what a terminal and a web page draw alike."""
+
+from dataclasses import replace
+
+import pytest
+
+from serin.api.conditions import ConditionType, Reason
+from serin.api.json import JsonObject
+from serin.api.split import Split
+from serin.api.state import ManualRollback, Phase, StageState, Status
+from serin.explain import tables
+from serin.explain.snapshots import newest_first, read_snapshot
+from serin.explain.tables import NONE, Table, Tone
+from tests.unit.explain.rig import BAKING, NEW, NOW, OLD, SERVING, facts, rollout, said
+
+DOWN = said(ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, "none of its pods is ready")
+STUCK = said(ConditionType.STALLED, True, Reason.INVALID_SPEC, "the new spec cannot work")
+
+
+def texts(table: Table | None) -> list[list[str]]:
+    assert table
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+class TestStatus:
+    def test_versions_with_what_they_really_get(self) -> None:
+        measured = replace(BAKING, observed={OLD: "75.4%", NEW: "24.6%"})
+        assert texts(tables.status(facts(measured)).versions) == [
+            ["stable", "1", OLD, "75% (75.4% seen)", "4 of 4", ""],
+            ["candidate", "2", NEW, "25% (24.6% seen)", "2 of 2", "model"],
+        ]
+
+    def test_a_version_that_a_person_asked_for(self) -> None:
+        state = replace(SERVING.state, phase=Phase.ROLLING_BACK, manual_rollback=ManualRollback(OLD, NOW))
+        view = tables.status(facts(replace(SERVING, state=state, versions=BAKING.versions)))
+        assert texts(view.versions)[1] == ["going back", "1", OLD, "0%", "4 of 4", ""]
+
+    @pytest.mark.parametrize(
+        ("index", "title", "after", "words"),
+        [
+            (0, "5% for 5m", "25% for 5m", ["▶ 5% for 5m", "25% for 5m", "2 more", "promoted"]),
+            (1, "25% for 5m", "50% for 5m", ["✓ 1 passed", "▶ 25% for 5m", "50% for 5m", "1 more", "promoted"]),
+            (2, "50% for 5m", "pause", ["✓ 2 passed", "▶ 50% for 5m", "pause", "promoted"]),
+            (3, "pause", "", ["✓ 3 passed", "▶ pause", "promoted"]),
+            (4, "", "", ["✓ 4 passed", "▶ promoted"]),
+        ],
+    )
+    def test_the_way_through_the_stages(self, index: int, title: str, after: str, words: list[str]) -> None:
+        status = replace(rollout(BAKING, stage=StageState(index)), stage=replace(BAKING.stage, title=title, next=after))
+        cells = tables.status(facts(status)).stages
+        assert [one.text for one in cells] == words
+        assert [one.text for one in cells if one.tone is Tone.STRONG] == [one for one in words if one[0] == "▶"]
+
+    def test_stages_that_a_person_skips(self) -> None:
+        forced = rollout(BAKING, stage=StageState(4, forced=True))
+        assert [one.text for one in tables.status(facts(forced)).stages] == ["skipped, as a person asked", "▶ promoted"]
+
+    def test_metrics_while_there_is_traffic(self) -> None:
+        row = ["errors", "critical", "Inconclusive", NONE, NONE, "412", "GatheringEvidence: too few requests"]
+        assert texts(tables.status(facts(BAKING)).metrics) == [row]
+        without = replace(BAKING, state=replace(BAKING.state, split=Split({OLD: 100})))
+        assert tables.status(facts(without)).metrics is None
+
+    def test_what_does_not_apply_is_left_out(self) -> None:
+        view = tables.status(facts(None))
+        assert (view.versions, view.stages, view.metrics, view.waiting) == (None, (), None, "")
+        assert tables.status(facts(SERVING)).stages == ()
+
+    @pytest.mark.parametrize(
+        ("status", "tone"),
+        [
+            (SERVING, Tone.GOOD),
+            (BAKING, Tone.BUSY),
+            (None, Tone.BUSY),
+            (replace(SERVING, conditions=(*SERVING.conditions, STUCK)), Tone.UNSURE),
+            (replace(SERVING, conditions=(DOWN,)), Tone.BAD),
+        ],
+    )
+    def test_tones(self, status: Status | None, tone: Tone) -> None:
+        assert tables.status(facts(status)).headline.tone is tone
+
+
+def test_a_list_has_a_row_for_each_deployment() -> None:
+    both = [facts(BAKING), facts(None)]
+    assert texts(tables.listing(both, namespaces=True)) == [
+        ["shop", "fraud", "model 1", "model 2", "25%", "2/4", "Inconclusive", "True", "Baking"],
+        ["shop", "fraud", NONE, NONE, NONE, NONE, NONE, "Unknown", "NotSeenYet"],
+    ]
+    assert tables.listing(both, namespaces=False).columns[0] == "NAME"
+
+
+def recorded(name: str, created: str, hashes: JsonObject, **status: object) -> JsonObject:
+    spec = {"content": {"model": {"version": name[-1]}}, "hashes": hashes}
+    return {"metadata": {"name": name, "creationTimestamp": created}, "spec": spec, "status": status}
+
+
+class TestHistory:
+    SNAPSHOTS = (
+        recorded(
+            "f-1", "2023-11-14T21:00:00Z", {"model": "a", "config": "x"}, verdict="Promoted", promotedAt="nonsense"
+        ),
+        recorded(
+            "f-3",
+            "2023-11-14T22:00:00Z",
+            {"model": "c", "config": "y"},
+            verdict="RolledBack",
+            reason="OverLimit",
+            message="errors: 4%",
+            promotedAt="2023-11-14T22:01:00Z",
+            rejectedAt="2023-11-14T22:03:20Z",
+        ),
+        recorded("f-2", "2023-11-14T22:00:00Z", {"model": "b", "config": "x"}, verdict="Superseded"),
+    )
+
+    def test_newest_first_with_what_changed_and_what_was_decided(self) -> None:
+        rows = tables.history(facts(SERVING), [read_snapshot(one) for one in self.SNAPSHOTS])
+        assert texts(rows) == [
+            ["f-3", "3", NONE, "RolledBack", "10m ago", "model, config", "13m20s", "OverLimit: errors: 4%"],
+            ["f-2", "2", NONE, "Superseded", NONE, "model", "13m20s", ""],
+            ["f-1", "1", NONE, "Promoted", NONE, NONE, "1h13m", ""],
+        ]
+        assert [row[3].tone for row in rows.rows] == [Tone.BAD, Tone.PLAIN, Tone.GOOD]
+
+    def test_what_each_is_now(self) -> None:
+        names = [one["metadata"]["name"] for one in self.SNAPSHOTS]
+        state = replace(SERVING.state, stable=names[0], manual_rollback=ManualRollback(names[2], NOW))
+        rows = tables.history(facts(replace(SERVING, state=state)), [read_snapshot(one) for one in self.SNAPSHOTS])
+        assert [one[2] for one in texts(rows)] == [NONE, "going back", "stable"]
+
+    def test_what_is_not_decided_yet(self) -> None:
+        bare = read_snapshot({**self.SNAPSHOTS[0], "status": None})
+        assert (bare.verdict, bare.promoted) == ("", None)
+        assert newest_first([bare]) == [bare]

@@ -1,0 +1,213 @@
+"""One collection for many: what one user writes, or what goes wrong for one metric, is that metric's own affair."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from serin.analysis.types import NoData, RatioTick, Tick, ValueTick
+from serin.api.conditions import Reason
+from serin.api.spec import DistributionQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
+from serin.api.verdicts import Against, Severity
+from serin.metrics.answers import Answer, Failed, Series, Value
+from serin.metrics.collector import Collector, Want
+from serin.metrics.prometheus import Usage
+from tests.catalog import CATALOG
+
+NOW = 1_800_000_000.0
+ERRORS = TemplateRef("request-errors")
+BROKEN = RatioQuery(
+    bad='b{namespace="{{.namespace}}", {{.version}} }', total='a{namespace="{{.namespace}}", {{.version}} }'
+)
+
+
+class Prometheus:
+    """Scraped every ten seconds for five minutes; every snapshot that is asked about has 5 requests in each, 1 bad."""
+
+    def __init__(self) -> None:
+        self.usage, self.asked, self.names = Usage(), list[str](), ["a", "b"]
+        self.answer: Callable[[str, float], Answer | None] = lambda _query, _at: None
+
+    async def query(self, query: str, at: float) -> Answer:
+        self.asked.append(query)
+        found = self.answer(query, at)
+        return self._counters(query, at) if found is None else found
+
+    def _counters(self, query: str, at: float) -> Value:
+        times = tuple(at - 10.0 * back for back in range(30, -1, -1))
+        series = []
+        for deployment in self.names:
+            for snapshot in (f"{deployment}-1", f"{deployment}-2"):
+                if snapshot not in query:
+                    continue
+                owner = {"serin_namespace": "shop", "serin_model_deployment": deployment, "serin_snapshot": snapshot}
+                for name, each in (("envoy_serin_attempts", 5.0), ("envoy_serin_failures", 1.0)):
+                    if name in query:
+                        labels = {**owner, "__name__": name, "serin_attempt": "first", "job": "r", "instance": "r"}
+                        series.append(Series(labels, times, tuple(each * round(time / 10.0) for time in times)))
+        return Value(tuple(series))
+
+
+def want(name: str, source: MetricSource = ERRORS, metric: str = "errors", since: float = NOW - 100.0) -> Want:
+    return Want(
+        "shop", name, f"{name}-2", f"{name}-1", Metric(metric, source, Severity.CRITICAL, Against.STABLE), since
+    )
+
+
+def collect(prometheus: Prometheus, *wants: Want) -> Mapping[Any, Tick]:
+    collector = Collector(prometheus, CATALOG)  # type: ignore[arg-type]
+    return asyncio.run(collector.collect(NOW, wants))
+
+
+def test_a_metric_that_cannot_be_read_is_told_of_that_metric_alone() -> None:
+    good, bad = want("a"), want("b", BROKEN, "mine")
+    ticks = collect(Prometheus(), good, bad)
+    assert isinstance(ticks[good.key], RatioTick)
+    told = ticks[bad.key]
+    assert isinstance(told, NoData)
+    assert told.reason is Reason.QUERY_FAILED
+    assert "metric mine: {{.namespace}} is not known here: write" in told.message
+
+
+def broken_labels(query: str, _at: float) -> Answer | None:
+    """One deployment's series make the reading of them fail, as a defect would."""
+    if "b-2" not in query:
+        return None
+    return Value((Series({"serin_namespace": "shop"}, (), ()),))
+
+
+def test_a_defect_that_one_deployment_brings_out_is_told_of_that_deployment_alone() -> None:
+    prometheus = Prometheus()
+    prometheus.names = [f"m{number}" for number in range(20)] + ["b"]
+    prometheus.answer = broken_labels
+    wants = [want(name) for name in prometheus.names]
+    ticks = collect(prometheus, *wants)
+    assert {key[1] for key, tick in ticks.items() if isinstance(tick, RatioTick)} == set(prometheus.names) - {"b"}
+    told = ticks[wants[-1].key]
+    assert isinstance(told, NoData)
+    assert "metric errors: a defect of Serin keeps it from being read (IndexError" in told.message
+
+
+def test_what_breaks_the_reading_of_a_want_itself_is_told_of_it_alone() -> None:
+    good, odd = want("a"), replace(want("b", TemplateRef("mine"), "mine"), template={"ratio": {}})
+    ticks = collect(Prometheus(), good, odd)
+    assert isinstance(ticks[good.key], RatioTick)
+    assert isinstance(ticks[odd.key], NoData)
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_parts() -> None:
+    """First of the deployments, then of the time: the ticks that come out follow each other."""
+    prometheus = Prometheus()
+    prometheus.names = ["a", "b"]
+
+    def too_large(query: str, _at: float) -> Answer | None:
+        window = re.search(r"\[(\d+)ms\]$", query)
+        if window and "a-2" in query and ("b-2" in query or int(window[1]) > 2_000_000):
+            return Failed(Reason.QUERY_FAILED, "more than 12 MB", too_large=True)
+        return None
+
+    prometheus.answer = too_large
+    wants = want("a", since=NOW - 3000.0), want("b", since=NOW - 3000.0)
+    ticks = collect(prometheus, *wants)
+    first, second = (ticks[one.key] for one in wants)
+    assert isinstance(first, RatioTick)
+    assert isinstance(second, RatioTick)
+    assert NOW - 2000.0 < first.at < NOW - 1000.0
+    assert second.at > NOW - 100.0
+
+
+def test_an_answer_that_stays_too_large_is_said() -> None:
+    prometheus = Prometheus()
+    prometheus.answer = lambda _query, _at: Failed(Reason.QUERY_FAILED, "more than 12 MB", too_large=True)
+    (told,) = collect(prometheus, want("a", since=NOW - 1e6)).values()
+    assert told == NoData(Reason.QUERY_FAILED, "more than 12 MB")
+
+
+def test_messages_are_cut() -> None:
+    prometheus = Prometheus()
+    prometheus.answer = lambda _query, _at: Failed(Reason.QUERY_FAILED, "x" * 100_000)
+    (told,) = collect(prometheus, want("a")).values()
+    assert isinstance(told, NoData)
+    assert (len(told.message), told.message[-1]) == (500, "…")
+    (told,) = collect(prometheus, want("a", RatioQuery("b" * 4000, "a{ {{.version}} }"), "mine")).values()
+    assert isinstance(told, NoData)
+    assert len(told.message) == 500
+
+
+def test_users_sources_are_asked_by_namespace_and_built_in_ones_once() -> None:
+    prometheus, query = Prometheus(), RatioQuery("b{ {{.version}} }", "a{ {{.version}} }")
+    names = [("shop", "a"), ("shop", "b"), ("bank", "c")]
+    metric = Metric("mine", query, Severity.MINOR, Against.STABLE)
+    collect(prometheus, *(Want(space, name, f"{name}-2", f"{name}-1", metric, NOW - 100.0) for space, name in names))
+    of_shop = [text for text in prometheus.asked if 'serin_namespace="shop"' in text]
+    of_bank = [text for text in prometheus.asked if 'serin_namespace="bank"' in text]
+    assert len(of_shop) == len(of_bank) > 0
+    assert len(prometheus.asked) == len(of_shop) + len(of_bank), "no query is about both"
+
+
+def test_a_regular_expression_that_python_never_ends_is_not_pythons_to_read() -> None:
+    prometheus = Prometheus()
+    evil = RatioQuery(bad='a{code=~"(a+)+b", {{.version}} }', total="a{ {{.version}} }")
+    labels = {"__name__": "a", "serin_namespace": "shop", "serin_model_deployment": "a", "code": "a" * 40}
+
+    def answer(query: str, at: float) -> Answer:
+        series = [
+            Series({**labels, "serin_snapshot": name}, (at - 20.0, at - 10.0, at), (0.0, 10.0, 20.0))
+            for name in ("a-1", "a-2")
+        ]
+        return Value(tuple(series if "(a+)+b" not in query else series[:1]))
+
+    prometheus.answer = answer
+    began = time.monotonic()
+    (tick,) = collect(prometheus, want("a", evil, "mine", NOW - 15.0)).values()
+    assert isinstance(tick, RatioTick)
+    assert time.monotonic() - began < 60.0
+
+
+def test_a_label_with_too_many_values_is_no_category() -> None:
+    prometheus = Prometheus()
+    owner = {"serin_namespace": "shop", "serin_model_deployment": "a", "serin_snapshot": "a-2", "__name__": "p"}
+
+    def answer(_query: str, at: float) -> Answer:
+        times = (at - 20.0, at - 10.0, at)
+        return Value(tuple(Series({**owner, "id": str(number)}, times, (1.0, 2.0, 3.0)) for number in range(1001)))
+
+    prometheus.answer = answer
+    (told,) = collect(prometheus, want("a", DistributionQuery("p{ {{.version}} }", "id"), "mine")).values()
+    assert isinstance(told, NoData)
+    # Stable has none of these series, which is said first; without a baseline the label is.
+    alone = replace(want("a", DistributionQuery("p{ {{.version}} }", "id"), "mine"), baseline=None)
+    (told,) = collect(prometheus, alone).values()
+    assert isinstance(told, NoData)
+    assert told.message == "the label id has 1001 values: write by: a label with at most 1000"
+
+
+def test_a_value_needs_no_baseline_unless_it_names_stable() -> None:
+    prometheus = Prometheus()
+    prometheus.answer = lambda _query, at: Value((Series({}, (at,), (7.0,)),))
+    for query, known in (("max(a{ {{.candidate}} })", True), ("max(a{ {{.stable}} })", False)):
+        alone = replace(want("a", ValueQuery(query), "mine"), baseline=None)
+        (tick,) = collect(prometheus, alone).values()
+        assert isinstance(tick, ValueTick if known else NoData)
+
+
+@pytest.mark.parametrize("text", ["(" * 2000 + "a" + ")" * 2000, "-" * 4000 + "a", "+".join(["a"] * 2000)])
+def test_queries_that_no_parser_bears_are_refused(text: str) -> None:
+    (told,) = collect(Prometheus(), want("a", RatioQuery("b{ {{.version}} }", text), "mine")).values()
+    assert isinstance(told, NoData)
+    assert "write at most" in told.message
+
+
+def test_nobody_is_told_of_another_ones_series() -> None:
+    prometheus = Prometheus()
+    prometheus.answer = lambda _query, _at: NoData(Reason.SERIES_ABSENT, "the query has no result")
+    mine, others = want("a"), replace(want("b"), namespace="bank")
+    told = collect(prometheus, mine, others)[mine.key]
+    assert isinstance(told, NoData)
+    assert told.reason is Reason.SERIES_ABSENT
+    assert 'serin_snapshot="a-2"' in told.message
+    assert "bank" not in told.message

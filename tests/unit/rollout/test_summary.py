@@ -1,0 +1,25 @@
+"""Numbers as people read them."""
+
+import pytest
+
+from serin.rollout.summary import interval, ratio
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, "x", ""),
+        (1.2345, "x", "1.23x"),
+        (0.0, "x", "0x"),
+        (3.99e6, "x", "over 1000x"),
+        (0.3210, "PSI", "PSI 0.321"),
+        (3.99e6, "", "3.99e+06"),
+    ],
+)
+def test_an_estimate_has_its_unit(value: float | None, unit: str, text: str) -> None:
+    assert ratio(value, unit) == text
+
+
+def test_an_interval_is_both_ends_or_nothing() -> None:
+    assert interval(0.6, 2.4) == "0.6x to 2.4x"
+    assert interval(0.6, None) == ""

@@ -1,0 +1,65 @@
+"""A router that tests bring along. It serves every split at once, unless it is told to keep what it has."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from serin.api.json import JsonObject
+from serin.api.names import Key
+from serin.api.spec import ModelDeployment
+from serin.api.split import Split
+from serin.api.state import State
+from serin.cluster.protocol import Kind
+from serin.rollout.model import Route
+from serin.routers.base import Capabilities, Flag, RouterContext, RouterType
+
+PATIENCE, POLL = 3.0, 0.25
+
+
+@dataclass
+class Dummy:
+    """`published`: what was applied for it. `frozen`: what it serves whatever is decided."""
+
+    name: str = "dummy"
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    request_template: str = "request-errors"
+    lane: str = "left"
+    published: list[JsonObject] = field(default_factory=list)
+    frozen: Split | None = None
+
+    def templates(self) -> Mapping[str, JsonObject]:
+        return {}
+
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:
+        """Its setting goes into the object that leads clients to it, its lane into what it keeps."""
+        colour = deployment.spec.router.settings.get("colour")
+        metadata = {"namespace": deployment.namespace, "name": deployment.name, "labels": {"colour": colour}}
+        wanted: JsonObject = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+        return Route(
+            split=self.frozen or state.split,
+            repairs=() if wanted in self.published else (wanted,),
+            router=self.name,
+            state=state.router.get(self.name) or {"lane": self.lane},
+            patience=PATIENCE,
+            poll=POLL,
+        )
+
+    def concerns(self, _kind: Kind, _body: JsonObject) -> Iterable[Key]:
+        return ()
+
+    async def serve(self) -> None:
+        await asyncio.Event().wait()
+
+    async def lead(self) -> None:
+        await asyncio.Event().wait()
+
+
+def add_arguments(flag: Flag) -> None:
+    flag("dummy-lane", "left", "lane that the dummy router takes", choices=["left", "right"])
+
+
+def build(context: RouterContext) -> Dummy:
+    return Dummy(lane=str(context.options["dummy_lane"]))
+
+
+DUMMY = RouterType(add_arguments, build, dict)

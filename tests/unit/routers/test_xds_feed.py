@@ -1,0 +1,144 @@
+"""The feed reads what has changed and nothing else, and whatever one deployment is, it stops no other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from serin.api.json import JsonObject
+from serin.api.names import Key
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.xds.server import XdsServer
+from serin.routers.envoy.xds_feed import XdsFeed
+from tests.unit.routers.test_routed_model import endpoint_slice, pod
+
+MANY = 200
+
+
+class Server(XdsServer):
+    """Says when it has heard from the feed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.Event()
+
+    def update(self, models: Iterable[RoutedModel]) -> None:
+        super().update(models)
+        self.heard.set()
+
+    def change(self, changes: Mapping[Key, RoutedModel | None]) -> None:
+        super().change(changes)
+        self.heard.set()
+
+
+class Bench:
+    """A cache that tests write, and what comes out of the feed."""
+
+    def __init__(self) -> None:
+        self.cache, self.xds, self.looks = ObjectCache(), Server(), list[Key]()
+        self.feed = XdsFeed(self.cache, self.xds, self.looks.append)
+        self._version = 0
+
+    def put(self, number: int, *, weight: int = 0, settings: Any = None, **status: Any) -> None:
+        """A deployment that serves, with `weight` percent for its candidate."""
+        name = f"m{number}"
+        weights = {f"{name}-a": 100 - weight, f"{name}-b": weight}
+        body: JsonObject = {
+            "metadata": self._metadata(name),
+            "spec": {"router": {"envoy": settings or {}}},
+            "status": {
+                "router": {"envoy": {"port": 10_000 + number}},
+                "stable": {"snapshot": f"{name}-a"},
+                "traffic": {"weights": weights},
+                **status,
+            },
+        }
+        self.cache.put(kinds.MODEL_DEPLOYMENT, body)
+
+    def put_pods(self, number: int, *addresses: str) -> None:
+        body = endpoint_slice(f"m{number}-a", *(pod(one, ready=True) for one in addresses), deployment=f"m{number}")
+        body["metadata"] |= self._metadata(body["metadata"]["name"])
+        self.cache.put(kinds.ENDPOINT_SLICE, body)
+
+    def _metadata(self, name: str) -> JsonObject:
+        self._version += 1
+        return {"namespace": "shop", "name": name, "uid": name, "resourceVersion": str(self._version)}
+
+    @property
+    def renders(self) -> int:
+        return self.xds._delivery.renders
+
+    def split(self, number: int) -> dict[str, int] | None:
+        """What would be served now; no Envoy is needed for that."""
+        wanted = self.xds._delivery._wanted.get(f"shop/m{number}")
+        return dict(wanted.rendered.split.weights) if wanted else None
+
+    async def passed_on(self) -> None:
+        """Wait until the feed has read everything so far."""
+        async with asyncio.timeout(30):
+            await self.xds.heard.wait()
+        self.xds.heard.clear()
+
+
+@asynccontextmanager
+async def feeding(count: int) -> AsyncIterator[Bench]:
+    bench = Bench()
+    for number in range(count):
+        bench.put(number)
+        bench.put_pods(number, f"10.0.0.{number}")
+    running = asyncio.create_task(bench.feed.run())
+    try:
+        await bench.passed_on()
+        yield bench
+        assert not running.done(), running.exception()
+    finally:
+        running.cancel()
+
+
+async def test_a_change_of_one_of_many_renders_that_one() -> None:
+    async with feeding(MANY) as it:
+        assert it.renders == MANY
+        it.put(7, weight=10)
+        it.put_pods(8, "10.9.9.9")
+        await it.passed_on()
+        assert it.renders == MANY + 2
+
+
+async def test_evidence_alone_renders_nothing() -> None:
+    async with feeding(3) as it:
+        it.put(1, evidence={"errors": {"requests": 12}}, metrics=[{"name": "errors"}], message="5 more")
+        await it.passed_on()
+        assert it.renders == 3
+
+
+async def test_a_deployment_comes_changes_and_goes() -> None:
+    async with feeding(1) as it:
+        it.put(5, weight=0)
+        it.put_pods(5, "10.0.0.5")
+        await it.passed_on()
+        assert it.split(5) == {"m5-a": 100}
+        it.cache.drop(kinds.MODEL_DEPLOYMENT, {"metadata": {"uid": "m5", "resourceVersion": "1000"}})
+        await it.passed_on()
+        assert it.split(5) is None
+        assert it.split(0) is not None
+
+
+async def test_what_one_deployment_is_stops_no_other() -> None:
+    async with feeding(4) as it:
+        it.put(0, settings={"shield": "Sometimes"})
+        it.put(1, traffic={"weights": {"m1-a": 90, "m1-b": 15}})
+        it.put(2, router={"envoy": {"port": "none"}})
+        it.put(3, settings="no map at all")
+        await it.passed_on()
+        assert [it.split(number) for number in range(4)] == [{f"m{number}-a": 100} for number in range(4)]
+        assert {key for key in it.looks if it.feed.problem(key)} == {("shop", f"m{number}") for number in (0, 2, 3)}
+        assert "spec.router.envoy.shield: 'Sometimes' is unknown" in (it.feed.problem(("shop", "m0")) or "")
+        it.put(4, weight=30)
+        await it.passed_on()
+        assert it.split(4) is not None, "the feed goes on"
+        it.put(0)
+        await it.passed_on()
+        assert it.feed.problem(("shop", "m0")) is None
+        assert it.looks.count(("shop", "m0")) == 2
