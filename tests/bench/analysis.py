@@ -1,7 +1,7 @@
 """The numbers of the analysis: false rollbacks, requests until a rollback, cost. Run by `make bench-analysis`.
 
-Every world is judged tick by tick through the engine's own door, as the operator would, and beside it by thresholds as
-in other tools' documentation. Writes docs/analysis-bench.md and docs/analysis-bench.svg.
+Every scenario is judged tick by tick through engine.fold, as in the operator, and beside it by thresholds as in other
+tools' documentation. Writes docs/analysis-bench.md and docs/analysis-bench.svg.
 """
 
 import argparse
@@ -22,23 +22,23 @@ from scipy import stats
 from serin.analysis import engine
 from serin.analysis.types import Policy, Tick
 from serin.api.verdicts import Severity, Verdict
-from tests.bench import analysis_plot, analysis_rivals, analysis_worlds
-from tests.bench.analysis_worlds import Latency, Live, Predictions, Ratio, World, always, climb, later, ramp
+from tests.bench import analysis_alternatives, analysis_plot, analysis_scenarios
+from tests.bench.analysis_scenarios import Latency, Live, Predictions, Ratio, Scenario, always, climb, later, ramp
 
 OURS = "Serin"
 ERRORS, LATENCY = Policy("errors", Severity.CRITICAL), Policy("latency", Severity.MAJOR)
 PREDICTION = Policy("prediction", Severity.MAJOR)
 POLICIES = {Ratio: ERRORS, Latency: LATENCY, Predictions: PREDICTION, Live: PREDICTION}
-RIVALS: dict[type, dict[str, Callable[[Any], int | None]]] = {
+ALTERNATIVES: dict[type, dict[str, Callable[[Any], int | None]]] = {
     Ratio: {
-        "Flagger tutorial (success >= 99 %, 1 min, 5 failures)": analysis_rivals.FLAGGER,
-        "the same, 10 failures": analysis_rivals.FLAGGER_TEN,
-        "Argo Rollouts sample (>= 95 %, 5 min, failureLimit 3)": analysis_rivals.ARGO,
-        "over 2 % in 1 min, 3 failures allowed": analysis_rivals.PLAIN,
-        "z-test at every look, nominal 5 %": analysis_rivals.repeated_z_test,
+        "Flagger tutorial (success >= 99 %, 1 min, 5 failures)": analysis_alternatives.FLAGGER,
+        "the same, 10 failures": analysis_alternatives.FLAGGER_TEN,
+        "Argo Rollouts sample (>= 95 %, 5 min, failureLimit 3)": analysis_alternatives.ARGO,
+        "over 2 % in 1 min, 3 failures allowed": analysis_alternatives.PLAIN,
+        "z-test at every look, nominal 5 %": analysis_alternatives.repeated_z_test,
     },
-    Latency: {"p99 (interpolated) over 500 ms, 1 min, 5 failures": analysis_rivals.slow_percentile},
-    Predictions: {"PSI over 0.1, 1 min": analysis_rivals.plain_index},
+    Latency: {"p99 (interpolated) over 500 ms, 1 min, 5 failures": analysis_alternatives.slow_percentile},
+    Predictions: {"PSI over 0.1, 1 min": analysis_alternatives.plain_index},
     Live: {},
 }
 
@@ -47,7 +47,7 @@ def _one(rate: float) -> Ratio:
     return Ratio(always(rate), always(0.01))
 
 
-WORLDS: dict[str, World] = {
+SCENARIOS: dict[str, Scenario] = {
     "errors: no difference, 1 %": _one(0.01),
     "errors: ramp 5/10/25/50 %, common rate 0.5 to 3 %": Ratio(climb, climb, ramp),
     "errors: no difference, in bursts of 3": Ratio(always(0.01), always(0.01), burst=3),
@@ -62,7 +62,7 @@ WORLDS: dict[str, World] = {
     "predictions: no difference": Predictions(),
     "predictions: shift of 0.25 sd": Predictions(shift=0.25),
     "predictions: shift of 0.5 sd": Predictions(shift=0.5),
-    "predictions: both arms drift by 1 sd": Predictions(world=1.0),
+    "predictions: both arms drift by 1 sd": Predictions(drift=1.0),
     "live against reference: drift of 1 sd": Live(1.0),
     "live against reference: no drift": Live(0.0),
 }
@@ -85,22 +85,22 @@ class Run:
     look: int | None
     critical: bool
     passed: int | None
-    rivals: tuple[int | None, ...]
+    alternatives: tuple[int | None, ...]
 
 
 def run(name: str, seed: int) -> Run:
-    """One half hour of one world; healthy worlds go on after a failure, to see whether it becomes critical."""
-    world = WORLDS[name]
+    """One half hour of one scenario; healthy ones go on after a failure, to see whether it becomes critical."""
+    scenario = SCENARIOS[name]
     rng = np.random.default_rng([seed, *name.encode()])
-    policy = POLICIES[type(world)]
-    if isinstance(world, Ratio):
-        policy = Policy("errors", Severity.CRITICAL, overdispersion=world.overdispersion(rng))
-    ticks: list[Any] = list(world.ticks(rng))
-    rivals = tuple(rival(ticks) for rival in RIVALS[type(world)].values())
-    return _ours(policy, ticks, rivals, to_the_end=name in HEALTHY)
+    policy = POLICIES[type(scenario)]
+    if isinstance(scenario, Ratio):
+        policy = Policy("errors", Severity.CRITICAL, overdispersion=scenario.overdispersion(rng))
+    ticks: list[Any] = list(scenario.ticks(rng))
+    alternatives = tuple(alternative(ticks) for alternative in ALTERNATIVES[type(scenario)].values())
+    return _ours(policy, ticks, alternatives, to_the_end=name in HEALTHY)
 
 
-def _ours(policy: Policy, ticks: Iterable[Tick], rivals: tuple[int | None, ...], to_the_end: bool) -> Run:
+def _ours(policy: Policy, ticks: Iterable[Tick], alternatives: tuple[int | None, ...], to_the_end: bool) -> Run:
     evidence, failed, at, passed = None, None, None, None
     for look, tick in enumerate(ticks, 1):
         judgement = engine.fold(policy, evidence, tick)
@@ -110,8 +110,8 @@ def _ours(policy: Policy, ticks: Iterable[Tick], rivals: tuple[int | None, ...],
         if verdict.verdict in (Verdict.FAIL_MINOR, Verdict.FAIL_CRITICAL):
             failed, at = (verdict.requests, look) if failed is None else (failed, at)
             if verdict.verdict is Verdict.FAIL_CRITICAL or not to_the_end:
-                return Run(failed, at, verdict.verdict is Verdict.FAIL_CRITICAL, passed, rivals)
-    return Run(failed, at, False, passed, rivals)
+                return Run(failed, at, verdict.verdict is Verdict.FAIL_CRITICAL, passed, alternatives)
+    return Run(failed, at, False, passed, alternatives)
 
 
 def interval(hits: int, runs: int) -> str:
@@ -149,64 +149,84 @@ class Target:
     met: bool
 
 
-def targets(results: dict[str, list[Run]], costs: dict[str, float]) -> list[Target]:
+Results = dict[str, list[Run]]
+
+
+def targets(results: Results, costs: dict[str, float]) -> list[Target]:
     """All targets, in the order of the table they come from."""
-    found = []
-
-    def rate(world: str, what: str, most: float, hits: Callable[[Run], bool], at_least: bool = False) -> None:
-        runs = results[world]
-        count = sum(map(hits, runs))
-        met = count / len(runs) >= most if at_least else count / len(runs) <= most
-        promise = f"{'>=' if at_least else '<='} {100 * most:g} %"
-        found.append(Target(f"{world}: {what}", promise, interval(count, len(runs)), met))
-
-    def one_look(world: str) -> None:
-        """A target of 50 requests is one look, which brings 50 on average."""
-        looks = [one.look for one in results[world]]
-        said = f"{quantile([one.failed for one in results[world]], 0.5)}: {middle(looks, 0.5):.0f} look"
-        found.append(Target(f"{world}: median", "<= 50, one look", said, middle(looks, 0.5) <= 1))
-
-    def requests(world: str, median: float, high: float | None = None) -> None:
-        values = [one.failed for one in results[world]]
-        for what, share, most in (("median", 0.5, median), ("95th percentile", 0.95, high)):
-            if most is not None:
-                met = middle(values, share) <= most
-                found.append(Target(f"{world}: {what}", f"<= {most:,.0f}", quantile(values, share), met))
-
-    def fired(one: Run) -> bool:
-        return one.failed is not None
-
-    rate("errors: no difference, 1 %", "false rollback", 0.02, fired)
-    rate("errors: no difference, 1 %", "false rollback, critical", 0.002, lambda one: one.critical)
-    rate("errors: ramp 5/10/25/50 %, common rate 0.5 to 3 %", "false rollback", 0.03, fired)
-    rate("errors: no difference, in bursts of 3", "false rollback", 0.05, fired)
-    requests("errors: 1 % to 2 %", 1350, 3300)
-    requests("errors: 1 % to 5 %", 150, 400)
-    one_look("errors: 1 % to 20 %")
-    requests("latency: 30 % slower", 100)
-    one_look("latency: twice as slow")
-    requests("latency: 2 % of the requests 10 times slower", 300)
-    rate("latency: no difference", "false rollback", 0.05, fired)
-    requests("predictions: shift of 0.25 sd", 300)
-    requests("predictions: shift of 0.5 sd", 100)
-    rate("predictions: no difference", "false rollback", 0.02, fired)
-    rate("predictions: both arms drift by 1 sd", "false rollback", 0.02, fired)
-    rate("live against reference: drift of 1 sd", "found", 0.99, fired, at_least=True)
+    rate, requests, one_look = (partial(kind, results) for kind in (_rate, _requests_until, _one_look))
     passed = [one.passed for one in results["errors: no difference, 1 %"]]
-    text = quantile(passed, 0.5)
-    found.append(Target("Pass with no difference: median", "<= 600", text, middle(passed, 0.5) <= 600))
-    for what, most, unit in (("a ratio and tick", 100, "us"), ("a histogram of 15 buckets and tick", 1000, "us")):
-        found.append(Target(f"cost of {what}", f"<= {most:,} {unit}", f"{costs[what]:.0f} {unit}", costs[what] <= most))
-    for what in ("bytes of a ratio", "bytes of a histogram"):
-        found.append(Target(what, "< 1,024", f"{costs[what]:.0f}", costs[what] < 1024))
-    return found
+    return [
+        rate("errors: no difference, 1 %", "false rollback", 0.02),
+        rate("errors: no difference, 1 %", "false rollback, critical", 0.002, lambda one: one.critical),
+        rate("errors: ramp 5/10/25/50 %, common rate 0.5 to 3 %", "false rollback", 0.03),
+        rate("errors: no difference, in bursts of 3", "false rollback", 0.05),
+        *requests("errors: 1 % to 2 %", 1350, 3300),
+        *requests("errors: 1 % to 5 %", 150, 400),
+        one_look("errors: 1 % to 20 %"),
+        *requests("latency: 30 % slower", 100),
+        one_look("latency: twice as slow"),
+        *requests("latency: 2 % of the requests 10 times slower", 300),
+        rate("latency: no difference", "false rollback", 0.05),
+        *requests("predictions: shift of 0.25 sd", 300),
+        *requests("predictions: shift of 0.5 sd", 100),
+        rate("predictions: no difference", "false rollback", 0.02),
+        rate("predictions: both arms drift by 1 sd", "false rollback", 0.02),
+        rate("live against reference: drift of 1 sd", "found", 0.99, at_least=True),
+        Target("Pass with no difference: median", "<= 600", quantile(passed, 0.5), middle(passed, 0.5) <= 600),
+        _cost(costs, "a ratio and tick", 100),
+        _cost(costs, "a histogram of 15 buckets and tick", 1000),
+        *(
+            Target(what, "< 1,024", f"{costs[what]:.0f}", costs[what] < 1024)
+            for what in ("bytes of a ratio", "bytes of a histogram")
+        ),
+    ]
+
+
+def _fired(one: Run) -> bool:
+    return one.failed is not None
+
+
+def _rate(
+    results: Results,
+    scenario: str,
+    what: str,
+    bound: float,
+    hits: Callable[[Run], bool] = _fired,
+    at_least: bool = False,
+) -> Target:
+    runs = results[scenario]
+    count = sum(map(hits, runs))
+    met = count / len(runs) >= bound if at_least else count / len(runs) <= bound
+    promise = f"{'>=' if at_least else '<='} {100 * bound:g} %"
+    return Target(f"{scenario}: {what}", promise, interval(count, len(runs)), met)
+
+
+def _one_look(results: Results, scenario: str) -> Target:
+    """A target of 50 requests is one look, which brings 50 on average."""
+    looks = [one.look for one in results[scenario]]
+    measured = f"{quantile([one.failed for one in results[scenario]], 0.5)}: {middle(looks, 0.5):.0f} look"
+    return Target(f"{scenario}: median", "<= 50, one look", measured, middle(looks, 0.5) <= 1)
+
+
+def _requests_until(results: Results, scenario: str, median: float, high: float | None = None) -> list[Target]:
+    values = [one.failed for one in results[scenario]]
+    return [
+        Target(f"{scenario}: {what}", f"<= {most:,.0f}", quantile(values, share), middle(values, share) <= most)
+        for what, share, most in (("median", 0.5, median), ("95th percentile", 0.95, high))
+        if most is not None
+    ]
+
+
+def _cost(costs: dict[str, float], what: str, most: int) -> Target:
+    return Target(f"cost of {what}", f"<= {most:,} us", f"{costs[what]:.0f} us", costs[what] <= most)
 
 
 def costs() -> dict[str, float]:
     """Microseconds of processor time per tick, the best of many batches, and bytes of evidence after half an hour."""
     found, rng = {}, np.random.default_rng(1)
-    for name, policy, world in (("ratio", ERRORS, _one(0.01)), ("histogram", LATENCY, Latency())):
-        ticks: list[Any] = list(world.ticks(rng))
+    for name, policy, scenario in (("ratio", ERRORS, _one(0.01)), ("histogram", LATENCY, Latency())):
+        ticks: list[Any] = list(scenario.ticks(rng))
         best, evidence = math.inf, None
         for _ in range(200):
             start, evidence = time.process_time(), None
@@ -219,7 +239,7 @@ def costs() -> dict[str, float]:
     return found
 
 
-def report(results: dict[str, list[Run]], promises: Sequence[Target], seconds: float) -> str:
+def report(results: Results, promises: Sequence[Target], seconds: float) -> str:
     """The Markdown page."""
     lines = [
         "# The analysis, measured",
@@ -241,7 +261,7 @@ def report(results: dict[str, list[Run]], promises: Sequence[Target], seconds: f
         "",
         "![Candidate requests until the rollback](analysis-bench.svg)",
         "",
-        "| world | who | rolled back | median | 95th percentile |",
+        "| scenario | method | rolled back | median | 95th percentile |",
         "|---|---|---|---|---|",
     ]
     for name, runs in results.items():
@@ -258,15 +278,15 @@ def report(results: dict[str, list[Run]], promises: Sequence[Target], seconds: f
 
 
 BOUNDS = {
-    f"errors: 1 % to {100 * rate:g} %": analysis_rivals.wald(0.01, rate / (1 - rate) / (0.01 / 0.99))
+    f"errors: 1 % to {100 * rate:g} %": analysis_alternatives.wald(0.01, rate / (1 - rate) / (0.01 / 0.99))
     for rate in (0.02, 0.05, 0.20)
 }
 
 
 def _by_judge(name: str, runs: Sequence[Run]) -> dict[str, list[int | None]]:
     judged: dict[str, list[int | None]] = {OURS: [one.failed for one in runs]}
-    for index, rival in enumerate(RIVALS[type(WORLDS[name])]):
-        judged[rival] = [one.rivals[index] for one in runs]
+    for index, alternative in enumerate(ALTERNATIVES[type(SCENARIOS[name])]):
+        judged[alternative] = [one.alternatives[index] for one in runs]
     return judged
 
 
@@ -277,7 +297,7 @@ def main() -> None:
         "--runs",
         type=int,
         default=500,
-        help="half hours per world; four times as many for errors",
+        help="half hours per scenario; four times as many for errors",
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page and the plot")
@@ -285,8 +305,8 @@ def main() -> None:
     start, measured = time.monotonic(), costs()
     results = {}
     with Pool(options.processes) as pool:
-        for name in WORLDS:
-            runs = options.runs * (4 if isinstance(WORLDS[name], Ratio) else 1)
+        for name in SCENARIOS:
+            runs = options.runs * (4 if isinstance(SCENARIOS[name], Ratio) else 1)
             results[name] = pool.map(partial(run, name), range(runs), chunksize=10)
     page = report(results, targets(results, measured), time.monotonic() - start)
     print(page)
@@ -297,7 +317,7 @@ def main() -> None:
         for name, runs in results.items()
         if name not in HEALTHY
     }
-    limit = analysis_worlds.LOOKS * analysis_worlds.PER_LOOK / 10
+    limit = analysis_scenarios.LOOKS * analysis_scenarios.PER_LOOK / 10
     (options.out / "analysis-bench.svg").write_text(analysis_plot.draw(spreads, BOUNDS, limit))
 
 

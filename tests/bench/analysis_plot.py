@@ -10,9 +10,9 @@ OTHERS = "#8a8f98"
 
 
 def draw(spreads: Mapping[str, Mapping[str, tuple[float, float]]], bounds: Mapping[str, float], limit: float) -> str:
-    """SVG with one group of rows per world. `spreads`: (median, 95th percentile), infinite: not within the run.
+    """SVG with one group of rows per scenario. `spreads`: (median, 95th percentile), infinite: not within the run.
 
-    `bounds`: Wald's bound per world, drawn as a tick. `limit`: candidate requests of a whole run, the right edge.
+    `bounds`: Wald's bound per scenario, drawn as a tick. `limit`: candidate requests of a whole run, the right edge.
     """
     start = 30.0
 
@@ -21,15 +21,15 @@ def draw(spreads: Mapping[str, Mapping[str, tuple[float, float]]], bounds: Mappi
         return LEFT + min(1.0, share) * (WIDTH - LEFT - RIGHT)
 
     shapes, y = [], TOP
-    for world, judges in spreads.items():
+    for scenario, judges in spreads.items():
         top = y
-        shapes.append(_text(10, y + 13, world, "bold"))
+        shapes.append(_text(10, y + 13, scenario, "bold"))
         y += ROW
         for who, (median, high) in judges.items():
             shapes += _row(who, x(median), x(high), y, median, high)
             y += ROW
-        if world in bounds:
-            at = x(bounds[world])
+        if scenario in bounds:
+            at = x(bounds[scenario])
             shapes.append(_line(at, top + ROW - 2, at, y - 4, "#c2410c", 1.5, "4 3"))
         y += 8
     axis = []

@@ -1,4 +1,4 @@
-"""The promise itself: under the null, evidence is 1 on average at most, whatever the world looks like.
+"""The promise itself: under the null, evidence is 1 on average at most, whatever the common rates and counts are.
 
 Expectations are exact: every way in which the bad requests of a tick can fall is weighed with its probability.
 """
@@ -106,7 +106,7 @@ def test_the_mean_of_latency_evidence_is_at_most_one(pooled: tuple[int, ...], ca
     assert means[0] <= 1.0 + LATENCY_ROUNDING
     assert means[1] <= 1.0 + LATENCY_ROUNDING
     if phi == 1.0:
-        assert abs(means[0] - 1.0) <= LATENCY_ROUNDING  # less would be evidence thrown away
+        assert abs(means[0] - 1.0) <= LATENCY_ROUNDING  # less would waste evidence
 
 
 @settings(max_examples=15, deadline=None)
@@ -126,8 +126,8 @@ def test_the_mean_of_drift_evidence_is_at_most_one(
     stable: int,
     ordered: bool,
 ) -> None:
-    """Whatever both arms said before, and whatever they both say now."""
-    policy = Policy("prediction", Severity.MAJOR, expected_ticks=1)  # all mass has entered: nothing hides the evidence
+    """Whatever both arms answered before, and whatever they both answer now."""
+    policy = Policy("prediction", Severity.MAJOR, expected_ticks=1)  # all mass has entered, none dilutes the evidence
     before = two_sample.fold(policy, None, DistributionTick(1.0, past_candidate, past_stable, ordered))
     shares, mean = np.array(weights) / sum(weights), 0.0
     for c in _ways(candidate, 3):

@@ -70,7 +70,7 @@ def test_the_order_of_the_arms_turns_the_ratio_over_and_nothing_else(candidate: 
 def test_a_tick_cut_in_two_proves_what_it_proves_whole(seed: int, candidate_bad: int, stable_bad: int) -> None:
     """Requests fall to the halves by chance. Stated loss: a quarter of a nat and a tenth of the evidence at most.
 
-    Which half a failure fell into is information about nothing; a little is lost because two smaller tables are
+    Which half a failure falls into is no information; a little is lost because two smaller tables are
     conditioned on more.
     """
     rng = np.random.default_rng(seed)
@@ -138,7 +138,7 @@ def test_a_value_is_judged_only_when_it_is_a_number(value: float) -> None:
 
 
 def test_false_alarms_of_ratio_evidence_over_many_looks_keep_the_promise() -> None:
-    """400 worlds without a difference, 60 looks each, weights that ramp and a common rate that climbs meanwhile."""
+    """400 rollouts without a difference, 60 looks each, weights that ramp and a common rate that climbs meanwhile."""
     rng, alarms = np.random.default_rng(11), 0
     for _ in range(400):
         state = None

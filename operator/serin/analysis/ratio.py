@@ -15,7 +15,7 @@ false alarms.)
 
 Pass is a statement about now: it is given while there is enough evidence that the candidate is *not*
 `minimum_detectable_effect` times worse, and taken back when that evidence falls, which it can do quickly because it is
-capped. A failure is kept.
+capped. A failure is kept; FailMinor also waits until the estimate of all requests is over TOLERANCE.
 The interval is an asymptotic confidence sequence (Robbins' normal mixture around the Mantel-Haenszel ratio): valid at
 any look, but only as good as the normal approximation, so it is for display only.
 """

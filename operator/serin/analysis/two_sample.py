@@ -79,13 +79,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         kind, reason, needed = Verdict(state.failed), Reason.DIFFERENT_FROM_STABLE, 0
     elif needed == 0 and high < threshold:
         kind, reason = Verdict.PASS, Reason.NOT_WORSE
-    message = (
-        f"the candidate's answers differ from stable's by a PSI of {text.number(index)} "
-        f"({text.number(low)} to {text.number(high)}; {text.count(requests)} answers)"
-    )
-    if state.failed:
-        message += most_moved(state.categories, state.candidate, state.stable, ordered=state.ordered)
-    log_e = state.different.log_e
+    message, log_e = _message(state, index, low, high), state.different.log_e
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -101,6 +95,16 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         state.at,
         "PSI",
     )
+
+
+def _message(state: State, index: float, low: float, high: float) -> str:
+    message = (
+        f"the candidate's answers differ from stable's by a PSI of {text.number(index)} "
+        f"({text.number(low)} to {text.number(high)}; {text.count(state.candidate.sum())} answers)"
+    )
+    if state.failed:
+        message += most_moved(state.categories, state.candidate, state.stable, ordered=state.ordered)
+    return message
 
 
 def write(state: State) -> Evidence:

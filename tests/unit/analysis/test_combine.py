@@ -1,4 +1,4 @@
-"""Several metrics together, and the name of the trouble."""
+"""Several metrics together, and the diagnosis."""
 
 import pytest
 
@@ -9,7 +9,9 @@ from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Trouble, Verdict
 
 
-def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: Reason = Reason.NOT_WORSE) -> MetricVerdict:
+def verdict_of(
+    verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: Reason = Reason.NOT_WORSE
+) -> MetricVerdict:
     return MetricVerdict("errors", severity, verdict, reason, "words")
 
 
@@ -17,14 +19,14 @@ def said(verdict: Verdict, severity: Severity = Severity.CRITICAL, reason: Reaso
     ("verdicts", "together"),
     [
         ((), Verdict.NO_DATA),
-        ((said(Verdict.PASS), said(Verdict.PASS, Severity.MAJOR)), Verdict.PASS),
-        ((said(Verdict.PASS), said(Verdict.INCONCLUSIVE)), Verdict.INCONCLUSIVE),
-        ((said(Verdict.PASS), said(Verdict.NO_DATA), said(Verdict.INCONCLUSIVE)), Verdict.NO_DATA),
-        ((said(Verdict.NO_DATA), said(Verdict.FAIL_MINOR, Severity.MAJOR)), Verdict.FAIL_MINOR),
-        ((said(Verdict.FAIL_MINOR), said(Verdict.FAIL_CRITICAL)), Verdict.FAIL_CRITICAL),
-        ((said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.MINOR)), Verdict.INCONCLUSIVE),
-        ((said(Verdict.PASS), said(Verdict.NO_DATA, Severity.MINOR)), Verdict.PASS),
-        ((said(Verdict.PASS), said(Verdict.FAIL_CRITICAL, Severity.INFO)), Verdict.PASS),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.PASS, Severity.MAJOR)), Verdict.PASS),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.INCONCLUSIVE)), Verdict.INCONCLUSIVE),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.NO_DATA), verdict_of(Verdict.INCONCLUSIVE)), Verdict.NO_DATA),
+        ((verdict_of(Verdict.NO_DATA), verdict_of(Verdict.FAIL_MINOR, Severity.MAJOR)), Verdict.FAIL_MINOR),
+        ((verdict_of(Verdict.FAIL_MINOR), verdict_of(Verdict.FAIL_CRITICAL)), Verdict.FAIL_CRITICAL),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.FAIL_MINOR, Severity.MINOR)), Verdict.INCONCLUSIVE),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.NO_DATA, Severity.MINOR)), Verdict.PASS),
+        ((verdict_of(Verdict.PASS), verdict_of(Verdict.FAIL_CRITICAL, Severity.INFO)), Verdict.PASS),
     ],
 )
 def test_the_worst_critical_or_major_metric_decides(verdicts: tuple[MetricVerdict, ...], together: Verdict) -> None:
@@ -41,20 +43,20 @@ def test_the_promise_is_shared_out_by_weight() -> None:
 @pytest.mark.parametrize(
     ("stable", "past", "infrastructure", "trouble"),
     [
-        ([said(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL),
-        ([said(Verdict.FAIL_MINOR)], [said(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL),
-        ([said(Verdict.PASS)], [said(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT),
-        ([said(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
-        ([said(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
-        ([said(Verdict.NO_DATA, reason=Reason.PROMETHEUS_UNREACHABLE)], [], [], Trouble.INFRASTRUCTURE),
-        ([said(Verdict.NO_DATA, reason=Reason.NO_TRAFFIC)], [], [], Trouble.NO_DATA),
+        ([verdict_of(Verdict.FAIL_MINOR)], [], [], Trouble.BAD_MODEL),
+        ([verdict_of(Verdict.FAIL_MINOR)], [verdict_of(Verdict.FAIL_MINOR)], [], Trouble.BAD_MODEL),
+        ([verdict_of(Verdict.PASS)], [verdict_of(Verdict.FAIL_MINOR)], [], Trouble.DATA_DRIFT),
+        ([verdict_of(Verdict.FAIL_MINOR)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
+        ([verdict_of(Verdict.PASS)], [], ["node a is not ready"], Trouble.INFRASTRUCTURE),
+        ([verdict_of(Verdict.NO_DATA, reason=Reason.PROMETHEUS_UNREACHABLE)], [], [], Trouble.INFRASTRUCTURE),
+        ([verdict_of(Verdict.NO_DATA, reason=Reason.NO_TRAFFIC)], [], [], Trouble.NO_DATA),
         ([], [], [], Trouble.NO_DATA),
-        ([said(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED),
-        ([said(Verdict.PASS)], [said(Verdict.PASS)], [], Trouble.NONE),
-        ([said(Verdict.PASS), said(Verdict.FAIL_MINOR, Severity.INFO)], [], [], Trouble.NONE),
+        ([verdict_of(Verdict.INCONCLUSIVE)], [], [], Trouble.UNDECIDED),
+        ([verdict_of(Verdict.PASS)], [verdict_of(Verdict.PASS)], [], Trouble.NONE),
+        ([verdict_of(Verdict.PASS), verdict_of(Verdict.FAIL_MINOR, Severity.INFO)], [], [], Trouble.NONE),
     ],
 )
-def test_the_trouble_has_a_name(
+def test_the_diagnosis_names_the_trouble(
     stable: list[MetricVerdict], past: list[MetricVerdict], infrastructure: list[str], trouble: Trouble
 ) -> None:
     diagnosis = diagnose(stable, past, infrastructure)

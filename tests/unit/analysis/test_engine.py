@@ -1,4 +1,4 @@
-"""What holds for every kind of metric: nothing counts twice, nothing is lost, silence proves nothing."""
+"""What holds for every kind of metric: nothing counts twice, nothing is lost, a look without data proves nothing."""
 
 import json
 import math
@@ -60,11 +60,11 @@ def test_the_verdict_is_the_same_after_a_restart(policy: Policy, tick: Any) -> N
 @ALL
 def test_a_look_that_found_nothing_leaves_the_evidence_and_says_why(policy: Policy, tick: Any) -> None:
     before = feed(policy, [tick])
-    silent = feed(policy, [NoData(Reason.TARGET_DOWN, "2 of 3 pods cannot be scraped")], before.evidence)
-    assert silent.evidence == before.evidence
-    assert (silent.verdict.verdict, silent.verdict.reason) == (Verdict.NO_DATA, Reason.TARGET_DOWN)
-    assert silent.verdict.message == "2 of 3 pods cannot be scraped"
-    assert feed(policy, [replace(tick, at=6.0)], silent.evidence) == feed(
+    without_data = feed(policy, [NoData(Reason.TARGET_DOWN, "2 of 3 pods cannot be scraped")], before.evidence)
+    assert without_data.evidence == before.evidence
+    assert (without_data.verdict.verdict, without_data.verdict.reason) == (Verdict.NO_DATA, Reason.TARGET_DOWN)
+    assert without_data.verdict.message == "2 of 3 pods cannot be scraped"
+    assert feed(policy, [replace(tick, at=6.0)], without_data.evidence) == feed(
         policy, [replace(tick, at=6.0)], before.evidence
     )
 
@@ -83,13 +83,13 @@ def test_a_time_that_is_no_number_is_no_data(policy: Policy, tick: Any, wrong: f
 
 @ALL
 @pytest.mark.parametrize("damage", ["empty", "other kind", "missing part", "words for numbers", "infinite"])
-def test_evidence_that_does_not_read_is_begun_afresh(policy: Policy, tick: Any, damage: str) -> None:
+def test_evidence_that_does_not_read_is_replaced(policy: Policy, tick: Any, damage: str) -> None:
     fresh = feed(policy, [tick])
     evidence = dict(fresh.evidence)
     if damage == "empty":
         evidence = {}
     elif damage == "other kind":
-        evidence["kind"] = "horoscope"
+        evidence["kind"] = "unknown"
     elif damage == "missing part":
         del evidence["at"]
     else:
@@ -98,18 +98,18 @@ def test_evidence_that_does_not_read_is_begun_afresh(policy: Policy, tick: Any, 
     assert engine.judge(policy, evidence).verdict is Verdict.NO_DATA
 
 
-def test_a_proven_failure_outlives_silence() -> None:
+def test_a_proven_failure_stays_without_data() -> None:
     failed = feed(ERRORS, [ratio(1.0, (20, 50), (4, 450))])
-    silent = feed(ERRORS, [NoData(Reason.PROMETHEUS_UNREACHABLE, "connection refused")], failed.evidence)
-    assert silent == failed
+    without_data = feed(ERRORS, [NoData(Reason.PROMETHEUS_UNREACHABLE, "connection refused")], failed.evidence)
+    assert without_data == failed
 
 
-def test_silence_hides_a_pass_but_does_not_undo_it() -> None:
+def test_a_look_without_data_hides_a_pass_but_does_not_undo_it() -> None:
     passed = feed(ERRORS, [ratio(float(t), (0, 50), (0, 450)) for t in range(1, 8)])
     assert passed.verdict.verdict is Verdict.PASS
-    silent = feed(ERRORS, [NoData(Reason.STALE, "no sample for a minute")], passed.evidence)
-    assert silent.verdict.verdict is Verdict.NO_DATA
-    assert engine.judge(ERRORS, silent.evidence) == passed.verdict
+    without_data = feed(ERRORS, [NoData(Reason.STALE, "no sample for a minute")], passed.evidence)
+    assert without_data.verdict.verdict is Verdict.NO_DATA
+    assert engine.judge(ERRORS, without_data.evidence) == passed.verdict
 
 
 def test_nothing_at_all_is_no_data() -> None:
@@ -132,7 +132,7 @@ def test_nothing_at_all_is_no_data() -> None:
         HistogramTick(1.0, (), (100,), (900,)),
     ],
 )
-def test_numbers_that_make_no_sense_are_never_a_verdict(tick: Tick) -> None:
+def test_invalid_numbers_are_never_a_verdict(tick: Tick) -> None:
     before = feed(STABLE, [ratio(0.5, (1, 50), (5, 450))]) if isinstance(tick, RatioTick) else None
     after = engine.fold(STABLE, before.evidence if before else None, tick)
     assert after.verdict.verdict is Verdict.NO_DATA

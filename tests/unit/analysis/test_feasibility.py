@@ -1,4 +1,4 @@
-"""The formulas for the start of a rollout, held against simulated rollouts, and the sentences made of them."""
+"""The formulas for the start of a rollout, compared with simulated rollouts, and the sentences made of them."""
 
 import time
 from dataclasses import replace
@@ -25,8 +25,8 @@ def test_a_pass_takes_as_long_as_in_simulated_rollouts(policy: Policy, bad: floa
     """To a half: the formulas are a normal approximation, and looks come at intervals."""
     formula = requests_until_pass(policy, bad, weight / 100)
     rate = formula / 900.0 / (weight / 100)  # so that it takes a quarter of an hour
-    world = replace(ratio(policy, Traffic(rate, bad)), troubles={})
-    [passing] = rehearse([world], [Stage(1, weight, 10.0)], 10.0, runs=60).passing
+    healthy = replace(ratio(policy, Traffic(rate, bad)), troubles={})
+    [passing] = rehearse([healthy], [Stage(1, weight, 10.0)], 10.0, runs=60).passing
     assert 600.0 <= passing.seconds.median <= 1350.0
 
 
@@ -98,7 +98,7 @@ def test_a_step_that_leaves_stable_nothing_proves_nothing() -> None:
     assert message.endswith("no number of them lets errors pass: leave stable more of the traffic")
 
 
-def test_the_metric_that_needs_most_speaks() -> None:
+def test_the_metric_that_needs_most_decides() -> None:
     rare = replace(ERRORS, metric="rare")
     found = assess([ERRORS, rare], {"errors": Traffic(50.0, 0.01), "rare": Traffic(0.5, 0.01)}, STEPS)
     assert [one.metric for one in found][:1] == ["rare"]

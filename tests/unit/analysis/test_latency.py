@@ -76,7 +76,7 @@ def test_when_both_arms_slow_down_nothing_is_wrong_with_the_candidate() -> None:
     assert feed(LATENCY, ticks).verdict.verdict is not Verdict.FAIL_MINOR
 
 
-def test_everything_in_one_bucket_passes_because_next_to_nobody_is_beyond_it() -> None:
+def test_everything_in_one_bucket_passes_because_almost_no_request_is_beyond_it() -> None:
     ticks = [HistogramTick(float(t), (0.5, 1.0), (50, 0, 0), (450, 0, 0)) for t in range(1, 8)]
     assert feed(LATENCY, ticks).verdict.verdict is Verdict.PASS
 
@@ -125,7 +125,7 @@ def test_the_quantile_for_display_is_within_the_bucket_that_holds_it(share: floa
     assert np.searchsorted(PYTHON_BUCKETS, shown) == np.searchsorted(PYTHON_BUCKETS, true)
 
 
-def test_the_quantile_for_display_misleads_which_is_why_it_decides_nothing() -> None:
+def test_the_quantile_for_display_is_wrong_within_its_bucket_and_decides_nothing() -> None:
     seconds = 0.1 * np.exp(0.504 * np.random.default_rng(1).standard_normal(200_000))
     shown = quantile(PYTHON_BUCKETS, np.array(histogram(seconds)), 0.99)
     assert np.quantile(seconds, 0.99) == pytest.approx(0.323, abs=0.005)

@@ -29,14 +29,14 @@ def stream(seed: int, ticks: int, times: float, season: bool = False) -> list[Me
 
 
 def test_a_third_more_cost_is_found_and_no_more_passes() -> None:
-    dear = [feed(COST, stream(seed, 20, 1.33)).verdict for seed in range(10)]
+    higher = [feed(COST, stream(seed, 20, 1.33)).verdict for seed in range(10)]
     same = [feed(COST, stream(seed, 8, 1.0)).verdict for seed in range(10)]
-    assert all(one.verdict is Verdict.FAIL_MINOR for one in dear)
+    assert all(one.verdict is Verdict.FAIL_MINOR for one in higher)
     assert sum(one.verdict is Verdict.PASS for one in same) >= 9
-    assert dear[0].estimate == pytest.approx(1.33, abs=0.15)
-    assert dear[0].low is not None
-    assert dear[0].high is not None
-    assert dear[0].low < 1.33 < dear[0].high
+    assert higher[0].estimate == pytest.approx(1.33, abs=0.15)
+    assert higher[0].low is not None
+    assert higher[0].high is not None
+    assert higher[0].low < 1.33 < higher[0].high
 
 
 def test_a_limit_says_how_much_more_is_still_good() -> None:
@@ -59,7 +59,9 @@ def test_a_season_that_lifts_both_arms_is_no_difference() -> None:
 def test_nothing_is_said_before_a_hundred_requests_and_five_looks() -> None:
     verdict = feed(COST, stream(1, 1, 3.0)).verdict
     assert (verdict.verdict, verdict.needed) == (Verdict.INCONCLUSIVE, 50)
-    assert feed(COST, stream(1, 4, 3.0)).verdict.verdict is Verdict.INCONCLUSIVE, "four looks do not tell the scatter"
+    assert feed(COST, stream(1, 4, 3.0)).verdict.verdict is Verdict.INCONCLUSIVE, (
+        "four looks are too few to estimate the scatter"
+    )
     assert feed(COST, stream(1, 5, 3.0)).verdict.verdict is Verdict.FAIL_MINOR
 
 

@@ -1,10 +1,10 @@
-"""What a person relies on when a metric counts bad requests."""
+"""Ratio metrics: what is caught, what passes, and the numbers that are shown."""
 
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import StratifiedTable
 
-from serin.analysis import ratio as question
+from serin.analysis import ratio as method
 from serin.analysis.engine import fold, judge
 from serin.analysis.types import Policy
 from serin.api.conditions import Reason
@@ -12,12 +12,12 @@ from serin.api.verdicts import Against, Severity, Verdict
 from tests.unit.analysis.ticks import ERRORS, feed, ratio, size
 
 
-def test_a_candidate_that_fails_five_times_as_often_is_caught_in_words_a_person_understands() -> None:
+def test_a_candidate_that_fails_five_times_as_often_is_caught_with_a_plain_message() -> None:
     verdict = feed(ERRORS, [ratio(1.0, (41, 803), (72, 7210))]).verdict
     assert verdict.verdict is Verdict.FAIL_CRITICAL
     assert verdict.reason is Reason.WORSE_THAN_STABLE
-    said = "5.1% of the candidate's requests failed (41 of 803), stable's 1.0% (72 of 7,210): "
-    assert verdict.message == said + "5.1 times (3.0 to 8.7) as many"
+    shares = "5.1% of the candidate's requests failed (41 of 803), stable's 1.0% (72 of 7,210): "
+    assert verdict.message == shares + "5.1 times (3.0 to 8.7) as many"
     assert verdict.estimate == pytest.approx((41 / 803) / (72 / 7210))
     assert verdict.low is not None
     assert verdict.high is not None
@@ -59,7 +59,7 @@ def test_no_difference_passes_after_a_few_hundred_requests() -> None:
 
 
 def test_a_service_without_any_failure_passes_too() -> None:
-    """Zero of many is the commonest healthy service; a ratio to zero can never be bounded, so the floor decides."""
+    """Zero of many is the commonest healthy service; a ratio to zero can never be bounded, so FLOOR decides."""
     verdict = feed(ERRORS, [ratio(float(t), (0, 50), (0, 450)) for t in range(1, 7)]).verdict
     assert verdict.verdict is Verdict.PASS
     assert (verdict.estimate, verdict.low, verdict.high) == (None, None, None)
@@ -73,6 +73,18 @@ def test_a_pass_is_soon_taken_back_when_the_candidate_turns_bad() -> None:
     assert float(str(before.evidence["better"])) == pytest.approx(np.log(5.0) + 3.0, abs=0.5)
     after = feed(ERRORS, [ratio(400.0 + t, (5, 100), (9, 900)) for t in range(5)], before.evidence)
     assert after.verdict.verdict is not Verdict.PASS
+
+
+def test_a_minor_failure_waits_until_the_estimate_is_worse_too() -> None:
+    """The evidence may begin at any tick; the estimate is of all of them."""
+    ticks = [ratio(float(t), (0, 50), (5, 450)) for t in range(1, 101)]
+    ticks += [ratio(100.0 + t, (3, 50), (5, 450)) for t in range(1, 16)]
+    policy = Policy("errors", Severity.MAJOR)
+    before = feed(policy, ticks)
+    assert before.verdict.log_e > np.log(20.0)
+    assert before.verdict.verdict is not Verdict.FAIL_MINOR
+    after = feed(policy, [ratio(200.0 + t, (3, 50), (5, 450)) for t in range(1, 16)], before.evidence)
+    assert after.verdict.verdict is Verdict.FAIL_MINOR
 
 
 def test_a_failure_stays_a_failure() -> None:
@@ -101,18 +113,18 @@ def test_without_stable_there_is_nothing_to_compare_with() -> None:
     assert verdict.verdict is Verdict.INCONCLUSIVE
 
 
-def test_requests_that_trickle_in_are_judged_together() -> None:
-    """Given its totals a tick of one request says nothing; seventy of them together do."""
+def test_ticks_of_single_requests_are_judged_together() -> None:
+    """Given its totals a tick of one request is no evidence; forty of them together are."""
     ticks = [
         ratio(float(t), (t % 2, 1), (0, 0)) if t % 3 == 0 else ratio(float(t), (0, 0), (0, 2)) for t in range(1, 121)
     ]
     assert feed(ERRORS, ticks).verdict.verdict is Verdict.FAIL_CRITICAL
-    one_by_one = [question.fold(ERRORS, None, tick).minor.log_e for tick in ticks]
+    one_by_one = [method.fold(ERRORS, None, tick).minor.log_e for tick in ticks]
     assert max(one_by_one) == pytest.approx(0.0)
 
 
 def test_one_arm_alone_for_long_is_not_kept_for_a_later_comparison() -> None:
-    """A stretch with all traffic on one arm must not be compared with the other arm's next stretch."""
+    """A period with all traffic on one arm must not be compared with the other arm's next period."""
     alone = feed(ERRORS, [ratio(float(t), (5, 100), (0, 0)) for t in range(1, 51)])
     assert alone.evidence["pending"] == [0, 0, 0, 0]
     assert alone.verdict.requests == 5000
@@ -152,8 +164,8 @@ def test_the_interval_holds_at_every_look() -> None:
 
 def test_overdispersion_slows_the_evidence_down() -> None:
     tick = ratio(1.0, (9, 50), (5, 450))
-    calm = feed(Policy("errors", Severity.CRITICAL, overdispersion=3.0), [tick]).verdict
-    assert 0.0 < calm.log_e < feed(ERRORS, [tick]).verdict.log_e
+    slowed = feed(Policy("errors", Severity.CRITICAL, overdispersion=3.0), [tick]).verdict
+    assert 0.0 < slowed.log_e < feed(ERRORS, [tick]).verdict.log_e
 
 
 def test_more_bad_requests_than_requests_is_no_data_with_an_explanation() -> None:

@@ -1,4 +1,4 @@
-"""The rehearsal: it says what the engine does, and does not depend on its short cuts."""
+"""The rehearsal: it shows what the engine does, and does not depend on its simplifications."""
 
 import math
 from dataclasses import replace
@@ -47,7 +47,7 @@ def test_a_good_candidate_waits_for_its_pass_once(busy: Rehearsal) -> None:
 
 
 def test_sights_are_what_the_engine_does_look_by_look() -> None:
-    """Without short cuts: every look of ten seconds, through the engine's own door with JSON in between."""
+    """Not simplified: every look of ten seconds, through engine.fold with JSON in between."""
     answer = sight(rehearse([ratio(ERRORS, BUSY)], [STEP], 10.0, runs=60, seed=2), "a 5x increase")
     rng, caught = np.random.default_rng(3), []
     for _ in range(60):
@@ -78,8 +78,8 @@ def test_longer_looks_change_neither_sights_nor_passes(monkeypatch: pytest.Monke
 
 def test_false_rollbacks_are_counted() -> None:
     """A policy that promises nothing rolls good candidates back, and the rehearsal says so."""
-    reckless = replace(ERRORS, alpha_minor=0.49, overdispersion=1.0)
-    answer = rehearse([replace(ratio(reckless, BUSY), troubles={})], [STEP], 10.0, runs=60)
+    permissive = replace(ERRORS, alpha_minor=0.49, overdispersion=1.0)
+    answer = rehearse([replace(ratio(permissive, BUSY), troubles={})], [STEP], 10.0, runs=60)
     low, high = answer.false_rollback
     assert answer.rolled_back >= 6
     assert low < answer.rolled_back / 60 < high
@@ -89,7 +89,7 @@ def test_a_step_without_traffic_never_passes_and_sees_nothing() -> None:
     answer = rehearse([ratio(ERRORS, Traffic(0.01, 0.01))], [STEP, Stage(2, 50, 600.0)], 10.0, runs=20, longest=7200.0)
     assert answer.unfinished == 20
     assert [math.isinf(one.seconds.median) for one in answer.passing] == [True, True]
-    assert {one.step for one in answer.sights} == {1}, "nobody got to step 2"
+    assert {one.step for one in answer.sights} == {1}, "no rollout got to step 2"
     assert not any(one.seen for one in answer.sights)
 
 
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     assert first != other
 
 
-def test_what_stable_does_already_is_no_trouble() -> None:
+def test_what_stable_does_already_is_not_rehearsed() -> None:
     assert set(ratio(ERRORS, Traffic(1.0, 0.3)).troubles) == {"a 2x increase"}
     assert set(ratio(ERRORS, Traffic(1.0, 0.0)).troubles) == {"20% bad"}
     assert "a 1.5x increase" in ratio(replace(ERRORS, minimum_detectable_effect=1.5), BUSY).troubles

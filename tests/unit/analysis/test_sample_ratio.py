@@ -27,7 +27,7 @@ def test_a_split_as_routed_passes_and_a_route_that_did_not_take_is_found() -> No
     assert wrong.message == "the snapshots received 100.0%, 0% of 500 requests where the weights are 90%, 10%"
 
 
-def test_few_requests_say_nothing() -> None:
+def test_few_requests_are_inconclusive() -> None:
     assert feed(SPLIT, [SplitTick(1.0, (9, 1), (90, 10))]).verdict.verdict is Verdict.INCONCLUSIVE
 
 
@@ -35,14 +35,14 @@ def test_millions_of_requests_do_not_turn_a_rounding_into_an_alarm() -> None:
     assert feed(SPLIT, [SplitTick(1.0, (8_960_000, 1_040_000), (90, 10))]).verdict.verdict is Verdict.PASS
 
 
-def test_new_weights_are_a_new_stretch() -> None:
+def test_new_weights_are_a_new_period() -> None:
     judgement = feed(SPLIT, [SplitTick(1.0, (450, 50), (90, 10)), SplitTick(2.0, (375, 125), (75, 25))])
     assert judgement.verdict.verdict is Verdict.PASS
     assert judgement.evidence["requests"] == [375, 125]
     assert size(judgement.evidence) < 1024
 
 
-def test_evidence_of_earlier_stretches_is_kept() -> None:
+def test_evidence_of_earlier_periods_is_kept() -> None:
     wrong = feed(SPLIT, [SplitTick(1.0, (500, 0), (90, 10))])
     both = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))], wrong.evidence)
     alone = feed(SPLIT, [SplitTick(2.0, (500, 0), (75, 25))])

@@ -1,4 +1,4 @@
-"""Plain thresholds: look after look, and never with a promise."""
+"""Plain thresholds: looks in a row, without an error guarantee."""
 
 import math
 
@@ -17,7 +17,7 @@ def values(*numbers: float) -> list[Tick]:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "verdict", "reason"),
+    ("numbers", "expected", "reason"),
     [
         ((0.5,), Verdict.PASS, Reason.NOT_WORSE),
         ((0.97,), Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE),
@@ -27,27 +27,27 @@ def values(*numbers: float) -> list[Tick]:
         ((0.97, 0.97, 0.97, 0.5), Verdict.FAIL_MINOR, Reason.OVER_LIMIT),
     ],
 )
-def test_only_looks_in_a_row_fail(numbers: tuple[float, ...], verdict: Verdict, reason: Reason) -> None:
-    said = feed(MEMORY, values(*numbers)).verdict
-    assert (said.verdict, said.reason) == (verdict, reason)
-    assert "no error guarantee" in said.message
+def test_only_looks_in_a_row_fail(numbers: tuple[float, ...], expected: Verdict, reason: Reason) -> None:
+    verdict = feed(MEMORY, values(*numbers)).verdict
+    assert (verdict.verdict, verdict.reason) == (expected, reason)
+    assert "no error guarantee" in verdict.message
 
 
 def test_a_look_without_data_neither_counts_nor_interrupts() -> None:
-    silence = NoData(Reason.STALE, "no sample for a minute")
+    no_data = NoData(Reason.STALE, "no sample for a minute")
     ticks = values(0.97, 0.97, 0.97, 0.97)
-    assert feed(MEMORY, [ticks[0], ticks[1], silence]).verdict.verdict is Verdict.NO_DATA
-    assert feed(MEMORY, [ticks[0], ticks[1], silence, ticks[3]]).verdict.verdict is Verdict.FAIL_MINOR
+    assert feed(MEMORY, [ticks[0], ticks[1], no_data]).verdict.verdict is Verdict.NO_DATA
+    assert feed(MEMORY, [ticks[0], ticks[1], no_data, ticks[3]]).verdict.verdict is Verdict.FAIL_MINOR
 
 
-def test_both_limits_and_the_words_for_them() -> None:
+def test_both_limits_and_their_message() -> None:
     policy = Policy("score", Severity.CRITICAL, minimum=0.2, maximum=0.8)
-    said = feed(policy, values(0.1)).verdict
-    assert said.verdict is Verdict.FAIL_CRITICAL
-    assert said.message.startswith("the value is 0.1, allowed is at least 0.2 and at most 0.8")
+    verdict = feed(policy, values(0.1)).verdict
+    assert verdict.verdict is Verdict.FAIL_CRITICAL
+    assert verdict.message.startswith("the value is 0.1, allowed is at least 0.2 and at most 0.8")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_number_is_no_data(value: float) -> None:
-    said = feed(MEMORY, values(value)).verdict
-    assert (said.verdict, said.reason) == (Verdict.NO_DATA, Reason.NOT_A_NUMBER)
+    verdict = feed(MEMORY, values(value)).verdict
+    assert (verdict.verdict, verdict.reason) == (Verdict.NO_DATA, Reason.NOT_A_NUMBER)

@@ -56,12 +56,12 @@ def answers(seed: int, ticks: int, candidate: tuple[float, ...], stable: tuple[f
 
 def test_named_categories_are_kept_in_their_order_and_a_restart_changes_nothing() -> None:
     ticks = answers(1, 12, (0.9, 0.07, 0.03), (0.97, 0.02, 0.01))
-    told = feed(PREDICTION, ticks)
-    assert set(told.evidence["categories"]) == {*NAMES}
-    assert told.verdict.reason is Reason.DIFFERENT_FROM_STABLE
-    assert "most in fraud: " in told.verdict.message
-    names = (*told.evidence["categories"], "other")
-    for name, count in zip(names, told.evidence["stable"], strict=True):
+    judged = feed(PREDICTION, ticks)
+    assert set(judged.evidence["categories"]) == {*NAMES}
+    assert judged.verdict.reason is Reason.DIFFERENT_FROM_STABLE
+    assert "most in fraud: " in judged.verdict.message
+    names = (*judged.evidence["categories"], "other")
+    for name, count in zip(names, judged.evidence["stable"], strict=True):
         assert count == sum(tick.stable[tick.categories.index(name)] for tick in ticks if name in tick.categories)
 
 
@@ -76,10 +76,10 @@ def test_a_category_that_appears_late_is_other_in_its_first_tick_and_then_found(
 
 def test_more_categories_than_there_are_names_for_are_counted_together() -> None:
     shares = tuple(np.linspace(2.0, 1.0, 60) / np.linspace(2.0, 1.0, 60).sum())
-    told = feed(PREDICTION, answers(1, 10, shares, shares))
-    assert len(told.evidence["categories"]) == 19
-    assert sum(told.evidence["candidate"]) == 500
-    assert told.verdict.verdict is not Verdict.FAIL_MINOR
+    judged = feed(PREDICTION, answers(1, 10, shares, shares))
+    assert len(judged.evidence["categories"]) == 19
+    assert sum(judged.evidence["candidate"]) == 500
+    assert judged.verdict.verdict is not Verdict.FAIL_MINOR
 
 
 def test_named_categories_that_come_and_go_keep_the_promise() -> None:
@@ -94,11 +94,11 @@ def test_named_categories_that_come_and_go_keep_the_promise() -> None:
 
 def test_buckets_whose_bounds_change_are_merged_to_what_both_have() -> None:
     first = DistributionTick(1.0, (1, 2, 3, 4), (10, 20, 30, 40), True, ("0.1", "0.5", "0.9", "inf"))
-    told = feed(PREDICTION, [first, DistributionTick(2.0, (1, 1, 1), (5, 5, 5), True, ("0.5", "0.7", "inf"))])
-    assert told.evidence["categories"] == ["0.5", "inf"]
-    assert (told.evidence["candidate"], told.evidence["stable"]) == ([4, 9], [35, 80])
+    judged = feed(PREDICTION, [first, DistributionTick(2.0, (1, 1, 1), (5, 5, 5), True, ("0.5", "0.7", "inf"))])
+    assert judged.evidence["categories"] == ["0.5", "inf"]
+    assert (judged.evidence["candidate"], judged.evidence["stable"]) == ([4, 9], [35, 80])
     other = DistributionTick(3.0, (1, 1), (5, 5), True, ("7", "inf"))
-    assert feed(PREDICTION, [other], told.evidence).verdict.reason is Reason.PARTIAL
+    assert feed(PREDICTION, [other], judged.evidence).verdict.reason is Reason.PARTIAL
 
 
 @pytest.mark.parametrize("categories", [["legit"], ["legit", "legit"], ["legit", 7], "legit", None])
@@ -126,8 +126,8 @@ def test_no_answers_are_no_data() -> None:
 def test_evidence_of_twenty_categories_is_under_one_kibibyte() -> None:
     rng = np.random.default_rng(1)
     counts = [tuple(rng.integers(10**5, 10**6, 20).tolist()) for _ in range(6)]
-    arms_ = [DistributionTick(1.7e9 + t, counts[t], counts[t + 1], True) for t in range(5)]
-    assert size(feed(PREDICTION, arms_).evidence) < 1024
+    ordered = [DistributionTick(1.7e9 + t, counts[t], counts[t + 1], True) for t in range(5)]
+    assert size(feed(PREDICTION, ordered).evidence) < 1024
     names = tuple(f"category-with-{index:06}" for index in range(20))  # the longest names
     named = [DistributionTick(1.7e9 + t, counts[t], counts[t + 1], categories=names) for t in range(5)]
     assert size(feed(PREDICTION, named).evidence) < 1024 + 128

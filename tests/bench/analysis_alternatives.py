@@ -1,7 +1,7 @@
-"""How the same ticks are judged elsewhere: thresholds, a z-test at every look, and the bound nobody can beat.
+"""How other methods judge the same ticks: thresholds, a z-test at every look, and a bound that holds for all tests.
 
-A rival sees the ticks of one run and returns the number of candidate requests at which it would have rolled back, or
-None. Windows are made of whole looks, as a query over the last minute would see them.
+An alternative gets the ticks of one run and returns the number of candidate requests at which it would have rolled
+back, or None. Windows are made of whole looks, as a query over the last minute would see them.
 """
 
 import math
@@ -14,10 +14,10 @@ from serin.analysis.power import log_likelihood_ratio_moments
 from serin.analysis.psi import stability_index
 from serin.analysis.types import DistributionTick, HistogramTick, RatioTick
 
-Rival = Callable[[Sequence[RatioTick]], int | None]
+Alternative = Callable[[Sequence[RatioTick]], int | None]
 
 
-def threshold(*, most_bad: float, window: int, every: int, failures: int) -> Rival:
+def threshold(*, most_bad: float, window: int, every: int, failures: int) -> Alternative:
     """Roll back at the `failures`-th check that finds more than `most_bad` over the last `window` looks."""
 
     def judge(ticks: Sequence[RatioTick]) -> int | None:

@@ -1,6 +1,6 @@
-"""The worlds that the analysis is rehearsed in: 50 requests a second, a look every ten seconds for half an hour.
+"""The scenarios of the bench: 50 requests a second, a look every ten seconds for half an hour.
 
-Every world draws the counts of each look; none of them knows who will judge them.
+A scenario draws the counts of each look, and does not depend on what judges them.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Ratio:
             )
 
     def overdispersion(self, rng: np.random.Generator) -> float:
-        """What the engine would read from the stable pods over the hour before the rollout."""
+        """What the operator would read from the stable pods over the hour before the rollout."""
         each = PER_LOOK // SECONDS * 60 // PODS
         rate = self.stable(0.0)
         return overdispersion([[Arm(each, self._bad(rng, each, rate)) for _ in range(HISTORY)] for _ in range(PODS)])
@@ -73,34 +73,34 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Scores in ten buckets; `shift` moves the candidate, `world` both arms (standard deviations)."""
+    """Scores in ten buckets; `shift` moves the candidate, `drift` both arms (standard deviations)."""
 
     shift: float = 0.0
-    world: float = 0.0
+    drift: float = 0.0
 
     def ticks(self, rng: np.random.Generator) -> Iterator[DistributionTick]:
         """One run, candidate against stable."""
         for look in range(LOOKS):
-            world = self.world * look / LOOKS
-            candidate = _scores(rng, int(rng.poisson(0.1 * PER_LOOK)), self.shift + world)
-            stable = _scores(rng, int(rng.poisson(0.9 * PER_LOOK)), world)
+            drift = self.drift * look / LOOKS
+            candidate = _scores(rng, int(rng.poisson(0.1 * PER_LOOK)), self.shift + drift)
+            stable = _scores(rng, int(rng.poisson(0.9 * PER_LOOK)), drift)
             yield DistributionTick((look + 1.0) * SECONDS, candidate, stable, ordered=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Scores of live traffic, moved by `world`, beside a reference of 20,000 requests."""
+    """Scores of live traffic, moved by `drift`, beside a reference of 20,000 requests."""
 
-    world: float
+    drift: float
 
     def ticks(self, rng: np.random.Generator) -> Iterator[ReferenceTick]:
         """One run."""
         reference = _scores(rng, 20_000, 0.0)
         for look in range(LOOKS):
-            yield ReferenceTick((look + 1.0) * SECONDS, _scores(rng, int(rng.poisson(PER_LOOK)), self.world), reference)
+            yield ReferenceTick((look + 1.0) * SECONDS, _scores(rng, int(rng.poisson(PER_LOOK)), self.drift), reference)
 
 
-World = Ratio | Latency | Predictions | Live
+Scenario = Ratio | Latency | Predictions | Live
 
 
 def always(rate: float) -> Rates:
