@@ -5,7 +5,8 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from serin.analysis.types import NoData
 from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, Partial, Value
-from serin.metrics.prometheus import Prometheus, Settings
+from serin.metrics.prometheus import Prometheus, Settings, read_settings
 from tests.cluster.pki import Authority
 from tests.cluster.ports import free_port
 from tests.integration.prometheus_server import PrometheusServer, answering, wait_for, write_history
@@ -187,8 +188,14 @@ async def test_warnings_make_a_real_answer_partial(server: PrometheusServer, now
         (200, {}, b"[]", "not Prometheus'"),
         (404, {}, b"404 page not found", "path prefix"),
         (302, {"Location": "http://me:secret@other.example/login"}, b"", "redirects to http://other.example/login"),
-        (401, {}, b"Unauthorized", "refuses our credentials (HTTP 401)"),
-        (502, {}, b"bad gateway", "HTTP 502"),
+        (401, {}, b"Unauthorized", "refuses our credentials (HTTP 401: Unauthorized)"),
+        (401, {}, b"no org id\n", "refuses our credentials (HTTP 401: no org id)"),
+        (401, {"Content-Type": "text/html"}, b"secret", "refuses our credentials (HTTP 401); check the Secret's"),
+        (502, {}, b"bad gateway", "HTTP 502 with an answer that is not Prometheus': bad gateway (is the address right"),
+        (500, {}, b"long " * 100_000, "long long\u2026 (is the address"),
+        (200, {}, b'{"status": "success"}', "not Prometheus'"),
+        (200, {}, b'{"status": "success", "data": {"resultType": "vector", "result": [1]}}', "not Prometheus'"),
+        (200, {}, b"[" * 100_000, "not Prometheus'"),
     ],
 )
 async def test_what_is_not_prometheus_is_said(status: int, headers: dict[str, str], body: bytes, words: str) -> None:
@@ -198,6 +205,38 @@ async def test_what_is_not_prometheus_is_said(status: int, headers: dict[str, st
     assert answer.reason is Reason.PROMETHEUS_UNREACHABLE
     assert words in answer.message
     assert "secret" not in answer.message
+    assert len(answer.message) <= 500
+
+
+async def test_an_answer_that_is_too_large_is_given_up() -> None:
+    """Read no further than allowed: the server gets no chance to send the rest."""
+    one = b'{"metric":{"__name__":"a","id":"%d"},"value":[1,"1"]},'
+    many = b"".join(one % number for number in range(60_000))
+    head, tail = b'{"status":"success","data":{"resultType":"vector","result":[', b"]}}"
+    for items, words in ((many, "50000 series or more"), (b" " * 13_000_000 + many, "more than 12 MB")):
+        with answering(lambda *_, items=items: (200, {}, head + items[:-1] + tail)) as url:
+            answer = await ask(Settings(url, timeout=60), "a")
+        assert isinstance(answer, Failed)
+        assert (answer.reason, answer.too_large) == (Reason.QUERY_FAILED, True)
+        assert f"the answer has {words}" in answer.message
+
+
+async def test_the_number_of_series_is_limited_by_prometheus_where_it_can() -> None:
+    bodies: list[bytes] = []
+
+    def reply(_: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        bodies.append(body)
+        return 200, {}, b"{}"
+
+    with answering(reply) as url:
+        await ask(Settings(url), "up", 1.0)
+    assert b"limit=50000" in bodies[0]
+
+
+async def test_half_a_character_is_refused() -> None:
+    answer = await ask(Settings("http://127.0.0.1:9"), 'up{a="\ud800"}')
+    assert isinstance(answer, Failed)
+    assert answer.reason is Reason.QUERY_FAILED
 
 
 def secret(folder: Path, **files: str | bytes) -> Path:
@@ -220,6 +259,27 @@ async def test_a_bearer_token_is_sent_and_read_again_when_it_changes(tmp_path: P
         await prometheus.query("up", 1.0)
         prometheus.close()
     assert seen == ["Bearer first", "Bearer second, longer"]
+
+
+async def test_headers_of_the_settings_and_of_the_secret_are_sent(tmp_path: Path) -> None:
+    folder = secret(tmp_path / "secret", headers="X-Scope-OrgID: team-b\nX-Key: a secret: of ours\n")
+    settings = read_settings(
+        {
+            "SERIN_PROMETHEUS_URL": "http://mimir",
+            "SERIN_PROMETHEUS_HEADERS": "X-Scope-OrgID: team-a\nX-Other: 1",
+            "SERIN_PROMETHEUS_CREDENTIALS": str(folder),
+        }
+    )
+    seen: list[Mapping[str, str]] = []
+    with answering(lambda *_: (200, {}, b"{}"), headers=seen) as url:
+        prometheus = Prometheus(replace(settings, url=url))
+        await prometheus.query("up", 1.0)
+        secret(folder, headers="X-Key: another one, longer")
+        await prometheus.query("up", 1.0)
+        prometheus.close()
+    names = ("X-Scope-OrgID", "X-Other", "X-Key")
+    assert [seen[0].get(name) for name in names] == ["team-b", "1", "a secret: of ours"]
+    assert [seen[1].get(name) for name in names] == ["team-a", "1", "another one, longer"]
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +324,7 @@ async def test_tls_client_certificate_and_basic_authentication(
 
     wrong = await ask(Settings(url, full_secret(tmp_path / "wrong", certificates, password="guess")), "vector(1)")
     assert isinstance(wrong, Failed)
-    assert "refuses our credentials (HTTP 401)" in wrong.message
+    assert "refuses our credentials (HTTP 401: Unauthorized)" in wrong.message
 
     folder = full_secret(tmp_path / "anonymous", certificates)
     (folder / "tls.crt").unlink()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -300,18 +300,20 @@ async def test_own_promql_as_a_ratio(world: World, metric: Metric) -> None:
         await in_thread(world.wait_scrape, model)
     await asyncio.sleep(1.2)
     looker = Looker(world, metric)
-    looker.collector._intervals.update(await learned(world))
+    await learn_interval(looker)
     predictions(world.models[CANDIDATE], 7, outcome="right")
     predictions(world.models[CANDIDATE], 3, outcome="wrong")
     predictions(world.models[STABLE], 20, outcome="right")
     await looker.until(lambda _: looker.sums == {CANDIDATE: [10, 3], STABLE: [20, 0]})
 
 
-async def learned(world: World) -> Mapping[object, float]:
-    """Scrape intervals as a collector knows them that has looked at counters before."""
-    looker = Looker(world, PLAIN, time.time() - 10)
-    await looker.until(lambda _: looker.collector.scrape_interval(PLAIN) == pytest.approx(1.0, abs=0.05))
-    return looker.collector._intervals
+async def learn_interval(looker: Looker) -> None:
+    """Let the collector know the scrape interval, as one does that has counted something before."""
+    want = Want("shop", "fraud", CANDIDATE, STABLE, PLAIN, time.time() - 10)
+    async with asyncio.timeout(60):
+        while looker.collector.scrape_interval(PLAIN) != pytest.approx(1.0, abs=0.05):
+            await looker.collector.collect(time.time(), [want])
+            await asyncio.sleep(0.3)
 
 
 async def test_own_counter_without_a_request_yet_is_no_traffic(world: World) -> None:

@@ -5,6 +5,8 @@ three times with back-off unless told otherwise; it has no time-out by default; 
 `warnings` and its error type, and puts the parameters of a POST into the URL. `_Connection` therefore sends the request
 itself, with the library's own session, retry policy, time-out and TLS, and keeps the whole answer.
 
+An answer is read in parts, and given up when it grows past what may be held in memory; only one is decoded at a time.
+
 This module refuses to retry, to follow redirects (credentials would travel), and to read proxies, certificates or
 passwords from the process environment or from ~/.netrc: what is used is what the settings say.
 """
@@ -12,6 +14,7 @@ passwords from the process environment or from ~/.netrc: what is used is what th
 import asyncio
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -26,15 +29,27 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
 
 from serin.api.conditions import Reason
-from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.answers import Answer, Failed, Partial, Value, answer_of
 from serin.metrics.messages import shorten
 
 CONNECT_SECONDS = 3.0
 THREADS = 4
 
+# Bounds of one answer. Decoded, its text needs about ten times its size.
+MAX_BYTES = 12_000_000
+MAX_SERIES = 50_000
+_PART = 65_536
+# What is quoted of an answer that is no JSON.
+_QUOTED = 200
+
 # Keys of the Secret that the chart mounts; those that exist are used.
 TOKEN, USERNAME, PASSWORD = "token", "username", "password"
 CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
+HEADERS = "headers"
+
+_HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)")
+# What the connection itself has to say.
+_OWN_HEADERS = ("host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +57,15 @@ class Settings:
     """Where Prometheus is and how to reach it.
 
     `credentials`: directory of a mounted Secret with any of token | username and password | ca.crt | tls.crt and
-    tls.key; its files are read again when they change. `timeout`: seconds for one whole query.
+    tls.key | headers; its files are read again when they change. `timeout`: seconds for one whole query. `headers`:
+    sent with each query, as `X-Scope-OrgID` to Mimir, Cortex or Thanos; those of the Secret win.
     """
 
     url: str
     credentials: Path | None = None
     insecure_skip_verify: bool = False
     timeout: float = 10.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class SettingsError(ValueError):
@@ -56,7 +73,7 @@ class SettingsError(ValueError):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Read SERIN_PROMETHEUS_URL, _CREDENTIALS, _INSECURE_SKIP_VERIFY and _TIMEOUT. Raises SettingsError."""
+    """Read SERIN_PROMETHEUS_URL, _CREDENTIALS, _INSECURE_SKIP_VERIFY, _TIMEOUT and _HEADERS. Raises SettingsError."""
     url = environment.get("SERIN_PROMETHEUS_URL", "").strip().rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -74,7 +91,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if skip not in ("true", "false"):
         raise SettingsError(f"SERIN_PROMETHEUS_INSECURE_SKIP_VERIFY is {skip!r}: write true or false")
     folder = environment.get("SERIN_PROMETHEUS_CREDENTIALS", "")
-    return Settings(url, Path(folder) if folder else None, skip == "true", timeout)
+    headers = read_headers(environment.get("SERIN_PROMETHEUS_HEADERS", ""), "SERIN_PROMETHEUS_HEADERS")
+    return Settings(url, Path(folder) if folder else None, skip == "true", timeout, tuple(headers.items()))
+
+
+def read_headers(text: str, where: str) -> dict[str, str]:
+    """Read one header a line, as in `X-Scope-OrgID: team-a`. Raises SettingsError, which never quotes a value."""
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        read = _HEADER.fullmatch(line.strip())
+        if read is None:
+            raise SettingsError(f"line {number} of {where} is no header: write one a line, as in X-Scope-OrgID: team-a")
+        if read[1].lower() in _OWN_HEADERS:
+            raise SettingsError(f"{where} has the header {read[1]}, which Serin sets itself: remove it")
+        found[read[1]] = read[2]
+    return found
 
 
 @dataclass(slots=True)
@@ -91,12 +124,16 @@ class _Connection(PrometheusConnect):
     """One session of the library, and the query that keeps everything Prometheus said."""
 
     def ask(self, query: str, at: float, timeout: float) -> requests.Response:
-        """POST one instant query, parameters in the body, so that its length is not limited by proxies."""
+        """POST one instant query, parameters in the body, so that its length is not limited by proxies.
+
+        `limit` is for Prometheus from version 3 on; others ignore it. The answer's body is not read yet.
+        """
         return self._session.post(
             f"{self.url}/api/v1/query",
-            data={"query": query, "time": f"{at:.3f}", "timeout": f"{timeout:g}"},
+            data={"query": query, "time": f"{at:.3f}", "timeout": f"{timeout:g}", "limit": str(MAX_SERIES)},
             timeout=(min(CONNECT_SECONDS, timeout), timeout),
             allow_redirects=False,
+            stream=True,
         )
 
 
@@ -107,6 +144,7 @@ class _State:
     connection: _Connection | None = None
     stamp: tuple[object, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
+    decoding: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Prometheus:
@@ -141,12 +179,19 @@ class Prometheus:
             self._state.connection.close()
 
     def _ask(self, query: str, at: float) -> Answer:
+        timeout = self._settings.timeout
         try:
-            response = self._connect().ask(query, at, self._settings.timeout)
+            with self._connect().ask(query, at, timeout) as response:
+                content = _content(response, time.monotonic() + timeout)
+        except UnicodeEncodeError:
+            return Failed(Reason.QUERY_FAILED, "the query has half of a character: write it anew")
         except (requests.RequestException, OSError, SettingsError) as error:
-            return self._unreachable(_in_words(error, self._settings.timeout))
-        self.usage.answer_bytes += len(response.content)
-        return self._read(response)
+            return self._unreachable(_in_words(error, timeout))
+        if content is None:
+            return _too_large(f"more than {MAX_BYTES / 1e6:g} MB")
+        self.usage.answer_bytes += len(content)
+        with self._state.decoding:
+            return self._read(response, content)
 
     def _connect(self) -> _Connection:
         """The session in use, or a new one when a file of the Secret has changed."""
@@ -157,16 +202,18 @@ class Prometheus:
                 self._state.stamp = stamp
             return self._state.connection
 
-    def _read(self, response: requests.Response) -> Answer:
+    def _read(self, response: requests.Response, content: bytes) -> Answer:
         try:
-            body: Any = json.loads(response.content)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or body.get("status") not in ("success", "error"):
-            return self._unreachable(_not_prometheus(response))
-        if body["status"] == "error":
-            return self._refused(response.status_code, str(body.get("errorType")), str(body.get("error")))
-        return answer_of(body)
+            body: Any = json.loads(content)
+            if body["status"] == "error":
+                return self._refused(response.status_code, str(body.get("errorType")), str(body.get("error")))
+            if body["status"] == "success":
+                answer = answer_of(body)
+                large = isinstance(answer, Value | Partial) and len(answer.series) >= MAX_SERIES
+                return _too_large(f"{MAX_SERIES} series or more") if large else answer
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            pass  # no JSON, or JSON of somebody else
+        return self._unreachable(_not_prometheus(response, content))
 
     def _refused(self, status: int, kind: str, words: str) -> Failed:
         """Prometheus' own error: the query's fault (4xx), or the server's (time-outs, overload)."""
@@ -179,6 +226,24 @@ class Prometheus:
         return Failed(Reason.PROMETHEUS_UNREACHABLE, shorten(message))
 
 
+def _content(response: requests.Response, until: float) -> bytes | None:
+    """The whole body; None when it is too large. Raises Timeout when it is not there by `until` (monotonic seconds)."""
+    parts, size = [], 0
+    for part in response.iter_content(_PART):
+        size += len(part)
+        if size > MAX_BYTES:
+            return None
+        if time.monotonic() > until:
+            raise requests.Timeout
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(what: str) -> Failed:
+    words = f"the answer has {what}: a label of these series has too many values, or there are too many pods"
+    return Failed(Reason.QUERY_FAILED, words, too_large=True)
+
+
 def without_credentials(url: str) -> str:
     """Give the URL without user name and password, for messages."""
     parts = urlsplit(url)
@@ -189,7 +254,7 @@ def _stamp(folder: Path | None) -> tuple[object, ...]:
     """Identity of the Secret's files: kubelet swaps a link when it changes, so inode and time differ."""
     if folder is None:
         return ()
-    files = [folder / name for name in (TOKEN, USERNAME, PASSWORD, CA, CERTIFICATE, KEY)]
+    files = [folder / name for name in (TOKEN, USERNAME, PASSWORD, CA, CERTIFICATE, KEY, HEADERS)]
     found = [(path.name, path.stat()) for path in files if path.exists()]
     return tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
@@ -199,6 +264,7 @@ def _open(settings: Settings) -> _Connection:
     session = requests.Session()
     session.trust_env = False
     session.verify = not settings.insecure_skip_verify
+    session.headers.update(dict(settings.headers))
     if folder is not None:
         _use_credentials(session, folder)
     never = Retry(total=0, connect=0, read=0, redirect=0, status=0, other=0)
@@ -219,20 +285,31 @@ def _use_credentials(session: requests.Session, folder: Path) -> None:
         session.headers["Authorization"] = f"Bearer {token}"
     if username:
         session.auth = (username, _text(folder / PASSWORD))
+    session.headers.update(read_headers(_text(folder / HEADERS), f"{HEADERS} of the Secret"))
 
 
 def _text(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
-def _not_prometheus(response: requests.Response) -> str:
+def _not_prometheus(response: requests.Response, content: bytes) -> str:
     status = response.status_code
+    said = _said(response, content)
     if status in (401, 403):
-        return f"it refuses our credentials (HTTP {status}); check the Secret's {TOKEN}, or {USERNAME} and {PASSWORD}"
+        check = f"check the Secret's {TOKEN}, {USERNAME} and {PASSWORD}, or {HEADERS}"
+        return f"it refuses our credentials (HTTP {status}{said}); {check}"
     if 300 <= status < 400:
         target = without_credentials(response.headers.get("Location", ""))
         return f"it redirects to {target}; write the address that answers by itself"
-    return f"HTTP {status} with an answer that is not Prometheus' (is the address right, with its path prefix?)"
+    return f"HTTP {status} with an answer that is not Prometheus'{said} (is the address right, with its path prefix?)"
+
+
+def _said(response: requests.Response, content: bytes) -> str:
+    """The server's own words in one line; none of a page for browsers."""
+    words = " ".join(content[: 4 * _QUOTED].decode(errors="replace").split())
+    if not words.isprintable() or "html" in response.headers.get("Content-Type", "") or words.startswith("<"):
+        return ""
+    return f": {shorten(words, _QUOTED)}" if words else ""
 
 
 def _in_words(error: Exception, timeout: float) -> str:

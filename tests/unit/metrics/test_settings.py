@@ -37,3 +37,19 @@ def test_wrong_values_are_refused(name: str, value: str, words: str) -> None:
 
 def test_credentials_never_show() -> None:
     assert without_credentials("https://me:secret@host:9090/path") == "https://host:9090/path"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("X-Scope-OrgID", "line 1 of SERIN_PROMETHEUS_HEADERS is no header: write one a line, as in X-Scope-OrgID"),
+        ("A: b\n\nX Y: hunter2", "line 3 of SERIN_PROMETHEUS_HEADERS is no header"),
+        ("A: hunter2\x01", "line 1 of SERIN_PROMETHEUS_HEADERS is no header"),
+        ("host: hunter2", "has the header host, which Serin sets itself: remove it"),
+    ],
+)
+def test_wrong_headers_are_refused_without_their_values(text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({"SERIN_PROMETHEUS_URL": "http://a", "SERIN_PROMETHEUS_HEADERS": text})
+    assert words in str(refused.value)
+    assert "hunter2" not in str(refused.value)
