@@ -319,7 +319,7 @@ async def test_every_envoy_must_have_the_split_before_it_counts(tmp_path: Path) 
         assert it.xds.observe(NAMESPACE, DEPLOYMENT) == between(STABLE, CANDIDATE, 40)
 
 
-async def test_a_held_question_that_times_out_is_no_failure_for_envoy(tmp_path: Path) -> None:
+async def test_a_held_request_that_times_out_is_no_failure_for_envoy(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         await it.xds.stop()
         it.xds = XdsServer(listen_address="127.0.0.1", hold=0.3)

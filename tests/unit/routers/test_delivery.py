@@ -1,7 +1,7 @@
 """The order in which Envoys get their configuration, shaken with seeded random orders.
 
 `FakeEnvoy` keeps Envoy's rules: it asks for endpoints of the clusters it has and for routes of the listeners it has,
-loses a cluster that an answer leaves out, and breaks (a failed assertion) when a route names a cluster that it lacks.
+loses a cluster that a response leaves out, and breaks (a failed assertion) when a route names a cluster that it lacks.
 """
 
 import random
@@ -36,7 +36,7 @@ class Clock:
 
 @dataclass
 class FakeEnvoy:
-    """An Envoy that takes every answer at once, except resources in `refuses`."""
+    """An Envoy that takes every response at once, except resources in `refuses`."""
 
     name: str
     delivery: Delivery
@@ -56,17 +56,17 @@ class FakeEnvoy:
         return asked + [(Kind.ROUTES, name) for name in sorted(self.listeners)]
 
     def ask(self, topic: Topic) -> bool:
-        """Ask one question; True when there was an answer."""
-        question = DiscoveryRequest(self.name, topic[0], topic[1], self.versions.get(topic, ""))
-        self.delivery.on_request(question)
-        answer = self.delivery.answer(question)
-        self.delivery.on_close(question)
-        if answer is not None:
-            self.take(topic, answer)
-        return answer is not None
+        """Send one request; True when there was a response."""
+        request = DiscoveryRequest(self.name, topic[0], topic[1], self.versions.get(topic, ""))
+        self.delivery.on_request(request)
+        response = self.delivery.respond(request)
+        self.delivery.on_close(request)
+        if response is not None:
+            self.take(topic, response)
+        return response is not None
 
-    def take(self, topic: Topic, answer: DiscoveryResponse) -> None:
-        names = {item.name for item in answer.resources}
+    def take(self, topic: Topic, response: DiscoveryResponse) -> None:
+        names = {item.name for item in response.resources}
         if names & self.refuses:
             return
         match topic[0]:
@@ -84,10 +84,10 @@ class FakeEnvoy:
                     self.versions.pop((Kind.ROUTES, name), None)
                 self.listeners = names
             case Kind.ROUTES:
-                wanted = clusters_of(answer.resources[0].body)
+                wanted = clusters_of(response.resources[0].body)
                 assert wanted <= self.warm, f"the route names {wanted - self.warm}, which Envoy does not have"
                 self.routes[topic[1]] = wanted
-        self.versions[topic] = answer.version
+        self.versions[topic] = response.version
 
     def ask_all(self) -> bool:
         """Ask everything once; True when anything was answered."""
@@ -171,7 +171,7 @@ def test_lowering_waits_for_nothing(it: Setting) -> None:
     envoy = it.envoy()
     envoy.settle(it.clock)
     it.delivery.update([model("fraud", ("fraud-a", 100), ("fraud-b", 0))])
-    assert envoy.ask((Kind.ROUTES, "shop/fraud")), "the first question is answered, whatever else has changed"
+    assert envoy.ask((Kind.ROUTES, "shop/fraud")), "the first request is answered, whatever else has changed"
     assert envoy.routes["shop/fraud"] == {"shop/fraud/fraud-a"}
 
 
@@ -180,12 +180,12 @@ def test_a_route_waits_for_its_clusters_but_not_for_ever(it: Setting) -> None:
     envoy = it.envoy()
     envoy.settle(it.clock)
     it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])
-    question = DiscoveryRequest("one", Kind.ROUTES, "shop/fraud", envoy.versions[Kind.ROUTES, "shop/fraud"])
-    it.delivery.on_request(question)
-    assert it.delivery.answer(question) is None
-    assert it.delivery.again(question) == pytest.approx(GRACE)
+    request = DiscoveryRequest("one", Kind.ROUTES, "shop/fraud", envoy.versions[Kind.ROUTES, "shop/fraud"])
+    it.delivery.on_request(request)
+    assert it.delivery.respond(request) is None
+    assert it.delivery.recheck_after(request) == pytest.approx(GRACE)
     it.clock.now += GRACE
-    assert it.delivery.answer(question) is not None, "its other questions may go to another replica"
+    assert it.delivery.respond(request) is not None, "its other requests may go to another replica"
 
 
 def test_a_restarted_operator_knows_again_what_an_envoy_has(it: Setting) -> None:
@@ -218,7 +218,7 @@ def test_what_is_refused_is_found_among_many(it: Setting, bad: int) -> None:
     assert all("listener" in message for message in it.delivery.refused().values())
     asked = len(it.refusals)
     for _ in range(20):
-        assert not envoy.ask_all(), "a refused answer is not sent again and again"
+        assert not envoy.ask_all(), "a refused response is not sent again and again"
     assert len(it.refusals) == asked
     envoy.refuses = set()
     it.clock.now += 61
@@ -232,10 +232,10 @@ def test_an_envoy_that_was_restarted_has_nothing(it: Setting) -> None:
     it.envoy().settle(it.clock)
     again = it.envoy()
     assert again.ask((Kind.CLUSTERS, ""))
-    question = DiscoveryRequest("one", Kind.ROUTES, "shop/fraud", "")
-    it.delivery.on_request(question)
-    assert it.delivery.answer(question) is None, "its clusters have no endpoints yet"
-    it.delivery.on_close(question)
+    request = DiscoveryRequest("one", Kind.ROUTES, "shop/fraud", "")
+    it.delivery.on_request(request)
+    assert it.delivery.respond(request) is None, "its clusters have no endpoints yet"
+    it.delivery.on_close(request)
     again.settle(it.clock)
     assert len(again.routes["shop/fraud"]) == 2
 
@@ -300,7 +300,7 @@ def test_an_answer_that_was_lost_once_is_no_refusal(it: Setting) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_order_of_events_breaks_a_route(seed: int) -> None:
-    """Updates, questions of two Envoys and operator restarts in random order; FakeEnvoy checks every answer."""
+    """Updates, requests of two Envoys and operator restarts in random order; FakeEnvoy checks every response."""
     draw = random.Random(seed)
     it = setting()
     envoys = [it.envoy("one"), it.envoy("two")]
@@ -323,7 +323,7 @@ def test_no_order_of_events_breaks_a_route(seed: int) -> None:
                 it.delivery.update(models)
                 for envoy in envoys:
                     envoy.delivery = it.delivery
-                    # Questions that were held at the old operator come at once.
+                    # Requests that were held at the old operator come at once.
                     envoy.ask_all()
             case _:
                 envoy = draw.choice(envoys)

@@ -15,8 +15,8 @@ ADMIN_PORT: Final = 9901
 XDS_PORT: Final = 18000
 
 _MAX_CONNECTIONS: Final = 50_000
-# The operator holds one question per cluster and per deployment; Envoy's default of 1,024 at once would starve some.
-_MAX_QUESTIONS: Final = 100_000
+# The operator holds one request per cluster and per deployment; of Envoy's default of 1,024 at once some would wait.
+_MAX_XDS_REQUESTS: Final = 100_000
 _METRICS_PATHS: Final = ("/stats/prometheus", "/ready")
 
 
@@ -45,7 +45,7 @@ def bootstrap(
             "listeners": [_metrics_listener(address, metrics_port)],
             "clusters": [
                 _static_cluster("serin-admin", "STATIC", "127.0.0.1", admin_port, 16),
-                _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_QUESTIONS),
+                _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_XDS_REQUESTS),
             ],
         },
         "stats_config": stats_config(),

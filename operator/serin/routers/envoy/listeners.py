@@ -46,7 +46,7 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
         "common_http_protocol_options": {"max_connection_duration": _LONGEST_CONNECTION},
-        "http1_safe_max_connection_duration": True,  # told with an answer, so that no request meets a closed door
+        "http1_safe_max_connection_duration": True,  # announced in a response, so that no request meets a closed port
         "stream_idle_timeout": "0s",  # the routes' own
         "generate_request_id": False,
     }

@@ -133,7 +133,7 @@ def _own_policy(model: RoutedModel) -> JsonObject:
 
 
 def _shield_policy(model: RoutedModel) -> JsonObject:
-    """Without a pod of stable there is nobody to ask: one attempt, as with the shield off."""
+    """Without a pod of stable nothing can answer in its place: one attempt, as with the shield off."""
     settings, stable = model.settings, model.arm(model.stable)
     after = settings.hedge_after if hedges(model) and settings.hedge_after is not None else settings.timeout
     if settings.shield is Shield.OFF or stable is None or not stable.endpoints:

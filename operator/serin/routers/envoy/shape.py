@@ -6,10 +6,10 @@ from serin.api.json import JsonObject
 
 XDS_CLUSTER: Final = "serin-xds"  # the bootstrap's name for the operator's xDS server
 
-# Envoy asks again this long after an answer (with as much random time on top), so it is the time between two changes
-# in a row. It is no load on an idle system, because the server holds a question until there is something to say.
+# Envoy sends its next request this long after a response (with as much random time on top), so it is the time between
+# two changes in a row. It is no load on an idle system, because the server holds a request until something changes.
 _REFRESH: Final = "0.1s"
-# Longer than the server holds a question (serin.routers.envoy.xds.HOLD).
+# Longer than the server holds a request (HOLD in xds/server.py).
 _REQUEST_TIMEOUT: Final = "60s"
 
 
@@ -29,9 +29,10 @@ def seconds(value: float) -> str:
 
 
 def config_source() -> JsonObject:
-    """Where Envoy asks for a resource.
+    """From where Envoy gets a resource.
 
-    It waits for the first answer as long as it takes: a router that knows nothing yet is not ready, and serves no 404s.
+    It waits for the first response as long as it takes: a router without configuration is not ready and serves
+    no 404s.
     """
     return {
         "resource_api_version": "V3",

@@ -1,8 +1,8 @@
 """What the Envoys of *all* operator replicas have taken and refused.
 
 Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So it asks the
-others, over the port that serves the router. What it hears only makes an answer better (a refusal becomes a condition,
-the first readiness is exact): nothing waits for a replica that does not answer, and lowering traffic asks nobody.
+others, over the port that serves the router. Their answers only make a report more exact (a refusal becomes a
+condition, the first readiness is known): nothing waits for a replica that does not answer, lowering traffic needs none.
 """
 
 import asyncio

@@ -2,12 +2,13 @@
 
 Make before break, for every Envoy by itself:
 
-- a route names a cluster only when this Envoy has the cluster and its endpoints. That it asks for the endpoints with a
-  version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is always there;
+- a route names a cluster only when this Envoy has the cluster and its endpoints. A request for the
+  endpoints that has a version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is
+  always there;
 - a cluster goes away only when this Envoy no longer has, or is about to get, a route that names it.
 
-What an Envoy has is known from its questions alone, so a restarted operator knows it again after one round of them, and
-takes no cluster away before (SETTLE). All questions of one Envoy must reach the same operator replica (the Service has
+What an Envoy has is known from its requests alone, so a restarted operator knows it again after one round of them, and
+takes no cluster away before (SETTLE). All requests of one Envoy must reach the same operator replica (the Service has
 session affinity); when they do not, a route waits no longer than GRACE seconds for its proof.
 """
 
@@ -36,7 +37,7 @@ from serin.routers.envoy.xds.resources import (
 
 GRACE: Final = 3.0
 SETTLE: Final = 1.0
-# An Envoy without an open request asks again within a few tenths of a second, or it is gone.
+# An Envoy without an open request sends one within a few tenths of a second, or it is gone.
 _GONE_AFTER: Final = 5.0
 
 _Place = tuple[Kind, str]  # kind and name of a resource
@@ -44,25 +45,25 @@ _Place = tuple[Kind, str]  # kind and name of a resource
 
 @dataclass(slots=True)
 class _Node:
-    """What one Envoy has, as its questions tell."""
+    """What one Envoy has, as its requests show."""
 
     since: float
     seen: float
     open: int = 0
     versions: dict[Topic, str] = field(default_factory=dict)
     sent: dict[Topic, DiscoveryResponse] = field(default_factory=dict)
-    doubted: dict[Topic, str] = field(default_factory=dict)  # versions that it did not take at the first time
-    stuck: dict[Topic, str] = field(default_factory=dict)  # versions that it refused, and nobody knows why
-    clusters: frozenset[str] | None = None  # in the answer that it got last, None when that was before our time
+    unconfirmed: dict[Topic, str] = field(default_factory=dict)  # versions that it refused, or that were lost
+    refused: dict[Topic, str] = field(default_factory=dict)  # versions that it refused, by an unknown resource
+    clusters: frozenset[str] | None = None  # in the last response to it, None when that was before our time
     listeners: frozenset[str] | None = None  # that it has, None when it got them before our time
     active: set[str] = field(default_factory=set)  # clusters with endpoints
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
 
     def forget(self, kind: Kind, names: frozenset[str]) -> None:
-        """Forget what it was told of all other resources of a kind."""
-        for told in (self.versions, self.sent, self.doubted, self.stuck):
-            for topic in [topic for topic in told if topic[0] is kind and topic[1] not in names]:
-                del told[topic]
+        """Forget all other resources of a kind."""
+        for known in (self.versions, self.sent, self.unconfirmed, self.refused):
+            for topic in [topic for topic in known if topic[0] is kind and topic[1] not in names]:
+                del known[topic]
 
     def used(self) -> frozenset[str]:
         """Clusters that it has a route to, or may have: a route that it got before our time is unknown."""
@@ -82,7 +83,7 @@ class _Wanted:
     rendered: Rendered
     resources: Mapping[_Place, Resource]
     since: float
-    announced: bool = False  # every Envoy has these routes, and that has been told
+    announced: bool = False  # every Envoy has these routes, and `propagated` was called
 
 
 class Delivery:
@@ -107,7 +108,7 @@ class Delivery:
         self._address = address
         self._wanted: dict[str, _Wanted] = {}
         self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
-        self._lingering: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
+        self._retired: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
         self._splits: dict[str, dict[str, Split]] = {}  # by name and version of the routes
         self._unrendered: dict[Key, str] = {}
         self.renders = 0  # how often a deployment was rendered
@@ -167,12 +168,12 @@ class Delivery:
         for kind, gone in before.keys() - after.keys():
             item = self._resources[kind].pop(gone)
             self._quarantine.forget(kind, gone)
-            if kind in self._lingering:
-                self._lingering[kind][gone] = item
+            if kind in self._retired:
+                self._retired[kind][gone] = item
         for (kind, there), item in after.items():
             self._resources[kind][there] = item
             self._quarantine.changed(kind, item)
-            self._lingering.get(kind, {}).pop(there, None)
+            self._retired.get(kind, {}).pop(there, None)
         if new is None:
             self._wanted.pop(name, None)
             self._splits.pop(name, None)
@@ -191,7 +192,7 @@ class Delivery:
         self._splits[name] = {**known, self._version(name): split}
 
     def on_request(self, request: DiscoveryRequest) -> set[Topic]:
-        """Learn from a request what its Envoy has. Returns what others may be waiting for. Call `leave` when done."""
+        """Learn from a request what its Envoy has. Returns what others may wait for. `on_close` is called after it."""
         now = self._clock()
         node = self._nodes.setdefault(request.node, _Node(now, now))
         if request.topic == (Kind.CLUSTERS, "") and not request.version and request.topic in node.versions:
@@ -202,13 +203,13 @@ class Delivery:
         sent = node.sent.pop(request.topic, None)
         if sent is not None and sent.version != request.version:
             return self._on_refusal(node, request, sent)
-        node.doubted.pop(request.topic, None)
+        node.unconfirmed.pop(request.topic, None)
         if request.kind is Kind.ENDPOINTS and not request.version:
             node.active.discard(request.name)
         if not request.version or node.versions.get(request.topic) == request.version:
             return set()
         node.versions[request.topic] = request.version
-        node.stuck.pop(request.topic, None)
+        node.refused.pop(request.topic, None)
         changed = self._on_version(node, request, self._content(node, request, sent))
         if request.kind is Kind.ROUTES:
             self._announce(request.name)
@@ -223,7 +224,7 @@ class Delivery:
         return sent if sent.version == request.version else None
 
     def on_close(self, request: DiscoveryRequest) -> None:
-        """The request is answered, or its connection is gone."""
+        """The request has its response, or its connection is gone."""
         node = self._nodes.get(request.node)
         if node is not None:
             node.open -= 1
@@ -255,17 +256,17 @@ class Delivery:
                 node.clusters = names
 
     def _on_refusal(self, node: _Node, request: DiscoveryRequest, sent: DiscoveryResponse) -> set[Topic]:
-        """An Envoy that still has its old version after an answer has refused it, or the answer was lost: ask twice."""
-        if node.doubted.get(request.topic) != sent.version:
-            node.doubted[request.topic] = sent.version
+        """An Envoy that still has its old version has refused the response, or the response was lost: send it twice."""
+        if node.unconfirmed.get(request.topic) != sent.version:
+            node.unconfirmed[request.topic] = sent.version
             return set()
         if not self._quarantine.refuse(request.kind, sent.resources, request.node, empty=not request.version):
-            node.stuck[request.topic] = sent.version
+            node.refused[request.topic] = sent.version
         self._refused(request)
         return {request.topic}
 
-    def answer(self, request: DiscoveryRequest) -> DiscoveryResponse | None:
-        """What to tell now, None: nothing new, or not yet."""
+    def respond(self, request: DiscoveryRequest) -> DiscoveryResponse | None:
+        """The response, None: nothing new, or not yet."""
         node = self._nodes[request.node]
         if request.kind is Kind.ROUTES and not self._may_route(node, request.name):
             return None
@@ -274,23 +275,23 @@ class Delivery:
         resources = self._resources_for(node, request)
         if not resources and request.kind not in COLLECTIONS:
             return None
-        answer = response_of(request.kind, resources)
-        if answer.version == request.version:
-            self._know(node, request, answer)
-        if answer.version in (request.version, node.stuck.get(request.topic)):
+        response = response_of(request.kind, resources)
+        if response.version == request.version:
+            self._know(node, request, response)
+        if response.version in (request.version, node.refused.get(request.topic)):
             return None
-        node.sent[request.topic] = answer
+        node.sent[request.topic] = response
         if request.kind is Kind.CLUSTERS:
-            self._drop(node, frozenset(item.name for item in answer.resources))
+            self._drop(node, frozenset(item.name for item in response.resources))
         if request.kind is Kind.ROUTES:
             having = node.uses.get(request.name) or _of_deployment(node.active, request.name)
-            node.uses[request.name] = having | clusters_of(answer.resources[0].body)
-        return answer
+            node.uses[request.name] = having | clusters_of(response.resources[0].body)
+        return response
 
     def _resources_for(self, node: _Node, request: DiscoveryRequest) -> list[Resource]:
         wanted = self._resources[request.kind]
         if request.kind not in COLLECTIONS:
-            found = wanted.get(request.name) or self._lingering.get(request.kind, {}).get(request.name)
+            found = wanted.get(request.name) or self._retired.get(request.kind, {}).get(request.name)
             safe = self._quarantine.safe(request.kind, found) if found else None
             return [safe] if safe else []
         resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(request.kind, item))]
@@ -300,14 +301,14 @@ class Delivery:
 
     def _keep(self, cluster: str) -> Resource | None:
         """A cluster that is no longer wanted, for an Envoy that may still have a route to it."""
-        if kept := self._lingering[Kind.CLUSTERS].get(cluster):
+        if kept := self._retired[Kind.CLUSTERS].get(cluster):
             return kept
         deployment, _, snapshot = cluster.rpartition("/")
         item = self._wanted.get(deployment)
         return resource(cluster, render_cluster(item.model, Arm(snapshot, 0, ()))) if item is not None else None
 
     def _settling(self, node: _Node, request: DiscoveryRequest) -> float:
-        """Seconds that an Envoy which the operator's predecessor has configured is listened to first."""
+        """Seconds for which the requests of an Envoy that an earlier operator has configured are only read."""
         if request.kind is not Kind.CLUSTERS or node.clusters is not None or not request.version:
             return 0.0
         return node.since + SETTLE - self._clock()
@@ -330,8 +331,8 @@ class Delivery:
         refused = any(self._quarantine.safe(Kind.CLUSTERS, known[cluster]) is None for cluster in missing)
         return not refused and self._clock() >= item.since + GRACE
 
-    def again(self, request: DiscoveryRequest) -> float:
-        """Seconds after which time alone may change the answer."""
+    def recheck_after(self, request: DiscoveryRequest) -> float:
+        """Seconds after which time alone may change the response."""
         item = self._wanted.get(request.name) if request.kind is Kind.ROUTES else None
         left = item.since + GRACE - self._clock() if item is not None else 0.0
         left = max(left, self._settling(self._nodes[request.node], request))
@@ -382,9 +383,9 @@ class Delivery:
         gone = self._clock() - 10 * _GONE_AFTER
         self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.seen > gone}
         used = frozenset[str]().union(*(node.used() for node in self._nodes.values()))
-        for lingering in self._lingering.values():
-            for name in set(lingering) - used:
-                del lingering[name]
+        for retired in self._retired.values():
+            for name in set(retired) - used:
+                del retired[name]
 
 
 def _of_deployment(clusters: Iterable[str], name: str) -> frozenset[str]:

@@ -1,9 +1,10 @@
 """Resources that an Envoy has refused: kept away from the others, so that one bad deployment blocks nobody.
 
-Over REST an Envoy does not say why it refuses an answer, nor which of its resources is to blame (that is in its log).
-So the one to blame is found by trying: of the resources that are new in the answer, half is withheld, until what is
-refused is a single one. In place of a resource that is refused or withheld, the content that was accepted last is
-served, or nothing when there is none. A minute later, or when its content changes, it gets another chance.
+Envoy's REST client says neither why it refuses a response nor which resource is to blame: its next request has the old
+version and no `error_detail`, which only its gRPC client sends (tried with Envoy 1.40; a test notices when that
+changes). The reason is in its log. So the resource is found by trying: of those that are new in the response, half is
+withheld, until a single one is refused. In place of a resource that is refused or withheld, the content that was
+accepted last is served, or nothing when there is none. A minute later, or when its content changes, it is sent again.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,7 +45,7 @@ class Quarantine:
         self._known: set[Kind] = set()  # kinds of which something was accepted in this process' time
 
     def accept(self, kind: Kind, resources: Iterable[Resource]) -> None:
-        """An Envoy has taken these. What was withheld to find out gets its turn."""
+        """An Envoy has taken these. What was withheld is sent from now on."""
         self._known.add(kind)
         self._withheld.pop(kind, None)
         for item in resources:
@@ -56,7 +57,7 @@ class Quarantine:
     def refuse(self, kind: Kind, resources: Iterable[Resource], node: str, *, empty: bool) -> bool:
         """An Envoy has refused these. `empty`: it has nothing of the kind yet, so nothing can be taken from it.
 
-        Returns whether it will be asked to take something else now. Right after the operator's start nobody knows what
+        Returns whether something else will be sent to it now. Right after the operator's start nobody knows what
         an Envoy has accepted before; then nothing is withheld, as that could take from it what it serves.
         """
         fresh = sorted(

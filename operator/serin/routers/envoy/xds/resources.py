@@ -11,7 +11,7 @@ from serin.api.json import JsonObject
 
 
 class Kind(StrEnum):
-    """What an Envoy asks for: the last part of the path `/v3/discovery:...`."""
+    """What an Envoy requests: the last part of the path `/v3/discovery:...`."""
 
     CLUSTERS = "clusters"
     ENDPOINTS = "endpoints"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     ROUTES = "routes"
 
 
-COLLECTIONS: Final = frozenset({Kind.CLUSTERS, Kind.LISTENERS})  # asked for as a whole, not by name
+COLLECTIONS: Final = frozenset({Kind.CLUSTERS, Kind.LISTENERS})  # requested as a whole, not by name
 
 _TYPES: Final = {
     Kind.CLUSTERS: "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -48,7 +48,7 @@ def resource(name: str, body: JsonObject) -> Resource:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryRequest:
-    """What one Envoy asks: it has `version` ("" when nothing yet) and wants to hear of any other.
+    """A request of one Envoy: it has `version` ("" when nothing yet) and waits for any other.
 
     `name`: empty for collections.
     """
@@ -60,7 +60,7 @@ class DiscoveryRequest:
 
     @property
     def topic(self) -> Topic:
-        """What a change of the answer is announced under."""
+        """What a change of the response is announced under."""
         return self.kind, self.name
 
 
@@ -82,7 +82,7 @@ class DiscoveryResponse:
 
 
 def response_of(kind: Kind, resources: Iterable[Resource]) -> DiscoveryResponse:
-    """An answer with these resources, in an order that does not depend on where they come from."""
+    """A response with these resources, in an order that does not depend on where they come from."""
     ordered = tuple(sorted(resources, key=lambda item: item.name))
     text = ",".join(f"{item.name}={item.digest}" for item in ordered)
     return DiscoveryResponse(kind, hashlib.sha256(text.encode()).hexdigest()[:16], ordered)

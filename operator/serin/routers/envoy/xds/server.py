@@ -1,7 +1,7 @@
-"""The xDS server: Envoys ask over HTTP, and a request is held until there is something new to say.
+"""The xDS server: Envoys send requests over HTTP, and each is held until there is something new to send.
 
 It knows nothing of Kubernetes. Until the first `update`, which says that the caches are synced, every request gets a
-503: an operator that has just started must never tell an Envoy that there is nothing to serve.
+503: an operator that has just started must never send an Envoy that there is nothing to serve.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from serin.routers.envoy.xds.resources import COLLECTIONS, DiscoveryRequest, Kin
 log = structlog.get_logger()
 
 # Seconds that a request is held at most; a little less at random, so that they do not all come back at once.
-# Shorter than Envoy's request_timeout (envoy.shape).
+# Shorter than Envoy's request_timeout (shape.py).
 HOLD: Final = 25.0
 # Where other replicas of the operator ask what this one's Envoys have taken and refused.
 STATE_PATH: Final = "/serin/state"
-_MAX_QUESTION: Final = 1024 * 1024
-# An Envoy asks for every cluster and every deployment at once when it starts.
+_MAX_REQUEST: Final = 1024 * 1024
+# An Envoy requests every cluster and every deployment at once when it starts.
 _BACKLOG: Final = 4096
 
 
@@ -48,7 +48,7 @@ def _log_failure(key: Key, error: Exception) -> None:
 
 
 class XdsServer:
-    """Serves Envoys what `update` says, and tells what they have taken (`observe`) and refused (`refused`).
+    """Serves to Envoys what `update` and `change` say; `observe` and `refused` say what they have taken and refused.
 
     `propagated(key, seconds)` is called when every connected Envoy has taken a deployment's newest routes, with the
     time since `update` brought them. `listen_address`: where Envoy's listeners bind.
@@ -102,14 +102,14 @@ class XdsServer:
 
     def app(self) -> web.Application:
         """The HTTP application."""
-        app = web.Application(client_max_size=_MAX_QUESTION)
+        app = web.Application(client_max_size=_MAX_REQUEST)
         for kind in Kind:
             app.router.add_post(f"/v3/discovery:{kind.value}", self._discover)
-        app.router.add_get(STATE_PATH, self._tell)
+        app.router.add_get(STATE_PATH, self._serve_state)
         return app
 
     async def start(self, address: str = "0.0.0.0", port: int = XDS_PORT) -> int:
-        """Listen, and return the port (0 asks for any)."""
+        """Listen, and return the port (0: any that is free)."""
         # Without cancellation a held request would outlive its Envoy.
         self._runner = web.AppRunner(
             self.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0, keepalive_timeout=2 * HOLD
@@ -128,33 +128,33 @@ class XdsServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _tell(self, _: web.Request) -> web.Response:
+    async def _serve_state(self, _: web.Request) -> web.Response:
         return web.json_response(self.state())
 
     async def _discover(self, request: web.Request) -> web.Response:
         if not self._synced or self._closing:
             raise web.HTTPServiceUnavailable(text="the operator's caches are not synced\n")
-        asked = _read(request.path.rpartition(":")[2], await request.json())
-        self._wake(self._delivery.on_request(asked))
+        discovery = _read(request.path.rpartition(":")[2], await request.json())
+        self._wake(self._delivery.on_request(discovery))
         try:
-            return await self._answer(asked)
+            return await self._respond(discovery)
         finally:
-            self._delivery.on_close(asked)
+            self._delivery.on_close(discovery)
 
-    async def _answer(self, request: DiscoveryRequest) -> web.Response:
+    async def _respond(self, request: DiscoveryRequest) -> web.Response:
         until = time.monotonic() + self._hold * random.uniform(0.8, 1.0)
         event = asyncio.Event()
         self._waiting[request.topic].add(event)
         try:
             while not self._closing:
                 event.clear()
-                if answer := self._delivery.answer(request):
-                    log.debug("xds.answered", node=request.node, kind=request.kind.value, version=answer.version)
-                    return web.json_response(answer.body())
+                if response := self._delivery.respond(request):
+                    log.debug("xds.responded", node=request.node, kind=request.kind.value, version=response.version)
+                    return web.json_response(response.body())
                 left = until - time.monotonic()
                 if left <= 0:
                     return web.Response(status=304)
-                await _wait(event, min(left, self._delivery.again(request)))
+                await _wait(event, min(left, self._delivery.recheck_after(request)))
         finally:
             self._waiting[request.topic].discard(event)
             if not self._waiting[request.topic]:
@@ -176,7 +176,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 def _read(kind: str, body: dict[str, Any]) -> DiscoveryRequest:
-    """A DiscoveryRequest as JSON. Envoy asks for endpoints and routes one name at a time."""
+    """A DiscoveryRequest from its JSON. Envoy requests endpoints and routes one name at a time."""
     names = body.get("resource_names") or []
     found = Kind(kind)
     if found not in COLLECTIONS and len(names) != 1:

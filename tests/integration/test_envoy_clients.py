@@ -1,0 +1,79 @@
+"""The clients' Service on a real API server: what others write into it starts no fight, what they take is put back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.operator_process import Cluster, operating, until
+from tests.integration.proxy import Proxy
+from tests.integration.test_operator_life import quiet, router, serving
+
+pytestmark = pytest.mark.control_plane
+
+SERVICE, SLICE = "/services/fraud", "/endpointslices/fraud-router"
+# Whatever a user, Helm or another controller may add.
+FOREIGN: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("svc", "fraud", {"spec": {"ports": [{"name": "metrics", "port": 9090, "protocol": "TCP"}]}}),
+    ("svc", "fraud", {"spec": {"ports": [{"port": 8080, "protocol": "TCP", "appProtocol": "kubernetes.io/ws"}]}}),
+    ("svc", "fraud", {"spec": {"sessionAffinity": "ClientIP"}}),
+    ("svc", "fraud", {"metadata": {"labels": {"team": "risk"}, "annotations": {"note": "ours"}}}),
+    ("endpointslice", "fraud-router", {"metadata": {"labels": {"team": "risk"}, "annotations": {"note": "ours"}}}),
+)
+
+
+def writes(proxy: Proxy) -> dict[str, int]:
+    """Requests that wrote the Service or its endpoints."""
+    found: dict[str, int] = {}
+    for (_, path), times in proxy.writes().items():
+        for name in (SERVICE, SLICE):
+            if path.endswith(name):
+                found[name] = found.get(name, 0) + times
+    return found
+
+
+async def test_what_others_add_causes_no_write_and_what_they_take_causes_one(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        cluster.deploy()
+        await serving(cluster)
+        await quiet(proxy)
+        assert writes(proxy) == {SERVICE: 1, SLICE: 1}
+        for kind, name, patch in FOREIGN:
+            cluster.kubectl("patch", kind, name, "--type=strategic", "-p", json.dumps(patch))
+        await quiet(proxy)
+        assert writes(proxy) == {SERVICE: 1, SLICE: 1}
+        ports = cluster.read("svc", "fraud")["spec"]["ports"]
+        assert {one["port"]: one.get("appProtocol") for one in ports} == {8080: "kubernetes.io/ws", 9090: None}
+        assert {one["type"]: one["status"] for one in cluster.status()["conditions"]}["Routed"] == "True"
+
+        gone = {"metadata": {"labels": {"kubernetes.io/service-name": None}}}
+        cluster.kubectl("patch", "endpointslice", "fraud-router", "--type=merge", "-p", json.dumps(gone))
+        await until(lambda: writes(proxy) == {SERVICE: 1, SLICE: 2}, what="the repair of the endpoints")
+        cluster.kubectl("delete", "svc", "fraud")
+        await until(lambda: writes(proxy)[SERVICE] == 2, what="the Service made anew")
+        await quiet(proxy)
+        assert writes(proxy)[SERVICE] == 2
+
+
+async def test_a_protocol_that_is_no_longer_wanted_goes_with_one_write(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    def spoken() -> str | None:
+        [port] = cluster.read("svc", "fraud")["spec"]["ports"]
+        found: str | None = port.get("appProtocol")
+        return found
+
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (_, proxy):
+        cluster.deploy(router={"envoy": {"protocol": "HTTP2"}})
+        await serving(cluster)
+        await quiet(proxy)
+        assert (spoken(), writes(proxy)[SERVICE]) == ("kubernetes.io/h2c", 1)
+        cluster.deploy()
+        await until(lambda: spoken() is None, what="the Service without HTTP/2")
+        await quiet(proxy)
+        assert writes(proxy)[SERVICE] == 2
