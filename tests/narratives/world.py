@@ -14,7 +14,7 @@ from typing import Any
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
-from serin.api.names import snapshot_name
+from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.spec import ModelDeployment
 from serin.api.split import Split
@@ -353,7 +353,7 @@ class World:
                     raise BrokenRule(f"{self.ready(snapshot)} of {pods} pods of {snapshot} are there")
                 self.proven[snapshot] = pods
             case CreateSnapshot(name, content):
-                self.snapshots.setdefault(name, Snapshot(name, f"uid-{name}", "1", self.now, content))
+                self.snapshots.setdefault(name, Snapshot(name, f"uid-{name}", "1", self.now, content, dimension_hashes(content)))
             case RecordSnapshot(name, status):
                 self._record(name, status)
             case ApplyService(snapshot):

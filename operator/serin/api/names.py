@@ -90,7 +90,12 @@ def dimension_hashes(content: Mapping[str, object]) -> dict[str, str]:
 
 def snapshot_name(deployment: str, content: Mapping[str, object]) -> str:
     """Name the snapshot of `deployment` with this content: the same content is the same snapshot for ever."""
-    return f"{deployment}-{content_hash(dimension_hashes(content))}"
+    return snapshot_named(deployment, dimension_hashes(content))
+
+
+def snapshot_named(deployment: str, hashes: Mapping[str, str]) -> str:
+    """The same by the hashes of the dimensions."""
+    return f"{deployment}-{content_hash(hashes)}"
 
 
 def config_variable(key: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.names import config_variable
+from serin.api.names import config_variable, dimension_hashes
 from serin.api.spec import (
     Analysis,
     DistributionQuery,
@@ -58,6 +58,7 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
         port=_port(root),
         runtime=root["runtime"].value,
         content=content,
+        hashes=dimension_hashes(content),
         router=_router(root["router"]),
         strategy=_strategy(root["strategy"]),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),

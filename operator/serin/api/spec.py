@@ -114,12 +114,16 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class ModelDeploymentSpec:
-    """The whole spec. `content`: the four dimensions' JSON as the user wrote it, what a snapshot's name is made of."""
+    """The whole spec.
+
+    `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
+    """
 
     replicas: int
     port: int
     runtime: str  # profile name
     content: Mapping[str, JsonObject | None]
+    hashes: Mapping[str, str]
     router: RouterSpec
     strategy: StrategySpec
     metrics: tuple[Metric, ...]

@@ -156,7 +156,7 @@ class VersionStatus:
 class StageStatus:
     """The present stage as people read it.
 
-    `title`: the stage in words, such as `25% for 10m`; "" when all have passed. `next`: the same of the one after it.
+    `titles`: every stage in words, such as `25% for 10m`; `index`: of the present one, their number when all have passed.
     `until`: when it has lasted long enough, `deadline`: when the rollout is given up (unix seconds). `requests`: of the
     arm in this stage, of `min_requests`. `approval`: it waits for a person.
     """
@@ -164,13 +164,23 @@ class StageStatus:
     of: int = 0
     weight: int = 0
     position: str = ""
-    title: str = ""
-    next: str = ""
+    titles: tuple[str, ...] = ()
+    index: int = 0
     until: float | None = None
     deadline: float | None = None
     requests: int = 0
     min_requests: int = 0
     approval: bool = False
+
+    @property
+    def title(self) -> str:
+        """The present stage in words; "" when all have passed."""
+        return self.titles[self.index] if self.index < len(self.titles) else ""
+
+    @property
+    def next(self) -> str:
+        """The stage after it in words; "" when there is none."""
+        return self.titles[self.index + 1] if self.index + 1 < len(self.titles) else ""
 
 
 @dataclass(frozen=True, slots=True)

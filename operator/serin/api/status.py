@@ -141,8 +141,8 @@ def _read_stage_status(row: JsonObject) -> StageStatus:
         of=_count(row, "of"),
         weight=_count(row, "weight"),
         position=_text(row, "position"),
-        title=_text(row, "title"),
-        next=_text(row, "next"),
+        titles=tuple(str(one) for one in row.get("titles") or ()) if isinstance(row.get("titles"), list) else (),
+        index=max(0, _count(row, "index") - 1),
         until=_moment(row, "until"),
         deadline=_moment(row, "deadline"),
         requests=_count(row, "requests"),
@@ -315,7 +315,7 @@ def _write_version(version: VersionStatus, *, changed: bool) -> JsonObject:
 
 def _write_stage_status(stage: StageStatus) -> JsonObject:
     row: JsonObject = {"of": stage.of, "weight": stage.weight, "position": stage.position}
-    row |= _without_empty({"title": stage.title, "next": stage.next, "requests": stage.requests})
+    row |= _without_empty({"titles": list(stage.titles), "requests": stage.requests})
     row |= _without_empty({"minRequests": stage.min_requests, "approval": stage.approval})
     times = {"until": stage.until, "deadline": stage.deadline}
     return row | {key: rfc3339(at) for key, at in times.items() if at is not None}

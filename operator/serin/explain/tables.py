@@ -129,22 +129,19 @@ def _roles(facts: Facts) -> dict[str, str]:
 def _stages(facts: Facts) -> Iterator[Cell]:
     """What has passed, where it is, what comes."""
     rollout, stage = facts.rollout, facts.stage
-    if rollout is None or not stage.of:
+    if rollout is None or not stage.titles:
         return
     if rollout.stage.forced:
         yield Cell("skipped, as a person asked", Tone.FAINT)
         yield Cell("▶ promoted")
         return
-    passed = min(rollout.stage.index, stage.of)
-    later = stage.of - passed - 2
-    if passed:
-        yield Cell(f"✓ {passed} passed", Tone.GOOD)
-    if stage.title:
-        yield Cell(f"▶ {stage.title}", Tone.STRONG)
-    if stage.next:
-        yield Cell(stage.next, Tone.FAINT)
-    if stage.title and later > 0:
-        yield Cell(f"{later} more", Tone.FAINT)
+    for index, title in enumerate(stage.titles):
+        if index < stage.index:
+            yield Cell(f"✓ {title}", Tone.GOOD)
+        elif index == stage.index:
+            yield Cell(f"▶ {title}", Tone.STRONG)
+        else:
+            yield Cell(title, Tone.FAINT)
     yield Cell("promoted", Tone.FAINT) if stage.title else Cell("▶ promoted", Tone.STRONG)
 
 

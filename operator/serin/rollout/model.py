@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.names import snapshot_named
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
 from serin.api.state import State, Status
@@ -26,6 +27,7 @@ class Snapshot:
     resource_version: str
     created: float  # unix seconds
     content: Mapping[str, JsonObject | None]
+    hashes: Mapping[str, str]  # of each dimension
     rejected: bool = False  # not tried again until the content changes or the user asks
     verdict: SnapshotVerdict | None = None  # what was decided about it
     promoted: float | None = None  # unix seconds when it became stable, the last time
@@ -113,6 +115,11 @@ class Observation:
     route: Route
     samples: Samples = field(default_factory=Samples)
     invalid: tuple[Reason, str] | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The snapshot that the spec describes."""
+        return snapshot_named(self.deployment.name, self.deployment.spec.hashes)
 
     @property
     def state(self) -> State:

@@ -40,7 +40,7 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
     if seen.deployment.deleting:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
     builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), seen.state)
-    wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
+    wanted = seen.wanted
     if wanted not in seen.snapshots:
         builder.act(CreateSnapshot(wanted, seen.deployment.spec.content))
     _publish(builder)

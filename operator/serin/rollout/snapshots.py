@@ -34,6 +34,7 @@ def read(body: JsonObject) -> Snapshot:
         resource_version=metadata["resourceVersion"],
         created=parse_rfc3339(metadata["creationTimestamp"]),
         content={dimension: body["spec"]["content"].get(dimension) for dimension in names.DIMENSIONS},
+        hashes=body["spec"]["hashes"],
         rejected=status.get("rejected", False),
         verdict=_verdict(status.get("verdict")),
         promoted=None if promoted is None else parse_rfc3339(promoted),

@@ -44,9 +44,9 @@ def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
     """Dimensions in which two snapshots differ, in the order of DIMENSIONS; empty when one of them is not known."""
     if old not in seen.snapshots:
         return ()
-    wanted = seen.snapshots[new].content if new in seen.snapshots else seen.deployment.spec.content
-    before, after = names.dimension_hashes(seen.snapshots[old].content), names.dimension_hashes(wanted)
-    return tuple(one for one in names.DIMENSIONS if before[one] != after[one])
+    after = seen.snapshots[new].hashes if new in seen.snapshots else seen.deployment.spec.hashes
+    before = seen.snapshots[old].hashes
+    return tuple(one for one in names.DIMENSIONS if before.get(one) != after.get(one))
 
 
 def metric_rows(builder: PlanBuilder) -> list[JsonObject]:
@@ -183,7 +183,7 @@ def _conditions(builder: PlanBuilder) -> list[JsonObject]:
 def _rejected(builder: PlanBuilder) -> _Condition:
     """Whether the version that the spec describes was rejected, and is not tried again by itself."""
     seen, state, why = builder.seen, builder.state, builder.why
-    wanted = names.snapshot_name(seen.deployment.name, seen.deployment.spec.content)
+    wanted = seen.wanted
     kind = ConditionType.CANDIDATE_REJECTED
     if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
         return kind, False, why.reason, "nothing is rejected"

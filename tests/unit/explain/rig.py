@@ -61,6 +61,8 @@ SERVING = Status(
 )
 
 # The second of four stages, a minute before it has lasted long enough.
+TITLES = ("5% for 5m", "25% for 10m", "pause until approved", "50% for 5m")
+
 BAKING = Status(
     state=State(
         Phase.PROGRESSING,
@@ -73,7 +75,7 @@ BAKING = Status(
     message="step 2 bakes for 5m at 25%",
     verdict="Inconclusive",
     versions={OLD: VersionStatus("1", 4, 4), NEW: VersionStatus("2", 2, 2, ("model",))},
-    stage=StageStatus(4, 25, "2/4", "25% for 5m", "pause until approved", until=NOW + 60, requests=312, min_requests=0),
+    stage=StageStatus(4, 25, "2/4", TITLES, 1, until=NOW + 60, requests=312),
     metrics=(ERRORS,),
     conditions=(READY,),
 )

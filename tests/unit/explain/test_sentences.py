@@ -133,7 +133,7 @@ class TestApproval:
         state=replace(BAKING.state, phase=Phase.PAUSED),
         reason="WaitingForApproval",
         message="paused until approved: kubectl annotate md fraud serin.dev/approve=$(date +%s) --overwrite",
-        stage=replace(BAKING.stage, position="3/4", title="pause until approved", next="50% for 5m", approval=True),
+        stage=replace(BAKING.stage, position="3/4", index=2, approval=True),
     )
 
     def test_it_is_asked_for_with_this_program(self) -> None:
@@ -254,10 +254,10 @@ class TestMetrics:
         assert "No metric has been read yet: the first look at Prometheus comes with the next tick." in told(status)
 
     def test_nothing_is_waited_for_when_a_person_promotes(self) -> None:
-        skipped = replace(BAKING, stage=replace(BAKING.stage, title="", next=""))
+        skipped = replace(BAKING, stage=replace(BAKING.stage, index=4))
         forced = rollout(skipped, stage=StageState(4, NOW, forced=True))
         forced = replace(
-            forced, state=replace(forced.state, phase=Phase.PROMOTING), stage=replace(BAKING.stage, title="")
+            forced, state=replace(forced.state, phase=Phase.PROMOTING), stage=replace(BAKING.stage, index=4)
         )
         assert headline(facts(forced)).startswith("fraud promotes model 2, as a person asked: all pods first")
         assert "A person asked to promote it, so it waits for no evidence." in told(forced)

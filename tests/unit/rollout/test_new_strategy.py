@@ -49,7 +49,7 @@ class Half:
         return False
 
     def show(self, context: RolloutContext) -> StageStatus:
-        return StageStatus(of=1, weight=context.weight, position="half", title=f"half for {self.seconds:g}s")
+        return StageStatus(of=1, weight=context.weight, position="half", titles=(f"half for {self.seconds:g}s",))
 
     def advance(self, context: RolloutContext, *, approved: bool) -> Advance:
         assert not approved

@@ -112,13 +112,12 @@ class Canary:
         """The present step."""
         stage, step = context.stage, self._step(context.stage)
         length = step.bake if isinstance(step, WeightStep) else step.seconds if step else None
-        following = self.steps[stage.index + 1] if stage.index + 1 < len(self.steps) else None
         return StageStatus(
             of=len(self.steps),
             weight=context.weight,
             position=f"{stage.index + 1}/{len(self.steps)}" if step else "promoting",
-            title=step.title if step else "",
-            next=following.title if following else "",
+            titles=tuple(one.title for one in self.steps),
+            index=stage.index,
             until=stage.since + length if stage.since is not None and length else None,
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if step else 0,
