@@ -80,7 +80,7 @@ def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
     if not math.isfinite(tick.at):
         return _nothing(policy, kept, NoData(Reason.NOT_A_NUMBER, f"the time of the sample is {tick.at}"))
     if kept is not None and tick.at <= state.at:
-        return Judgement(kept, method.judge(policy, state))
+        return Judgement(kept, _verdict(policy, method, state))
     try:
         after = method.fold(policy, state, tick)
     except Unusable as problem:
@@ -91,12 +91,22 @@ def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
 def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:
     """The verdict of the evidence without a new tick, for example after a restart."""
     kind = str(evidence.get("kind")) if evidence is not None else ""
-    if kind in METHODS:
+    # The user may give the metric another question in the middle of a rollout.
+    fits = kind != Kind.LIMIT or policy.against is Against.LIMIT
+    if kind in METHODS and fits:
         state = _read(evidence, Kind(kind))
         if state is not None:
-            return METHODS[Kind(kind)].judge(policy, state)
+            return _verdict(policy, METHODS[Kind(kind)], state)
     message = "no request of the candidate has been measured yet"
     return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, Reason.NO_TRAFFIC, message)
+
+
+def _verdict(policy: Policy, method: Method, state: Any) -> MetricVerdict:
+    """The verdict of a state; NoData when the policy has changed to one that the method cannot use."""
+    try:
+        return method.judge(policy, state)
+    except Unusable as problem:
+        return MetricVerdict(policy.metric, policy.severity, Verdict.NO_DATA, problem.reason, str(problem))
 
 
 def kind_of(policy: Policy, tick: Counted) -> Kind:

@@ -84,9 +84,7 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     if sums.min() < 1 or sums.sum() < ENOUGH:
         return replace(after, pending=np.zeros_like(pending) if sums.sum() >= ONE_SIDED_MOST else pending)
     after = _advanced(policy, after, pending)
-    estimate = crude_interval(policy, _at_bound(after, _shown_bound(after)))[0]
-    minor = after.minor.log_e if estimate is not None and estimate >= TOLERANCE else -math.inf
-    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, minor))
+    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, after.minor.log_e))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:

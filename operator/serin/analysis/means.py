@@ -62,11 +62,7 @@ def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
     critical = _evidence(policy, after, max(tolerance, CRITICAL_RATIO))
     minor = _evidence(policy, after, tolerance)
     highest = max(critical, state.highest[0]), max(minor, state.highest[1])
-    estimate = _ratio(after)
-    worse = estimate is None or (1.0 / estimate if policy.lower_is_worse and estimate > 0 else estimate) >= 1.0
-    return replace(
-        after, highest=highest, failed=failure(policy, state.failed, critical, minor if worse else -math.inf)
-    )
+    return replace(after, highest=highest, failed=failure(policy, state.failed, critical, minor))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -87,7 +83,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         f"stable's {text.number(_mean(state.stable))} ({text.count(state.stable[0])})"
     )
     if estimate is not None and low is not None and high is not None:
-        message += f": {text.times(estimate, max(low, 0.0), high)} as much"
+        message += f": {text.times(*(max(0.0, one) for one in (estimate, low, high)))} as much"
     requests, log_e = int(state.candidate[0]), max(state.highest)
     return MetricVerdict(
         policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at

@@ -15,7 +15,7 @@ false alarms.)
 
 Pass is a statement about now: it is given while there is enough evidence that the candidate is *not*
 `minimum_detectable_effect` times worse, and taken back when that evidence falls, which it can do quickly because it is
-capped. A failure is kept; FailMinor also waits until the estimate of all requests is over TOLERANCE.
+capped. A failure is kept.
 The interval is an asymptotic confidence sequence (Robbins' normal mixture around the Mantel-Haenszel ratio): valid at
 any look, but only as good as the normal approximation, so it is for display only.
 """
@@ -43,7 +43,6 @@ from serin.analysis.power import requests_to_catch, requests_to_pass
 from serin.analysis.sequential import PRIOR, Mixture, advance, begin
 from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
 from serin.api.conditions import Reason
-from serin.api.verdicts import Verdict
 
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
@@ -122,7 +121,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
     log_critical, log_minor, log_better = _log_e(policy, pending)
     critical = advance(state.critical, log_critical, PRIOR, policy.hazard)
     minor = advance(state.minor, log_minor, PRIOR, policy.hazard)
-    after = State(
+    return State(
         at=tick.at,
         total=total,
         pending=NOTHING,
@@ -133,9 +132,6 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
         sums=_mantel_haenszel(state.sums, pending),
         failed=failure(policy, state.failed, critical.log_e, minor.log_e),
     )
-    if after.failed == Verdict.FAIL_MINOR and not state.failed and not _points_to_worse(policy, after):
-        return replace(after, failed="")
-    return after
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -291,12 +287,6 @@ def not_worse_than_floor(policy: Policy, before: float, requests: float, bad: fl
     hit, miss = floor_gains(policy.minimum_detectable_effect)
     gain = bad * hit + (requests - bad) * miss
     return min(before + gain / policy.overdispersion, PASS_THRESHOLD + CAP)
-
-
-def _points_to_worse(policy: Policy, state: State) -> bool:
-    """Whether the estimate agrees with a failure: evidence for a large effect alone does not make a candidate worse."""
-    estimate = interval(policy, state)[0]
-    return estimate is not None and estimate >= TOLERANCE
 
 
 def _mantel_haenszel(sums: tuple[float, float, float], counts: Counts) -> tuple[float, float, float]:

@@ -112,6 +112,17 @@ def test_a_look_without_data_hides_a_pass_but_does_not_undo_it() -> None:
     assert engine.judge(ERRORS, without_data.evidence) == passed.verdict
 
 
+@pytest.mark.parametrize("changed", [STABLE, replace(LIMIT, limit=None), replace(LIMIT, limit=2.0)])
+def test_a_limit_that_is_changed_in_the_middle_of_a_rollout_is_no_error(changed: Policy) -> None:
+    """Nothing may raise between the change and the next tick: it would delay every rollback."""
+    tick = RatioTick(5.0, Arm(50, 1), Arm(450, 5))
+    evidence = feed(LIMIT, [tick]).evidence
+    assert engine.judge(changed, evidence).verdict is Verdict.NO_DATA
+    assert feed(changed, [NoData(Reason.STALE, "no sample for a minute")], evidence).verdict.verdict is Verdict.NO_DATA
+    if changed.against is Against.LIMIT:
+        assert feed(changed, [tick], evidence).verdict.reason is Reason.QUERY_FAILED
+
+
 def test_nothing_at_all_is_no_data() -> None:
     assert engine.judge(ERRORS, None).verdict is Verdict.NO_DATA
     judgement = feed(ERRORS, [NoData(Reason.SERIES_ABSENT, "there is no such series")])

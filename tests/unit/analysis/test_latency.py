@@ -51,6 +51,13 @@ def test_no_difference_passes() -> None:
     assert Verdict.FAIL_MINOR not in passed
 
 
+def test_a_candidate_that_was_faster_and_turns_slow_is_caught_soon() -> None:
+    rng = np.random.default_rng(1)
+    ticks = [latency(t + 1.0, latencies(rng, 50, 0.05), latencies(rng, 450)) for t in range(100)]
+    ticks += [latency(t + 101.0, latencies(rng, 50, 0.2), latencies(rng, 450)) for t in range(4)]
+    assert feed(LATENCY, ticks).verdict.verdict is Verdict.FAIL_MINOR
+
+
 def test_a_faster_candidate_passes() -> None:
     assert feed(LATENCY, stream(np.random.default_rng(1), 12, median=0.05)).verdict.verdict is Verdict.PASS
 

@@ -52,6 +52,17 @@ def test_a_reward_is_worse_when_it_is_lower() -> None:
     assert feed(COST, stream(1, 10, 0.75)).verdict.verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("before", [0, 60])
+def test_a_reward_that_falls_to_zero_is_found_at_the_first_look_that_can_tell(before: int) -> None:
+    """A season before the candidate had requests takes the estimate, but not the evidence, below 0."""
+    rng = np.random.default_rng(1)
+    ticks = [MeanTick(t + 1.0, Moments(0, 0.0), moments(rng.gamma(4.0, size=450))) for t in range(before)]
+    ticks += [MeanTick(before + t + 1.0, Moments(50, 0.0), moments(2.0 * rng.gamma(4.0, size=450))) for t in range(5)]
+    verdict = feed(REWARD, ticks).verdict
+    assert verdict.verdict is Verdict.FAIL_MINOR
+    assert "-" not in verdict.message
+
+
 def test_a_season_that_lifts_both_arms_is_no_difference() -> None:
     assert feed(COST, stream(1, 60, 1.0, season=True)).verdict.verdict is Verdict.PASS
 
