@@ -18,7 +18,8 @@ from serin.api.json import JsonObject
 from serin.api.times import parse_rfc3339, rfc3339
 from serin.cli.app import main
 from tests.integration.operator_process import Cluster
-from tests.unit.explain.frames import Frame, first_of_each_state
+from tests.narratives.film import Frame
+from tests.unit.explain.frames import first_of_each_state
 
 _MOMENT = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 

@@ -11,7 +11,7 @@ from serin.cli.exit_codes import Exit
 from tests.integration.cli_rig import Serin, await_right, every_state, put
 from tests.integration.operator_process import Cluster, operating, until
 from tests.narratives import stories
-from tests.unit.explain.frames import film
+from tests.narratives.film import film
 
 pytestmark = pytest.mark.control_plane
 

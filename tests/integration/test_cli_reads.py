@@ -25,7 +25,7 @@ from serin.explain.sentences import headline
 from tests.integration.cli_rig import Serin, every_state, put, write_status
 from tests.integration.operator_process import Cluster
 from tests.narratives import stories
-from tests.unit.explain.frames import film
+from tests.narratives.film import film
 
 pytestmark = pytest.mark.control_plane
 

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.narratives.film import played
 from tests.narratives.stories import Story, named
-from tests.narratives.world import World
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize(("name", "story"), [pytest.param(*one, id=one[0]) for one in named()])
 def test_story(name: str, story: Story) -> None:
-    world = World()
-    story(world)
-    told = "\n".join(world.story) + "\n"
+    told = "\n".join(played(story).story) + "\n"
     golden = GOLDEN / f"{name}.txt"
     if os.environ.get("SERIN_WRITE_GOLDEN"):
         golden.write_text(told)

@@ -353,7 +353,8 @@ class World:
                     raise BrokenRule(f"{self.ready(snapshot)} of {pods} pods of {snapshot} are there")
                 self.proven[snapshot] = pods
             case CreateSnapshot(name, content):
-                self.snapshots.setdefault(name, Snapshot(name, f"uid-{name}", "1", self.now, content, dimension_hashes(content)))
+                made = Snapshot(name, f"uid-{name}", "1", self.now, content, dimension_hashes(content))
+                self.snapshots.setdefault(name, made)
             case RecordSnapshot(name, status):
                 self._record(name, status)
             case ApplyService(snapshot):

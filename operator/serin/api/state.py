@@ -156,7 +156,7 @@ class VersionStatus:
 class StageStatus:
     """The present stage as people read it.
 
-    `titles`: every stage in words, such as `25% for 10m`; `index`: of the present one, their number when all have passed.
+    `titles`: every stage in words, such as `25% for 10m`; `index`: of the present one, after the last when all passed.
     `until`: when it has lasted long enough, `deadline`: when the rollout is given up (unix seconds). `requests`: of the
     arm in this stage, of `min_requests`. `approval`: it waits for a person.
     """

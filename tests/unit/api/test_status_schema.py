@@ -5,31 +5,15 @@ are all that can happen to a deployment, so they are asked for what they write.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from serin.rollout.model import RecordSnapshot, WriteStatus
 from tests import crds
+from tests.narratives.film import played
 from tests.narratives.stories import Story, named
-from tests.narratives.world import World
-
-
-@dataclass
-class Recorded(World):
-    """A world that remembers every status that was written."""
-
-    written: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def _apply(self, action: Any) -> None:
-        super()._apply(action)
-        if isinstance(action, WriteStatus):
-            self.written.append(("ModelDeployment", action.status))
-        elif isinstance(action, RecordSnapshot):
-            self.written.append(("ModelSnapshot", action.status))
 
 
 @cache
@@ -37,11 +21,8 @@ def validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(crds.schema(kind)["properties"]["status"])
 
 
-@cache
-def written(story: Story) -> tuple[tuple[str, dict[str, Any]], ...]:
-    world = Recorded()
-    story(world)
-    return tuple(world.written)
+def written(story: Story) -> list[tuple[str, dict[str, Any]]]:
+    return played(story).written
 
 
 @pytest.mark.parametrize("story", [pytest.param(story, id=name) for name, story in named()])

@@ -16,9 +16,10 @@ from serin.cli import show
 from serin.explain.sentences import explain
 from serin.explain.snapshots import read_snapshot
 from tests.narratives import stories
+from tests.narratives.film import Frame, film
 from tests.narratives.stories import Story, named
 from tests.narratives.world import START
-from tests.unit.explain.frames import Frame, all_frames, film, first_of_each_state, is_held, without_numbers
+from tests.unit.explain.frames import all_frames, first_of_each_state, is_held, without_numbers
 from tests.unit.golden import compare
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -61,7 +61,7 @@ SERVING = Status(
 )
 
 # The second of four stages, a minute before it has lasted long enough.
-TITLES = ("5% for 5m", "25% for 10m", "pause until approved", "50% for 5m")
+TITLES = ("5% for 5m", "25% for 5m", "pause until approved", "50% for 5m")
 
 BAKING = Status(
     state=State(

@@ -10,7 +10,7 @@ from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.api.state import ManualRollback, MetricStatus, Phase, RollbackRecord, StageState, Status, VersionStatus
 from serin.explain.sentences import explain, headline, requests_left, seconds_left, waiting
-from tests.unit.explain.rig import BAKING, ERRORS, NEW, NOW, OLD, READY, SERVING, facts, rollout, said
+from tests.unit.explain.rig import BAKING, TITLES, ERRORS, NEW, NOW, OLD, READY, SERVING, facts, rollout, said
 
 AWAY = said(ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is ready")
 DOWN = said(ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, "none of its pods is ready")
@@ -121,7 +121,7 @@ class TestWhatIsLeft:
     def test_what_comes_next(self) -> None:
         told_now = told(BAKING)
         assert "Step 2 of 4 is 25% for 5m; 1m of that are left. After it comes step 3, pause until approved" in told_now
-        last = replace(BAKING, stage=replace(BAKING.stage, next=""))
+        last = replace(BAKING, stage=replace(BAKING.stage, titles=TITLES[:2]))
         assert "After it comes the promotion, once every critical and major metric has passed" in told(last)
         entered = rollout(BAKING, stage=StageState(1, NOW - 5))
         assert "is 25% for 5m; it begins when the candidate's pods are ready for it." in told(entered)

@@ -14,9 +14,10 @@ import pytest
 
 from serin.api.state import Phase
 from serin.explain.sentences import headline, waiting
+from tests.narratives.film import Frame, film
 from tests.narratives.stories import Story, named
 from tests.narratives.world import START
-from tests.unit.explain.frames import Frame, film, is_held
+from tests.unit.explain.frames import is_held
 from tests.unit.golden import compare
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -39,9 +39,9 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("index", "words"),
         [
-            (0, ["▶ 5% for 5m", "25% for 10m", "pause until approved", "50% for 5m", "promoted"]),
-            (2, ["✓ 5% for 5m", "✓ 25% for 10m", "▶ pause until approved", "50% for 5m", "promoted"]),
-            (4, ["✓ 5% for 5m", "✓ 25% for 10m", "✓ pause until approved", "✓ 50% for 5m", "▶ promoted"]),
+            (0, ["▶ 5% for 5m", "25% for 5m", "pause until approved", "50% for 5m", "promoted"]),
+            (2, ["✓ 5% for 5m", "✓ 25% for 5m", "▶ pause until approved", "50% for 5m", "promoted"]),
+            (4, ["✓ 5% for 5m", "✓ 25% for 5m", "✓ pause until approved", "✓ 50% for 5m", "▶ promoted"]),
         ],
     )
     def test_the_way_through_the_stages(self, index: int, words: list[str]) -> None:
