@@ -91,13 +91,18 @@ def test_samples(play: Play) -> None:
         {"candidate": None, "phase": "x"},
         {"metrics": [{"name": "a"}, {"verdict": "Pass"}]},
         {"metrics": [{"name": f"m{index}"} for index in range(33)]},
-        {"conditions": [{"type": "Ready", "status": "Maybe", "reason": "", "message": "", "lastTransitionTime": "now"}]},
+        {
+            "conditions": [
+                {"type": "Ready", "status": "Maybe", "reason": "", "message": "", "lastTransitionTime": "now"}
+            ]
+        },
         {"conditions": [{"type": "Ready"}]},
         {"step": {"index": 1.5, "since": "2026-11-22", "forced": "yes"}},
         {"evidence": {"errors": {"anything": [1, {"at": "all"}]}}},
         {"evidence": {f"m{index}": {} for index in range(33)}},
         {"candidate": {"changed": ["model", "model"]}},
-        {"unknown": 1, "step": {"unknown": 1}},
+        {"unknown": 1},
+        {"step": {"unknown": 1}},
         {"stable": {"snapshot": "x" * 254, "ready": -1}},
         {"observedGeneration": -1},
     ],

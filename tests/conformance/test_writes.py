@@ -27,7 +27,9 @@ def test_what_is_created_is_read_with_its_defaults(play: Play) -> None:
 
 def test_what_is_empty_null_or_unknown(play: Play) -> None:
     async def scenario(api: Api) -> None:
-        body = smallest("iris", "spec: {config: {}, nonsense: 1, replicas: null, template: {spec: {unknown: {a: null}}}}")
+        body = smallest(
+            "iris", "spec: {config: {}, nonsense: 1, replicas: null, template: {spec: {unknown: {a: null}}}}"
+        )
         body["spec"]["port"] = None
         body["spec"]["template"]["spec"]["nodeName"] = None
         body["more"] = {"a": 1}
@@ -119,7 +121,9 @@ def test_a_whole_status(play: Play) -> None:
         await api.create(MD, smallest("iris"))
         _, written = await api.apply(MD, {"metadata": {"name": "iris"}, "status": STATUS}, subresource="status")
         assert written["status"] == STATUS
-        less = {key: value for key, value in STATUS.items() if key not in ("candidate", "draining", "metrics", "verdict")}
+        less = {
+            key: value for key, value in STATUS.items() if key not in ("candidate", "draining", "metrics", "verdict")
+        }
         less["conditions"] = STATUS["conditions"][:1]
         _, written = await api.apply(MD, {"metadata": {"name": "iris"}, "status": less}, subresource="status")
         assert written["status"] == less

@@ -20,6 +20,7 @@ from tests.simulation import clock
 from tests.simulation.api import faults
 from tests.simulation.api.faults import Fault, Request
 from tests.simulation.api.rest import APPLY, JSON, JSON_PATCH, Rest
+from tests.simulation.api.status import INVALID as INVALID_VALUE
 from tests.simulation.api.status import (
     FieldError,
     conflict,
@@ -29,10 +30,16 @@ from tests.simulation.api.status import (
     timed_out,
     too_many_requests,
 )
-from tests.simulation.api.status import INVALID as INVALID_VALUE
 
 WRITES: Final = ("create", "apply", "patch", "delete")
-_METHODS: Final = {"get": "GET", "list": "GET", "apply": "PATCH", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
+_METHODS: Final = {
+    "get": "GET",
+    "list": "GET",
+    "apply": "PATCH",
+    "patch": "PATCH",
+    "delete": "DELETE",
+    "create": "POST",
+}
 _NEVER_ARRIVES: Final = (Fault.NEVER_SENT, Fault.LATE)
 _ANSWER_LOST: Final = (Fault.LOST, Fault.NEVER_SENT, Fault.LATE)
 

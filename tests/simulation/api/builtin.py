@@ -4,18 +4,22 @@ What is here is compared with a real server by tests/conformance. Pod templates 
 that are missing here accept what the real server refuses, so a test that needs such a refusal injects it (faults.py).
 """
 
+import ipaddress
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from serin.api.json import JsonObject
-from tests.simulation.api import status
+from tests.simulation.api import status, types
 from tests.simulation.api.metadata import label_errors
 from tests.simulation.api.status import FieldError
+from tests.simulation.api.types import Type
 
 Default = Callable[[JsonObject], None]
 Check = Callable[[JsonObject, JsonObject | None], Iterator[FieldError]]
 
-_NOTE_BYTES: Final = 1024
+# The server counts bytes, whatever its messages say.
+_EVENT_BYTES: Final = {"reportingInstance": 128, "action": 128, "reason": 128, "note": 1024}
 
 
 def _set(value: JsonObject, **defaults: Any) -> None:
@@ -67,9 +71,6 @@ def _container(container: JsonObject) -> None:
             _set(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
             if "httpGet" in probe:
                 _set(probe["httpGet"], path="/", scheme="HTTP")
-    limits = container["resources"].get("limits")
-    if limits:
-        container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
 
 
 def _volume(volume: JsonObject) -> None:
@@ -120,6 +121,9 @@ def _replica_set(body: JsonObject) -> None:
 
 def _pod(body: JsonObject) -> None:
     _pod_spec(body["spec"])
+    for container in body["spec"].get("containers") or ():  # a template's containers keep theirs
+        if limits := container["resources"].get("limits"):
+            container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
     _set(body["spec"], enableServiceLinks=True, priority=0, preemptionPolicy="PreemptLowerPriority")
     _set(body, status={"phase": "Pending", "qosClass": "BestEffort"})
 
@@ -132,13 +136,13 @@ def _workload_errors(body: JsonObject, old: JsonObject | None) -> Iterator[Field
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     if not selector:
         yield FieldError("spec.selector", status.REQUIRED, "")
-    elif any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+    if not selector or any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         words = "`selector` does not match template `labels`"
         yield FieldError("spec.template.metadata.labels", status.INVALID, words, labels)
     if spec["replicas"] < 0:
         words = "must be greater than or equal to 0"
         yield FieldError("spec.replicas", status.INVALID, words, spec["replicas"])
-    yield from label_errors(labels, "spec.template.metadata.labels")
+    yield from label_errors(labels, "spec.template.labels")
     yield from _pod_spec_errors(spec["template"]["spec"], "spec.template.spec")
 
 
@@ -188,21 +192,44 @@ def _endpoint_slice_errors(body: JsonObject, old: JsonObject | None) -> Iterator
             yield FieldError("addressType", status.UNSUPPORTED, words, body["addressType"])
         else:
             yield FieldError("addressType", status.REQUIRED, "")
+    version = {"IPv4": 4, "IPv6": 6}.get(str(body.get("addressType")))
+    for index, endpoint in enumerate(body.get("endpoints") or ()):
+        for address in endpoint["addresses"] if version else ():
+            if not _is_address(address, version):
+                words = f"must be an IPv{version} address"
+                yield FieldError(f"endpoints[{index}].addresses", status.INVALID, words, address)
     if old is not None and body.get("addressType") != old.get("addressType"):
         yield FieldError("addressType", status.INVALID, "field is immutable", body.get("addressType"))
+
+
+def _is_address(text: str, version: int | None) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 # The rest
 
 
-def _event_errors(body: JsonObject, _old: JsonObject | None) -> Iterator[FieldError]:
-    if not body.get("eventTime"):
+def _event_errors(body: JsonObject, old: JsonObject | None) -> Iterator[FieldError]:
+    """The server knows events by the names of the older API."""
+    if old is None and not body.get("eventTime"):
         yield FieldError("eventTime", status.REQUIRED, "")
-    for name in ("reportingController", "action", "reason"):
-        if not body.get(name):
-            yield FieldError(name, status.REQUIRED, "")
-    if len(str(body.get("note", "")).encode()) > _NOTE_BYTES:
-        yield FieldError("message", status.INVALID, f"can have at most {_NOTE_BYTES} bytes", "")
+    for name, most in _EVENT_BYTES.items():
+        length = len(str(body.get(name, "")).encode())
+        told = "message" if name == "note" else name
+        if not length and name != "note":
+            yield FieldError(told, status.REQUIRED, "")
+        if length > most:
+            yield FieldError(told, status.INVALID, f"can have at most {most} characters", "")
+    series = body.get("series")
+    if series and series != (old or {}).get("series") and series.get("count", 0) < 2:
+        yield FieldError("series.count", status.INVALID, "should be at least 2", "")
+    for name in ("regarding", *_EVENT_BYTES, "type", "reportingController") if old else ():
+        if old is not None and body.get(name) != old.get(name):
+            told = {"note": "message", "regarding": "involvedObject"}.get(name, name)
+            yield FieldError(told, status.INVALID, "field is immutable", body.get(name))
 
 
 def _lease_errors(body: JsonObject, _old: JsonObject | None) -> Iterator[FieldError]:
@@ -215,13 +242,15 @@ def _lease_errors(body: JsonObject, _old: JsonObject | None) -> Iterator[FieldEr
 
 
 def _namespace(body: JsonObject) -> None:
-    _set(body, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
     labels = body["metadata"].setdefault("labels", {})
     labels["kubernetes.io/metadata.name"] = body["metadata"]["name"]
 
 
 def _secret(body: JsonObject) -> None:
     _set(body, type="Opaque")
+    if plain := body.pop("stringData", None):
+        encoded = {key: b64encode(text.encode()).decode() for key, text in plain.items()}
+        body["data"] = {**(body.get("data") or {}), **encoded}
 
 
 def _nothing(_body: JsonObject) -> None:
@@ -252,11 +281,55 @@ _CHECKS: Final[dict[str, Check]] = {
 }
 
 
-def fill(kind: str, body: JsonObject) -> None:
-    """Fill in the defaults of a kind, in place."""
+# What is shown even when there is nothing in it.
+_ALWAYS: Final[dict[str, JsonObject]] = {
+    "EndpointSlice": {"endpoints": None, "ports": None},
+    "Event": {
+        "deprecatedFirstTimestamp": None,
+        "deprecatedLastTimestamp": None,
+        "deprecatedSource": {},
+        "regarding": {},
+    },
+}
+
+
+def read(kind: str, body: JsonObject) -> JsonObject:
+    """An object as the server reads it: with its defaults, without nulls and without empty lists and maps."""
     if kind in ("Deployment", "ReplicaSet", "Pod", "Service"):
         _set(body, spec={})
     _DEFAULTS.get(kind, _nothing)(body)
+    return _ALWAYS.get(kind, {}) | _clean(types.built_in()[kind], body)
+
+
+def _clean(kind: Type, value: Any) -> Any:
+    if isinstance(value, list) and kind.list is not None:
+        return [_clean(kind.list.element, one) for one in value]
+    if not isinstance(value, dict) or kind.map is None:
+        return value
+    kept = {}
+    for name, one in value.items():
+        inner = kind.map.of(name)
+        if one is None or inner is None or (one == [] and inner.list) or (one == {} and _is_plain_map(inner)):
+            continue
+        kept[name] = _clean(inner, one)
+    return kept
+
+
+def _is_plain_map(kind: Type) -> bool:
+    return kind.map is not None and not kind.map.fields
+
+
+def allocate(kind: str, body: JsonObject, draw: Callable[[], str]) -> None:
+    """What the server itself adds to a new object; nobody owns it. `draw`: an address for a Service."""
+    if kind == "Namespace":
+        _set(body, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
+    if kind == "Service":
+        spec = body["spec"]
+        address = spec.get("clusterIP") or draw()
+        headless = address == "None" and not spec.get("selector")
+        families = ["IPv4", "IPv6"] if headless else ["IPv4"]
+        policy = "RequireDualStack" if headless else "SingleStack"
+        spec |= {"clusterIP": address, "clusterIPs": [address], "ipFamilies": families, "ipFamilyPolicy": policy}
 
 
 def errors(kind: str, body: JsonObject, old: JsonObject | None) -> list[FieldError]:

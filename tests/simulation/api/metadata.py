@@ -29,8 +29,8 @@ _VALUE_WORDS: Final = (
     f"'{_VALUE}')"
 )
 _KEY_WORDS: Final = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
 )
 
 
@@ -80,15 +80,23 @@ def label_errors(labels: JsonObject, path: str) -> Iterator[FieldError]:
 
 
 def _key_errors(key: str, path: str) -> Iterator[FieldError]:
-    prefix, slash, name = key.rpartition("/")
-    if slash and not re.fullmatch(_SUBDOMAIN, prefix):
+    *prefix, name = key.split("/")
+    if len(prefix) > 1:
+        words = (
+            f"a valid label key {_KEY_WORDS} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        )
+        yield FieldError(path, status.INVALID, words, key)
+        return
+    if prefix == [""]:
+        yield FieldError(path, status.INVALID, "prefix part must be non-empty", key)
+    elif prefix and not re.fullmatch(_SUBDOMAIN, prefix[0]):
         yield FieldError(path, status.INVALID, f"prefix part {_SUBDOMAIN_WORDS}", key)
     if not name:
         yield FieldError(path, status.INVALID, "name part must be non-empty", key)
     elif len(name) > 63:
         yield FieldError(path, status.INVALID, "name part must be no more than 63 bytes", key)
     if not re.fullmatch(_QUALIFIED, name):
-        yield FieldError(path, status.INVALID, _KEY_WORDS, key)
+        yield FieldError(path, status.INVALID, f"name part {_KEY_WORDS}", key)
 
 
 def update_errors(new: JsonObject, old: JsonObject) -> Iterator[FieldError]:

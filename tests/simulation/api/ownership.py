@@ -110,7 +110,14 @@ def apply(
 
 
 def update(kind: Type, live: JsonObject, new: JsonObject, owners: Owners, write: Write) -> Owners:
-    """Who owns what after any other write."""
+    """Who owns what after any other write. An object that does not fit its type loses all owners."""
+    try:
+        return _update(kind, live, new, owners, write)
+    except ValueError:
+        return {}
+
+
+def _update(kind: Type, live: JsonObject, new: JsonObject, owners: Owners, write: Write) -> Owners:
     left, comparison = _taken(kind, live, new, owners, write, force=True, everybody=True)
     taken = write.keep(frozenset(comparison.added | comparison.modified)) - _UNOWNED
     after = dict(left)
@@ -242,9 +249,7 @@ def decode(entries: list[JsonObject]) -> Owners:
 def _decode(node: JsonObject, path: Path) -> set[Path]:
     if not node:
         return {path}
-    return {
-        found for one, inner in node.items() for found in ({path} if one == "." else _decode(inner, (*path, one)))
-    }
+    return {found for one, inner in node.items() for found in ({path} if one == "." else _decode(inner, (*path, one)))}
 
 
 def without_managed_fields(body: JsonObject) -> JsonObject:

@@ -1,7 +1,7 @@
 """The kinds that the simulated API server serves, and what is particular to each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from serin.api.json import JsonObject
@@ -22,7 +22,7 @@ _GENERATION: Final[dict[str, tuple[str, ...]]] = {
     "Deployment": ("spec",),
     "ReplicaSet": ("spec",),
     "Pod": ("spec",),
-    "EndpointSlice": ("addressType", "endpoints", "ports"),
+    "EndpointSlice": ("addressType", "endpoints", "ports", "metadata.labels"),
 }
 _STATUS: Final = ("Deployment", "ReplicaSet", "Pod", "Service", "Namespace", "Node")
 # What a write of the status does not change, besides the status of a write of the main resource.
@@ -59,7 +59,7 @@ _EMPTY: Final[dict[str, JsonObject]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """One kind. `crd`: its OpenAPI schema, None for a built-in kind."""
+    """One kind. `crd`: its OpenAPI schema, None for a built-in kind; `scale`: its scale subresource."""
 
     kind: Kind
     type: Type
@@ -68,7 +68,17 @@ class Resource:
     empty: JsonObject
     status_resets: tuple[Path, ...]
     crd: JsonObject | None = None
-    rules: Rules | None = field(default=None)
+    rules: Rules | None = None
+    scale: JsonObject | None = None
+
+    def is_new_generation(self, new: JsonObject, old: JsonObject) -> bool:
+        """Whether a write makes a new generation."""
+
+        def part(body: JsonObject, path: str) -> object:
+            top, _, below = path.partition(".")
+            return body.get(top, {}).get(below) if below else body.get(top)
+
+        return any(part(new, path) != part(old, path) for path in self.generation or ())
 
     @property
     def resets(self) -> tuple[Path, ...]:
@@ -87,23 +97,26 @@ def _built_in(kind: Kind) -> Resource:
     )
 
 
-def _custom(kind: Kind, schema: JsonObject, rules: Rules) -> Resource:
+def _custom(kind: Kind, crd: JsonObject) -> Resource:
+    version = crd["spec"]["versions"][0]
+    schema, subresources = version["schema"]["openAPIV3Schema"], version.get("subresources", {})
     return Resource(
         kind,
         types.of_crd(schema),
-        has_status="status" in schema["properties"],
-        generation=("spec", "status") if "status" not in schema["properties"] else ("spec",),
+        has_status="status" in subresources,
+        generation=("spec",),
         empty={},
         status_resets=(("f:spec",),),
         crd=schema,
-        rules=rules,
+        rules=_rules(kind.name, schema),
+        scale=subresources.get("scale"),
     )
 
 
-def served(schema: Callable[[str], JsonObject] = crds.schema) -> dict[Kind, Resource]:
-    """Every kind that Serin knows, and what its workloads are made of. `schema`: the OpenAPI schema of a CRD."""
+def served(crd: Callable[[str], JsonObject] = crds.load) -> dict[Kind, Resource]:
+    """Every kind that Serin knows, and what its workloads are made of. `crd`: the CRD of a kind."""
     custom = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE)
-    found = {kind: _custom(kind, schema(kind.name), _rules(schema, kind.name)) for kind in custom}
+    found = {kind: _custom(kind, crd(kind.name)) for kind in custom}
     others = (*(kind for kind in kinds.ALL if kind not in custom), REPLICA_SET, NAMESPACE, NODE)
     return found | {kind: _built_in(kind) for kind in others if kind.name in types.built_in()}
 
@@ -111,10 +124,9 @@ def served(schema: Callable[[str], JsonObject] = crds.schema) -> dict[Kind, Reso
 _RULES: Final[dict[str, tuple[JsonObject, Rules]]] = {}
 
 
-def _rules(schema: Callable[[str], JsonObject], name: str) -> Rules:
+def _rules(name: str, schema: JsonObject) -> Rules:
     """One set of rules for all servers of the process, so that what was evaluated once is known to all."""
-    body = schema(name)
     known = _RULES.get(name)
-    if known is None or known[0] is not body:
-        known = _RULES[name] = (body, Rules(body))
+    if known is None or known[0] is not schema:
+        known = _RULES[name] = (schema, Rules(schema))
     return known[1]

@@ -69,7 +69,9 @@ class Rest:
     ) -> tuple[int, JsonObject]:
         """Carry out one request; the status code and the answer."""
         try:
-            return self._request(method, self.target(path), query or {}, json.loads(json.dumps(body)), content_type, who)
+            return self._request(
+                method, self.target(path), query or {}, json.loads(json.dumps(body)), content_type, who
+            )
         except ApiError as error:
             return error.status, error.body()
 
@@ -98,8 +100,9 @@ class Rest:
 
     def _apply(self, at: Target, query: Mapping[str, str], body: JsonObject, manager: str) -> tuple[int, JsonObject]:
         if "fieldManager" not in query:
-            raise bad_request("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for "
-                              "apply patch")
+            raise bad_request(
+                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+            )
         namespace = at.namespace or ""
         known = self.server.store.get(at.kind, self.server.key(at.kind, namespace, at.name)) is not None
         force = query.get("force") == "true"
@@ -112,16 +115,15 @@ class Rest:
         limit, token = int(query.get("limit", "0")), query.get("continue", "")
         page = self.server.list(at.kind, at.namespace, query.get("labelSelector", ""), limit, token)
         metadata: JsonObject = {"resourceVersion": page.version}
-        if page.token:
+        custom = self.server.kinds[at.kind].crd is not None
+        if page.token or custom:
             metadata["continue"] = page.token
-            if page.remaining:
-                metadata["remainingItemCount"] = page.remaining
-        return {
-            "kind": f"{at.kind.name}List",
-            "apiVersion": at.kind.api_version,
-            "metadata": metadata,
-            "items": list(page.items),
-        }
+        if page.remaining:
+            metadata["remainingItemCount"] = page.remaining
+        items = list(page.items)
+        if not custom:  # those of built-in kinds do not say what they are
+            items = [{key: one for key, one in item.items() if key not in ("apiVersion", "kind")} for item in items]
+        return {"kind": f"{at.kind.name}List", "apiVersion": at.kind.api_version, "metadata": metadata, "items": items}
 
     def _delete(self, at: Target, options: JsonObject, who: str) -> JsonObject:
         preconditions = options.get("preconditions") or {}

@@ -14,7 +14,7 @@ from typing import Any, Final
 from serin.api.json import JsonObject
 from serin.cluster.protocol import Kind
 from tests.simulation import clock
-from tests.simulation.api import builtin, jsonpatch, metadata, ownership, resources, selectors, structural
+from tests.simulation.api import builtin, jsonpatch, metadata, ownership, resources, scale, selectors, structural
 from tests.simulation.api.ownership import Owner, Owners, Write
 from tests.simulation.api.resources import NAMESPACE, Resource
 from tests.simulation.api.status import (
@@ -183,9 +183,7 @@ class ApiServer:
             self._check_namespace(kind, namespace, name)
         write = self._write(resource, "Apply", manager, subresource)
         before = live.body if live else self._empty(resource)
-        applied, owners = ownership.apply(
-            resource.type, before, patch, live.owners if live else {}, write, force=force
-        )
+        applied, owners = ownership.apply(resource.type, before, patch, live.owners if live else {}, write, force=force)
         new = self._defaulted(resource, copied(applied), nulls=True)
         new["metadata"] |= {"name": name} | ({"namespace": namespace} if kind.namespaced else {})
         new["metadata"].pop("managedFields", None)
@@ -198,11 +196,15 @@ class ApiServer:
         self._drop_status(resource, new)
         return self._insert(resource, namespace, new, owners, manager)
 
-    def force(self, kind: Kind, namespace: str, name: str, change: Callable[[JsonObject], None], who: str) -> JsonObject:
+    def force(
+        self, kind: Kind, namespace: str, name: str, change: Callable[[JsonObject], None], who: str
+    ) -> JsonObject:
         """Change an object beside all rules but the version's, as the server itself does for a deletion."""
         live = self._found(kind, namespace, name)
         body = copied(live.body)
         change(body)
+        if body == live.body:
+            return body
         body["metadata"]["resourceVersion"] = self.store.next_version()
         self.store.put(kind, self.key(kind, namespace, name), Record(body, live.owners), who)
         return copied(body)
@@ -230,12 +232,14 @@ class ApiServer:
         unknown = self._unknown(resource, body) if strict else []
         if unknown:
             told = ", ".join(f'unknown field "{path}"' for path in unknown)
-            raise bad_request(f"{kind.name} in version \"{kind.api_version.rpartition('/')[2]}\" cannot be handled as "
-                              f"a {kind.name}: strict decoding error: {told}")
+            raise bad_request(
+                f'{kind.name} in version "{kind.api_version.rpartition("/")[2]}" cannot be handled as '
+                f"a {kind.name}: strict decoding error: {told}"
+            )
         decoded = self._defaulted(resource, copied(body), nulls=False)
         given = decoded["metadata"].get("namespace")
         if kind.namespaced and given not in (None, namespace):
-            words = f"the namespace of the provided object does not match the namespace sent on the request"
+            words = "the namespace of the provided object does not match the namespace sent on the request"
             raise bad_request(words)
         if kind.namespaced:
             decoded["metadata"]["namespace"] = namespace
@@ -248,9 +252,7 @@ class ApiServer:
         """With defaults. `nulls`: a custom resource keeps them, as what is applied does."""
         body["metadata"] = {key: value for key, value in body["metadata"].items() if value is not None}
         if resource.crd is None:
-            builtin.fill(resource.kind.name, body)
-            cleaned: JsonObject = _without_nulls(body)
-            return cleaned
+            return builtin.read(resource.kind.name, body)
         if not nulls:
             return structural.decoded(body, resource.crd)
         structural.fill(body, resource.crd)
@@ -280,7 +282,7 @@ class ApiServer:
         key = self.key(kind, namespace, name)
         if self.store.get(kind, key) is not None:
             raise already_exists(kind, name)
-        self._allocate(resource, new)
+        builtin.allocate(kind.name, new, self._draw)
         new["metadata"] |= {
             "uid": str(uuid.UUID(int=self.random.getrandbits(128), version=4)),
             "creationTimestamp": clock.timestamp(),
@@ -292,13 +294,8 @@ class ApiServer:
     def _suffix(self) -> str:
         return "".join(self.random.choice("bcdfghjklmnpqrstvwxz2456789") for _ in range(5))
 
-    def _allocate(self, resource: Resource, new: JsonObject) -> None:
-        """A Service gets its address; nobody owns it."""
-        if resource.kind.name == "Service":
-            drawn = f"198.19.{self.random.randrange(256)}.{self.random.randrange(1, 255)}"
-            address = new["spec"].get("clusterIP") or drawn
-            families = {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
-            new["spec"] |= {"clusterIP": address, "clusterIPs": [address]} | families
+    def _draw(self) -> str:
+        return f"198.19.{self.random.randrange(256)}.{self.random.randrange(1, 255)}"
 
     def _update(
         self,
@@ -343,7 +340,10 @@ class ApiServer:
         if _is_same(new, old) and _same_fields(owners, live.owners):
             return copied(old)
         if not new["metadata"].get("finalizers") and old["metadata"].get("deletionTimestamp") and not _grace(old):
-            return copied(self.store.remove(kind, key, manager))
+            self.store.remove(kind, key, manager)
+            new["metadata"] |= {"resourceVersion": old["metadata"]["resourceVersion"]}
+            new["metadata"] |= {"managedFields": ownership.encode(owners)} if owners else {}
+            return copied(new)
         return self._put(resource, key, new, owners, manager)
 
     def _merged(self, resource: Resource, old: JsonObject, new: JsonObject, subresource: str) -> JsonObject:
@@ -358,7 +358,7 @@ class ApiServer:
         kept = {name: old["metadata"][name] for name in _SYSTEM if name in old["metadata"]}
         given = {name: one for name, one in new["metadata"].items() if name not in (*_SYSTEM, "resourceVersion")}
         merged["metadata"] = {**given, **kept}
-        if resource.generation and any(merged.get(part) != old.get(part) for part in resource.generation):
+        if resource.is_new_generation(merged, old):
             merged["metadata"]["generation"] = old["metadata"]["generation"] + 1
         return merged
 
@@ -390,6 +390,8 @@ class ApiServer:
             found = structural.errors(new["status"], before, schema, "status") if "status" in new else []
         else:
             found = structural.errors(new, nothing if old is None else old, resource.crd)
+        if resource.scale is not None:
+            found += scale.errors(new, resource.scale, spec=not subresource)
         if old is None or not list(structural.duplicates(old, resource.crd)):
             found += structural.duplicates(new, resource.crd)
         if structural.blocks_rules(found):
@@ -417,10 +419,3 @@ def _is_same(new: JsonObject, old: JsonObject) -> bool:
 
 def _same_fields(new: Owners, old: Owners) -> bool:
     return {one: owned.fields for one, owned in new.items()} == {one: owned.fields for one, owned in old.items()}
-
-
-def _without_nulls(value: Any) -> Any:
-    """Typed objects have no nulls: what is null is absent."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value

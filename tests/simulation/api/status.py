@@ -132,7 +132,7 @@ def _shown(value: Any) -> str:
 
 def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> ApiError:
     """422."""
-    group = group_of(kind)
+    group = "" if kind.name == "Event" else group_of(kind)  # the server keeps events as those of the core group
     texts = list(dict.fromkeys(map(str, errors)))
     shown = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{kind.name}{f".{group}" if group else ""} "{name}" is invalid: {shown}'

@@ -4,10 +4,20 @@ Only server-side apply asks; its answer is an error that begins with "failed to 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from tests.simulation.api.typed import LIST, SCALAR, SCALARS, shape_of, shown_step, step
 from tests.simulation.api.types import ListType, MapType, Type
+
+GO_TYPES: Final = {
+    str: "string",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    dict: "map[string]interface {}",
+    list: "[]interface {}",
+    type(None): "<nil>",
+}
 
 
 def problems(kind: Type, value: Any, *, duplicates: bool = False) -> Iterator[str]:
@@ -36,24 +46,26 @@ def _problems(kind: Type, value: Any, duplicates: bool) -> Iterator[tuple[str, s
 
 def _go(value: Any) -> str:
     """A value as `%v` of Go writes a pointer to it."""
-    return "&{" + _go_text(value) + "}"
+    return "&{" + go_text(value) + "}"
 
 
-def _go_text(value: Any) -> str:
+def go_text(value: Any) -> str:
+    """A value as `%v` of Go writes it."""
+    if value is None:
+        return "<nil>"
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_go_text(value[key])}" for key in sorted(value)) + "]"
+        return "map[" + " ".join(f"{key}:{go_text(value[key])}" for key in sorted(value)) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_go_text, value)) + "]"
+        return "[" + " ".join(map(go_text, value)) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _scalar_problems(scalar: str, value: Any) -> Iterator[tuple[str, str]]:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if scalar == "numeric" and not number:
-        kinds: dict[type, str] = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}
-        yield "", f"expected numeric (int or float), got {kinds.get(type(value), '')}"
+        yield "", f"expected numeric (int or float), got {GO_TYPES[type(value)]}"
     elif scalar == "string" and not isinstance(value, str):
-        yield "", f"expected string, got &value.valueUnstructured{{Value:{_go_text(value)}}}"
+        yield "", f"expected string, got &value.valueUnstructured{{Value:{go_text(value)}}}"
     elif scalar == "boolean" and not isinstance(value, bool):
         yield "", f"expected boolean, got {_go(value)}"
     elif scalar == "untyped" and not isinstance(value, SCALARS):
