@@ -227,7 +227,9 @@ class Workloads:
             "endpoints": [_endpoint(pod) for pod in pods],
             "ports": [_port(one) for one in body["spec"].get("ports") or ()],
         }
-        known = next((one for one in self._server.store.all(kinds.ENDPOINT_SLICE, namespace) if _is_owned(one, body)), None)
+        known = next(
+            (one for one in self._server.store.all(kinds.ENDPOINT_SLICE, namespace) if _is_owned(one, body)), None
+        )
         if known is None:
             suffix = "".join(self._server.random.choice("bcdfghjklmnpqrstvwxz2456789") for _ in range(5))
             reference = _reference(kinds.SERVICE, body)
@@ -301,4 +303,9 @@ def _template_hash(template: JsonObject) -> str:
 
 
 def _condition(kind: str, holds: bool, reason: str, otherwise: str = "", message: str = "") -> JsonObject:
-    return {"type": kind, "status": str(holds), "reason": reason if holds or not otherwise else otherwise, "message": message}
+    return {
+        "type": kind,
+        "status": str(holds),
+        "reason": reason if holds or not otherwise else otherwise,
+        "message": message,
+    }
