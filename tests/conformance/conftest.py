@@ -1,4 +1,4 @@
-"""Each scenario twice: on the simulated server alone, and on a real one, whose answers the simulated one must give too."""
+"""Each scenario twice: on the simulated server alone, and on a real one, whose answers the simulated one must give."""
 
 import difflib
 import json
@@ -31,9 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The half that runs on a real server needs one."""
     for item in items:
-        if isinstance(item, pytest.Function) and getattr(item, "callspec", None):
-            if item.callspec.params.get("play") == REAL:
-                item.fixturenames = [*item.fixturenames, "control_plane"]
+        callspec = getattr(item, "callspec", None)
+        if isinstance(item, pytest.Function) and callspec and callspec.params.get("play") == REAL:
+            item.fixturenames = [*item.fixturenames, "control_plane"]
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,9 @@ def with_crds(request: pytest.FixtureRequest) -> Cluster:
 
 
 def _difference(real: Any, simulated: Any) -> str:
-    texts = (json.dumps(one, indent=1, sort_keys=True).splitlines() for one in (real, simulated))
-    return "\n".join(["the simulation is wrong:", *difflib.unified_diff(*texts, "real", "simulated", lineterm="", n=4)])
+    one, other = (json.dumps(said, indent=1, sort_keys=True).splitlines() for said in (real, simulated))
+    lines = difflib.unified_diff(one, other, "real", "simulated", lineterm="", n=4)
+    return "\n".join(["the simulation is wrong:", *lines])
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_snapshot_s_own_objects(play: Play) -> None:
 def test_checks_of_a_deployment(play: Play) -> None:
     async def scenario(api: Api) -> None:
         await api.create(kinds.DEPLOYMENT, deployment())
-        for change in (
+        changes: list[JsonObject] = [
             {"selector": {"matchLabels": {"app": "other"}}},
             {"replicas": -1},
             {"template": {"spec": {"containers": [{"name": "model", "image": ""}]}}},
@@ -77,7 +77,8 @@ def test_checks_of_a_deployment(play: Play) -> None:
             {"template": {"metadata": {"labels": {"bad": "not valid!"}}}},
             {"template": {"spec": {"containers": []}}},
             {"template": {"spec": {"containers": [{"name": "m", "image": "i", "ports": [{"containerPort": 70000}]}]}}},
-        ):
+        ]
+        for change in changes:
             await api.patch(kinds.DEPLOYMENT, "shop", {"spec": change})
         body: Any = deployment()
         body["metadata"]["name"] = "none"
@@ -89,12 +90,13 @@ def test_checks_of_a_deployment(play: Play) -> None:
 def test_checks_of_a_service(play: Play) -> None:
     async def scenario(api: Api) -> None:
         body: JsonObject = {"metadata": {"name": "shop"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
-        for change in (
+        changes: list[JsonObject] = [
             {"ports": [{"port": 70000}]},
             {"ports": []},
             {"ports": [{"port": 80}, {"port": 81}]},
             {"clusterIP": "None", "ports": [{"port": 0}]},
-        ):
+        ]
+        for change in changes:
             await api.create(kinds.SERVICE, {**body, "spec": change})
         await api.apply(kinds.SERVICE, {"metadata": {"name": "1shop"}, "spec": body["spec"]})
         await api.create(kinds.SERVICE, body)
@@ -152,9 +154,7 @@ def test_a_lease(play: Play) -> None:
         _, first = await api.create(kinds.LEASE, body, manager="serin")
         assert first["spec"] == spec
         version = {"name": "serin", "resourceVersion": first["metadata"]["resourceVersion"]}
-        _, second = await api.apply(
-            kinds.LEASE, {"metadata": version, "spec": {**spec, "holderIdentity": ""}}, force=True
-        )
+        await api.apply(kinds.LEASE, {"metadata": version, "spec": {**spec, "holderIdentity": ""}}, force=True)
         assert (await api.apply(kinds.LEASE, {"metadata": version, "spec": spec}, force=True))[0] == 409
         await api.apply(kinds.LEASE, {**body, "spec": {**spec, "leaseDurationSeconds": 0}}, force=True)
 

@@ -78,14 +78,15 @@ def test_many_conflicts_with_several_owners(play: Play) -> None:
 def test_what_is_applied_no_longer_goes(play: Play) -> None:
     async def scenario(api: Api) -> None:
         await api.create(MD, smallest("iris"))
-        for status in (
+        statuses: list[JsonObject] = [
             {"traffic": {"weights": {"a": 95, "b": 5}}, "metrics": [{"name": "errors"}, {"name": "latency"}]},
             {"traffic": {"weights": {"a": 100}}, "metrics": [{"name": "latency", "verdict": "Pass"}]},
             {"traffic": {}, "metrics": []},
             {"candidate": None},
             {},
             {"phase": "x"},
-        ):
+        ]
+        for status in statuses:
             await api.apply(MD, named(status=status), subresource="status")
         await api.apply(MD, named(), subresource="status")
 
@@ -124,7 +125,7 @@ def test_lists_by_their_keys(play: Play) -> None:
 def test_what_does_not_fit_the_type(play: Play) -> None:
     async def scenario(api: Api) -> None:
         await api.create(MD, smallest("iris"))
-        for part in (
+        parts: list[JsonObject] = [
             {"spec": {"nonsense": True}},
             {"spec": {"replicas": "three"}},
             {"spec": {"runtime": 7}},
@@ -137,7 +138,8 @@ def test_what_does_not_fit_the_type(play: Play) -> None:
             {"spec": {"template": {"containers": []}}},
             {"metadata": {"name": "iris", "lables": {}}},
             {"more": 1},
-        ):
+        ]
+        for part in parts:
             await api.apply(MD, {**named(), **part})
         await api.apply(MD, named(status={"step": {"index": "1"}}), subresource="status")
         await api.apply(MD, named(status={"step": {"forced": "yes"}}), subresource="status")
@@ -185,10 +187,15 @@ def test_a_deployment_and_who_changes_its_template(play: Play) -> None:
         assert status == 201
         patch = {"spec": {"template": {"spec": {"containers": [{"name": "model", "image": "i:2"}]}}}}
         await api.patch(DEPLOYMENT, "shop", patch)
-        sidecar = [{"name": "side", "image": "s:1"}, {"name": "model", "image": "i:1", "env": [{"name": "B"}]}]
+        sidecar: list[JsonObject] = [
+            {"name": "side", "image": "s:1"},
+            {"name": "model", "image": "i:1", "env": [{"name": "B"}]},
+        ]
         status, _ = await api.apply(DEPLOYMENT, deployment(sidecar), force=True)
         assert status == 200
-        again = [{"name": "model", "image": "i:1", "env": [{"name": "C", "value": "x"}, {"name": "B"}]}]
+        again: list[JsonObject] = [
+            {"name": "model", "image": "i:1", "env": [{"name": "C", "value": "x"}, {"name": "B"}]}
+        ]
         await api.apply(DEPLOYMENT, deployment(again), force=True)
         template = deployment()["spec"]["template"]
         replace = [{"op": "replace", "path": "/spec/template", "value": template}]

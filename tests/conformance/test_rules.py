@@ -1,4 +1,4 @@
-"""The CRDs' schemas and rules: the same verdict in the same words for every mistake that tests/integration/crds knows."""
+"""The CRDs' schemas and rules: the same verdict, in the same words, for every mistake that tests/integration knows."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Virtual time: a loop that jumps to the next timer as soon as nothing is ready, and the clocks that people read from it.
+"""Virtual time: a loop that jumps to the next timer as soon as nothing is ready, and the clocks that are read from it.
 
 The whole asynchronous operator runs in it: an hour passes in the time that its own code takes, the same in every run.
 Work for threads is done at once, in the loop, so that no thread decides the order of events. Sockets do not work here:
@@ -8,6 +8,7 @@ nothing waits for them; give what needs one a real loop.
 import asyncio
 import contextlib
 import contextvars
+import random
 import selectors
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -64,10 +65,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
 
-def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine function in a virtual loop of its own, and cancel what it has left running."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main())
+def run(main: Callable[[], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
+    """Run a coroutine function in a virtual loop of its own, and cancel what it has left running.
+
+    `seed`: of the module `random`, which back-offs and hold times are drawn from.
+    """
+    chance = random.getstate()
+    random.seed(seed)
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(main())
+    finally:
+        random.setstate(chance)
 
 
 def now() -> float:
@@ -90,8 +99,8 @@ def timestamp(seconds: float | None = None) -> str:
 class Clock:
     """One machine's clocks: the loop's time, wrong by as much as a test wants.
 
-    `skew`: seconds that its wall clock is ahead. `drift`: how much faster its monotonic clock runs (0.01: 1 %). `asleep`:
-    seconds that its monotonic clock has missed, because the machine slept.
+    `skew`: seconds that its wall clock is ahead. `drift`: how much faster its monotonic clock runs (0.01: 1 %).
+    `asleep`: seconds that its monotonic clock has missed, because the machine slept.
     """
 
     skew: float = 0.0

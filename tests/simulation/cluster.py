@@ -55,9 +55,9 @@ def _unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
 class SimulatedCluster:
     """One replica's way to the control plane.
 
-    `latency`: seconds of a request that goes well, half of them before it is carried out. `timeout`: when an answer that
-    does not come is given up. `late`: when a request arrives that has Fault.LATE. `died` is set when a fault ends the
-    process.
+    `latency`: seconds of a request that goes well, half of them before it is carried out. `timeout`: when an answer
+    that does not come is given up. `late`: when a request arrives that has Fault.LATE. `died` is set when a fault ends
+    the process; `last` is the newest request.
     """
 
     def __init__(
@@ -149,12 +149,12 @@ class SimulatedCluster:
         )
 
     async def watch(
-        self, kind: Kind, namespace: str | None, selector: str, version: str, *, timeout: float = math.inf
+        self, kind: Kind, namespace: str | None, selector: str, version: str, *, seconds: float = math.inf
     ) -> AsyncIterator[JsonObject]:
         """Events after a version, with bookmarks. Ends when the connection does."""
         self._check_alive()
         watches = self._control_plane.watches
-        told = watches.watch(self.replica, kind, version, namespace=namespace, selector=selector, timeout=timeout)
+        told = watches.watch(self.replica, kind, version, namespace=namespace, selector=selector, seconds=seconds)
         async for event in told:
             self._check_alive()
             yield event

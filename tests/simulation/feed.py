@@ -1,7 +1,7 @@
 """Keeps a replica's cache filled from the simulated control plane, as controller/watch.py and cluster/relist.py do.
 
-For each kind and namespace: a list, the events after it, and a list again whenever the watch cannot go on (410). A watch
-that merely ends is opened again where it was. Errors are waited out, longer each time.
+For each kind and namespace: a list, the events after it, and a list again whenever the watch cannot go on (410). A
+watch that merely ends is opened again where it was. Errors are waited out, longer each time.
 """
 
 import asyncio

@@ -8,8 +8,8 @@ These shapes are known, and everything else raises Unsupported, so that a new qu
 - `group`, `sum`, `max`, `min` and `count`, with or without `by (...)`, of any of the above that is a vector.
 
 A window is open at its lower end, as in Prometheus 3. What a target no longer shows is stale at once; a target that
-cannot be scraped has `up` 0. It can restart empty, live in another time, be slow, unreachable, or answer in part; two of
-them can answer in turn (Twins).
+cannot be scraped has `up` 0. It can restart empty, live in another time, be slow, unreachable, or answer in part; two
+of them can answer in turn (Twins).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import promql_parser
-import re2
+import re2  # type: ignore[import-untyped]
 
 from serin.analysis.model import NoDataReason
 from serin.api.json import JsonObject
@@ -106,6 +106,7 @@ class Prometheus:
         self._series: dict[Labels, _Samples] = {}
         self._current: dict[tuple[str, str], set[Labels]] = {}
         self._due: dict[tuple[str, str], float] = {}
+        self._names: dict[tuple[Series, tuple[str, str]], Labels] = {}
         self.queries: list[tuple[str, float]] = []
         self.unreachable = ""
         self.delay = 0.0
@@ -148,13 +149,19 @@ class Prometheus:
 
     def _scrape(self, target: Target) -> None:
         at, found = self._now(), target.scrape()
-        shown = {_named(series, target): value for series, value in (found or {}).items()}
+        shown = {self._labels(series, target): value for series, value in (found or {}).items()}
         self._end(self._current.get(target.key, set()) - shown.keys())
         for labels, value in shown.items():
             self._series.setdefault(labels, _Samples()).add(at, value)
         self._current[target.key] = set(shown)
-        up = _named(("up", ()), target)
+        up = self._labels(("up", ()), target)
         self._series.setdefault(up, _Samples()).add(at, float(found is not None))
+
+    def _labels(self, series: Series, target: Target) -> Labels:
+        known = self._names.get((series, target.key))
+        if known is None:
+            known = self._names[series, target.key] = _named(series, target)
+        return known
 
     def _end(self, gone: Iterable[Labels]) -> None:
         at = self._now()

@@ -126,6 +126,8 @@ def test_the_dead_send_nothing() -> None:
         assert not is_stored(control_plane, "other")
         other = SimulatedCluster(control_plane, "serin-1")
         assert await other.list(kinds.SERVICE) == []
+        await other.apply(service())
+        assert control_plane.server.store.history()[-1].who == "serin-1"
 
     simulated(main)
 

@@ -1,8 +1,8 @@
 """Requests through simulated Envoys: where they really go, who answers, who gets 503, and what Envoy counts of it.
 
 Requests are drawn in batches: how many take which route, meet which pod, fail, and how long they take are draws from
-the distributions that the routes and the versions' qualities give. So an hour of traffic costs little, and the same seed
-is the same traffic. The counters are those of serin's Envoy: one series for each combination of labels, born with its
+the distributions that the routes and the versions' qualities give. So an hour of traffic costs little, and the same
+seed is the same traffic. The counters are those of serin's Envoy: one series for each combination of labels, born with its
 first increment, and lost when the Envoy is restarted.
 """
 
@@ -81,6 +81,15 @@ def _series(name: str, labels: Mapping[str, str]) -> Series:
 
 
 @lru_cache(maxsize=1000)
+def _histogram(deployment: str, snapshot: str, attempt: str, bounds: tuple[float, ...]) -> "list[Series]":
+    """The series of one histogram: its buckets, its count, its sum."""
+    labels = {**_labels(deployment, snapshot), "serin_attempt": attempt}
+    texts = ["+Inf" if bound == math.inf else f"{bound:g}" for bound in bounds]
+    buckets = [_series("envoy_serin_milliseconds_bucket", {**labels, "le": text}) for text in texts]
+    return buckets + [_series(f"envoy_serin_milliseconds_{name}", labels) for name in ("count", "sum")]
+
+
+@lru_cache(maxsize=1000)
 def _shares(quality: "Quality", bounds: tuple[float, ...]) -> "list[float]":
     """The share of requests in each bucket."""
     edges = [quality.below(bound) for bound in bounds]
@@ -110,7 +119,10 @@ class Served:
 
 
 class Proxy:
-    """The data plane of one Envoy. `quality`: of a snapshot, now; `reachable`: whether somebody answers at an address."""
+    """The data plane of one Envoy.
+
+    `quality`: of a snapshot, now; `reachable`: whether somebody answers at an address.
+    """
 
     def __init__(
         self,
@@ -218,13 +230,11 @@ class Proxy:
 
     def _histograms(self) -> Iterator[tuple[Series, float]]:
         """Every bucket of each histogram that exists, also those that are still empty; its count and its sum."""
-        bounds = ["+Inf" if bound == math.inf else f"{bound:g}" for bound in self._buckets]
         for (deployment, snapshot, attempt), counts in self._times.items():
-            labels = {**_labels(deployment, snapshot), "serin_attempt": attempt}
-            for bound, count in zip(bounds, counts[:-1].tolist(), strict=True):
-                yield _series("envoy_serin_milliseconds_bucket", {**labels, "le": bound}), count
-            yield _series("envoy_serin_milliseconds_count", labels), float(counts[-2])
-            yield _series("envoy_serin_milliseconds_sum", labels), float(counts[-1])
+            *buckets, total, milliseconds = _histogram(deployment, snapshot, attempt, self._buckets)
+            yield from zip(buckets, counts[:-1].tolist(), strict=True)
+            yield total, float(counts[-2])
+            yield milliseconds, float(counts[-1])
 
     def exposition(self) -> dict[Series, float]:
         """What a scrape of this Envoy finds."""

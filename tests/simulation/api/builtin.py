@@ -1,7 +1,8 @@
 """Defaults and checks of the built-in kinds, as far as Serin's objects need them.
 
-What is here is compared with a real server by tests/conformance. Pod templates have many more checks in Kubernetes; those
-that are missing here accept what the real server refuses, so a test that needs such a refusal injects it (faults.py).
+What is here is compared with a real server by tests/conformance. Pod templates have many more checks in Kubernetes;
+those that are missing here accept what the real server refuses, so a test that needs such a refusal injects it
+(faults.py).
 """
 
 import ipaddress
@@ -298,7 +299,8 @@ def read(kind: str, body: JsonObject) -> JsonObject:
     if kind in ("Deployment", "ReplicaSet", "Pod", "Service"):
         _set(body, spec={})
     _DEFAULTS.get(kind, _nothing)(body)
-    return _ALWAYS.get(kind, {}) | _clean(types.built_in()[kind], body)
+    cleaned: JsonObject = _clean(types.built_in()[kind], body)
+    return _ALWAYS.get(kind, {}) | cleaned
 
 
 def _clean(kind: Type, value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Deletion, and what follows from it: preconditions, grace, finalizers, garbage collection, the end of namespaces.
 
-The garbage collector and the namespace controller work a moment later, as in a cluster, so a test sees the time between.
+The garbage collector and the namespace controller work a moment later, as in a cluster, so a test sees the time
+between.
 """
 
 import asyncio

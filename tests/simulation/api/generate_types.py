@@ -6,9 +6,9 @@ path of that file, after a new version of Kubernetes:
 
     python -m tests.simulation.api.generate_types .../client-go@v0.35.4/applyconfigurations/internal/internal.go
 
-One line is one type: its name, then its fields. `s`, `n`, `b`, `u` are scalars (string, number, boolean, any), `[T]` is an
-atomic list, `[T|a,b]` a list with the keys a and b, `[T|]` a set, `<T>` a map, a name another type. `!` after a name means
-that the whole is one leaf. `=` after a key gives its default.
+One line is one type: its name, then its fields. `s`, `n`, `b`, `u` are scalars (string, number, boolean, any), `[T]` is
+an atomic list, `[T|a,b]` a list with the keys a and b, `[T|]` a set, `<T>` a map, a name another type. `!` after a name
+means that the whole is one leaf. `=` after a key gives its default.
 """
 
 import json

@@ -158,10 +158,12 @@ def _taken(
 
 def _prune(kind: Type, merged: JsonObject, owners: Owners, last: Fields) -> JsonObject:
     """Take away what the applier owned and applies no longer, unless somebody owns it."""
-    mentioned = named(kind, last)
+    owned = frozenset[Path]().union(*(one.fields for one in owners.values()))
+    if last <= owned:
+        return merged
+    mentioned, owned = named(kind, last), named(kind, owned)
     pruned = remove(kind, merged, mentioned) or {}
     everything = named(kind, fields_of(kind, merged))
-    owned = named(kind, frozenset[Path]().union(*(one.fields for one in owners.values())))
     pruned = remove(kind, merged, everything - (named(kind, fields_of(kind, pruned)) | owned)) or {}
     gone = everything - named(kind, fields_of(kind, pruned))
     result: JsonObject = remove(kind, merged, gone & mentioned)

@@ -1,7 +1,8 @@
 """The kinds that the simulated API server serves, and what is particular to each."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from serin.api.json import JsonObject
@@ -108,25 +109,18 @@ def _custom(kind: Kind, crd: JsonObject) -> Resource:
         empty={},
         status_resets=(("f:spec",),),
         crd=schema,
-        rules=_rules(kind.name, schema),
+        rules=Rules(schema),
         scale=subresources.get("scale"),
     )
 
 
-def served(crd: Callable[[str], JsonObject] = crds.load) -> dict[Kind, Resource]:
-    """Every kind that Serin knows, and what its workloads are made of. `crd`: the CRD of a kind."""
+@cache
+def served() -> Mapping[Kind, Resource]:
+    """Every kind that Serin knows, and what its workloads are made of.
+
+    One for all servers of the process, so that a rule that was evaluated once is known to all.
+    """
     custom = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE)
-    found = {kind: _custom(kind, crd(kind.name)) for kind in custom}
+    found = {kind: _custom(kind, crds.load(kind.name)) for kind in custom}
     others = (*(kind for kind in kinds.ALL if kind not in custom), REPLICA_SET, NAMESPACE, NODE)
     return found | {kind: _built_in(kind) for kind in others if kind.name in types.built_in()}
-
-
-_RULES: Final[dict[str, tuple[JsonObject, Rules]]] = {}
-
-
-def _rules(name: str, schema: JsonObject) -> Rules:
-    """One set of rules for all servers of the process, so that what was evaluated once is known to all."""
-    known = _RULES.get(name)
-    if known is None or known[0] is not schema:
-        known = _RULES[name] = (schema, Rules(schema))
-    return known[1]

@@ -68,12 +68,15 @@ class Rest:
         who: str = "unknown",
     ) -> tuple[int, JsonObject]:
         """Carry out one request; the status code and the answer."""
+        self.server.actor = who
         try:
             return self._request(
                 method, self.target(path), query or {}, json.loads(json.dumps(body)), content_type, who
             )
         except ApiError as error:
             return error.status, error.body()
+        finally:
+            self.server.actor = ""
 
     def _request(
         self, method: str, at: Target, query: Mapping[str, str], body: Any, content_type: str, who: str
@@ -113,7 +116,7 @@ class Rest:
 
     def _list(self, at: Target, query: Mapping[str, str]) -> JsonObject:
         limit, token = int(query.get("limit", "0")), query.get("continue", "")
-        page = self.server.list(at.kind, at.namespace, query.get("labelSelector", ""), limit, token)
+        page = self.server.page(at.kind, at.namespace, query.get("labelSelector", ""), limit, token)
         metadata: JsonObject = {"resourceVersion": page.version}
         custom = self.server.kinds[at.kind].crd is not None
         if page.token or custom:
@@ -148,5 +151,5 @@ class Rest:
             namespace=at.namespace,
             selector=query.get("labelSelector", ""),
             bookmarks=query.get("allowWatchBookmarks") == "true",
-            timeout=float(query.get("timeoutSeconds", math.inf)),
+            seconds=float(query.get("timeoutSeconds", math.inf)),
         )

@@ -1,9 +1,10 @@
 """The CEL rules of the CRDs on every write, with ratcheting and transition rules (oldSelf).
 
 Each rule is evaluated by serin.cli.lint.rules, which `serin lint` uses too, one at a time; the alternatives of a rule
-(`||`) one by one, since cel-python lets an error inside a macro end the whole expression, and CEL does not. A part of an object that is equal to what is stored is not asked about: the real server
-drops the errors of such parts, unless the rule compares with oldSelf; here such a rule may only be `self == oldSelf`,
-which holds then. Verdicts are remembered by rule and value, because stories write the same specs again and again.
+(`||`) one by one, since cel-python lets an error inside a macro end the whole expression, and CEL does not. A part of
+an object that is equal to what is stored is not asked about: the real server drops the errors of such parts, unless the
+rule compares with oldSelf; here such a rule may only be `self == oldSelf`, which holds then. Verdicts are remembered by
+rule and value, because stories write the same specs again and again.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The simulated API server: what each verb does to an object, in the order in which the real server does it.
 
-Every method is one request, carried out at once and whole: it returns what is stored, or raises ApiError. Latency, faults
-and the wire are the replica's (cluster.py, rest.py); what follows from a write later is deletion.py's; words and checks
-are in the modules beside this one.
+Every method is one request, carried out at once and whole: it returns what is stored, or raises ApiError. Latency,
+faults and the wire are the replica's (cluster.py, rest.py); what follows from a write later is deletion.py's; words and
+checks are in the modules beside this one.
 """
 
 import random
@@ -14,18 +14,16 @@ from typing import Any, Final
 from serin.api.json import JsonObject
 from serin.cluster.protocol import Kind
 from tests.simulation import clock
-from tests.simulation.api import builtin, jsonpatch, metadata, ownership, resources, scale, selectors, structural
+from tests.simulation.api import builtin, jsonpatch, ownership, resources, selectors, structural, validation
 from tests.simulation.api.ownership import Owner, Owners, Write
 from tests.simulation.api.resources import NAMESPACE, Resource
 from tests.simulation.api.status import (
     ApiError,
-    FieldError,
     already_exists,
     bad_request,
     conflict,
     expired,
     forbidden,
-    invalid,
     not_found,
 )
 from tests.simulation.api.store import Key, Record, Store, copied
@@ -55,6 +53,7 @@ class ApiServer:
 
     def __init__(self, seed: int = 0, kinds: Mapping[Kind, Resource] | None = None) -> None:
         self.random = random.Random(seed)
+        self.actor = ""  # whose request is carried out; empty: that of the field manager's namesake
         self.kinds = dict(kinds if kinds is not None else resources.served())
         self.store = Store(clock.now)
         self.admission: list[Admission] = []
@@ -68,7 +67,7 @@ class ApiServer:
         """One object."""
         return copied(self._found(kind, namespace, name).body)
 
-    def list(
+    def page(
         self, kind: Kind, namespace: str | None = None, selector: str = "", limit: int = 0, token: str = ""
     ) -> Page:
         """Objects in order of namespace and name, `limit` at once; later pages show what the first one saw."""
@@ -89,7 +88,7 @@ class ApiServer:
             raise expired(_CONTINUE_TOO_OLD)
         return self._pages[token]
 
-    def _selected(self, kind: Kind, namespace: str | None, selector: str) -> "list[JsonObject]":
+    def _selected(self, kind: Kind, namespace: str | None, selector: str) -> list[JsonObject]:
         self.resource(kind)
         found = self.store.all(kind, namespace if kind.namespaced else None)
         if not selector:
@@ -245,7 +244,7 @@ class ApiServer:
             decoded["metadata"]["namespace"] = namespace
         return decoded
 
-    def _unknown(self, resource: Resource, body: JsonObject) -> "list[str]":
+    def _unknown(self, resource: Resource, body: JsonObject) -> list[str]:
         return structural.unknown(body, resource.crd) if resource.crd else []
 
     def _defaulted(self, resource: Resource, body: JsonObject, *, nulls: bool) -> JsonObject:
@@ -278,7 +277,7 @@ class ApiServer:
             name = new["metadata"]["name"] = new["metadata"]["generateName"] + self._suffix()
         for look in self.admission:
             look(kind, new, None)
-        self._validate(resource, new, None, "")
+        validation.check(resource, new, None, "")
         key = self.key(kind, namespace, name)
         if self.store.get(kind, key) is not None:
             raise already_exists(kind, name)
@@ -335,12 +334,12 @@ class ApiServer:
         new = self._merged(resource, old, new, subresource)
         for look in self.admission:
             look(kind, new, old)
-        self._validate(resource, new, old, subresource)
+        validation.check(resource, new, old, subresource)
         key = self.key(kind, namespace, name)
         if _is_same(new, old) and _same_fields(owners, live.owners):
             return copied(old)
         if not new["metadata"].get("finalizers") and old["metadata"].get("deletionTimestamp") and not _grace(old):
-            self.store.remove(kind, key, manager)
+            self.store.remove(kind, key, self.actor or manager)
             new["metadata"] |= {"resourceVersion": old["metadata"]["resourceVersion"]}
             new["metadata"] |= {"managedFields": ownership.encode(owners)} if owners else {}
             return copied(new)
@@ -362,47 +361,11 @@ class ApiServer:
             merged["metadata"]["generation"] = old["metadata"]["generation"] + 1
         return merged
 
-    def _validate(self, resource: Resource, new: JsonObject, old: JsonObject | None, subresource: str) -> None:
-        kind, name = resource.kind, new["metadata"].get("name", "")
-        found: list[FieldError] = []
-        if old is None:
-            found += metadata.name_errors(name, service=kind.name == "Service")
-        elif not subresource:
-            found += metadata.update_errors(new["metadata"], old["metadata"])
-        if not subresource:
-            found += metadata.errors(new["metadata"])
-        if resource.crd is not None:
-            found += self._schema_errors(resource, new, old, subresource)
-        elif not subresource:
-            found += builtin.errors(kind.name, new, old)
-        if found:
-            raise invalid(kind, name, found)
-
-    def _schema_errors(
-        self, resource: Resource, new: JsonObject, old: JsonObject | None, subresource: str
-    ) -> "list[FieldError]":
-        assert resource.crd is not None
-        assert resource.rules is not None
-        nothing = structural.NOTHING
-        if subresource:
-            schema = resource.crd["properties"]["status"]
-            before = (old or {}).get("status", nothing)
-            found = structural.errors(new["status"], before, schema, "status") if "status" in new else []
-        else:
-            found = structural.errors(new, nothing if old is None else old, resource.crd)
-        if resource.scale is not None:
-            found += scale.errors(new, resource.scale, spec=not subresource)
-        if old is None or not list(structural.duplicates(old, resource.crd)):
-            found += structural.duplicates(new, resource.crd)
-        if structural.blocks_rules(found):
-            return [*found, structural.rules_not_checked()]
-        return [*found, *resource.rules.broken(new, old)]
-
     def _put(self, resource: Resource, key: Key, new: JsonObject, owners: Owners, who: str) -> JsonObject:
         new["metadata"]["resourceVersion"] = self.store.next_version()
         if owners:
             new["metadata"]["managedFields"] = ownership.encode(owners)
-        self.store.put(resource.kind, key, Record(new, owners), who)
+        self.store.put(resource.kind, key, Record(new, owners), self.actor or who)
         return copied(new)
 
 

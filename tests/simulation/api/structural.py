@@ -1,7 +1,8 @@
-"""A custom resource against its structural schema, as apiextensions-apiserver does it: unknown fields, defaults, bounds.
+"""A custom resource against its structural schema, as apiextensions-apiserver does it.
 
-The words of an error are kube-openapi's. On an update, what is equal to what is stored is not judged again (ratcheting):
-items of a list are told apart by their keys, and those of a list without keys are never the same as before.
+Unknown fields, defaults, types, bounds; the words of an error are kube-openapi's. On an update, what is equal to what
+is stored is not judged again (ratcheting): items of a list are told apart by their keys, and those of a list without
+keys are never the same as before.
 """
 
 import copy
@@ -109,7 +110,7 @@ def _prune_nulls(value: Any, part: JsonObject) -> None:
 
 
 def errors(value: Any, old: Any, schema: JsonObject, under: str = "") -> list[FieldError]:
-    """What the schema has against a value. `old`: what is stored, NOTHING for a new one; `under`: the field it is in."""
+    """What the schema has against a value. `old`: what is stored, or NOTHING; `under`: the field that it is in."""
     return [_placed(one, under) for one in _check(value, old, schema, "")]
 
 
@@ -221,6 +222,8 @@ def by_key(part: JsonObject, items: Any) -> dict[Any, Any]:
 
 def duplicates(value: Any, part: JsonObject, path: str = "") -> Iterator[FieldError]:
     """Items that a list has twice although its type forbids it."""
+    if not _has_keys(part):
+        return
     if isinstance(value, dict):
         known, other = part.get("properties", {}), part.get("additionalProperties")
         for name, item in value.items():
@@ -232,6 +235,19 @@ def duplicates(value: Any, part: JsonObject, path: str = "") -> Iterator[FieldEr
         yield from _duplicates(value, part, path)
         for index, item in enumerate(value):
             yield from duplicates(item, part.get("items", {}), f"{path}[{index}]")
+
+
+_KEYED: Final[dict[int, tuple[JsonObject, bool]]] = {}
+
+
+def _has_keys(part: JsonObject) -> bool:
+    """Whether a schema has a list with keys anywhere."""
+    known = _KEYED.get(id(part))
+    if known is None:  # the schema is kept with the answer, so that its id stays its own
+        inner = [*part.get("properties", {}).values(), part.get("items"), part.get("additionalProperties")]
+        here = part.get("x-kubernetes-list-type") in ("map", "set")
+        known = _KEYED[id(part)] = (part, here or any(_has_keys(one) for one in inner if isinstance(one, dict)))
+    return known[1]
 
 
 def _duplicates(value: list[Any], part: JsonObject, path: str) -> Iterator[FieldError]:

@@ -2,8 +2,8 @@
 
 A line for line translation of what sigs.k8s.io/structured-merge-diff does (typed/*.go), because every surprise of
 server-side apply lives there: an empty list is a leaf, null keeps a map, an item of a list is owned apart from its
-fields. A path is a tuple of steps as in fieldsV1: `f:name`, `k:{"name":"a"}`, `v:"x"`; a set of fields is a frozenset of
-paths. What an owner is, and what happens when two want a field, is ownership.py's; whether a value fits its type is
+fields. A path is a tuple of steps as in fieldsV1: `f:name`, `k:{"name":"a"}`, `v:"x"`; a set of fields is a frozenset
+of paths. What an owner is, and what happens when two want a field, is ownership.py's; whether a value fits its type is
 typecheck.py's.
 """
 
@@ -123,7 +123,7 @@ def _merge_lists(kind: ListType, left: list[Any], right: list[Any]) -> Any:
     out: list[Any] = []
     merged: set[str] = set()
 
-    def take(here: str, before: Any, after: Any) -> None:
+    def take(before: Any, after: Any) -> None:
         item = merge(kind.element, before, after)
         if item is not MISSING:
             out.append(item)
@@ -135,14 +135,14 @@ def _merge_lists(kind: ListType, left: list[Any], right: list[Any]) -> Any:
             if rights_at < len(rights):
                 if here == rights[rights_at]:
                     merged.add(here)
-                    take(here, by_left[here], by_right[here])
+                    take(by_left[here], by_right[here])
                     lefts_at, rights_at, shared = lefts_at + 1, rights_at + 1, shared[1:]
                     continue
                 if here in by_right and shared and shared[0] != here:
                     lefts_at += 1
                     continue
             if here not in by_right:
-                take(here, left[lefts_at], MISSING)
+                take(left[lefts_at], MISSING)
                 lefts_at += 1
                 continue
             if here in merged:
@@ -150,7 +150,7 @@ def _merge_lists(kind: ListType, left: list[Any], right: list[Any]) -> Any:
         if rights_at < len(rights):
             here = rights[rights_at]
             merged.add(here)
-            take(here, by_left.get(here, MISSING), by_right[here])
+            take(by_left.get(here, MISSING), by_right[here])
             rights_at += 1
             if shared and shared[0] == here:
                 shared = shared[1:]
@@ -256,11 +256,11 @@ def _fields(kind: Type, value: Any, path: Path, found: set[Path]) -> None:
             found.add(path)
         elif isinstance(value, dict):
             for name, item in value.items():
-                inner, here = kind.map.of(name), (*path, f"f:{name}")
+                inner, below = kind.map.of(name), (*path, f"f:{name}")
                 if inner is not None:
-                    _fields(inner, item, here, found)
+                    _fields(inner, item, below, found)
                 if item is None or item == {} or name not in kind.map.fields:
-                    found.add(here)
+                    found.add(below)
 
 
 def named(kind: Type, fields: Fields) -> Fields:

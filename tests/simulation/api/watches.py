@@ -1,7 +1,7 @@
-"""Watches: what was committed, told to each watcher in order, as late as a test wants, and lost when it wants that too.
+"""Watches: what was committed, told to each watcher in order, as late as a test wants.
 
-A watcher is told of a kind by its own connection, so kinds overtake each other, as they do in a cluster. Nothing is told
-twice or left out on one connection; when the history that a connection would need is gone, it ends with 410.
+A watcher is told of a kind by its own connection, so kinds overtake each other, as they do in a cluster. Nothing is
+told twice or left out on one connection; when the history that a connection would need is gone, it ends with 410.
 """
 
 import asyncio
@@ -38,16 +38,16 @@ class Watches:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}  # in the order of their opening
         self._lags: dict[tuple[str, str], float] = {("", ""): _DEFAULT_LAG}
         server.store.listen(self._on_commit)
 
     # What a test decides
 
     def lag(self, seconds: float, *, watcher: str = "", kind: str = "") -> None:
-        """Tell of commits so much later. `watcher` and `kind` (its name): of all when empty; the closest setting counts.
+        """Tell of commits so much later. `watcher` and `kind` (its name): of all when empty.
 
-        math.inf freezes: nothing is told until another lag is set.
+        The closest setting counts. math.inf freezes: nothing is told until another lag is set.
         """
         self._lags[watcher, kind] = seconds
         self._wake_all()
@@ -66,7 +66,7 @@ class Watches:
 
     def close(self, *, watcher: str = "", kind: str = "") -> None:
         """Break connections; who watches comes again."""
-        for one in self._connections:
+        for one in list(self._connections):
             if watcher in ("", one.watcher) and kind in ("", one.kind.name):
                 one.closed = True
                 one.wake.set()
@@ -99,20 +99,20 @@ class Watches:
         namespace: str | None = None,
         selector: str = "",
         bookmarks: bool = True,
-        timeout: float = math.inf,
+        seconds: float = math.inf,
     ) -> AsyncIterator[JsonObject]:
-        """Events after `version`, until the connection is broken, times out, or ends with an ERROR event (410)."""
+        """Events after `version`, until the connection breaks, `seconds` are over, or an ERROR event (410) ends it."""
         connection = _Connection(watcher, kind)
-        self._connections.add(connection)
+        self._connections[connection] = None
         try:
-            async for event in self._events(connection, int(version), bookmarks, clock.now() + timeout):
+            async for event in self._events(connection, int(version), bookmarks, clock.now() + seconds):
                 if isinstance(event, Commit):
                     if told := _told(event, namespace, selector):
                         yield told
                 else:
                     yield event
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
 
     async def _events(
         self, connection: _Connection, cursor: int, bookmarks: bool, end: float
