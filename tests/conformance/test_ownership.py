@@ -122,6 +122,26 @@ def test_lists_by_their_keys(play: Play) -> None:
     play(scenario)
 
 
+def test_the_order_of_items_of_several_owners(play: Play) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create(MD, smallest("iris"))
+
+        async def apply(manager: str, *names: str) -> list[str]:
+            status = {"metrics": [{"name": name, manager: "x"} for name in names]}
+            body = named(status=status)
+            _, found = await api.apply(MD, body, subresource="status", manager=manager, force=True)
+            return [one["name"] for one in found["status"]["metrics"]]
+
+        await apply("reason", "a", "b", "c", "d", "e")
+        assert sorted(await apply("verdict", "d", "x", "b", "a", "y")) == ["a", "b", "c", "d", "e", "x", "y"]
+        await apply("reason", "e", "c", "a", "z")
+        await apply("verdict", "y", "d", "a")
+        await apply("message", "z", "q", "e", "d", "y")
+        await apply("reason", "q")
+
+    play(scenario)
+
+
 def test_what_does_not_fit_the_type(play: Play) -> None:
     async def scenario(api: Api) -> None:
         await api.create(MD, smallest("iris"))

@@ -8,6 +8,7 @@ serin.cluster.client.KubernetesCluster. Several of them share one control plane.
 import asyncio
 import json
 import math
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ _NEVER_ARRIVES: Final = (Fault.NEVER_SENT, Fault.LATE)
 _ANSWER_LOST: Final = (Fault.LOST, Fault.NEVER_SENT, Fault.LATE)
 
 
+_NO_CONNECTION: Final = "Cannot connect to host control-plane:443 [Connect call failed]"
+
+
 class ProcessDied(BaseException):
     """The process of this replica has ended in the middle of a request. No `except Exception` may survive it."""
 
@@ -74,6 +78,7 @@ class SimulatedCluster:
         self._control_plane, self.replica, self.plan = control_plane, replica, plan
         self._observer, self._latency, self._timeout, self._late = observer, latency, timeout, late
         self._number = self._writes = 0
+        self._chance = random.Random(replica)
         self.died = asyncio.Event()
         self.last: Request | None = None
 
@@ -153,6 +158,8 @@ class SimulatedCluster:
     ) -> AsyncIterator[JsonObject]:
         """Events after a version, with bookmarks. Ends when the connection does."""
         self._check_alive()
+        if not self._control_plane.is_up:
+            raise Retryable(f"no answer from the API server to watch {kind.name}: {_NO_CONNECTION}")
         watches = self._control_plane.watches
         told = watches.watch(self.replica, kind, version, namespace=namespace, selector=selector, seconds=seconds)
         async for event in told:
@@ -208,14 +215,20 @@ class SimulatedCluster:
         """What comes of a request with this fault. Raises ClusterError where there is no answer, and ProcessDied."""
         if fault is Fault.DIE_BEFORE:
             self._die()
-        if fault is Fault.REFUSED:
-            raise _no_answer(request, "Cannot connect to host control-plane:443 [Connect call failed]")
+        if fault is Fault.REFUSED or not self._control_plane.is_up:
+            raise _no_answer(request, _NO_CONNECTION)
         if fault is Fault.LATE:
             asyncio.get_running_loop().call_later(self._late, carry_out)
         if fault in _NEVER_ARRIVES:
             await asyncio.sleep(self._timeout)
             raise _no_answer(request, "TimeoutError")
-        await asyncio.sleep(self._latency / 2)
+        try:
+            await asyncio.sleep(self._latency / 2)
+        except asyncio.CancelledError:
+            # Whoever gives up a request that is under way does not know what becomes of it.
+            if self._chance.random() < 0.5:
+                asyncio.get_running_loop().call_later(self._latency / 2, carry_out)
+            raise
         self._check_alive()
         if (refused := _refusal(fault, request)) is not None:
             return refused

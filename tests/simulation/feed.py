@@ -12,6 +12,7 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import ClusterError, Kind
 from tests.simulation.cluster import SimulatedCluster
 
+_AT_ONCE: Final = 0.1
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
 
@@ -46,8 +47,8 @@ async def _keep(
             continue
         pause = _FIRST_PAUSE
         while version:
-            version = await _watch(cluster, cache, kind, namespace, selector, version)
-            await asyncio.sleep(0.1)
+            version, pause = await _watch(cluster, cache, kind, namespace, selector, version, pause)
+            await asyncio.sleep(pause)
 
 
 async def _list(
@@ -67,16 +68,28 @@ async def _list(
 
 
 async def _watch(
-    cluster: SimulatedCluster, cache: ObjectCache, kind: Kind, namespace: str | None, selector: str, version: str
-) -> str:
-    """Take in events until the connection ends; the version from which to go on, empty: list again."""
-    async for event in cluster.watch(kind, namespace, selector, version):
-        body = event["object"]
-        if event["type"] == "ERROR":
-            return ""
-        if event["type"] == "DELETED":
-            cache.drop(kind, body)
-        elif event["type"] in ("ADDED", "MODIFIED"):
-            cache.put(kind, body)
-        version = str(body["metadata"]["resourceVersion"])
-    return version
+    cluster: SimulatedCluster,
+    cache: ObjectCache,
+    kind: Kind,
+    namespace: str | None,
+    selector: str,
+    version: str,
+    pause: float,
+) -> tuple[str, float]:
+    """Take in events until the connection ends.
+
+    Returns the version from which to go on (empty: list again), and how long to wait before.
+    """
+    try:
+        async for event in cluster.watch(kind, namespace, selector, version):
+            body = event["object"]
+            if event["type"] == "ERROR":
+                return "", _AT_ONCE
+            if event["type"] == "DELETED":
+                cache.drop(kind, body)
+            elif event["type"] in ("ADDED", "MODIFIED"):
+                cache.put(kind, body)
+            version = str(body["metadata"]["resourceVersion"])
+    except ClusterError:
+        return version, min(_LONGEST_PAUSE, pause * 2)
+    return version, _AT_ONCE

@@ -132,6 +132,32 @@ def test_the_dead_send_nothing() -> None:
     simulated(main)
 
 
+def test_a_request_that_is_given_up_may_arrive() -> None:
+    async def main(control_plane: Rest) -> None:
+        cluster = SimulatedCluster(control_plane)
+        for number in range(40):
+            request = asyncio.create_task(cluster.apply(service(f"s{number}")))
+            await asyncio.sleep(0.001)
+            request.cancel()
+        await asyncio.sleep(1.0)
+        assert 5 < sum(is_stored(control_plane, f"s{number}") for number in range(40)) < 35
+
+    simulated(main)
+
+
+def test_an_api_server_that_is_away() -> None:
+    async def main(control_plane: Rest) -> None:
+        cluster = SimulatedCluster(control_plane)
+        control_plane.stop()
+        with pytest.raises(Retryable, match="no answer from the API server to apply Service: Cannot connect"):
+            await cluster.apply(service())
+        assert not is_stored(control_plane)
+        control_plane.start()
+        await cluster.apply(service())
+
+    simulated(main)
+
+
 def test_plans_choose_their_request() -> None:
     async def main(control_plane: Rest) -> None:
         recorder = faults.Recorder(

@@ -159,6 +159,20 @@ def test_errors_of_a_list_are_waited_out() -> None:
     fed(main, plan=faults.matching(Fault.INTERNAL, times=6, verb="list"))
 
 
+def test_an_api_server_that_is_away_is_waited_for() -> None:
+    async def main(rig: Rig) -> None:
+        rig.control_plane.stop()
+        rig.delete("s1")
+        rig.label("s2", "1")
+        await asyncio.sleep(300.0)
+        assert "s1" in rig.names()
+        rig.control_plane.start()
+        await asyncio.sleep(20.0)
+        assert ("s1" in rig.names(), rig.shown("s2")) == (False, "1")
+
+    fed(main)
+
+
 def test_bookmarks_keep_a_quiet_watch_young() -> None:
     async def main(rig: Rig) -> None:
         await asyncio.sleep(61.0)

@@ -2,8 +2,8 @@
 
 Requests are drawn in batches: how many take which route, meet which pod, fail, and how long they take are draws from
 the distributions that the routes and the versions' qualities give. So an hour of traffic costs little, and the same
-seed is the same traffic. The counters are those of serin's Envoy: one series for each combination of labels, born with its
-first increment, and lost when the Envoy is restarted.
+seed is the same traffic. The counters are those of Serin's Envoy: one series for each combination of labels, born with
+its first increment, and lost when the Envoy is restarted.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from serin.api.json import JsonObject
 from tests.simulation.api import status, types
-from tests.simulation.api.metadata import label_errors
+from tests.simulation.api.metadata import key_errors, label_errors
 from tests.simulation.api.status import FieldError
 from tests.simulation.api.types import Type
 
@@ -139,7 +139,7 @@ def _workload_errors(body: JsonObject, old: JsonObject | None) -> Iterator[Field
         yield FieldError("spec.selector", status.REQUIRED, "")
     if not selector or any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         words = "`selector` does not match template `labels`"
-        yield FieldError("spec.template.metadata.labels", status.INVALID, words, labels)
+        yield FieldError("spec.template.metadata.labels", status.INVALID, words, labels or None)
     if spec["replicas"] < 0:
         words = "must be greater than or equal to 0"
         yield FieldError("spec.replicas", status.INVALID, words, spec["replicas"])
@@ -215,8 +215,17 @@ def _is_address(text: str, version: int | None) -> bool:
 
 def _event_errors(body: JsonObject, old: JsonObject | None) -> Iterator[FieldError]:
     """The server knows events by the names of the older API."""
-    if old is None and not body.get("eventTime"):
-        yield FieldError("eventTime", status.REQUIRED, "")
+    if not body.get("eventTime"):
+        if old is None:
+            yield FieldError("eventTime", status.REQUIRED, "")
+        return
+    if not body["regarding"].get("namespace") and body["metadata"]["namespace"] not in ("default", "kube-system"):
+        words = "does not match event.namespace"
+        yield FieldError("involvedObject.namespace", status.INVALID, words, "")
+    controller = body.get("reportingController", "")
+    if not controller:
+        yield FieldError("reportingController", status.REQUIRED, "")
+    yield from key_errors(controller, "reportingController")
     for name, most in _EVENT_BYTES.items():
         length = len(str(body.get(name, "")).encode())
         told = "message" if name == "note" else name

@@ -57,7 +57,7 @@ def errors(metadata: JsonObject) -> Iterator[FieldError]:
     yield from label_errors(metadata.get("labels") or {}, "metadata.labels")
     annotations = metadata.get("annotations") or {}
     for key in annotations:
-        yield from _key_errors(key.lower(), "metadata.annotations")
+        yield from key_errors(key.lower(), "metadata.annotations")
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
         words = f"may not be more than {_MOST_ANNOTATIONS} bytes"
         yield FieldError("metadata.annotations", status.TOO_LONG, words)
@@ -73,14 +73,15 @@ def errors(metadata: JsonObject) -> Iterator[FieldError]:
 def label_errors(labels: JsonObject, path: str) -> Iterator[FieldError]:
     """Keys and values of labels."""
     for key, value in labels.items():
-        yield from _key_errors(key, path)
+        yield from key_errors(key, path)
         if len(value) > 63:
             yield FieldError(path, status.INVALID, "must be no more than 63 bytes", value)
         elif not re.fullmatch(_VALUE, value):
             yield FieldError(path, status.INVALID, _VALUE_WORDS, value)
 
 
-def _key_errors(key: str, path: str) -> Iterator[FieldError]:
+def key_errors(key: str, path: str) -> Iterator[FieldError]:
+    """What a qualified name must be: the key of a label or an annotation, a controller's name."""
     *prefix, name = key.split("/")
     if len(prefix) > 1:
         words = (

@@ -45,6 +45,16 @@ class Rest:
         self.server = ApiServer(seed)
         self.watches = Watches(self.server)
         self.deletion = Deletion(self.server, delay=deletion_delay)
+        self.is_up = True
+
+    def stop(self) -> None:
+        """Be away: no request is answered and no watch goes on, until `start`. What is stored stays."""
+        self.is_up = False
+        self.watches.close()
+
+    def start(self) -> None:
+        """Be there again."""
+        self.is_up = True
 
     def target(self, path: str) -> Target:
         """Take a path apart. 404 for what is not served."""
