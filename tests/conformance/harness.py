@@ -37,6 +37,8 @@ class Wire(Protocol):
 
     def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[JsonObject]: ...
 
+    async def install(self, crd: JsonObject) -> None: ...
+
 
 class SimulatedWire:
     """The simulated server."""
@@ -54,6 +56,9 @@ class SimulatedWire:
         """Forget the history; a real server has done so by itself."""
         self._rest.watches.compact()
 
+    async def install(self, crd: JsonObject) -> None:
+        self._rest.install(crd)
+
 
 class RealWire:
     """A real API server."""
@@ -67,6 +72,12 @@ class RealWire:
         asked = self._session.request(method, self._host + path, params=query, data=data, headers=headers)
         async with asked as answer:
             return answer.status, await answer.json(content_type=None)
+
+    async def install(self, crd: JsonObject) -> None:
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        query = {"fieldManager": "conformance", "force": "true"}
+        status, answer = await self.request("PATCH", path, query, crd, APPLY)
+        assert status in (200, 201), answer
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[JsonObject]:
         asked = self._session.get(self._host + path, params={**query, "watch": "true"})

@@ -8,6 +8,7 @@ those that are missing here accept what the real server refuses, so a test that 
 import ipaddress
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any, Final
 
 from serin.api.json import JsonObject
@@ -330,13 +331,14 @@ def _is_plain_map(kind: Type) -> bool:
     return kind.map is not None and not kind.map.fields
 
 
-def allocate(kind: str, body: JsonObject, draw: Callable[[], str]) -> None:
-    """What the server itself adds to a new object; nobody owns it. `draw`: an address for a Service."""
+def allocate(kind: str, body: JsonObject, chance: Random) -> None:
+    """What the server itself adds to a new object; nobody owns it. `chance` draws a Service's address."""
     if kind == "Namespace":
         _set(body, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
     if kind == "Service":
         spec = body["spec"]
-        address = spec.get("clusterIP") or draw()
+        drawn = f"198.19.{chance.randrange(256)}.{chance.randrange(1, 255)}"
+        address = spec.get("clusterIP") or drawn
         headless = address == "None" and not spec.get("selector")
         families = ["IPv4", "IPv6"] if headless else ["IPv4"]
         policy = "RequireDualStack" if headless else "SingleStack"

@@ -98,7 +98,8 @@ def _built_in(kind: Kind) -> Resource:
     )
 
 
-def _custom(kind: Kind, crd: JsonObject) -> Resource:
+def custom(kind: Kind, crd: JsonObject) -> Resource:
+    """A kind as its CRD describes it."""
     version = crd["spec"]["versions"][0]
     schema, subresources = version["schema"]["openAPIV3Schema"], version.get("subresources", {})
     return Resource(
@@ -120,7 +121,7 @@ def served() -> Mapping[Kind, Resource]:
 
     One for all servers of the process, so that a rule that was evaluated once is known to all.
     """
-    custom = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE)
-    found = {kind: _custom(kind, crds.load(kind.name)) for kind in custom}
-    others = (*(kind for kind in kinds.ALL if kind not in custom), REPLICA_SET, NAMESPACE, NODE)
+    ours = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE)
+    found = {kind: custom(kind, crds.load(kind.name)) for kind in ours}
+    others = (*(kind for kind in kinds.ALL if kind not in ours), REPLICA_SET, NAMESPACE, NODE)
     return found | {kind: _built_in(kind) for kind in others if kind.name in types.built_in()}

@@ -13,6 +13,7 @@ from typing import Any, Final
 from serin.api.json import JsonObject
 from serin.cluster.protocol import Kind
 from tests.simulation.api.deletion import Deletion
+from tests.simulation.api.resources import custom
 from tests.simulation.api.server import ApiServer
 from tests.simulation.api.status import ApiError, bad_request
 from tests.simulation.api.watches import Watches
@@ -55,6 +56,14 @@ class Rest:
     def start(self) -> None:
         """Be there again."""
         self.is_up = True
+
+    def install(self, crd: JsonObject) -> Kind:
+        """Serve the kind of a CRD, or serve it by this one from now on; what is stored stays as it is."""
+        spec = crd["spec"]
+        names, version = spec["names"], spec["versions"][0]["name"]
+        kind = Kind(f"{spec['group']}/{version}", names["kind"], names["plural"])
+        self.server.kinds[kind] = custom(kind, crd)
+        return kind
 
     def target(self, path: str) -> Target:
         """Take a path apart. 404 for what is not served."""
@@ -100,7 +109,8 @@ class Rest:
             return 200, self._delete(at, body or {}, who)
         strict = query.get("fieldValidation") == "Strict"
         if method == "POST":
-            return 201, self.server.create(at.kind, namespace, body, manager=manager, strict=strict)
+            dry_run = query.get("dryRun") == "All"
+            return 201, self.server.create(at.kind, namespace, body, manager=manager, strict=strict, dry_run=dry_run)
         if method == "PUT":
             return 200, self.server.replace(
                 at.kind, namespace, at.name, body, manager=manager, subresource=at.subresource

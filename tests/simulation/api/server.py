@@ -118,8 +118,17 @@ class ApiServer:
 
     # Writing
 
-    def create(self, kind: Kind, namespace: str, body: JsonObject, *, manager: str, strict: bool = False) -> JsonObject:
-        """POST. `strict`: refuse unknown fields, as kubectl asks for."""
+    def create(
+        self,
+        kind: Kind,
+        namespace: str,
+        body: JsonObject,
+        *,
+        manager: str,
+        strict: bool = False,
+        dry_run: bool = False,
+    ) -> JsonObject:
+        """POST. `strict`: refuse unknown fields, as kubectl asks for; `dry_run`: store nothing."""
         resource = self.resource(kind)
         new = self._decoded(resource, namespace, body, strict=strict)
         if new["metadata"].get("resourceVersion"):
@@ -131,7 +140,7 @@ class ApiServer:
         for system in _SYSTEM:
             new["metadata"].pop(system, None)
         owners = self._updated(resource, self._empty(resource), new, {}, manager, "")
-        return self._insert(resource, namespace, new, owners, manager)
+        return self._insert(resource, namespace, new, owners, manager, dry_run=dry_run)
 
     def replace(
         self, kind: Kind, namespace: str, name: str, body: JsonObject, *, manager: str, subresource: str = ""
@@ -271,7 +280,16 @@ class ApiServer:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise forbidden(kind, name, why)
 
-    def _insert(self, resource: Resource, namespace: str, new: JsonObject, owners: Owners, manager: str) -> JsonObject:
+    def _insert(
+        self,
+        resource: Resource,
+        namespace: str,
+        new: JsonObject,
+        owners: Owners,
+        manager: str,
+        *,
+        dry_run: bool = False,
+    ) -> JsonObject:
         kind, name = resource.kind, str(new["metadata"].get("name") or "")
         if not name and new["metadata"].get("generateName"):
             name = new["metadata"]["name"] = new["metadata"]["generateName"] + self._suffix()
@@ -281,20 +299,17 @@ class ApiServer:
         key = self.key(kind, namespace, name)
         if self.store.get(kind, key) is not None:
             raise already_exists(kind, name)
-        builtin.allocate(kind.name, new, self._draw)
+        builtin.allocate(kind.name, new, self.random)
         new["metadata"] |= {
             "uid": str(uuid.UUID(int=self.random.getrandbits(128), version=4)),
             "creationTimestamp": clock.timestamp(),
             **({"namespace": namespace} if kind.namespaced else {}),
             **({"generation": 1} if resource.generation else {}),
         }
-        return self._put(resource, key, new, owners, manager)
+        return new if dry_run else self._put(resource, key, new, owners, manager)
 
     def _suffix(self) -> str:
         return "".join(self.random.choice("bcdfghjklmnpqrstvwxz2456789") for _ in range(5))
-
-    def _draw(self) -> str:
-        return f"198.19.{self.random.randrange(256)}.{self.random.randrange(1, 255)}"
 
     def _update(
         self,

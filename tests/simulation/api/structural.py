@@ -17,6 +17,7 @@ from tests.simulation.api.status import FieldError
 
 _JSON_TYPES: Final = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
 _DATE_TIME: Final = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$")
+_ALWAYS: Final = ("apiVersion", "kind", "metadata")  # known even to a schema that does not name them
 _BLOCKING: Final = (status.REQUIRED, status.TOO_LONG, status.TOO_MANY, status.UNSUPPORTED)
 
 
@@ -33,7 +34,7 @@ NOTHING: Final = Unchanged()
 def unknown(body: JsonObject, schema: JsonObject) -> list[str]:
     """Paths of fields that the schema does not know."""
     known = schema["properties"]
-    top = [name for name in body if name not in known]
+    top = [name for name in body if name not in (*known, *_ALWAYS)]
     below = (path for name in ("spec", "status") if name in body for path in _unknown(body[name], known[name], name))
     return [*top, *below]
 
@@ -54,7 +55,7 @@ def _unknown(value: Any, part: JsonObject, path: str) -> Iterator[str]:
 def decoded(body: JsonObject, schema: JsonObject) -> JsonObject:
     """A body as the server reads it: a copy without unknown fields and nulls, with the defaults filled in."""
     known = schema["properties"]
-    kept = {name: copy.deepcopy(item) for name, item in body.items() if name in known}
+    kept = {name: copy.deepcopy(item) for name, item in body.items() if name in (*known, *_ALWAYS)}
     for name in ("spec", "status"):
         if name in kept:
             _prune(kept[name], known[name])
