@@ -1,0 +1,1 @@
+"""The simulated API server: objects, field owners, the CRDs' schemas and rules, watches, garbage collection, faults."""
