@@ -1,6 +1,7 @@
 """Applying a plan to a real API server: what is proved first, what stops it, and what a stop leaves behind."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from serin.metrics.prometheus import Prometheus, Settings
 from serin.rollout.model import (
     Action,
     ApplyDeployment,
+    ApplyRouteObject,
     ApplyService,
     CreateSnapshot,
     DeleteDeployment,
@@ -252,6 +254,36 @@ async def test_objects_of_an_earlier_deployment_of_the_same_name_do_not_count(be
     await bench.refresh()
     assert bench.seen().workloads == {}
     assert bench.seen().snapshots == {}
+
+
+def clients_service(bench: Bench) -> JsonObject:
+    """The clients' Service as Serin wants it now."""
+    found = (body for body in bench.seen().route.repairs if body["kind"] == "Service")
+    return next(found)
+
+
+async def test_a_service_that_somebody_made_a_moment_ago_is_not_taken(bench: Bench) -> None:
+    """The cache has not seen it yet, so the plan wants to make one."""
+    ports = [{"name": "web", "port": 8080}]
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "fraud"}, "spec": {"ports": ports}}
+    bench.cluster.kubectl("create", "-f", "-", body=theirs)
+    applied = await bench.apply(ApplyRouteObject(clients_service(bench)))
+    assert applied.outcome is Outcome.CONFLICT
+    found = bench.cluster.read("svc", "fraud")
+    assert [one["name"] for one in found["spec"]["ports"]] == ["web"]
+    assert found["metadata"].keys() & {"labels", "ownerReferences"} == set()
+    await bench.refresh()
+    route = bench.seen().route
+    assert (route.repairs, "a Service named fraud exists already" in (route.not_ours or "")) == ((), True)
+
+
+async def test_a_field_of_serins_own_that_somebody_took_is_taken_back(bench: Bench) -> None:
+    assert (await bench.apply(ApplyRouteObject(clients_service(bench)))).outcome is Outcome.DONE
+    renamed = [{"op": "replace", "path": "/spec/ports/0/name", "value": "web"}]
+    bench.cluster.kubectl("patch", "svc", "fraud", "--type=json", "-p", json.dumps(renamed))
+    await bench.refresh()
+    assert (await bench.apply(ApplyRouteObject(clients_service(bench)))).outcome is Outcome.DONE
+    assert [one["name"] for one in bench.cluster.read("svc", "fraud")["spec"]["ports"]] == ["http"]
 
 
 async def test_a_note_is_told_once_its_status_is_written_and_not_before(bench: Bench) -> None:

@@ -227,6 +227,29 @@ def test_what_is_refused_is_found_among_many(it: Setting, bad: int) -> None:
     assert it.delivery.refused() == {}
 
 
+def test_what_was_refused_is_forgotten_when_it_changes(it: Setting) -> None:
+    it.delivery.update([model("fraud", ("fraud-a", 100)), model("other", ("other-a", 100), port=2)])
+    envoy = it.envoy()
+    envoy.refuses = {"shop/other"}
+    for _ in range(20):
+        envoy.ask_all()
+    assert it.delivery.refused().keys() == {("shop", "other")}
+    mended = model("other", ("other-a", 100), port=3)
+    it.delivery.change({mended.key: mended})
+    assert it.delivery.refused() == {}
+    envoy.refuses = set()
+    envoy.settle(it.clock)
+    assert envoy.listeners == {"shop/fraud", "shop/other"}
+    envoy.refuses = {"shop/other"}
+    again = model("other", ("other-a", 100), port=4)
+    it.delivery.change({again.key: again})
+    for _ in range(20):
+        envoy.ask_all()
+    assert it.delivery.refused().keys() == {("shop", "other")}
+    it.delivery.change({again.key: None})
+    assert it.delivery.refused() == {}, "it is gone"
+
+
 def test_an_envoy_that_was_restarted_has_nothing(it: Setting) -> None:
     it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])
     it.envoy().settle(it.clock)

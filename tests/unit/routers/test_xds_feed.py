@@ -22,7 +22,7 @@ class Server(XdsServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = asyncio.Event()
+        self.heard, self.changed = asyncio.Event(), set[Key]()
 
     def update(self, models: Iterable[RoutedModel]) -> None:
         super().update(models)
@@ -30,6 +30,7 @@ class Server(XdsServer):
 
     def change(self, changes: Mapping[Key, RoutedModel | None]) -> None:
         super().change(changes)
+        self.changed = set(changes)
         self.heard.set()
 
 
@@ -97,13 +98,14 @@ async def feeding(count: int) -> AsyncIterator[Bench]:
         running.cancel()
 
 
-async def test_a_change_of_one_of_many_renders_that_one() -> None:
+async def test_a_change_of_one_of_many_reads_and_renders_that_one() -> None:
     async with feeding(MANY) as it:
         assert it.renders == MANY
         it.put(7, weight=10)
         it.put_pods(8, "10.9.9.9")
         await it.passed_on()
         assert it.renders == MANY + 2
+        assert it.xds.changed == {("shop", "m7"), ("shop", "m8")}
 
 
 async def test_evidence_alone_renders_nothing() -> None:
