@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol
 
 import promql_parser
 import re2  # type: ignore[import-untyped]
-
 from serin.analysis.model import NoDataReason
+
 from serin.api.json import JsonObject
 from serin.metrics.answers import Answer, Failed, answer_of
 from tests.simulation import clock

@@ -6,10 +6,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-
-from serin.api.spec import EnvoyRouter, Shield
 from serin.traffic.model import Arm, Endpoint, VirtualModel
 from serin.traffic.xds import XdsServer
+
+from serin.api.spec import EnvoyRouter, Shield
 from tests.simulation import clock
 from tests.simulation.envoys import CLUSTERS, AppLink, Envoy, HttpLink, until
 from tests.simulation.traffic import NOBODY, Clients, Proxy, Quality, Served

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-
 from serin.analysis.model import HistogramTick, NoData, NoDataReason, RatioTick
+from serin.traffic.model import Endpoint
+
 from serin.api.parse import parse_model_deployment
 from serin.metrics.collector import Collector, Want
-from serin.traffic.model import Endpoint
 from tests import crds
 from tests.simulation import clock
 from tests.simulation.clock import Clock

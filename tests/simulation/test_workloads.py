@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from serin.traffic.model import addresses
+from serin.workload.observe import workload
 
 from serin.api.json import JsonObject
 from serin.cluster import kinds
-from serin.traffic.model import addresses
 from serin.workload import render
-from serin.workload.observe import workload
 from tests.simulation import clock
 from tests.simulation.api.resources import NAMESPACE, REPLICA_SET
 from tests.simulation.api.rest import Rest

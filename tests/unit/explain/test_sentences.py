@@ -10,7 +10,7 @@ from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.api.state import ManualRollback, MetricStatus, Phase, RollbackRecord, StageState, Status, VersionStatus
 from serin.explain.sentences import explain, headline, requests_left, seconds_left, waiting
-from tests.unit.explain.rig import BAKING, TITLES, ERRORS, NEW, NOW, OLD, READY, SERVING, facts, rollout, said
+from tests.unit.explain.rig import BAKING, ERRORS, NEW, NOW, OLD, READY, SERVING, TITLES, facts, rollout, said
 
 AWAY = said(ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is ready")
 DOWN = said(ConditionType.READY, False, Reason.STABLE_UNAVAILABLE, "none of its pods is ready")
