@@ -13,6 +13,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
 from serin.cluster.login import log_in
+from serin.cluster.protocol import Refused
 from serin.controller.apply import Applied, Applier
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.observe import Observer
@@ -181,6 +182,17 @@ async def test_lowering_is_one_write_with_no_read_before_it(bench: Bench) -> Non
     applied = await bench.apply(WriteStatus(Order.LOWER, status(stable=100)))
     assert applied.outcome is Outcome.DONE
     assert bench.requests == [("apply", "ModelDeployment")]
+
+
+async def test_nothing_in_a_status_keeps_traffic_from_being_lowered(bench: Bench) -> None:
+    """The API server refuses a status with too much in it; who serves is written all the same."""
+    refused = status(stable=100) | {"handled": {f"serin.dev/{number}": "x" for number in range(20)}}
+    applied = await bench.apply(WriteStatus(Order.LOWER, refused))
+    assert applied.outcome is Outcome.DONE
+    assert bench.requests == [("apply", "ModelDeployment")] * 2
+    assert bench.cluster.status()["traffic"]["weights"] == {"stable": 100}
+    with pytest.raises(Refused):
+        await bench.apply(WriteStatus(Order.RECORD, refused))
 
 
 async def test_the_next_look_sees_what_this_one_wrote(bench: Bench) -> None:

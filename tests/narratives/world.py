@@ -428,10 +428,19 @@ class World:
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
         self._check_manual_rollback(before, after)
+        self._check_rollback(before, after)
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
             raise BrokenRule(f"traffic is lost: {after.split}")
         self.proven = {}
         self.status = deepcopy(action.status)
+
+    def _check_rollback(self, before: State, after: State) -> None:
+        """Nothing but a person takes the traffic from a version that serves, and gives it to one that does not."""
+        last = after.last_rollback
+        if last is None or last == before.last_rollback or last.reason.endswith("ByUser"):
+            return
+        if before.split.of(last.source) and self.ready(last.source) and not self.ready(last.target):
+            raise BrokenRule(f"{last.source} is rolled back to {last.target}, which has no ready pod")
 
     def _check_manual_rollback(self, before: State, after: State) -> None:
         """Whoever gets everything has as many pods as carried it, or all that are asked for."""

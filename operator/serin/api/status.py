@@ -6,6 +6,7 @@ bounds of the schema: texts are cut and maps are capped, so that no write is ref
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from serin.api.json import JsonObject
@@ -250,6 +251,22 @@ def write_state(state: State) -> JsonObject:
     if state.handled:
         result["handled"] = dict(state.handled)
     return result
+
+
+def smallest(status: JsonObject) -> JsonObject:
+    """What a status must say when the whole of it was refused: who serves, and that the rollback has happened."""
+    state = read_state(status)
+    last = state.last_rollback
+    kept = replace(
+        state,
+        rollout=None,
+        manual_rollback=None,
+        draining={},
+        last_rollback=replace(last, message="", metric="", estimate="", interval="") if last else None,
+        rollback_failure="",
+        handled={},
+    )
+    return write_state(kept) | {key: status[key] for key in ("reason", "observedGeneration") if key in status}
 
 
 def cut(text: str, longest: int = LONGEST_MESSAGE) -> str:

@@ -12,6 +12,7 @@ import structlog
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.status import smallest
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Cluster, Conflict, Gone, Kind, Refused
@@ -27,6 +28,7 @@ from serin.rollout.model import (
     DeleteService,
     DeleteSnapshot,
     Observation,
+    Order,
     Plan,
     ProveReady,
     RecordSnapshot,
@@ -87,7 +89,7 @@ class Applier:
     async def _carry_out(self, seen: Observation, action: Action) -> None:
         match action:
             case WriteStatus():
-                await self._write_status(_version(seen), action.status)
+                await self._write_or_cut(seen, action)
             case ProveReady():
                 await self._prove(seen, action)
             case CreateSnapshot():
@@ -128,6 +130,16 @@ class Applier:
         except Conflict:
             return Outcome.CONFLICT
         return Outcome.DONE
+
+    async def _write_or_cut(self, seen: Observation, action: WriteStatus) -> None:
+        """Write the status. Nothing in it may keep a rollback from being written: refused, its smallest part goes."""
+        try:
+            await self._write_status(_version(seen), action.status)
+        except Refused as refused:
+            if action.order is not Order.LOWER:
+                raise
+            log.error("status.refused", error=refused.message)
+            await self._write_status(_version(seen), smallest(action.status))
 
     async def _write_status(self, planned_on: Mapping[str, str], status: JsonObject) -> None:
         """On the version that was planned on: a deployment that changed since is planned again first."""

@@ -133,7 +133,10 @@ class EvidenceLoop:
                 try:
                     found.append((parse_model_deployment(body), read_state(body.get("status") or {})))
                 except InvalidSpec:
-                    continue
+                    continue  # its own look says so
+                except Exception:
+                    # One object that cannot be read must not end the evidence of all others.
+                    log.exception("deployment.unreadable", namespace=place[0], deployment=place[1])
         return found
 
     async def tick(self, deployments: Sequence[tuple[ModelDeployment, State]]) -> None:

@@ -172,7 +172,7 @@ def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
         roll_back(builder, _context(builder, rollout), Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
         return
     context = _context(builder, rollout)
-    if finding := gates.first(gates.ROLL_BACK, context):
+    if (finding := gates.first(gates.ROLL_BACK, context)) and not _would_serve_nobody(context):
         roll_back(builder, context, finding)
     elif context.weight and not context.ready:
         _withdraw_traffic(builder, context)
@@ -181,6 +181,14 @@ def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
     if builder.state.rollout:
         _warn_of_traffic(builder, builder.state.rollout)
         _requeue_at_the_end(builder, builder.state.rollout)
+
+
+def _would_serve_nobody(context: RolloutContext) -> bool:
+    """Whether stable has no ready pod while the candidate serves: a rollback would send its requests to nobody.
+
+    Then it is held where it is (gates.stable_down) until stable is back, or until a person decides.
+    """
+    return bool(context.weight and context.ready and not context.seen.ready(context.stable))
 
 
 def _context(builder: PlanBuilder, rollout: Rollout) -> RolloutContext:

@@ -164,6 +164,14 @@ async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it
     assert since[:2] == [NOW - 30, NOW - 10]
 
 
+async def test_a_deployment_that_cannot_be_read_ends_nobodys_evidence() -> None:
+    broken = deployment("churn")
+    del broken["metadata"]["generation"]
+    bench = Bench(deployment("fraud"), broken)
+    await bench.tick()
+    assert bench.looks == [("shop", "fraud")]
+
+
 @in_jumping_time
 async def test_the_clock_stands_still_until_a_rollout_begins_and_stops_with_the_last() -> None:
     bench = Bench(deployment(weight=0), interval=0.0)
