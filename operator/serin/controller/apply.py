@@ -6,6 +6,7 @@ plans anew. Every answer goes into the cache, so that the next look sees this on
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -163,14 +164,15 @@ class Applier:
         """Write a Deployment, or put its template back. Raises _Stop when the API server refuses the template."""
         owner, content = _owner(seen), self._content(seen, action.snapshot)
         body = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
-        request = self._cluster.restore_template if isinstance(action, RestoreTemplate) else self._cluster.apply
-        if isinstance(action, ApplyDeployment) and action.stamp:
-            stored = self._cache.get(kinds.DEPLOYMENT, owner.namespace, action.snapshot)
+        stored = self._cache.get(kinds.DEPLOYMENT, owner.namespace, action.snapshot)
+        restores = isinstance(action, RestoreTemplate)
+        if isinstance(action, RestoreTemplate) or action.stamp:
             if stored is None:
                 raise _Stop(f"Deployment {action.snapshot} is gone")
-            body = template_hash.stamp(body, stored)
+            body = body if restores else template_hash.stamp(body, stored)
+        request = self._cluster.restore_template if restores else self._cluster.apply
         try:
-            await self._write(request, body)
+            await self._write(partial(request, uid=stored["metadata"]["uid"] if stored else None), body)
         except Refused as refused:
             # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
             if refused.status == _FORBIDDEN:

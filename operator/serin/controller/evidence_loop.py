@@ -84,7 +84,11 @@ class EvidenceLoop:
         self._wake = asyncio.Event()
         for body in cache.all(kinds.MODEL_DEPLOYMENT):
             self._on_change(kinds.MODEL_DEPLOYMENT, None, body)
-        cache.listen(self._on_change)
+        self._stop_listening = cache.listen(self._on_change)
+
+    def close(self) -> None:
+        """Hear of no change any more: the term is over."""
+        self._stop_listening()
 
     def samples(self, deployment: ModelDeployment) -> Samples:
         """The newest samples of a deployment, and how they are taken."""

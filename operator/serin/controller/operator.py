@@ -153,6 +153,8 @@ class Operator:
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
         finally:
             self._deciding = False
+            evidence_loop.close()
+            traffic_estimator.close()
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Look again at whom a change concerns; a standby need not, it looks at everything when it is elected."""

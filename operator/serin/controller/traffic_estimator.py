@@ -51,7 +51,11 @@ class TrafficEstimator:
         self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
         self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
         self._wake = asyncio.Event()
-        cache.listen(self._on_change)
+        self._stop_listening = cache.listen(self._on_change)
+
+    def close(self) -> None:
+        """Hear of no change any more: the term is over."""
+        self._stop_listening()
 
     def traffic(self, place: Place, candidate: str | None) -> Mapping[str, Traffic]:
         """By metric, as measured when this candidate's rollout began; empty while it is not known."""
