@@ -104,15 +104,17 @@ def test_scaling_and_deletion() -> None:
 
 def test_what_is_not_ready_goes_first() -> None:
     async def main(rig: Rig) -> None:
-        rig.apply(2)
-        await asyncio.sleep(10.0)
-        ready = {pod["metadata"]["name"] for pod in rig.pods()}
         rig.kubelets.change(snapshot(NAME), never_ready=True)
+        rig.apply(4)
+        await asyncio.sleep(10.0)
+        old = {pod["metadata"]["name"] for pod in rig.pods()}
+        rig.kubelets.change(snapshot(NAME), never_ready=False)
         rig.apply(6)
         await asyncio.sleep(10.0)
+        assert rig.seen().ready == 2
         rig.apply(2)
         await asyncio.sleep(10.0)
-        assert {pod["metadata"]["name"] for pod in rig.pods()} == ready
+        assert old.isdisjoint(pod["metadata"]["name"] for pod in rig.pods()), "younger, but ready"
 
     rigged(main)
 
