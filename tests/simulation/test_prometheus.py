@@ -237,6 +237,9 @@ def test_windows_and_staleness() -> None:
         last = series["values"][-1][0]
         [window] = await ask("a[10s]", last)
         assert [at for at, _ in window["values"]] == [last - 5.0, last], "open at its lower end"
+        await asyncio.sleep(130.0)
+        [minutes] = await ask("a[3m:1m]", clock.wall())
+        assert [at % 60.0 for at, _ in minutes["values"]] == [0.0, 0.0, 0.0]
         shown.clear()
         await asyncio.sleep(10.0)
         assert await ask("a", clock.wall()) == []
