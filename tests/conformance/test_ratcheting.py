@@ -63,7 +63,7 @@ OLD: Final[JsonObject] = {
     "number": 50,
     "word": "z",
     "keyed": [{"name": "a", "n": 50}, {"name": "b", "n": 7}],
-    "plain": [{"name": "a", "n": 50}, {"name": "b", "n": 1}],
+    "plain": [{"name": "b", "n": 1}, {"name": "a", "n": 50}],
     "map": {"a": 50, "b": 1},
 }
 CHANGES: Final[list[JsonObject]] = [
@@ -78,7 +78,7 @@ CHANGES: Final[list[JsonObject]] = [
     {"keyed": [{"name": "b", "n": 7}, {"name": "a", "n": 50}, {"name": "c", "n": 1}]},
     {"keyed": [{"name": "a", "n": 49}, {"name": "b", "n": 7}]},
     {"keyed": [{"name": "b", "n": 7}]},
-    {"plain": [{"name": "a", "n": 50}, {"name": "b", "n": 2}]},
+    {"plain": [{"name": "b", "n": 2}, {"name": "a", "n": 50}]},
     {"plain": [{"name": "b", "n": 2}]},
     {"number": 5, "text": "ok", "word": "a"},
 ]

@@ -31,6 +31,7 @@ from tests.simulation.traffic import Labels, Proxy, Series
 
 LOOKBACK: Final = 300.0
 _STALE: Final = math.nan  # a sample that says: the series has ended here
+_TICK: Final = 0.0005  # samples are told apart by milliseconds
 _RETENTION: Final = 3 * 3600.0
 
 
@@ -71,13 +72,13 @@ class _Samples:
 
     def within(self, start: float, end: float) -> list[tuple[float, float]]:
         """Samples later than `start` and not later than `end`, without the markers of staleness."""
-        lower, upper = bisect_right(self.times, start + 1e-9), bisect_right(self.times, end + 1e-9)
+        lower, upper = bisect_right(self.times, start + _TICK), bisect_right(self.times, end + _TICK)
         found = zip(self.times[lower:upper], self.values[lower:upper], strict=True)
         return [(at, value) for at, value in found if value is not _STALE]
 
     def at(self, end: float) -> float | None:
         """The value at a moment: of the newest sample within the lookback, unless it is stale."""
-        index = bisect_right(self.times, end + 1e-9) - 1
+        index = bisect_right(self.times, end + _TICK) - 1
         if index < 0 or self.times[index] <= end - LOOKBACK or self.values[index] is _STALE:
             return None
         return self.values[index]

@@ -82,7 +82,7 @@ class TestConfiguration:
             known: list[bool] = []
             for envoy in envoys:
                 # Whatever it takes, and whenever: its routes name no cluster that it has not.
-                envoy.listen(lambda one=envoy: known.append(_names(one) <= one.clusters()))  # type: ignore[misc]
+                envoy.listen(lambda one=envoy: known.append(_names(one) <= one.membership().keys()))  # type: ignore[misc]
             xds.server.update([candidate(95, 5)])
             await until(lambda: xds.taken() == {"fraud-a": 95, "fraud-b": 5})
             assert envoys[0].weights(NAME) == pytest.approx({"fraud-b": 0.05, "fraud-a": 0.95})
@@ -202,6 +202,10 @@ class TestRequests:
     def test_what_was_never_sent_is_sent_again(self) -> None:
         result, _ = served(candidate(75, 25, shield=Shield.UNSENT), {"fraud-b": Quality(errors=0.5)}, ("10.0.0.3",))
         assert result.failed == 0
+
+    def test_what_was_sent_is_not(self) -> None:
+        result, _ = served(candidate(75, 25, shield=Shield.UNSENT), {"fraud-b": Quality(errors=0.5)})
+        assert result.failed == pytest.approx(1_250, rel=0.15)
 
     def test_a_pod_that_does_not_answer_is_passed_by(self) -> None:
         result, proxy = served(stable(), {}, ("10.0.0.1",))

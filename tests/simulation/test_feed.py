@@ -175,6 +175,7 @@ def test_an_api_server_that_is_away_is_waited_for() -> None:
 
 def test_bookmarks_keep_a_quiet_watch_young() -> None:
     async def main(rig: Rig) -> None:
+        rig.server.create(kinds.SECRET, "shop", {"metadata": {"name": "unwatched"}}, manager="kubectl")
         await asyncio.sleep(61.0)
         rig.watches.compact()
         before = rig.cluster.last

@@ -222,6 +222,34 @@ def test_a_clock_that_is_wrong() -> None:
     rigged(main)
 
 
+def test_windows_and_staleness() -> None:
+    async def main() -> None:
+        shown: dict[Any, float] = {("a", ()): 1.0}
+        prometheus = Prometheus(lambda: [Target("job", "one", lambda: shown)])
+        scraping = asyncio.create_task(prometheus.run())
+        await asyncio.sleep(60.0)
+
+        async def ask(query: str, at: float) -> Any:
+            _, body = await prometheus.ask(query, at)
+            return body["data"]["result"]
+
+        [series] = await ask("a[60s]", clock.wall())
+        last = series["values"][-1][0]
+        [window] = await ask("a[10s]", last)
+        assert [at for at, _ in window["values"]] == [last - 5.0, last], "open at its lower end"
+        await asyncio.sleep(130.0)
+        [minutes] = await ask("a[3m:1m]", clock.wall())
+        assert [at % 60.0 for at, _ in minutes["values"]] == [0.0, 0.0, 0.0]
+        shown.clear()
+        await asyncio.sleep(10.0)
+        assert await ask("a", clock.wall()) == []
+        assert [one["value"][1] for one in await ask("last_over_time(a[1m])", clock.wall())] == ["1.0"]
+        assert [one["value"][1] for one in await ask("up", clock.wall())] == ["1.0"]
+        scraping.cancel()
+
+    clock.run(main)
+
+
 @pytest.mark.parametrize("query", ["rate(a[5m])", "a + b", "topk(1, a)", "a offset 5m", "sum without (x) (a)", "1"])
 def test_what_is_not_known_is_said(query: str) -> None:
     async def main() -> None:

@@ -102,6 +102,23 @@ def test_scaling_and_deletion() -> None:
     rigged(main)
 
 
+def test_what_is_not_ready_goes_first() -> None:
+    async def main(rig: Rig) -> None:
+        rig.kubelets.change(snapshot(NAME), never_ready=True)
+        rig.apply(4)
+        await asyncio.sleep(10.0)
+        old = {pod["metadata"]["name"] for pod in rig.pods()}
+        rig.kubelets.change(snapshot(NAME), never_ready=False)
+        rig.apply(6)
+        await asyncio.sleep(10.0)
+        assert rig.seen().ready == 2
+        rig.apply(2)
+        await asyncio.sleep(10.0)
+        assert old.isdisjoint(pod["metadata"]["name"] for pod in rig.pods()), "younger, but ready"
+
+    rigged(main)
+
+
 def test_a_changed_template_replaces_pods_without_a_gap() -> None:
     async def main(rig: Rig) -> None:
         rig.apply()
