@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -403,3 +404,24 @@ async def test_the_number_of_queries_does_not_grow_with_the_deployments(world: W
     for tick in ticks.values():
         assert isinstance(tick, RatioTick), tick
         assert (tick.candidate.requests, tick.candidate.bad, tick.stable.requests) == (5, 2, 0)
+
+
+async def test_a_prometheus_that_lost_its_data_counts_nothing_again(world: World) -> None:
+    for pod in world.pods:
+        world.know(pod, STABLE, CANDIDATE)
+        await in_thread(world.wait_scrape, pod)
+    looker = Looker(world)
+    for pod in world.pods:
+        world.serve(pod, CANDIDATE, 100, 50)
+        world.serve(pod, STABLE, 200, 2)
+    await looker.until(lambda _: looker.sums == world.truth)
+    await in_thread(world.server.stop)
+    shutil.rmtree(world.server.folder / "data")
+    await in_thread(world.server.start)
+    for pod in world.pods:
+        await in_thread(world.wait_scrape, pod)
+    for pod in world.pods:
+        world.serve(pod, CANDIDATE, 7, 3)
+        world.serve(pod, STABLE, 20, 1)
+    await look_until_told(looker.look, lambda: looker.sums == world.truth)
+    assert looker.sums == world.truth, looker.seen[-6:]
