@@ -85,7 +85,7 @@ class Looker:
 
     def __init__(self, world: World, *metrics: Metric) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
-        self.collector = Collector(self.prometheus, CATALOG)
+        self.collector = Collector(self.prometheus, CATALOG, patience=120.0)
         self.metrics = metrics
         self.since = dict.fromkeys((metric.name for metric in metrics), time.time())
         self.counts: dict[str, dict[str, Counter[str]]] = {
@@ -156,7 +156,7 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     async def looks() -> None:
         while not done.is_set():
             if chance.random() < 0.2:
-                looker.collector = Collector(looker.prometheus, CATALOG)
+                looker.collector = Collector(looker.prometheus, CATALOG, patience=120.0)
             await looker.look()
             await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
 
@@ -243,7 +243,7 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
         world.server.wait_stored(exporter)
     await asyncio.sleep(1.5)
     prometheus = Prometheus(Settings(world.server.url, timeout=60))
-    collector = Collector(prometheus, CATALOG)
+    collector = Collector(prometheus, CATALOG, patience=120.0)
     wants = []
     for index, name in enumerate(names):
         query = DistributionQuery(KNOWN.counts, "label", {"legit": 970 + index, "fraud": 30})

@@ -126,7 +126,7 @@ class Operator:
         ticker = EvidenceLoop(self._cache, collector, self._telemetry, self._queue.add)
         replicas = XdsPeers(self._xds, self._cache, self._settings.namespace, self._settings.xds_port, self._queue.add)
         router = EnvoyRoutes(self._cache, self._settings.namespace, replicas)
-        survey = TrafficEstimator(self._cache, prometheus.query, self._queue.add, catalog=catalog)
+        survey = TrafficEstimator(self._cache, prometheus.estimate, self._queue.add, catalog=catalog)
         observer = Observer(self._cache, router, ticker, survey, Ports(self._cache), catalog=catalog)
         applier = Applier(cluster, self._cache, router, observer, election.leading)
         reporter = Reporter(events, self._telemetry)
