@@ -14,7 +14,7 @@ import pytest
 from serin.analysis.types import NoData
 from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, Partial, Value
-from serin.metrics.prometheus import Prometheus, Settings, read_settings
+from serin.metrics.prometheus import SHARED, Prometheus, Settings, read_settings
 from tests.cluster.pki import Authority
 from tests.cluster.ports import free_port
 from tests.integration.prometheus_server import PrometheusServer, answering, wait_for, write_history
@@ -356,6 +356,40 @@ async def test_a_missing_secret_is_said(tmp_path: Path) -> None:
     answer = await ask(Settings("http://127.0.0.1:1", tmp_path / "absent"), "up")
     assert isinstance(answer, Failed)
     assert "mount the Secret there" in answer.message
+
+
+async def test_slow_queries_of_one_namespace_fail_nobody_elses() -> None:
+    waiting, over = list[bytes](), threading.Event()
+
+    def reply(_: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        if b"slow" in body:
+            waiting.append(body)
+            over.wait(120)
+        return 200, {}, b'{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}'
+
+    with answering(reply) as url:
+        prometheus = Prometheus(Settings(url, timeout=60))
+        slow = [asyncio.create_task(prometheus.query("slow", 1.0, "noisy")) for _ in range(16)]
+        await asyncio.to_thread(wait_for, lambda: len(waiting) >= 2, "nothing is asked")
+        for namespace in ("quiet", SHARED):
+            answers = await asyncio.gather(*(prometheus.query("fast", 1.0, namespace) for _ in range(20)))
+            assert all(isinstance(answer, Value) for answer in answers)
+        assert len(waiting) == 2, "of one namespace, no more at once"
+        over.set()
+        assert all(isinstance(answer, Value) for answer in await asyncio.gather(*slow))
+        prometheus.close()
+
+
+async def test_the_time_of_a_query_begins_when_it_is_sent() -> None:
+    def reply(_: str, __: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        time.sleep(0.4)
+        return 200, {}, b'{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}'
+
+    with answering(reply) as url:
+        prometheus = Prometheus(Settings(url, timeout=3.0))
+        answers = await asyncio.gather(*(prometheus.query("up", 1.0, "busy") for _ in range(40)))
+        prometheus.close()
+    assert all(isinstance(answer, Value) for answer in answers), "8 s of queries, two at once"
 
 
 async def test_what_queries_cost_is_counted(server: PrometheusServer) -> None:

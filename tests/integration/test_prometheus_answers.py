@@ -19,7 +19,7 @@ from serin.api.spec import DistributionQuery, MeanQuery, Metric
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
-from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render
+from tests.integration.prometheus_server import Exporter, PrometheusServer, look_until_told, render, wait_for
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
@@ -86,7 +86,7 @@ class Looker:
 
     def __init__(self, world: World, *metrics: Metric) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
-        self.collector = Collector(self.prometheus, CATALOG)
+        self.collector = Collector(self.prometheus, CATALOG, patience=120.0)
         self.metrics = metrics
         self.since = dict.fromkeys((metric.name for metric in metrics), time.time())
         self.counts: dict[str, dict[str, Counter[str]]] = {
@@ -157,7 +157,7 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     async def looks() -> None:
         while not done.is_set():
             if chance.random() < 0.2:
-                looker.collector = Collector(looker.prometheus, CATALOG)
+                looker.collector = Collector(looker.prometheus, CATALOG, patience=120.0)
             await looker.look()
             await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
 
@@ -225,6 +225,8 @@ async def test_a_candidate_that_has_answered_nothing_is_no_traffic(world: World)
 
 
 async def test_deployments_share_their_queries_whatever_their_references(world: World) -> None:
+    remembers = "max(count_over_time(up[1m]))"
+    wait_for(lambda: (world.server.value(remembers) or 0) > 6, "Prometheus keeps no samples")
     since = time.time()
     names = [f"model-{number}" for number in range(50)]
     exporter = Exporter()
@@ -242,7 +244,7 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
         world.server.wait_stored(exporter)
     await asyncio.sleep(1.5)
     prometheus = Prometheus(Settings(world.server.url, timeout=60))
-    collector = Collector(prometheus, CATALOG)
+    collector = Collector(prometheus, CATALOG, patience=120.0)
     wants = []
     for index, name in enumerate(names):
         query = DistributionQuery(KNOWN.counts, "label", {"legit": 970 + index, "fraud": 30})
@@ -250,7 +252,7 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
     ticks = await collector.collect(time.time(), wants)
     prometheus.close()
     exporter.stop()
-    # Learning the interval, the look itself, and what stable's counters are to be counted from (two).
-    assert collector.queries <= 4
+    # Learning the interval, the counters themselves, and what they are to be counted from (four).
+    assert collector.queries <= 6
     assert [tick.reference[0] for tick in ticks.values() if isinstance(tick, ReferenceTick)] == list(range(970, 1020))
     assert {tick.live for tick in ticks.values() if isinstance(tick, ReferenceTick)} == {(10, 3, 0)}

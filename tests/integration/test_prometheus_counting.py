@@ -192,10 +192,10 @@ async def look(
     ticks: list[RatioTick | HistogramTick] = []
     since = history.start
     prometheus = Prometheus(Settings(server.url, timeout=120))
-    collector = Collector(prometheus, CATALOG)
+    collector = Collector(prometheus, CATALOG, patience=120.0)
     for now in moments:
         if restarts.random() < 0.2:
-            collector = Collector(prometheus, CATALOG)
+            collector = Collector(prometheus, CATALOG, patience=120.0)
         tick = (await collector.collect(now, [want(metric, since)])).get((NAMESPACE, DEPLOYMENT, metric.name))
         if isinstance(tick, NoData):
             assert tick.reason in (Reason.NO_TRAFFIC, Reason.SERIES_ABSENT), tick
@@ -255,7 +255,9 @@ async def test_a_gap_of_two_hours_is_one_tick(server: PrometheusServer, history:
 async def test_a_subject_without_a_baseline_counts_alone(server: PrometheusServer, history: History) -> None:
     prometheus = Prometheus(Settings(server.url, timeout=120))
     alone = want(BUILT_IN, history.start, baseline=None)
-    tick = (await Collector(prometheus, CATALOG).collect(history.end + 2 * INTERVAL, [alone]))[alone.key]
+    tick = (await Collector(prometheus, CATALOG, patience=120.0).collect(history.end + 2 * INTERVAL, [alone]))[
+        alone.key
+    ]
     prometheus.close()
     assert isinstance(tick, RatioTick)
     assert (tick.candidate.requests, tick.candidate.bad) == (history.requests[CANDIDATE], history.bad[CANDIDATE])

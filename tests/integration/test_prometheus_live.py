@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ class Looker:
         self, world: World, metric: Metric = ERRORS, since: float | None = None, candidate: str = CANDIDATE
     ) -> None:
         self.prometheus = Prometheus(Settings(world.server.url, timeout=10))
-        self.collector = Collector(self.prometheus, CATALOG)
+        self.collector = Collector(self.prometheus, CATALOG, patience=120.0)
         self.metric = metric
         self.candidate = candidate
         self.since = time.time() if since is None else since
@@ -167,7 +168,7 @@ async def test_counts_survive_everything_that_fails(world: World) -> None:
     async def looks() -> None:
         while not done.is_set():
             if chance.random() < 0.2:
-                looker.collector = Collector(looker.prometheus, CATALOG)
+                looker.collector = Collector(looker.prometheus, CATALOG, patience=120.0)
             await looker.look()
             await asyncio.sleep(chance.choice((0.05, 0.7, 1.3, 2.9)))
 
@@ -370,7 +371,7 @@ async def test_what_the_user_must_mend_is_said(
     metric = Metric("mine", source, "minor", "limit")
     prometheus = Prometheus(Settings(itself.url))
     want = Want("shop", "fraud", CANDIDATE, STABLE, metric, time.time() - 60)
-    tick = (await Collector(prometheus, CATALOG).collect(time.time(), [want]))[want.key]
+    tick = (await Collector(prometheus, CATALOG, patience=120.0).collect(time.time(), [want]))[want.key]
     prometheus.close()
     assert isinstance(tick, NoData)
     assert tick.reason is reason
@@ -393,7 +394,7 @@ async def test_the_number_of_queries_does_not_grow_with_the_deployments(world: W
     await in_thread(world.wait_scrape, world.pods[0])
     await asyncio.sleep(1.5)
     prometheus = Prometheus(Settings(world.server.url, timeout=60))
-    collector = Collector(prometheus, CATALOG)
+    collector = Collector(prometheus, CATALOG, patience=120.0)
     wants = [Want("shop", name, f"{name}-b", f"{name}-a", ERRORS, since) for name in names]
     ticks = await collector.collect(time.time(), wants)
     assert collector.queries == 2, "one to learn the scrape interval, once, and one for all deployments"
@@ -404,3 +405,24 @@ async def test_the_number_of_queries_does_not_grow_with_the_deployments(world: W
     for tick in ticks.values():
         assert isinstance(tick, RatioTick), tick
         assert (tick.candidate.requests, tick.candidate.bad, tick.stable.requests) == (5, 2, 0)
+
+
+async def test_a_prometheus_that_lost_its_data_counts_nothing_again(world: World) -> None:
+    for pod in world.pods:
+        world.know(pod, STABLE, CANDIDATE)
+        await in_thread(world.wait_scrape, pod)
+    looker = Looker(world)
+    for pod in world.pods:
+        world.serve(pod, CANDIDATE, 100, 50)
+        world.serve(pod, STABLE, 200, 2)
+    await looker.until(lambda _: looker.sums == world.truth)
+    await in_thread(world.server.stop)
+    shutil.rmtree(world.server.folder / "data")
+    await in_thread(world.server.start)
+    for pod in world.pods:
+        await in_thread(world.wait_scrape, pod)
+    for pod in world.pods:
+        world.serve(pod, CANDIDATE, 7, 3)
+        world.serve(pod, STABLE, 20, 1)
+    await look_until_told(looker.look, lambda: looker.sums == world.truth)
+    assert looker.sums == world.truth, looker.seen[-6:]

@@ -63,7 +63,7 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
         for name in (*BURST, "unknown")
         for metric in (ERRORS, LATENCY, OWN)
     ]
-    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG)
+    collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG, patience=120.0)
     found = await collector.overdispersion(end, wants)
     assert collector.queries == 4, "two for each source, however many deployments"
     print(found)
@@ -76,5 +76,5 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
 
 
 async def test_without_prometheus_nothing_is_known() -> None:
-    collector = Collector(Prometheus(Settings("http://127.0.0.1:9", timeout=1)), CATALOG)
+    collector = Collector(Prometheus(Settings("http://127.0.0.1:9", timeout=1)), CATALOG, patience=120.0)
     assert await collector.overdispersion(time.time(), [Want("shop", "even", "b", "a", ERRORS, 0.0)]) == {}

@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol
 
 import promql_parser
 import re2  # type: ignore[import-untyped]
-from serin.analysis.model import NoDataReason
 
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.metrics.answers import Answer, Failed, answer_of
 from tests.simulation import clock
@@ -322,7 +322,7 @@ class Adapter:
         if body["status"] == "success":
             return answer_of(body)
         if body["errorType"] in ("bad_data", "execution") and status < 500:
-            return Failed(NoDataReason.QUERY_FAILED, f"Prometheus at simulation refused the query: {body['error']}")
+            return Failed(Reason.QUERY_FAILED, f"Prometheus at simulation refused the query: {body['error']}")
         return _unreachable(f"it says {body['errorType']}: {body['error']}")
 
     def close(self) -> None:
@@ -330,7 +330,7 @@ class Adapter:
 
 
 def _unreachable(words: str) -> Failed:
-    return Failed(NoDataReason.PROMETHEUS_UNREACHABLE, f"Prometheus at simulation gives no answer: {words}")
+    return Failed(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at simulation gives no answer: {words}")
 
 
 def _named(series: Series, target: Target) -> Labels:

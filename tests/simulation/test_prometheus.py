@@ -5,11 +5,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from serin.analysis.model import HistogramTick, NoData, NoDataReason, RatioTick
-from serin.traffic.model import Endpoint
 
+from serin.analysis.types import HistogramTick, NoData, RatioTick
+from serin.api.conditions import Reason
 from serin.api.parse import parse_model_deployment
 from serin.metrics.collector import Collector, Want
+from serin.routers.endpoints import Endpoint
 from tests import crds
 from tests.simulation import clock
 from tests.simulation.clock import Clock
@@ -129,8 +130,8 @@ def test_pods_that_differ_are_seen_by_minute() -> None:
     rigged(main)
 
 
-def reason_of(rig: Rig, change: Callable[[Rig], None], seconds: float) -> Coroutine[Any, Any, NoDataReason]:
-    async def ask() -> NoDataReason:
+def reason_of(rig: Rig, change: Callable[[Rig], None], seconds: float) -> Coroutine[Any, Any, Reason]:
+    async def ask() -> Reason:
         collector = Collector(Adapter(rig.prometheus))
         await asyncio.sleep(60.0)
         change(rig)
@@ -148,7 +149,7 @@ def test_unreachable() -> None:
         def change(_rig: Rig) -> None:
             rig.prometheus.unreachable = "connection refused"
 
-        assert await reason_of(rig, change, 1.0) is NoDataReason.PROMETHEUS_UNREACHABLE
+        assert await reason_of(rig, change, 1.0) is Reason.PROMETHEUS_UNREACHABLE
 
     rigged(main)
 
@@ -158,7 +159,7 @@ def test_too_slow() -> None:
         def change(_rig: Rig) -> None:
             rig.prometheus.delay = 60.0
 
-        assert await reason_of(rig, change, 1.0) is NoDataReason.PROMETHEUS_UNREACHABLE
+        assert await reason_of(rig, change, 1.0) is Reason.PROMETHEUS_UNREACHABLE
 
     rigged(main)
 
@@ -168,7 +169,7 @@ def test_an_answer_in_part() -> None:
         def change(_rig: Rig) -> None:
             rig.prometheus.warnings = ("a store did not answer",)
 
-        assert await reason_of(rig, change, 1.0) is NoDataReason.PARTIAL
+        assert await reason_of(rig, change, 1.0) is Reason.PARTIAL
 
     rigged(main)
 
@@ -179,7 +180,7 @@ def test_empty_after_a_restart() -> None:
             rig.proxies.clear()
             rig.prometheus.restart()
 
-        assert await reason_of(rig, change, 1.0) is NoDataReason.SERIES_ABSENT
+        assert await reason_of(rig, change, 1.0) is Reason.SERIES_ABSENT
 
     rigged(main)
 
@@ -190,7 +191,7 @@ def test_targets_that_are_down() -> None:
             for proxy in rig.proxies:
                 proxy.exposition = lambda: None  # type: ignore[assignment,method-assign,return-value]
 
-        assert await reason_of(rig, change, 600.0) is NoDataReason.TARGET_DOWN
+        assert await reason_of(rig, change, 600.0) is Reason.TARGET_DOWN
 
     rigged(main)
 

@@ -135,7 +135,7 @@ class Operator:
             self._queue.add,
             request_template=lambda deployment: router_of(self._routers, deployment).request_template,
         )
-        traffic_estimator = TrafficEstimator(self._cache, prometheus.query, self._queue.add, catalog=catalog)
+        traffic_estimator = TrafficEstimator(self._cache, prometheus.estimate, self._queue.add, catalog=catalog)
         observer = Observer(self._cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
         applier = Applier(cluster, self._cache, observer, election.leading)
         reporter = Reporter(events, self._telemetry)

@@ -7,9 +7,10 @@ metric is told of that metric alone.
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,14 +19,14 @@ from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import Metric, TemplateRef
-from serin.metrics.answers import Answer, Failed, Partial, Value
+from serin.metrics.answers import Ask, Failed, Partial, Value
 from serin.metrics.catalog import Catalog
 from serin.metrics.counters import ASSUMED_INTERVAL, Counters, Known, TooLarge, failed
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.messages import shorten
 from serin.metrics.no_data import series_of
 from serin.metrics.pods import dispersions, queries
-from serin.metrics.prometheus import Prometheus
+from serin.metrics.prometheus import SHARED, Prometheus
 from serin.metrics.sources import ExpressionSource, RatioSource, Source, SourceError, ValueSource, resolve
 from serin.metrics.wants import Key, Want, filled
 
@@ -35,22 +36,29 @@ log: Final = structlog.get_logger("serin.metrics")
 
 # Deployments whose hour by pod and minute is read at once: 3 pods each are 36,000 samples.
 MAX_HOURS: Final = 200
-# In the place of a namespace: a source of Serin's own, which all namespaces share.
-SHARED: Final = ""
+# Seconds for which a collection waits for what users wrote. What takes longer comes with a later collection.
+PATIENCE: Final = 3.0
 
+_Task = asyncio.Task[dict[Key, Tick]]
 _Batch = tuple[str, Source, int]  # the namespace or SHARED, what is read, and how long the gap is
 
 
 class Collector:
     """Turns what Prometheus has into ticks. Holds only what saves work: scrape intervals and sizes learned so far."""
 
-    def __init__(self, prometheus: Prometheus, catalog: Catalog) -> None:
+    def __init__(self, prometheus: Prometheus, catalog: Catalog, *, patience: float = PATIENCE) -> None:
         self._prometheus = prometheus
         self._catalog = catalog
+        self._patience = patience
         self._known: dict[str, Known] = {}
+        self._under_way: dict[Key, tuple[Want, _Task]] = {}
+        self._tasks: set[_Task] = set()  # those of wants that are no more, too, until they end
 
     async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
         """One tick for each want; a want without a newer sample yet has none in the answer: ask again later.
+
+        Nor has one that is still being read: slow queries of one namespace hold up nobody else's evidence. Its tick
+        comes with a later collection that has the same want.
 
         `now`: unix seconds. Never raises for anything that users, Prometheus or the network do wrong: that is NoData
         with a message which names the metric.
@@ -64,8 +72,9 @@ class Collector:
                 ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
             except Exception as error:
                 ticks[want.key] = failed(want, error)
-        for found in await asyncio.gather(*(self._isolated(batch, each, now) for batch, each in batches.items())):
-            ticks.update(found)
+        shared = {self._start(batch, each, now) for batch, each in batches.items()}
+        await self._wait({task for task in shared if task})
+        ticks |= self._finished(wants)
         return {want.key: _bounded(ticks[want.key]) for want in wants if want.key in ticks}
 
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
@@ -81,17 +90,61 @@ class Collector:
                 if isinstance(source, RatioSource) and queries(source):
                     batches.setdefault((self._place(want), source), []).append(want)
         jobs = [
-            self._dispersion(source, batch[start : start + MAX_HOURS], now)
-            for (_, source), batch in batches.items()
+            self._patiently(place, self._dispersion(place, source, batch[start : start + MAX_HOURS], now))
+            for (place, source), batch in batches.items()
             for start in range(0, len(batch), MAX_HOURS)
         ]
         found: dict[Key, float] = {}
-        for each in await asyncio.gather(*jobs, return_exceptions=True):
-            if isinstance(each, BaseException):
-                log.error("dispersion.failed", exc_info=each)
-            else:
-                found.update(each)
+        for each in await asyncio.gather(*jobs):
+            found.update(each)
         return found
+
+    async def _patiently(self, place: str, measuring: Awaitable[dict[Key, float]]) -> dict[Key, float]:
+        """What is measured; nothing when a user's query takes too long, or the measuring fails."""
+        try:
+            async with asyncio.timeout(None if place == SHARED else self._patience):
+                return await measuring
+        except TimeoutError:
+            return {}
+        except Exception:
+            log.exception("dispersion.failed")
+            return {}
+
+    def _start(self, batch: _Batch, wants: Sequence[Want], now: float) -> _Task | None:
+        """Begin what is not under way yet. Gives the task when all namespaces' evidence waits for it."""
+        new = [want for want in wants if self._under_way.get(want.key, (None,))[0] != want]
+        if not new:
+            return None
+        task = asyncio.create_task(self._isolated(batch, new, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._under_way |= {want.key: (want, task) for want in new}
+        return task if batch[0] == SHARED else None
+
+    async def _wait(self, shared: set[_Task]) -> None:
+        running = {task for _, task in self._under_way.values()}
+        try:
+            if running:
+                await asyncio.wait(running, timeout=self._patience)
+            if shared:
+                await asyncio.wait(shared)
+        except asyncio.CancelledError:
+            for task in self._tasks:
+                task.cancel()
+            raise
+
+    def _finished(self, wants: Sequence[Want]) -> dict[Key, Tick]:
+        """Ticks of what has ended and is still wanted as it was."""
+        ticks: dict[Key, Tick] = {}
+        wanted = {want.key: want for want in wants}
+        for key, (want, task) in list(self._under_way.items()):
+            if task.done():
+                del self._under_way[key]
+                if wanted.get(key) == want and key in task.result():
+                    ticks[key] = task.result()[key]
+            elif key not in wanted:
+                del self._under_way[key]
+        return ticks
 
     def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while they are not known."""
@@ -133,7 +186,7 @@ class Collector:
         known = self._known.setdefault(place, Known())
         if isinstance(source, ValueSource | ExpressionSource):
             return await self._computed(place, source, wants, now)
-        counters = Counters(self._ask, source, known, self._catalog.ages)
+        counters = Counters(self._ask_for(place), source, known, self._catalog.ages)
         ticks: dict[Key, Tick] = {}
         for chunk in counters.chunks(wants, now):
             ticks.update(await counters.count(chunk, now))
@@ -145,11 +198,12 @@ class Collector:
         # A value is read as it is; totals are counted, so they must have settled.
         shortest = 1.0 if isinstance(source, ValueSource) else self._longest_interval(place)
         at = now - shortest
+        ask = self._ask_for(place)
         due = [want for want in wants if at - want.since >= shortest]
         if isinstance(source, ValueSource):
-            jobs = [value_tick(self._ask, source.query, want.version, at) for want in due]
+            jobs = [value_tick(ask, source.query, want.version, at) for want in due]
         else:
-            jobs = [expression_tick(self._ask, source, want.version, want.since, at) for want in due]
+            jobs = [expression_tick(ask, source, want.version, want.since, at) for want in due]
         return dict(zip([want.key for want in due], await asyncio.gather(*jobs), strict=True))
 
     def _longest_interval(self, place: str) -> float:
@@ -157,16 +211,17 @@ class Collector:
         known = [self._known[name].longest() for name in (SHARED, place) if name in self._known]
         return max((one for one in known if one is not None), default=ASSUMED_INTERVAL)
 
-    async def _dispersion(self, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
-        total, bad = await asyncio.gather(*(self._ask(text, now) for text in filled(queries(source) or (), wants)))
+    async def _dispersion(self, place: str, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
+        ask = self._ask_for(place)
+        total, bad = await asyncio.gather(*(ask(text, now) for text in filled(queries(source) or (), wants)))
         if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
             return {}
         owners = [want.owners[-1] for want in wants]
         measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, owners)
         return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
 
-    async def _ask(self, query: str, at: float) -> Answer:
-        return await self._prometheus.query(query, at)
+    def _ask_for(self, place: str) -> Ask:
+        return partial(self._prometheus.query, namespace=place)
 
 
 def _bounded(tick: Tick) -> Tick:

@@ -34,7 +34,7 @@ from serin.metrics.sources import (
     Source,
     reference_of,
 )
-from serin.metrics.start_times import resolve_bases
+from serin.metrics.start_times import WithoutStart, resolve_bases
 from serin.metrics.ticks import (
     NO_ARM,
     ArmRows,
@@ -222,8 +222,10 @@ class Counters:
         if without_start:
             concerned = list({want.key: want for want, _ in without_start}.values())
             selectors = filled(reading.selectors, concerned)
-            first = {want.key: want.since - collection.interval for want in concerned}
-            asked = [(one, one.labels[SNAPSHOT_LABEL] == want.subject, first[want.key]) for want, one in without_start]
+            asked = [
+                WithoutStart(one, one.labels[SNAPSHOT_LABEL] == want.subject, want.since, collection.interval)
+                for want, one in without_start
+            ]
             resolved = await resolve_bases(self.ask, selectors, asked, self.ages, start, collection.until)
             if isinstance(resolved, NoData):
                 return {want.key: resolved for want, _, _ in ready}

@@ -33,7 +33,11 @@ from serin.metrics.answers import Answer, Failed, Partial, Value, answer_of
 from serin.metrics.messages import shorten
 
 CONNECT_SECONDS = 3.0
-THREADS = 4
+# In the place of a namespace: Serin's own, for all namespaces.
+SHARED = ""
+_ESTIMATES = "(estimates)"
+# Requests that may be under way at once: for Serin's own queries, for those of users, for those of one namespace.
+THREADS, USERS_THREADS, NAMESPACE_THREADS = 4, 8, 2
 
 # Bounds of one answer. Decoded, its text needs about ten times its size.
 MAX_BYTES = 12_000_000
@@ -148,23 +152,44 @@ class _State:
 
 
 class Prometheus:
-    """Queries with typed answers. Safe to call from many tasks; at most THREADS requests are under way at once."""
+    """Queries with typed answers. Safe to call from many tasks.
+
+    What users wrote has threads of its own, of which one namespace uses few, so that slow queries of one namespace
+    neither delay nor fail those of others; the time of a query begins when it is sent.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._state = _State()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._users = ThreadPoolExecutor(USERS_THREADS, thread_name_prefix="prometheus-users")
+        self._turns = {SHARED: asyncio.Semaphore(THREADS)}
+        self._users_turns = asyncio.Semaphore(USERS_THREADS)
         self.usage = Usage()
         self.shown_url = without_credentials(settings.url)
 
-    async def query(self, query: str, at: float) -> Answer:
-        """Evaluate PromQL at `at` (unix seconds). Never raises for anything that Prometheus or the network does."""
+    async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:
+        """Evaluate PromQL at `at` (unix seconds). Never raises for anything that Prometheus or the network does.
+
+        `namespace`: whose query it is; SHARED: Serin's own.
+        """
+        async with self._turns.setdefault(namespace, asyncio.Semaphore(NAMESPACE_THREADS)):
+            if namespace == SHARED:
+                return await self._send(query, at, self._threads)
+            async with self._users_turns:
+                return await self._send(query, at, self._users)
+
+    async def estimate(self, query: str, at: float) -> Answer:
+        """Evaluate PromQL for what decides nothing and may wait, whoever wrote it."""
+        return await self.query(query, at, _ESTIMATES)
+
+    async def _send(self, query: str, at: float, threads: ThreadPoolExecutor) -> Answer:
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         # A server that trickles bytes can outlast the socket's time-out; the caller never waits longer than this.
         limit = self._settings.timeout + CONNECT_SECONDS
         try:
-            answer = await asyncio.wait_for(loop.run_in_executor(self._threads, self._ask, query, at), limit)
+            answer = await asyncio.wait_for(loop.run_in_executor(threads, self._ask, query, at), limit)
         except TimeoutError:
             answer = self._unreachable(f"no whole answer within {limit:g} s")
         self.usage.queries += 1
@@ -174,7 +199,8 @@ class Prometheus:
 
     def close(self) -> None:
         """Close the session; requests under way end by their own time-out."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._users):
+            threads.shutdown(wait=False, cancel_futures=True)
         if self._state.connection is not None:
             self._state.connection.close()
 

@@ -30,10 +30,15 @@ class Prometheus:
 
     def __init__(self) -> None:
         self.usage, self.asked, self.names = Usage(), list[str](), ["a", "b"]
+        self.hold: asyncio.Event | None = None
+        self.held = asyncio.Event()
         self.answer: Callable[[str, float], Answer | None] = lambda _query, _at: None
 
-    async def query(self, query: str, at: float) -> Answer:
+    async def query(self, query: str, at: float, namespace: str) -> Answer:
         self.asked.append(query)
+        if self.hold and namespace:
+            self.held.set()
+            await self.hold.wait()
         found = self.answer(query, at)
         return self._counters(query, at) if found is None else found
 
@@ -59,7 +64,7 @@ def want(name: str, source: MetricSource = ERRORS, metric: str = "errors", since
 
 
 def collect(prometheus: Prometheus, *wants: Want) -> Mapping[Any, Tick]:
-    collector = Collector(prometheus, CATALOG)  # type: ignore[arg-type]
+    collector = Collector(prometheus, CATALOG, patience=60.0)  # type: ignore[arg-type]
     return asyncio.run(collector.collect(NOW, wants))
 
 
@@ -211,3 +216,62 @@ def test_nobody_is_told_of_another_ones_series() -> None:
     assert told.reason is Reason.SERIES_ABSENT
     assert 'serin_snapshot="a-2"' in told.message
     assert "bank" not in told.message
+
+
+async def test_what_a_user_wrote_slowly_holds_up_nobody_and_comes_later() -> None:
+    prometheus, slow = Prometheus(), want("b", ValueQuery("max(a{ {{.candidate}} })"), "mine")
+    prometheus.hold = asyncio.Event()
+    collector = Collector(prometheus, CATALOG, patience=0.05)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert [key[2] for key in await collector.collect(NOW, [want("a"), slow])] == ["errors"]
+    assert sum("max(" in query for query in prometheus.asked) == 1, "what is under way is not asked again"
+    assert await collector.overdispersion(NOW, [want("a", RatioQuery("a{ {{.version}} }", "b{ {{.version}} }"))]) == {}
+    prometheus.answer = lambda _query, at: Value((Series({}, (at,), (7.0,)),))
+    prometheus.hold.set()
+    await asyncio.sleep(0)
+    changed = replace(slow, subject="b-3")
+    collector._patience = 60.0
+    assert not (await collector.collect(NOW, [])), "nobody wants it any more"
+    assert isinstance((await collector.collect(NOW, [changed]))[changed.key], ValueTick)
+
+
+async def test_a_late_tick_is_given_to_the_very_same_want_alone() -> None:
+    prometheus, slow = Prometheus(), want("b", ValueQuery("max(a{ {{.candidate}} })"), "mine")
+    prometheus.hold = asyncio.Event()
+    prometheus.answer = lambda query, at: Value((Series({}, (at,), (3.0 if "b-3" in query else 2.0,)),))
+    collector = Collector(prometheus, CATALOG, patience=0.05)  # type: ignore[arg-type]
+    assert await collector.collect(NOW, [slow]) == {}
+    prometheus.hold.set()
+    await asyncio.wait(collector._tasks)
+    late = (await collector.collect(NOW + 5.0, [slow]))[slow.key]
+    assert isinstance(late, ValueTick)
+    assert (late.at, late.value) == (NOW - 1.0, 2.0)
+    prometheus.hold.clear()
+    assert await collector.collect(NOW, [slow]) == {}
+    prometheus.hold.set()
+    newer = replace(slow, subject="b-3")
+    collector._patience = 60.0
+    tick = (await collector.collect(NOW, [newer]))[newer.key]
+    assert isinstance(tick, ValueTick)
+    assert tick.value == 3.0
+    prometheus.hold.clear()
+    collector._patience = 0.05
+    assert await collector.collect(NOW, [slow]) == {}
+    prometheus.hold.set()
+    await asyncio.wait(collector._tasks)
+    broken = want("b", BROKEN, "mine")
+    assert isinstance((await collector.collect(NOW, [broken]))[broken.key], NoData), "as it is written now"
+
+
+async def test_a_collection_that_is_cancelled_leaves_nothing_under_way() -> None:
+    prometheus = Prometheus()
+    prometheus.hold = asyncio.Event()
+    collector = Collector(prometheus, CATALOG, patience=60.0)  # type: ignore[arg-type]
+    collecting = asyncio.create_task(
+        collector.collect(NOW, [want("b", ValueQuery("max(a{ {{.candidate}} })"), "mine")])
+    )
+    await prometheus.held.wait()
+    under_way = list(collector._tasks)
+    collecting.cancel()
+    await asyncio.gather(collecting, *under_way, return_exceptions=True)
+    assert [task.cancelled() for task in under_way] == [True]
