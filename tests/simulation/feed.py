@@ -55,15 +55,17 @@ async def _list(
     cluster: SimulatedCluster, cache: ObjectCache, kind: Kind, namespace: str | None, selector: str, page: int
 ) -> str:
     """List everything into the cache; the version from which to watch."""
-    listing = cache.begin_listing(kind, namespace)
-    answer = await cluster.list_page(kind, namespace, selector, page)
-    version, items = str(answer["metadata"]["resourceVersion"]), list(answer["items"])
-    while token := answer["metadata"].get("continue"):
+    listing, token = cache.begin_listing(kind, namespace), ""
+    while True:
         answer = await cluster.list_page(kind, namespace, selector, page, token)
-        items += answer["items"]
-    cache.finish_listing(listing, [item["metadata"]["uid"] for item in items], version)
-    for item in items:
-        cache.put(kind, item)
+        cache.add_page(listing, [item["metadata"]["uid"] for item in answer["items"]])
+        for item in answer["items"]:
+            cache.put(kind, item)
+        token = answer["metadata"].get("continue") or ""
+        if not token:
+            break
+    version = str(answer["metadata"]["resourceVersion"])
+    cache.finish_listing(listing, version)
     return version
 
 

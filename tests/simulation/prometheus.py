@@ -25,6 +25,7 @@ import re2  # type: ignore[import-untyped]
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.prometheus import SHARED
 from tests.simulation import clock
 from tests.simulation.clock import Clock
 from tests.simulation.traffic import Labels, Proxy, Series
@@ -304,8 +305,8 @@ class Adapter:
         self._server, self._patience = server, patience
         self.usage = Usage()
 
-    async def query(self, query: str, at: float) -> Answer:
-        """Evaluate PromQL at `at` (unix seconds)."""
+    async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:
+        """Evaluate PromQL at `at` (unix seconds); `namespace`: whose query it is, which the server does not care for."""
         self.usage.queries += 1
         answer = await self._answer(query, at)
         self.usage.failed += isinstance(answer, Failed)

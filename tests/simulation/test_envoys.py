@@ -6,10 +6,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from serin.traffic.model import Arm, Endpoint, VirtualModel
-from serin.traffic.xds import XdsServer
 
-from serin.api.spec import EnvoyRouter, Shield
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.settings import EnvoySettings, Shield
+from serin.routers.envoy.xds.server import XdsServer
 from tests.simulation import clock
 from tests.simulation.envoys import CLUSTERS, AppLink, Envoy, HttpLink, until
 from tests.simulation.traffic import NOBODY, Clients, Proxy, Quality, Served
@@ -24,8 +25,8 @@ def in_virtual_time(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         clock.run(main)
 
 
-def stable(*endpoints: Endpoint) -> VirtualModel:
-    return VirtualModel("shop", "fraud", 10001, EnvoyRouter(), "fraud-a", (Arm("fraud-a", 100, endpoints or STABLE),))
+def stable(*endpoints: Endpoint) -> RoutedModel:
+    return RoutedModel("shop", "fraud", 10001, EnvoySettings(), "fraud-a", (Arm("fraud-a", 100, endpoints or STABLE),))
 
 
 def candidate(
@@ -34,9 +35,9 @@ def candidate(
     endpoints: tuple[Endpoint, ...] = CANDIDATE,
     shield: Shield = Shield.FAILURES,
     stable: tuple[Endpoint, ...] = STABLE,
-) -> VirtualModel:
+) -> RoutedModel:
     arms = (Arm("fraud-a", weight, stable), Arm("fraud-b", other, endpoints))
-    return VirtualModel("shop", "fraud", 10001, EnvoyRouter(shield=shield), "fraud-a", arms)
+    return RoutedModel("shop", "fraud", 10001, EnvoySettings(shield=shield), "fraud-a", arms)
 
 
 class Xds:
@@ -157,7 +158,7 @@ def _names(envoy: Envoy) -> frozenset[str]:
     return frozenset(one["route"]["cluster"] for one in envoy.routes(NAME) if "route" in one)
 
 
-def served(model: VirtualModel, quality: dict[str, Quality], down: tuple[str, ...] = ()) -> tuple[Served, Proxy]:
+def served(model: RoutedModel, quality: dict[str, Quality], down: tuple[str, ...] = ()) -> tuple[Served, Proxy]:
     """10,000 requests to a model."""
     found: list[tuple[Served, Proxy]] = []
 
@@ -217,7 +218,7 @@ class TestRequests:
         assert (result.failed, result.nobody, result.by[NOBODY]) == (10_000, 10_000, 10_000)
 
     def test_a_deployment_that_nobody_serves(self) -> None:
-        empty = VirtualModel("shop", "fraud", 10001, EnvoyRouter(), "fraud-a", (Arm("fraud-a", 100, ()),))
+        empty = RoutedModel("shop", "fraud", 10001, EnvoySettings(), "fraud-a", (Arm("fraud-a", 100, ()),))
         result, _ = served(empty, {})
         assert result.by == {NOBODY: 10_000}
 

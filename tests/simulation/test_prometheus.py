@@ -12,6 +12,7 @@ from serin.api.parse import parse_model_deployment
 from serin.metrics.collector import Collector, Want
 from serin.routers.endpoints import Endpoint
 from tests import crds
+from tests.catalog import CATALOG
 from tests.simulation import clock
 from tests.simulation.clock import Clock
 from tests.simulation.envoys import Envoy
@@ -82,10 +83,10 @@ def want(metric: str, since: float) -> Want:
 
 def test_the_collector_counts_what_really_happened() -> None:
     async def main(rig: Rig) -> None:
-        collector, since = Collector(Adapter(rig.prometheus)), clock.wall()
+        collector, since = Collector(Adapter(rig.prometheus), CATALOG, patience=10.0), clock.wall()
         await asyncio.sleep(600.0)
         found = await collector.collect(clock.wall(), [want("errors", since), want("latency", since)])
-        errors, latency = found["shop", "fraud", "errors"], found["shop", "fraud", "latency"]
+        errors, latency = found["shop", "fraud", "fraud-b", "errors"], found["shop", "fraud", "fraud-b", "latency"]
         assert isinstance(errors, RatioTick)
         assert isinstance(latency, HistogramTick)
         assert errors.candidate.requests == pytest.approx(6_000, rel=0.1)
@@ -98,15 +99,17 @@ def test_the_collector_counts_what_really_happened() -> None:
 
 def test_ticks_in_a_row_lose_nothing_and_count_nothing_twice() -> None:
     async def main(rig: Rig) -> None:
-        collector, since, total = Collector(Adapter(rig.prometheus)), clock.wall(), 0
+        collector, since, total = Collector(Adapter(rig.prometheus), CATALOG, patience=10.0), clock.wall(), 0
         for _ in range(60):
             await asyncio.sleep(5.0)
-            tick = (await collector.collect(clock.wall(), [want("errors", since)])).get(("shop", "fraud", "errors"))
+            tick = (await collector.collect(clock.wall(), [want("errors", since)])).get(
+                ("shop", "fraud", "fraud-b", "errors")
+            )
             if isinstance(tick, RatioTick):
                 total, since = total + tick.candidate.requests, tick.at
         rig.clients.rate = 0.0
         await asyncio.sleep(30.0)
-        tick = (await collector.collect(clock.wall(), [want("errors", since)]))["shop", "fraud", "errors"]
+        tick = (await collector.collect(clock.wall(), [want("errors", since)]))["shop", "fraud", "fraud-b", "errors"]
         assert isinstance(tick, RatioTick)
         counted = sum(
             value
@@ -121,10 +124,10 @@ def test_ticks_in_a_row_lose_nothing_and_count_nothing_twice() -> None:
 
 def test_pods_that_differ_are_seen_by_minute() -> None:
     async def main(rig: Rig) -> None:
-        collector = Collector(Adapter(rig.prometheus))
+        collector = Collector(Adapter(rig.prometheus), CATALOG, patience=10.0)
         await asyncio.sleep(3600.0)
         found = await collector.overdispersion(clock.wall(), [want("errors", clock.wall() - 600.0)])
-        assert found["shop", "fraud", "errors"] == 1.0, "they do not differ"
+        assert found["shop", "fraud", "fraud-b", "errors"] == 1.0, "they do not differ"
         assert any("[60m:1m]" in query for query, _ in rig.prometheus.queries)
 
     rigged(main)
@@ -132,12 +135,12 @@ def test_pods_that_differ_are_seen_by_minute() -> None:
 
 def reason_of(rig: Rig, change: Callable[[Rig], None], seconds: float) -> Coroutine[Any, Any, Reason]:
     async def ask() -> Reason:
-        collector = Collector(Adapter(rig.prometheus))
+        collector = Collector(Adapter(rig.prometheus), CATALOG, patience=10.0)
         await asyncio.sleep(60.0)
         change(rig)
         since = clock.wall()
         await asyncio.sleep(seconds)
-        tick = (await collector.collect(clock.wall(), [want("errors", since)]))["shop", "fraud", "errors"]
+        tick = (await collector.collect(clock.wall(), [want("errors", since)]))["shop", "fraud", "fraud-b", "errors"]
         assert isinstance(tick, NoData), tick
         return tick.reason
 

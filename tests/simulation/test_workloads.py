@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from serin.traffic.model import addresses
-from serin.workload.observe import workload
 
 from serin.api.json import JsonObject
 from serin.cluster import kinds
+from serin.routers.endpoints import ready_addresses
 from serin.workload import render
+from serin.workload.pods import workload
 from tests.simulation import clock
 from tests.simulation.api.resources import NAMESPACE, REPLICA_SET
 from tests.simulation.api.rest import Rest
@@ -58,7 +58,7 @@ class Rig:
 
     def routed(self) -> frozenset[str]:
         slices = self.server.store.all(kinds.ENDPOINT_SLICE, "shop")
-        return addresses(slices, ("shop", "fraud")).get(NAME, frozenset())
+        return ready_addresses(slices).get(NAME, frozenset())
 
 
 def rigged(main: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
