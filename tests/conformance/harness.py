@@ -71,7 +71,9 @@ class RealWire:
         data = None if body is None else json.dumps(body)
         asked = self._session.request(method, self._host + path, params=query, data=data, headers=headers)
         async with asked as answer:
-            return answer.status, await answer.json(content_type=None)
+            if answer.content_type != JSON:  # a kind that is not served yet is a page that is not found
+                return answer.status, {"message": await answer.text()}
+            return answer.status, await answer.json()
 
     async def install(self, crd: JsonObject) -> None:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
