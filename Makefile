@@ -63,11 +63,11 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no cluster
-	$(PYTEST) tests/unit tests/property tests/narratives tests/crash
+	$(PYTEST) tests/unit tests/property tests/narratives tests/crash tests/simulation
 
 .PHONY: test-cluster
 test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods
-	$(PYTEST) tests/cluster tests/integration tests/chart tests/e2e
+	$(PYTEST) tests/cluster tests/conformance tests/integration tests/chart tests/e2e
 
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)

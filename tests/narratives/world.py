@@ -129,6 +129,7 @@ class World:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     pods: dict[str, Pods] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)  # snapshot -> why its pods are never ready
+    lost: dict[str, int] = field(default_factory=dict)  # snapshot -> how many of its pods have that problem; else all
     refused: dict[str, str] = field(default_factory=dict)
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
@@ -196,8 +197,10 @@ class World:
 
     def ready(self, snapshot: str) -> int:
         pods = self.pods.get(snapshot)
-        if pods is None or snapshot in self.problems or snapshot in self.crashed:
+        if pods is None or snapshot in self.problems.keys() - self.lost.keys() or snapshot in self.crashed:
             return 0
+        if snapshot in self.lost:
+            return max(0, pods.desired - self.lost[snapshot])
         return pods.desired if self.now - pods.grown >= self.delay else min(pods.before, pods.desired)
 
     def observe(self) -> Observation:

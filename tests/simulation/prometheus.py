@@ -4,7 +4,8 @@ These shapes are known, and everything else raises Unsupported, so that a new qu
 
 - `name{...}`, also with `or` between two of them;
 - `name{...}[60s]`, `name{...}[60m:1m]`;
-- `last_over_time(name{...}[1h])`;
+- `last_over_time(name{...}[1h])`, `max_over_time(name{...}[1h])`, which drops the name;
+- a vector `> 0`, with any number;
 - `group`, `sum`, `max`, `min` and `count`, with or without `by (...)`, of any of the above that is a vector.
 
 A window is open at its lower end, as in Prometheus 3. What a target no longer shows is stale at once; a target that
@@ -227,7 +228,15 @@ class Prometheus:
                 values = ((labels, samples.at(at)) for labels, samples in self._select(tree))
                 return {labels: value for labels, value in values if value is not None}
             case promql_parser.Call() if tree.func.name == "last_over_time":
-                return self._last(tree.args[0], at, query)
+                return {labels: values[-1] for labels, values in self._window(tree.args[0], at, query).items()}
+            case promql_parser.Call() if tree.func.name == "max_over_time":
+                found = self._window(tree.args[0], at, query)
+                return {_nameless(labels): max(values) for labels, values in found.items()}
+            case promql_parser.BinaryExpr() if str(tree.op) == ">" and isinstance(
+                tree.rhs, promql_parser.NumberLiteral
+            ):
+                found_now = self._vector(tree.lhs, at, query)
+                return {labels: value for labels, value in found_now.items() if value > tree.rhs.val}
             case promql_parser.AggregateExpr() if tree.param is None:
                 return self._aggregate(tree, at, query)
             case promql_parser.BinaryExpr() if str(tree.op) == "or":
@@ -236,12 +245,12 @@ class Prometheus:
                 return left | {labels: one for labels, one in right.items() if _nameless(labels) not in known}
         raise Unsupported(f"{type(tree).__name__} in {query}: teach tests/simulation/prometheus.py this shape")
 
-    def _last(self, tree: Any, at: float, query: str) -> dict[Labels, float]:
+    def _window(self, tree: Any, at: float, query: str) -> dict[Labels, list[float]]:
         if not isinstance(tree, promql_parser.MatrixSelector):
-            raise Unsupported(f"last_over_time of {type(tree).__name__} in {query}")
+            raise Unsupported(f"a function over time of {type(tree).__name__} in {query}")
         start = at - tree.range.total_seconds()
         found = ((labels, samples.within(start, at)) for labels, samples in self._select(tree.vector_selector))
-        return {labels: samples[-1][1] for labels, samples in found if samples}
+        return {labels: [value for _, value in samples] for labels, samples in found if samples}
 
     def _aggregate(self, tree: Any, at: float, query: str) -> dict[Labels, float]:
         reduce: dict[str, Callable[[list[float]], float]] = {
@@ -305,8 +314,8 @@ class Adapter:
         self._server, self._patience = server, patience
         self.usage = Usage()
 
-    async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:
-        """Evaluate PromQL at `at` (unix seconds); `namespace`: whose query it is, which the server does not care for."""
+    async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:  # noqa: ARG002 - no server asks
+        """Evaluate PromQL at `at` (unix seconds); `namespace`: whose query it is."""
         self.usage.queries += 1
         answer = await self._answer(query, at)
         self.usage.failed += isinstance(answer, Failed)

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from serin.api.json import JsonObject
+from serin.api.text import cut_to_bytes
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
 
@@ -27,7 +28,7 @@ _SERIES_SECONDS: Final = 600.0
 _SERIES_KEPT: Final = 2_000
 _QUEUE: Final = 500
 _PER_SECOND: Final = 10.0
-_NOTE_LENGTH: Final = 1024  # of the API
+_NOTE_BYTES: Final = 1024  # of the API, whatever its message says ("characters")
 
 
 class EventClient(Protocol):
@@ -126,7 +127,7 @@ class EventRecorder:
             "type": kind,
             "reason": reason,
             "action": reason,
-            "note": note if len(note) <= _NOTE_LENGTH else note[: _NOTE_LENGTH - 1] + "…",
+            "note": cut_to_bytes(note, _NOTE_BYTES),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "regarding": {

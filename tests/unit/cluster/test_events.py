@@ -3,6 +3,8 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from serin.api.json import JsonObject
 from serin.cluster.events import EventRecorder
 from serin.cluster.protocol import Retryable
@@ -144,10 +146,13 @@ async def test_flush_gives_up_in_time() -> None:
     assert api.written == []
 
 
+@pytest.mark.parametrize("letter", ["x", "€"])
 @in_jumping_time
-async def test_a_note_is_cut_to_what_the_api_takes() -> None:
+async def test_a_note_is_cut_to_what_the_api_takes(letter: str) -> None:
     api, clock = Api(), Clock()
     events = recorder(api, clock)
-    events.record(DEPLOYMENT, "A", "x" * 5000)
+    events.record(DEPLOYMENT, "A", letter * 5000)
     await events.flush(1)
-    assert len(api.written[0]["note"]) == 1024
+    note = api.written[0]["note"]
+    assert 1020 < len(note.encode()) <= 1024, "the API server counts bytes"
+    assert note.strip(letter) == "…"

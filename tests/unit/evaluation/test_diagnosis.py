@@ -47,7 +47,8 @@ def test_a_rollback_for_a_metric_says_that_the_model_is_bad() -> None:
 def test_a_rollback_while_stable_is_short_of_pods_says_so_and_happens_all_the_same() -> None:
     world = in_progress()
     world.sampler = fails
-    world.problems[next(name for name in world.pods if name != world.candidate)] = "pod x: node is gone"
+    stable = world.status["stable"]["snapshot"]
+    world.problems[stable], world.lost[stable] = "pod x: node is gone", 1
     world.run(10)
     assert world.status["lastRollback"]["trouble"] == "Infrastructure"
     assert world.candidate is None
