@@ -74,12 +74,12 @@ def look(cluster: Cluster) -> JsonObject:
     return cluster.read("md", "fraud")
 
 
-async def under_way(cluster: Cluster) -> str:
+async def under_way(cluster: Cluster, **spec: Any) -> str:
     """Bring version 1 up, and version 2 to its 10 %; answers the name of stable."""
-    sync(cluster, manifest("1"))
+    sync(cluster, manifest("1", **spec))
     await serving(cluster)
     stable: str = cluster.status()["stable"]["snapshot"]
-    sync(cluster, manifest("2"))
+    sync(cluster, manifest("2", **spec))
     await until(
         lambda: cluster.make_pods_ready() and cluster.status()["traffic"]["weights"][stable] == 90, what="a rollout"
     )
@@ -214,7 +214,8 @@ async def test_a_deployment_changed_by_force_is_put_back_whole(
     control_plane: Any, cluster: Cluster, tmp_path: Path, who: str
 ) -> None:
     async with operating(control_plane, cluster, tmp_path) as (operator, proxy):
-        await under_way(cluster)
+        # Three pods of the candidate: of a single one, the endpoints may show none for a moment while it turns over.
+        await under_way(cluster, replicas=30)
         await quiet(proxy)
         before, weights = cluster.status(), len(shifts(operator))
         snapshot = before[who]["snapshot"]
