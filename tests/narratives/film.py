@@ -76,6 +76,8 @@ class Filmed(World):
             "metadata": {
                 "name": name,
                 "namespace": "shop",
+                "uid": one.uid,
+                "resourceVersion": one.resource_version,
                 "creationTimestamp": rfc3339(one.created),
                 "labels": {names.LABEL_MODEL_DEPLOYMENT: "fraud"},
             },

@@ -16,6 +16,7 @@ from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment
+from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.split import Split
 from serin.api.state import Phase, State
@@ -41,7 +42,6 @@ from serin.rollout.model import (
     RecordSnapshot,
     RestoreTemplate,
     Route,
-    Snapshot,
     Workload,
     WriteStatus,
 )

@@ -14,6 +14,7 @@ from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_PAUSE
+from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.times import rfc3339
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit, Stop
@@ -21,9 +22,7 @@ from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
 from serin.explain.facts import Facts, gather
 from serin.explain.sentences import headline, waiting
-from serin.rollout.model import Snapshot
 from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose
-from serin.rollout.snapshots import read as read_snapshot
 
 ANSWER_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.5

@@ -217,13 +217,14 @@ def explain(name: str, output: str | None, **options: Any) -> None:
 @_access
 def history(name: str, output: str | None, **options: Any) -> None:
     """List the versions that Serin remembers with what was decided about each, newest first."""
+    from serin.api.snapshots import read_snapshot
     from serin.cli import show
     from serin.cli.actions import read
     from serin.cli.connection import explained
     from serin.cli.output import dump, put, say
     from serin.cluster import kinds
     from serin.cluster.protocol import ClusterError
-    from serin.explain.snapshots import newest_first, read_snapshot
+    from serin.explain.snapshots import newest_first
 
     connection = _connect(options)
     facts = read(connection, name)

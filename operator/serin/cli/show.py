@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from serin.api.snapshots import Snapshot
 from serin.cli.output import table
 from serin.explain import tables
 from serin.explain.facts import Facts
-from serin.explain.snapshots import SnapshotRecord
 from serin.explain.tables import Cell, Row, Table, Tone
 
 _STYLE: Final = {
@@ -45,7 +45,7 @@ def listing(all_facts: Sequence[Facts], *, namespaces: bool) -> RenderableType:
     return _table(tables.listing(all_facts, namespaces=namespaces))
 
 
-def history(facts: Facts, snapshots: Sequence[SnapshotRecord]) -> RenderableType:
+def history(facts: Facts, snapshots: Sequence[Snapshot]) -> RenderableType:
     """One row per snapshot, newest first."""
     return _table(tables.history(facts, snapshots))
 

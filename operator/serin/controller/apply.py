@@ -13,6 +13,7 @@ import structlog
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.snapshots import read_snapshot
 from serin.api.status import smallest
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
@@ -36,7 +37,6 @@ from serin.rollout.model import (
     RestoreTemplate,
     WriteStatus,
 )
-from serin.rollout.snapshots import read as read_snapshot
 from serin.workload import render, template_hash
 from serin.workload.pods import is_ready
 

@@ -11,6 +11,7 @@ from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
+from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.status import read_status
 from serin.cluster import kinds
@@ -20,8 +21,7 @@ from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
-from serin.rollout.model import Observation, Snapshot, Workload
-from serin.rollout.snapshots import read as read_snapshot
+from serin.rollout.model import Observation, Workload
 from serin.rollout.strategies.table import strategy_of
 from serin.routers import router_of
 from serin.routers.base import Router

@@ -9,13 +9,14 @@ from enum import StrEnum
 from typing import Final
 
 from serin.api import names
+from serin.api.snapshots import Snapshot
 from serin.api.state import MetricStatus
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import SnapshotVerdict, Verdict
 from serin.explain.facts import Facts
 from serin.explain.sentences import headline, waiting
-from serin.explain.snapshots import SnapshotRecord, newest_first
+from serin.explain.snapshots import changed_since, newest_first
 
 NONE: Final = "-"
 WHY: Final = "WHY"  # the column of sentences: the only one that may be wrapped
@@ -184,7 +185,7 @@ def _deployment(facts: Facts, *, namespaces: bool) -> Row:
     )
 
 
-def history(facts: Facts, snapshots: Sequence[SnapshotRecord]) -> Table:
+def history(facts: Facts, snapshots: Sequence[Snapshot]) -> Table:
     """One row per snapshot, newest first."""
     ordered = newest_first(snapshots)
     before = [*ordered[1:], None]
@@ -192,13 +193,13 @@ def history(facts: Facts, snapshots: Sequence[SnapshotRecord]) -> Table:
     return Table(("SNAPSHOT", "MODEL", "NOW", "VERDICT", "DECIDED", "CHANGED", "AGE", WHY), rows)
 
 
-def _past(facts: Facts, one: SnapshotRecord, before: SnapshotRecord | None) -> Row:
+def _past(facts: Facts, one: Snapshot, before: Snapshot | None) -> Row:
     rolled_back = one.verdict == SnapshotVerdict.ROLLED_BACK
-    decided = one.rejected if rolled_back else one.promoted
+    decided = one.rolled_back if rolled_back else one.promoted
     return (
-        *_plain(one.name, one.model or NONE, _roles(facts).get(one.name, NONE)),
-        _verdict(one.verdict),
+        *_plain(one.name, one.model_version or NONE, _roles(facts).get(one.name, NONE)),
+        _verdict(one.verdict or ""),
         Cell(NONE if decided is None else f"{human(facts.now - decided)} ago"),
-        *_plain(", ".join(one.changed_since(before)) or NONE, human(facts.now - one.created)),
+        *_plain(", ".join(changed_since(one, before)) or NONE, human(facts.now - one.created)),
         Cell(f"{one.reason}: {one.message}" if rolled_back and one.reason else ""),
     )

@@ -11,27 +11,11 @@ from enum import IntEnum
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.names import snapshot_named
+from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
 from serin.api.state import State, Status
-from serin.api.verdicts import SnapshotVerdict
 from serin.evaluation.samples import Samples
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A ModelSnapshot as read: content (the four dimensions), its hashes, and what is recorded about it."""
-
-    name: str
-    uid: str
-    resource_version: str
-    created: float  # unix seconds
-    content: Mapping[str, JsonObject | None]
-    hashes: Mapping[str, str]  # of each dimension
-    rejected: bool = False  # not tried again until the content changes or the user asks
-    verdict: SnapshotVerdict | None = None  # what was decided about it
-    promoted: float | None = None  # unix seconds when it became stable, the last time
-    metrics: tuple[JsonObject, ...] = ()  # what each metric said last
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ Everything is level-triggered: a record that a crash has lost is found missing a
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.api.snapshots import Snapshot
 from serin.api.state import State
 from serin.api.times import rfc3339
 from serin.api.verdicts import SnapshotVerdict
 from serin.rollout import summary
-from serin.rollout.model import DeleteSnapshot, Order, RecordSnapshot, Snapshot
+from serin.rollout.model import DeleteSnapshot, Order, RecordSnapshot
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.snapshots import ways_back
 

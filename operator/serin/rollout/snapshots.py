@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api import names
-from serin.api.json import JsonObject
+from serin.api.snapshots import Snapshot
 from serin.api.state import State
-from serin.api.times import parse_rfc3339
 from serin.api.verdicts import SnapshotVerdict
-from serin.rollout.model import Snapshot
 
 # Said instead of a snapshot's name: the one that was stable before the present one.
 PREVIOUS: Final = "previous"
@@ -22,29 +20,6 @@ _NAMES_SAID: Final = 5
 
 class CannotGoBack(ValueError):
     """There is no way back to what was asked for. The message says why, and what to write instead."""
-
-
-def read(body: JsonObject) -> Snapshot:
-    """A ModelSnapshot as the API server returns it."""
-    metadata, status = body["metadata"], body.get("status") or {}
-    promoted = status.get("promotedAt")
-    return Snapshot(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
-        created=parse_rfc3339(metadata["creationTimestamp"]),
-        content={dimension: body["spec"]["content"].get(dimension) for dimension in names.DIMENSIONS},
-        hashes=body["spec"]["hashes"],
-        rejected=status.get("rejected", False),
-        verdict=_verdict(status.get("verdict")),
-        promoted=None if promoted is None else parse_rfc3339(promoted),
-        metrics=tuple(status.get("metrics") or ()),
-    )
-
-
-def _verdict(word: str | None) -> SnapshotVerdict | None:
-    """None for a word that this version does not know."""
-    return next((one for one in SnapshotVerdict if one == word), None)
 
 
 def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> bool:
@@ -123,5 +98,5 @@ def _instead(others: Sequence[Snapshot]) -> str:
 
 
 def _called(snapshot: Snapshot) -> str:
-    model = snapshot.content.get("model") or {}
-    return f"{snapshot.name} (model {model['version']})" if model.get("version") else snapshot.name
+    version = snapshot.model_version
+    return f"{snapshot.name} (model {version})" if version else snapshot.name

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from serin.api.snapshots import read_snapshot
 from serin.api.state import Phase
 from serin.cli import show
 from serin.explain.sentences import explain
-from serin.explain.snapshots import read_snapshot
 from tests.narratives import stories
 from tests.narratives.film import Frame, film
 from tests.narratives.stories import Story, named

@@ -6,10 +6,11 @@ import pytest
 
 from serin.api.conditions import ConditionType, Reason
 from serin.api.json import JsonObject
+from serin.api.snapshots import read_snapshot
 from serin.api.split import Split
 from serin.api.state import ManualRollback, Phase, StageState, Status
 from serin.explain import tables
-from serin.explain.snapshots import newest_first, read_snapshot
+from serin.explain.snapshots import newest_first
 from serin.explain.tables import NONE, Table, Tone
 from tests.unit.explain.rig import BAKING, NEW, NOW, OLD, SERVING, facts, rollout, said
 
@@ -90,7 +91,8 @@ def test_a_list_has_a_row_for_each_deployment() -> None:
 
 def recorded(name: str, created: str, hashes: JsonObject, **status: object) -> JsonObject:
     spec = {"content": {"model": {"version": name[-1]}}, "hashes": hashes}
-    return {"metadata": {"name": name, "creationTimestamp": created}, "spec": spec, "status": status}
+    metadata = {"name": name, "uid": name, "resourceVersion": "1", "creationTimestamp": created}
+    return {"metadata": metadata, "spec": spec, "status": status}
 
 
 class TestHistory:
@@ -128,5 +130,5 @@ class TestHistory:
 
     def test_what_is_not_decided_yet(self) -> None:
         bare = read_snapshot({**self.SNAPSHOTS[0], "status": None})
-        assert (bare.verdict, bare.promoted) == ("", None)
+        assert (bare.verdict, bare.promoted) == (None, None)
         assert newest_first([bare]) == [bare]
