@@ -12,6 +12,7 @@ from kubernetes.config import new_client_from_config
 from serin.api import names
 from tests import crds
 from tests.cluster.access import Cluster, KubectlFailed
+from tests.simulation.api import jsonpatch
 
 SAMPLES = crds.ROOT / "manifests" / "samples"
 
@@ -66,19 +67,7 @@ def smallest(name: str, patch: str = "") -> Json:
     """The smallest resource under another name, changed by a merge patch (null takes a field away)."""
     body = documents("smallest.yaml")[0]
     body["metadata"]["name"] = name
-    merged: Json = merge(body, yaml.safe_load(patch) or {})
-    return merged
-
-
-def merge(value: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(value) if isinstance(value, dict) else {}
-    for key, item in patch.items():
-        if item is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(merged.get(key), item)
+    merged: Json = jsonpatch.merge(body, yaml.safe_load(patch) or {})
     return merged
 
 

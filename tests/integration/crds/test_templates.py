@@ -9,7 +9,8 @@ import yaml
 
 from tests import crds
 from tests.integration.crds.cases import BUILT_IN_REFUSED, KNOWN, REFUSED, TEMPLATES_REFUSED, TOKENS, Refusals
-from tests.integration.crds.rig import Api, documents, merge
+from tests.integration.crds.rig import Api, documents
+from tests.simulation.api import jsonpatch
 
 pytestmark = pytest.mark.control_plane
 
@@ -19,7 +20,7 @@ class TestMetricTemplates:
         ("patch", "words"), (TEMPLATES_REFUSED | BUILT_IN_REFUSED).values(), ids=TEMPLATES_REFUSED | BUILT_IN_REFUSED
     )
     def test_refused_with_the_field_and_the_fix(self, nowhere: Api, patch: str, words: tuple[str, ...]) -> None:
-        body = merge(documents("canary.yaml")[1], yaml.safe_load(patch))
+        body = jsonpatch.merge(documents("canary.yaml")[1], yaml.safe_load(patch))
         message = nowhere.creation_refused(body)
         assert [word for word in words if word not in message] == [], message
 
@@ -33,7 +34,7 @@ class TestMetricTemplates:
         ],
     )
     def test_the_other_shapes(self, api: Api, patch: str) -> None:
-        body = merge(documents("canary.yaml")[1], yaml.safe_load(patch)) | {"metadata": {"name": "other"}}
+        body = jsonpatch.merge(documents("canary.yaml")[1], yaml.safe_load(patch)) | {"metadata": {"name": "other"}}
         api.create(body, dry_run="All")
 
 
