@@ -11,7 +11,8 @@ from serin.cluster.protocol import Kind
 from tests.conformance.conftest import Play
 from tests.conformance.harness import Api
 from tests.integration.crds.cases import ACCEPTED, BUILT_IN_REFUSED, REFUSED, TEMPLATES_REFUSED
-from tests.integration.crds.rig import SAMPLES, STATUS, documents, merge, smallest
+from tests.integration.crds.rig import SAMPLES, STATUS, documents, smallest
+from tests.simulation.api import jsonpatch
 
 MD, TEMPLATE = kinds.MODEL_DEPLOYMENT, kinds.METRIC_TEMPLATE
 # Whatever is refused is asked for in groups, since a scenario of its own costs a namespace each.
@@ -62,7 +63,7 @@ def test_what_is_right_is_accepted(play: Play) -> None:
 def test_metric_templates(play: Play) -> None:
     async def scenario(api: Api) -> None:
         for patch, _ in (TEMPLATES_REFUSED | BUILT_IN_REFUSED).values():
-            body = merge(documents("canary.yaml")[1], yaml.safe_load(patch))
+            body = jsonpatch.merge(documents("canary.yaml")[1], yaml.safe_load(patch))
             assert (await api.create(TEMPLATE, body, strict=True))[0] in (400, 422), patch
 
     play(scenario)

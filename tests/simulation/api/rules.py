@@ -1,10 +1,9 @@
 """The CEL rules of the CRDs on every write, with ratcheting and transition rules (oldSelf).
 
-Each rule is evaluated by serin.cli.lint.rules, which `serin lint` uses too, one at a time; the alternatives of a rule
-(`||`) one by one, since cel-python lets an error inside a macro end the whole expression, and CEL does not. A part of
-an object that is equal to what is stored is not asked about: the real server drops the errors of such parts, unless the
-rule compares with oldSelf; here such a rule may only be `self == oldSelf`, which holds then. Verdicts are remembered by
-rule and value, because stories write the same specs again and again.
+Each rule is evaluated by serin.cli.lint.rules, which `serin lint` uses too, one at a time. A part of an object that is
+equal to what is stored is not asked about: the real server drops the errors of such parts, unless the rule compares
+with oldSelf; here such a rule may only be `self == oldSelf`, which holds then. Verdicts are remembered by rule and
+value, because stories write the same specs again and again.
 """
 
 import json
@@ -22,15 +21,14 @@ from tests.simulation.api.structural import NOTHING, by_key, key_of
 
 _ONLY_METADATA: Final = re.compile(r"\bself\b(?!\.metadata\b)")
 _TRANSITION: Final = "self == oldSelf"
-_TOKEN: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\|\||[()\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rule:
-    """One rule, and for each of its alternatives the schema of a body `{at: value}` that has it and no other."""
+    """One rule, and the schema of a body `{at: value}` that has it and no other."""
 
     rule: JsonObject
-    alternatives: tuple[JsonObject, ...]
+    schema: JsonObject
     transition: bool
     only_metadata: bool
 
@@ -91,7 +89,7 @@ class Rules:
 
     def _evaluate(self, rule: _Rule, text: str) -> bool:
         body = {"at": json.loads(text)}
-        return any(not list(rules.broken(body, one, frozenset())) for one in rule.alternatives)
+        return not list(rules.broken(body, rule.schema, frozenset()))
 
 
 def _prepared(rule: JsonObject, bare: JsonObject) -> _Rule:
@@ -99,23 +97,8 @@ def _prepared(rule: JsonObject, bare: JsonObject) -> _Rule:
     transition = "oldSelf" in text
     if transition and text != _TRANSITION:
         raise NotImplementedError(f"the simulation knows one transition rule, {_TRANSITION}, and not: {text}")
-    alternatives = tuple(
-        {"properties": {"at": {**bare, "x-kubernetes-validations": [{**rule, "rule": one}]}}}
-        for one in _alternatives(text)
-    )
-    return _Rule(rule, alternatives, transition, not _ONLY_METADATA.search(text))
-
-
-def _alternatives(text: str) -> Iterator[str]:
-    """What stands between the `||` that are in no parentheses and no string."""
-    depth, start = 0, 0
-    for found in _TOKEN.finditer(text):
-        token = found[0]
-        depth += (token in "([{") - (token in ")]}")
-        if token == "||" and depth == 0:
-            yield text[start : found.start()]
-            start = found.end()
-    yield text[start:]
+    schema = {"properties": {"at": {**bare, "x-kubernetes-validations": [rule]}}}
+    return _Rule(rule, schema, transition, not _ONLY_METADATA.search(text))
 
 
 def _bare(part: JsonObject) -> JsonObject:

@@ -17,8 +17,9 @@ import yaml
 from serin.cli.lint import check, documents, rules, schema
 from tests import crds
 from tests.integration.crds.cases import ACCEPTED, BUILT_IN_REFUSED, REFUSED, TEMPLATES_REFUSED
-from tests.integration.crds.rig import SAMPLES, merge, smallest
+from tests.integration.crds.rig import SAMPLES, smallest
 from tests.integration.crds.rig import documents as sample
+from tests.simulation.api import jsonpatch
 
 Json = dict[str, Any]
 
@@ -43,7 +44,7 @@ def test_every_mistake_that_the_api_server_refuses(case: str, tmp_path: Path) ->
 @pytest.mark.parametrize("case", TEMPLATES_REFUSED | BUILT_IN_REFUSED)
 def test_every_mistake_in_a_metric_template(case: str, tmp_path: Path) -> None:
     patch, words = (TEMPLATES_REFUSED | BUILT_IN_REFUSED)[case]
-    found = said(lint(tmp_path, merge(sample("canary.yaml")[1], yaml.safe_load(patch))))
+    found = said(lint(tmp_path, jsonpatch.merge(sample("canary.yaml")[1], yaml.safe_load(patch))))
     assert any(all(word in one for word in words) for one in found), found
 
 
@@ -53,6 +54,14 @@ def test_what_the_api_server_accepts_is_not_refused_by_schema_and_rules(case: st
     problems = schema.problems(body)
     problems += rules.broken(body, schema.schema("ModelDeployment"), frozenset())
     assert problems == []
+
+
+def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+    """A rule that adds the bakes up has nothing to say of one that does not read."""
+    patch = "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5 minutes}]}}}"
+    found = said(lint(tmp_path, smallest("refused", patch)))
+    assert len(found) == 1, found
+    assert found[0].startswith("spec.strategy.canary.steps[0].bake: ")
 
 
 METRIC = "name: a, severity: critical"

@@ -5,6 +5,7 @@ here. A rule is asked only where the schema has nothing against the value, as th
 (oldSelf) compare with what is stored, so they have no answer here.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -21,6 +22,8 @@ from serin.cli.lint.schema import Problem
 
 # Words of CEL that Kubernetes escapes when they are names of fields.
 _RESERVED: Final = frozenset({"const", "else", "for", "function", "if", "in", "namespace", "package", "return", "var"})
+
+_TOKEN: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\|\||[()\[\]{}?]""")
 
 
 def _is_quantity(value: Any) -> Any:
@@ -68,9 +71,24 @@ def _environment() -> Any:
 
 
 @cache
-def _program(rule: str) -> Any:
+def _programs(rule: str) -> tuple[Any, ...]:
+    """A rule's alternatives: cel-python lets an error inside a macro end all of `a || b`, where CEL asks b."""
     environment = _environment()
-    return environment.program(environment.compile(rule), functions=_FUNCTIONS)
+    compiled = (environment.compile(one) for one in _alternatives(rule))
+    return tuple(environment.program(one, functions=_FUNCTIONS) for one in compiled)
+
+
+def _alternatives(rule: str) -> list[str]:
+    """What stands between the `||` that are in no parentheses and no string; a rule with `?:` is left whole."""
+    found, depth, start = [], 0, 0
+    for token in _TOKEN.finditer(rule):
+        depth += (token[0] in "([{") - (token[0] in ")]}")
+        if depth == 0 and token[0] == "?":
+            return [rule]
+        if depth == 0 and token[0] == "||":
+            found.append(rule[start : token.start()])
+            start = token.end()
+    return [*found, rule[start:]]
 
 
 def broken(body: JsonObject, part: JsonObject, wrong: frozenset[str]) -> Iterator[Problem]:
@@ -98,8 +116,13 @@ def _walk(value: Any, part: JsonObject, path: str, wrong: frozenset[str]) -> Ite
 
 
 def _holds(rule: str, value: Any, part: JsonObject) -> bool:
+    subject = {"self": json_to_cel(_escaped(value, part))}
+    return any(_is_true(program, subject) for program in _programs(rule))
+
+
+def _is_true(program: Any, subject: Any) -> bool:
     try:
-        return bool(_program(rule).evaluate({"self": json_to_cel(_escaped(value, part))}))
+        return bool(program.evaluate(subject))
     except (CELEvalError, ValueError):
         return False  # the API server refuses what it cannot evaluate, too
 
