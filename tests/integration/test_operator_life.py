@@ -166,6 +166,63 @@ async def test_a_pod_template_that_the_api_server_refuses_is_told_in_its_words(
         await serving(cluster)
 
 
+def no_candidates(cluster: Cluster) -> tuple[JsonObject, JsonObject]:
+    """An admission policy of the namespace that refuses every candidate, and its binding."""
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": f"no-candidates-{cluster.shop}"}}
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}
+    here = {"matchLabels": {"kubernetes.io/metadata.name": cluster.shop}}
+    is_none = "object.metadata.?labels['serin.dev/role'].orValue('') != 'candidate'"
+    policy = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+        "validations": [{"expression": is_none, "message": "no candidates on Fridays"}],
+    }
+    binding = {"policyName": f"no-candidates-{cluster.shop}", "validationActions": ["Deny"]}
+    return (
+        {**kind, "kind": "ValidatingAdmissionPolicy", "spec": policy},
+        {**kind, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
+    )
+
+
+async def test_what_a_policy_has_refused_is_sent_again_when_a_person_asks(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    def is_allowed() -> bool:
+        labels = {"app": "probe", "serin.dev/role": "candidate"}
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "probe", "image": "probe:1"}]}}
+        body: JsonObject = {"apiVersion": "apps/v1", "kind": "Deployment"}
+        body |= {"metadata": {"name": "probe", "labels": labels}}
+        body |= {"spec": {"selector": {"matchLabels": labels}, "template": pod}}
+        try:
+            cluster.kubectl("create", "--dry-run=server", "-f", "-", body=body)
+        except Exception as refused:  # which error kubectl's failure becomes is up to the fixture
+            if "no candidates on Fridays" not in str(refused):
+                raise
+            return False
+        return True
+
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    policy = no_candidates(cluster)
+    async with operating(control_plane, cluster, tmp_path):
+        cluster.deploy()
+        await serving(cluster)
+        for body in policy:
+            cluster.kubectl("apply", "-f", "-", body=body)
+        try:
+            await until(lambda: not is_allowed(), what="the policy")
+            cluster.deploy(version="2")
+            await until(lambda: "lastRollback" in cluster.status(), what="the rollback")
+            assert cluster.status()["lastRollback"]["reason"] == "PodTemplateRefused"
+            assert "no candidates on Fridays" in cluster.status()["lastRollback"]["message"]
+        finally:
+            for body in policy:
+                cluster.kubectl("delete", body["kind"], body["metadata"]["name"])
+        await until(is_allowed, what="the policy's end")
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/retry=mended")
+        await until(
+            lambda: cluster.make_pods_ready() and len(cluster.status()["traffic"]["weights"]) == 2, what="the retry"
+        )
+
+
 def router(cluster: Cluster) -> dict[str, Any]:
     """What a ready router pod looks like from here: no Envoy asks, so what was decided counts as routed."""
     labels = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}

@@ -6,6 +6,7 @@ invariants of the design, so that a story that ends well by breaking a rule on t
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ from serin.rollout.model import (
 )
 from serin.rollout.planner import plan
 from serin.rollout.strategies.table import strategy_of
+from serin.workload.pods import refused
 
 START = 1_700_000_000.0
 Sampler = Callable[["World", SampleRequest], Tick]
@@ -131,6 +133,7 @@ class World:
     problems: dict[str, str] = field(default_factory=dict)  # snapshot -> why its pods are never ready
     lost: dict[str, int] = field(default_factory=dict)  # snapshot -> how many of its pods have that problem; else all
     refused: dict[str, str] = field(default_factory=dict)
+    again_at: float = math.inf  # when what was refused is sent once more
     crashed: set[str] = field(default_factory=set)
     route: Route = field(default_factory=Route)
     shares: tuple[int, int] | None = None  # requests of candidate and stable that really arrive; None: as decided
@@ -244,7 +247,7 @@ class World:
             for name, pods in self.pods.items()
         }
         for name, message in self.refused.items():
-            workloads[name] = Workload(name, "", "", 0, 0, self.now, problem=message, refused=True)
+            workloads[name] = refused(name, message, self.now, self.again_at)
         return workloads
 
     def _sample(self, state: State) -> None:

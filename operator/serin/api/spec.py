@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.verdicts import Against, Severity
 
 
@@ -144,3 +145,8 @@ class ModelDeployment:
     annotations: Mapping[str, str]
     spec: ModelDeploymentSpec
     status: JsonObject
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return self.namespace, self.name

@@ -177,9 +177,9 @@ class Applier:
             # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
             if refused.status == _FORBIDDEN:
                 raise
-            self._observer.refusals[owner.namespace, action.snapshot] = (refused.message, seen.now)
+            self._observer.refusals.add(seen.deployment.key, action.snapshot, refused.message, seen.now)
             raise _Stop(refused.message, Outcome.CONFLICT) from refused
-        self._observer.refusals.pop((owner.namespace, action.snapshot), None)
+        self._observer.refusals.remove(seen.deployment.key, action.snapshot)
 
     def _content(self, seen: Observation, snapshot: str) -> Mapping[str, JsonObject | None]:
         """A snapshot's content as recorded, perhaps in this very plan; never what the spec has by now. Raises _Stop."""

@@ -164,7 +164,7 @@ class EvidenceLoop:
         self._newest = kept
         log.debug("evidence.collected", deployments=len(deployments), wanted=len(wants), found=len(found))
         for deployment, _ in deployments:
-            self._enqueue((deployment.namespace, deployment.name))
+            self._enqueue(deployment.key)
 
     async def _measure_dispersion(self, wants: Mapping[Key, Want]) -> None:
         """Ask for what was not asked yet, or is old; before a tick, so that even the first one is judged by it."""

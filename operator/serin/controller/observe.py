@@ -1,7 +1,7 @@
 """The first stage: everything there is to know about one model deployment at one moment, read from the cache alone.
 
 Pure but for the clock that it is handed: no request is made here, so a look at an idle deployment costs the API server
-nothing. It judges nothing, reserves nothing and remembers nothing.
+nothing. It judges nothing and reserves nothing; all that it remembers is what the API server has refused.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,18 @@ from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment
+from serin.api.state import State
 from serin.api.status import read_status
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import EvidenceLoop, template_of
+from serin.controller.refusals import Refusals
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, resolve
 from serin.rollout.model import Observation, Workload
+from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.table import strategy_of
 from serin.routers import router_of
 from serin.routers.base import Router
@@ -43,9 +46,7 @@ class Observer:
     ) -> None:
         self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
-        # Pod templates that the API server did not accept, by (namespace, snapshot): its words, and when. Remembered so
-        # that the same content is not sent again at every look; a restart finds out again by sending it once more.
-        self.refusals: dict[tuple[str, str], tuple[str, float]] = {}
+        self.refusals = Refusals()
 
     def observe(self, body: JsonObject, now: float) -> Observation:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
@@ -53,13 +54,14 @@ class Observer:
         strategy_of(deployment.spec)  # a strategy that cannot be read is refused before anything is planned with it
         status = read_status(deployment.status)
         state = status.state
-        traffic = self._traffic_estimator.traffic((deployment.namespace, deployment.name), state.candidate)
+        snapshots = self._snapshots(deployment)
+        traffic = self._traffic_estimator.traffic(deployment.key, state.candidate)
         return Observation(
             now=now,
             deployment=deployment,
             status=status,
-            snapshots=self._snapshots(deployment),
-            workloads=self._workloads(deployment),
+            snapshots=snapshots,
+            workloads=self._refused(deployment, snapshots, state) | self._workloads(deployment),
             services=self._services(deployment),
             route=router_of(self._routers, deployment).observe(deployment, state),
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
@@ -70,7 +72,7 @@ class Observer:
         owned = self._owned(kinds.MODEL_SNAPSHOT, deployment)
         return {body["metadata"]["name"]: read_snapshot(body) for body in owned}
 
-    def _workloads(self, deployment: ModelDeployment) -> Mapping[str, Workload]:
+    def _workloads(self, deployment: ModelDeployment) -> dict[str, Workload]:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
         slices = self._cache.of_deployment(kinds.ENDPOINT_SLICE, deployment.namespace, deployment.name)
         listed = ready_addresses(slices)
@@ -78,10 +80,18 @@ class Observer:
         for body in self._owned(kinds.DEPLOYMENT, deployment):
             name = body["metadata"]["name"]
             found[name] = workloads.workload(body, pods, listed.get(name, frozenset()))
-        for (namespace, snapshot), (message, since) in self.refusals.items():
-            if namespace == deployment.namespace and snapshot[: -names.HASH_LENGTH - 1] == deployment.name:
-                found.setdefault(snapshot, workloads.refused(snapshot, message, since))
         return found
+
+    def _refused(
+        self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot], state: State
+    ) -> dict[str, Workload]:
+        """Of what is being tried now; a rejected version that a person lets try again is sent again at once."""
+        wanted = names.snapshot_named(deployment.name, deployment.spec.hashes)
+        going_back = state.manual_rollback.target if state.manual_rollback else None
+        tried = None if is_rejected(snapshots, state, wanted) else wanted
+        in_play = {one for one in (state.stable, state.candidate, going_back, tried) if one}
+        found = self.refusals.of(deployment.key, in_play)
+        return {name: workloads.refused(name, one.message, one.since, one.again_at) for name, one in found.items()}
 
     def _services(self, deployment: ModelDeployment) -> Mapping[str, str]:
         """Uid of each snapshot's Service, by snapshot; the clients' own Service is none of them."""

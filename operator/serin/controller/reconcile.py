@@ -72,6 +72,7 @@ class Reconciler:
     async def _look(self, namespace: str, name: str) -> tuple[Outcome, float | None]:
         body = self._cache.get(kinds.MODEL_DEPLOYMENT, namespace, name)
         if body is None:
+            self._observer.refusals.forget((namespace, name))
             return Outcome.GONE, None
         try:
             seen = self._observer.observe(body, self._clock())

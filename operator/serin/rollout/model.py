@@ -4,6 +4,7 @@
 an action is one request, and every prefix of the tuple leaves a safe cluster: a crash test is "drop the rest".
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -24,7 +25,7 @@ class Workload:
 
     `desired`: replicas asked for. `ready`: pods of *this* content that are ready with their model loaded.
     `problem`: the pods' or the API server's own words on why there are not more, None when nothing is wrong.
-    `refused`: the API server refused the pod template (cannot get better without a new spec).
+    `refused`: the API server refused the pod template; `again_at`: unix seconds when it is sent once more.
     """
 
     snapshot: str
@@ -36,6 +37,7 @@ class Workload:
     role: str = ""  # stable or candidate, as labelled
     problem: str | None = None
     refused: bool = False
+    again_at: float = math.inf
     stamped: bool = True  # its template's hash is recorded: its making has come to its end
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node

@@ -56,7 +56,10 @@ def _at_least(builder: PlanBuilder, snapshot: str, replicas: int) -> int:
 def _ensure(builder: PlanBuilder, snapshot: str, replicas: int, role: str) -> None:
     running = builder.seen.workloads.get(snapshot)
     if running and running.refused:
-        return
+        if running.again_at > builder.seen.now:
+            builder.requeue_after(running.again_at - builder.seen.now)
+            return
+        running = None  # what has refused it may have been mended: it is sent once more
     if snapshot not in builder.seen.services:
         builder.act(ApplyService(snapshot))
     if running is None:

@@ -38,9 +38,9 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
     )
 
 
-def refused(snapshot: str, message: str, now: float) -> Workload:
-    """A workload whose Deployment the API server did not accept."""
-    return Workload(snapshot, "", "", desired=0, ready=0, since=now, problem=message, refused=True)
+def refused(snapshot: str, message: str, since: float, again_at: float) -> Workload:
+    """A workload whose Deployment the API server has not accepted `since`, and which is sent once more `again_at`."""
+    return Workload(snapshot, "", "", 0, 0, since, problem=message, refused=True, again_at=again_at)
 
 
 def is_ready(pod: JsonObject) -> bool:

@@ -104,11 +104,13 @@ def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
     observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG)
-    observer.refusals["shop", "fraud-bbbbbbbbbb"] = ("unknown field", NOW)
-    observer.refusals["shop", "fraud-eu-bbbbbbbbbb"] = ("another deployment's", NOW)
+    wanted = observer.observe(body, NOW).wanted
+    observer.refusals.add(("shop", "fraud"), wanted, "unknown field", NOW)
+    observer.refusals.add(("shop", "fraud"), "fraud-of-yesterday", "is tried no longer", NOW)
+    observer.refusals.add(("shop", "fraud-eu"), wanted, "another deployment's", NOW)
     found = observer.observe(body, NOW).workloads
-    assert found.keys() == {"fraud-bbbbbbbbbb"}
-    assert (found["fraud-bbbbbbbbbb"].refused, found["fraud-bbbbbbbbbb"].problem) == (True, "unknown field")
+    assert found.keys() == {wanted}
+    assert (found[wanted].refused, found[wanted].problem) == (True, "unknown field")
 
 
 def test_a_ready_pod_counts_when_the_endpoints_list_it() -> None:

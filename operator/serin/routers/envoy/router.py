@@ -60,7 +60,7 @@ class EnvoyRouter:
 
     def observe(self, deployment: ModelDeployment, state: State) -> Route:
         """What Envoy serves for this deployment. Raises InvalidSpec."""
-        key = (deployment.namespace, deployment.name)
+        key = deployment.key
         protocol, routers = read_settings(deployment.spec.router.settings).protocol, self._pods.ready(ROUTER)
         port = self._listener_port(key, state)
         clients = ClientRoute(deployment, protocol, port, routers)
