@@ -178,3 +178,20 @@ async def test_grpc_connections_are_replaced_too(tmp_path: Path, monkeypatch: py
                 await asyncio.sleep(0.01)
             watching.cancel()
         assert states.count(grpc.ChannelConnectivity.READY) >= 3, states
+
+
+async def test_a_request_whose_headers_never_end_gives_its_connection_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "_HEADERS_TIMEOUT", "1s")
+    async with rig(tmp_path) as it:
+        await it.route(10)
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(b"POST /predict HTTP/1.1\r\nhost: fraud\r\n")
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer
+        scrape = await it.envoy.scrape()
+        assert not scrape.total("envoy_serin_attempts"), "it has reached nobody, so it is nobody's failure"
+        assert (await it.send(20))["200"] == 20

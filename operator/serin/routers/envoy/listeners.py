@@ -16,6 +16,8 @@ _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.Http
 # Clients that keep a connection are asked to open another one after this time, so that a router pod on its way out has
 # none left when it ends: the chart lets it go on for 5 s longer.
 _LONGEST_CONNECTION: Final = "10s"
+# From the first byte of a request until its headers are complete: one that never completes them holds its connection.
+_HEADERS_TIMEOUT: Final = "10s"
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -47,6 +49,7 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
         "server_header_transformation": "PASS_THROUGH",
         "common_http_protocol_options": {"max_connection_duration": _LONGEST_CONNECTION},
         "http1_safe_max_connection_duration": True,  # announced in a response, so that no request meets a closed port
+        "request_headers_timeout": _HEADERS_TIMEOUT,
         "stream_idle_timeout": "0s",  # the routes' own
         "generate_request_id": False,
     }
