@@ -16,6 +16,7 @@ import pytest
 from serin.analysis.types import DistributionTick, MeanTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.api.conditions import Reason
 from serin.api.spec import DistributionQuery, MeanQuery, Metric
+from serin.api.verdicts import Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
@@ -24,11 +25,15 @@ from tests.integration.prometheus_server import Exporter, PrometheusServer, look
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
 STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"
-ANSWERS = Metric("answers", DistributionQuery("predictions_total{ {{.version}} }", "label"), "major", "stable")
+ANSWERS = Metric(
+    "answers", DistributionQuery("predictions_total{ {{.version}} }", "label"), Severity.MAJOR, Against.STABLE
+)
 KNOWN = DistributionQuery("predictions_total{ {{.version}} }", "label", {"legit": 970, "fraud": 30})
-REFERENCE = Metric("known", KNOWN, "minor", "reference")
-SCORES = Metric("scores", DistributionQuery("score_bucket{ {{.version}} }", "le"), "major", "stable")
-TOKENS = Metric("tokens", MeanQuery(sum="t_sum{ {{.version}} }", count="t_count{ {{.version}} }"), "major", "stable")
+REFERENCE = Metric("known", KNOWN, Severity.MINOR, Against.REFERENCE)
+SCORES = Metric("scores", DistributionQuery("score_bucket{ {{.version}} }", "le"), Severity.MAJOR, Against.STABLE)
+TOKENS = Metric(
+    "tokens", MeanQuery(sum="t_sum{ {{.version}} }", count="t_count{ {{.version}} }"), Severity.MAJOR, Against.STABLE
+)
 BOUNDS = ("0.2", "0.8", "+Inf")
 
 
@@ -98,7 +103,7 @@ class Looker:
     async def look(self) -> None:
         wants = [Want("shop", "fraud", CANDIDATE, STABLE, one, self.since[one.name]) for one in self.metrics]
         found = await self.collector.collect(time.time(), wants)
-        for (_, _, name), tick in found.items():
+        for (_, _, _, name), tick in found.items():
             self.ticks.append(tick)
             counted = self.counts[name]
             match tick:
@@ -248,7 +253,9 @@ async def test_deployments_share_their_queries_whatever_their_references(world: 
     wants = []
     for index, name in enumerate(names):
         query = DistributionQuery(KNOWN.counts, "label", {"legit": 970 + index, "fraud": 30})
-        wants.append(Want("shop", name, f"{name}-b", f"{name}-a", Metric("m", query, "info", "reference"), since))
+        wants.append(
+            Want("shop", name, f"{name}-b", f"{name}-a", Metric("m", query, Severity.INFO, Against.REFERENCE), since)
+        )
     ticks = await collector.collect(time.time(), wants)
     prometheus.close()
     exporter.stop()

@@ -15,6 +15,7 @@ import pytest
 from serin.analysis.types import HistogramTick, NoData, RatioTick
 from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
+from serin.api.verdicts import Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
@@ -167,8 +168,8 @@ def server(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server.stop()
 
 
-BUILT_IN = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
-LATENCY = Metric("latency", TemplateRef("request-latency"), "major", "stable")
+BUILT_IN = Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE)
+LATENCY = Metric("latency", TemplateRef("request-latency"), Severity.MAJOR, Against.STABLE)
 # A regular expression that must be left to Prometheus, so that each counter has a query of its own.
 OWN = Metric(
     "own",
@@ -196,7 +197,7 @@ async def look(
     for now in moments:
         if restarts.random() < 0.2:
             collector = Collector(prometheus, CATALOG, patience=120.0)
-        tick = (await collector.collect(now, [want(metric, since)])).get((NAMESPACE, DEPLOYMENT, metric.name))
+        tick = (await collector.collect(now, [want(metric, since)])).get(want(metric, since).key)
         if isinstance(tick, NoData):
             assert tick.reason in (Reason.NO_TRAFFIC, Reason.SERIES_ABSENT), tick
             assert tick.at is None or tick.at > since

@@ -13,6 +13,7 @@ import pytest
 from serin.analysis.types import NoData, NoDataReason, RatioTick, Tick, ValueTick
 from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.api.verdicts import Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("debian_packages")
 
 STABLE, CANDIDATE = "fraud-aaaaaaaaaa", "fraud-bbbbbbbbbb"
 UNKNOWN = "fraud-cccccccccc"  # no target carries its labels
-ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
+ERRORS = Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE)
 FIRST = {"serin_attempt": "first"}
 
 
@@ -283,7 +284,7 @@ def predictions(model: Exporter, count: int, **labels: str) -> None:
 
 
 def own(total: str, bad: str) -> Metric:
-    return Metric("own", RatioQuery(bad, total), "major", "stable")
+    return Metric("own", RatioQuery(bad, total), Severity.MAJOR, Against.STABLE)
 
 
 PLAIN = own("predictions_total{ {{.version}} }", 'predictions_total{ {{.version}}, outcome="wrong" }')
@@ -331,7 +332,9 @@ async def test_own_promql_as_a_value(world: World) -> None:
     for model, used in ((world.models[CANDIDATE], 0.9), (world.models[STABLE], 0.45)):
         model.add("gpu_memory_used_ratio", {}, used)
         await in_thread(world.wait_scrape, model)
-    looker = Looker(world, Metric("memory", ValueQuery(query, maximum=0.95), "minor", "limit"), time.time() - 60)
+    looker = Looker(
+        world, Metric("memory", ValueQuery(query, maximum=0.95), Severity.MINOR, Against.LIMIT), time.time() - 60
+    )
     tick = await looker.until(lambda tick: isinstance(tick, ValueTick))
     assert isinstance(tick, ValueTick)
     assert tick.value == 2.0
@@ -368,7 +371,7 @@ async def test_own_promql_as_a_value(world: World) -> None:
 async def test_what_the_user_must_mend_is_said(
     itself: PrometheusServer, source: RatioQuery | ValueQuery | TemplateRef, reason: NoDataReason, words: str
 ) -> None:
-    metric = Metric("mine", source, "minor", "limit")
+    metric = Metric("mine", source, Severity.MINOR, Against.LIMIT)
     prometheus = Prometheus(Settings(itself.url))
     want = Want("shop", "fraud", CANDIDATE, STABLE, metric, time.time() - 60)
     tick = (await Collector(prometheus, CATALOG, patience=120.0).collect(time.time(), [want]))[want.key]

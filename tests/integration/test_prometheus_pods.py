@@ -9,6 +9,7 @@ import pytest
 
 from serin.analysis.dispersion import UNKNOWN
 from serin.api.spec import Metric, RatioQuery, TemplateRef
+from serin.api.verdicts import Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
@@ -17,9 +18,11 @@ from tests.integration.prometheus_server import PrometheusServer, Sample, write_
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
 INTERVAL, SCRAPES = 15, 260  # a little over an hour
-ERRORS = Metric("errors", TemplateRef("request-errors"), "critical", "stable")
-LATENCY = Metric("latency", TemplateRef("request-latency"), "major", "stable")
-OWN = Metric("own", RatioQuery("wrong_total{ {{.version}} }", "answers_total{ {{.version}} }"), "major", "stable")
+ERRORS = Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE)
+LATENCY = Metric("latency", TemplateRef("request-latency"), Severity.MAJOR, Against.STABLE)
+OWN = Metric(
+    "own", RatioQuery("wrong_total{ {{.version}} }", "answers_total{ {{.version}} }"), Severity.MAJOR, Against.STABLE
+)
 BURST = {"even": 1, "bursts": 6, "few-pods": 6}  # bad requests that come together
 PODS = {"even": 4, "bursts": 4, "few-pods": 2}
 

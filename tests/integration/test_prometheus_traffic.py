@@ -12,6 +12,7 @@ from serin.analysis.traffic import Traffic
 from serin.analysis.types import NoData
 from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef
+from serin.api.verdicts import Against, Severity
 from serin.metrics.prometheus import Prometheus, Settings
 from serin.metrics.sources import RatioSource, resolve
 from serin.metrics.traffic import measure
@@ -31,8 +32,12 @@ def source(metric: Metric) -> RatioSource:
     return found
 
 
-ERRORS = source(Metric("errors", TemplateRef("request-errors"), "critical", "stable"))
-OWN = source(Metric("own", RatioQuery("bad_total{ {{.version}} }", "all_total{ {{.version}} }"), "critical", "stable"))
+ERRORS = source(Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE))
+OWN = source(
+    Metric(
+        "own", RatioQuery("bad_total{ {{.version}} }", "all_total{ {{.version}} }"), Severity.CRITICAL, Against.STABLE
+    )
+)
 
 
 def counter(

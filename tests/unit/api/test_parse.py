@@ -18,6 +18,7 @@ from serin.api.spec import (
     TemplateRef,
     ValueQuery,
 )
+from serin.api.verdicts import Against, Severity
 from serin.rollout.strategies.canary import Canary, PauseStep, WeightStep
 from serin.rollout.strategies.table import strategy_of
 from tests import crds
@@ -50,8 +51,8 @@ class TestSmallest:
         assert (spec.replicas, spec.port, spec.runtime, spec.progress_deadline) == (1, 8080, "generic", 600.0)
         assert strategy_of(spec) == Canary((WeightStep(5, 300.0), WeightStep(25, 600.0), WeightStep(50, 600.0)))
         assert spec.metrics == (
-            Metric("errors", TemplateRef("request-errors"), "critical", "stable"),
-            Metric("latency", TemplateRef("request-latency"), "major", "stable"),
+            Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE),
+            Metric("latency", TemplateRef("request-latency"), Severity.MAJOR, Against.STABLE),
         )
 
     def test_the_defaults_of_the_schema_are_those_of_the_types(self) -> None:
@@ -87,14 +88,14 @@ class TestEverything:
         )
         assert spec.analysis == Analysis(interval=5.0)
         assert [(one.name, one.severity, one.against, one.limit) for one in spec.metrics] == [
-            ("errors", "critical", "stable", None),
-            ("latency", "major", "stable", None),
-            ("empty-answers", "minor", "limit", 0.02),
-            ("answers", "major", "stable", 0.1),
-            ("answers-as-last-month", "minor", "reference", None),
-            ("tokens", "major", "stable", 1.2),
-            ("memory", "info", "limit", None),
-            ("timeouts", "major", "stable", None),
+            ("errors", Severity.CRITICAL, Against.STABLE, None),
+            ("latency", Severity.MAJOR, Against.STABLE, None),
+            ("empty-answers", Severity.MINOR, Against.LIMIT, 0.02),
+            ("answers", Severity.MAJOR, Against.STABLE, 0.1),
+            ("answers-as-last-month", Severity.MINOR, Against.REFERENCE, None),
+            ("tokens", Severity.MAJOR, Against.STABLE, 1.2),
+            ("memory", Severity.INFO, Against.LIMIT, None),
+            ("timeouts", Severity.MAJOR, Against.STABLE, None),
         ]
         assert spec.metrics[2].source == RatioQuery(
             bad='answers_total{outcome="empty", {{.version}}}', total="answers_total{ {{.version}} }"

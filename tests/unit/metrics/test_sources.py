@@ -4,6 +4,7 @@ import pytest
 
 from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
+from serin.api.verdicts import Against, Severity
 from serin.metrics.readings import plan_reading
 from serin.metrics.sources import (
     DistributionSource,
@@ -30,7 +31,7 @@ TEMPLATE: JsonObject = {
 
 
 def read(source: MetricSource, template: JsonObject | None = None) -> Source:
-    return resolve(Metric("mine", source, "major", "stable"), template, CATALOG)
+    return resolve(Metric("mine", source, Severity.MAJOR, Against.STABLE), template, CATALOG)
 
 
 def test_every_template_of_a_router_is_one_query() -> None:
@@ -104,7 +105,7 @@ def test_histogram_and_value_templates() -> None:
     histogram = read(TemplateRef("h"), {"histogram": {"buckets": "d_bucket{ {{.version}} }", "unit": "ms"}})
     assert isinstance(histogram, HistogramSource)
     assert histogram.unit == "ms"
-    limited = Metric("mine", TemplateRef("v"), "major", "limit", limit=0.9)
+    limited = Metric("mine", TemplateRef("v"), Severity.MAJOR, Against.LIMIT, limit=0.9)
     template = {"value": {"query": "max(up{ {{.candidate}} })"}}
     assert resolve(limited, template, CATALOG) == ValueSource("max(up{ {{.candidate}} })")
 
@@ -182,7 +183,7 @@ def test_templates_of_answers_and_means() -> None:
 def test_deployments_with_different_references_share_their_query() -> None:
     one, other = ({"legit": 97, "fraud": 3}, {"legit": 50, "fraud": 50})
     found = {
-        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), "info", "reference"), None, CATALOG)
+        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), Severity.INFO, Against.REFERENCE), None, CATALOG)
         for each in (one, other)
     }
     assert len(found) == 1
@@ -190,9 +191,9 @@ def test_deployments_with_different_references_share_their_query() -> None:
 
 def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
     query = DistributionQuery("p_bucket{ {{.version}} }", "le", {"10": 1, "9.50": 2, "-1": 3})
-    metric = Metric("a", query, "info", "reference")
+    metric = Metric("a", query, Severity.INFO, Against.REFERENCE)
     assert list(reference_of(metric).items()) == [("-1.0", 3), ("9.5", 2), ("10.0", 1), ("inf", 0)]
-    twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), "info", "reference")
+    twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), Severity.INFO, Against.REFERENCE)
     with pytest.raises(SourceError, match=r"has the bound 0\.50 twice"):
         resolve(twice, None, CATALOG)
 
@@ -200,14 +201,42 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
 @pytest.mark.parametrize(
     ("metric", "template", "words"),
     [
-        (Metric("m", TemplateRef("x"), "info", "reference"), RATIO, "needs a distribution with a reference"),
-        (Metric("m", TemplateRef("x"), "info", "reference"), COUNTED, "needs a distribution with a reference"),
-        (Metric("m", TemplateRef("x"), "major", "reference"), KNOWN, "write severity: minor (holds) or info"),
-        (Metric("m", TemplateRef("x"), "major", "limit", 0.1), COUNTED, "remove against: limit"),
-        (Metric("m", TemplateRef("x"), "major", "stable", 1.1), COUNTED, "write a PSI above 0 and below 1"),
-        (Metric("m", TemplateRef("x"), "major", "stable", 0.9), TOKENS, "how many times stable's mean is still good"),
-        (Metric("m", TemplateRef("x"), "major", "stable", 0.1), RATIO, "limit only counts with against: limit"),
-        (Metric("m", TemplateRef("x"), "major", "stable", lower_is_worse=True), RATIO, "belongs to a mean"),
+        (
+            Metric("m", TemplateRef("x"), Severity.INFO, Against.REFERENCE),
+            RATIO,
+            "needs a distribution with a reference",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.INFO, Against.REFERENCE),
+            COUNTED,
+            "needs a distribution with a reference",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.REFERENCE),
+            KNOWN,
+            "write severity: minor (holds) or info",
+        ),
+        (Metric("m", TemplateRef("x"), Severity.MAJOR, Against.LIMIT, 0.1), COUNTED, "remove against: limit"),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, 1.1),
+            COUNTED,
+            "write a PSI above 0 and below 1",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, 0.9),
+            TOKENS,
+            "how many times stable's mean is still good",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, 0.1),
+            RATIO,
+            "limit only counts with against: limit",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, lower_is_worse=True),
+            RATIO,
+            "belongs to a mean",
+        ),
     ],
 )
 def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
