@@ -11,7 +11,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from tests.cluster import namespaces, state
+from tests.cluster import namespaces, node, state
 from tests.cluster.access import Cluster
 from tests.cluster.cache import say
 from tests.cluster.errors import ClusterError, ComponentFailed
@@ -56,9 +56,11 @@ def start_node_cluster(folder: Path) -> NodeCluster:
 
     Raises:
         Unavailable: when this user or machine cannot run it; the text names what is missing.
-        ClusterError: with the component at fault; nothing but the logs is left then.
+        ClusterError: when the folder's path is too long; or with the component at fault, and nothing but the logs is
+            left then.
     """
     NodeCluster.require()
+    node.check_length(folder)
     cluster = NodeCluster(_begin(NODE, folder, Ports()))
     try:
         cluster.bring_up()

@@ -7,12 +7,14 @@ Service `kube-dns` leads to it, so pods find it where they always do.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.cluster import probes
 from tests.cluster.control_plane import NODE_NAME, Site
+from tests.cluster.errors import ClusterError
 from tests.cluster.namespaces import Slice
 from tests.cluster.packages import program
 from tests.cluster.pki import Authority
@@ -21,6 +23,17 @@ from tests.cluster.processes import Command, Probe
 SOCKET = "/run/containerd/containerd.sock"
 DOMAIN = "cluster.local"
 MAXIMUM_PODS = 250
+SOCKET_BYTES = 107  # that the path of a Unix socket may have (unix(7))
+LONGEST_SOCKET = "kubelet/device-plugins/kubelet.sock"
+
+
+def check_length(folder: Path) -> None:
+    """Raise ClusterError when the kubelet's sockets have no place in the folder; the kubelet only ends."""
+    surplus = len(os.fsencode(folder.resolve() / LONGEST_SOCKET)) - SOCKET_BYTES
+    if surplus > 0:
+        raise ClusterError(
+            f"the path of {folder} is {surplus} bytes too long for the kubelet's sockets: choose a shorter one"
+        )
 
 
 def write_keys(site: Site, one: Slice, authority: Authority) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from tests.cluster import images, launcher, namespaces, recipes, state
 from tests.cluster.access import KubectlFailed
+from tests.cluster.errors import ClusterError
 from tests.cluster.local import LocalCluster
 from tests.cluster.namespaces import Slice
 from tests.cluster.node_cluster import NodeCluster
@@ -283,9 +284,18 @@ def in_namespace(kind: str, identity: str) -> list[int]:
     return found
 
 
-def test_two_clusters_run_side_by_side_and_leave_nothing(own_node_cluster: NodeCluster, tmp_path: Path) -> None:
-    before = machine()
-    other = launcher.start_node_cluster(tmp_path / "second")
+def test_a_folder_in_which_kubelets_sockets_have_no_place_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20)
+    with pytest.raises(ClusterError, match=r"bytes too long.*choose a shorter one"):
+        launcher.start_node_cluster(folder)
+    assert not folder.exists()
+
+
+def test_two_clusters_run_side_by_side_and_leave_nothing(
+    own_node_cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before, folder = machine(), tmp_path_factory.mktemp("second") / "cluster"
+    other = launcher.start_node_cluster(folder)
     try:
         assert other.slice.index != own_node_cluster.slice.index
         assert not other.slice.addresses.overlaps(own_node_cluster.slice.addresses)
@@ -300,7 +310,7 @@ def test_two_clusters_run_side_by_side_and_leave_nothing(own_node_cluster: NodeC
         launcher.end(other)
     assert left_of(one, run) == []
     assert in_namespace("pid", identity) == []
-    assert not (tmp_path / "second").exists()
+    assert not folder.exists()
     assert machine() == before
     own_node_cluster.check()
     assert get(f"http://{own_node_cluster.kubectl('get', 'service', 'left', '-o', 'jsonpath={.spec.clusterIP}')}/name")
@@ -308,8 +318,10 @@ def test_two_clusters_run_side_by_side_and_leave_nothing(own_node_cluster: NodeC
 
 
 @pytest.mark.parametrize("seconds", [0.5, 4.0])
-def test_a_node_whose_launcher_was_killed_is_removed_at_the_next_start(seconds: float, tmp_path: Path) -> None:
-    folder = tmp_path / "killed"
+def test_a_node_whose_launcher_was_killed_is_removed_at_the_next_start(
+    seconds: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("killed") / "cluster"
     program = (
         "import sys; from pathlib import Path; from tests.cluster import launcher\n"
         "launcher.start_node_cluster(Path(sys.argv[1])); import time; time.sleep(600)"
