@@ -1,5 +1,6 @@
 """A plan in the making: actions and events as the planner finds them, put into the safe order at the end."""
 
+import math
 from dataclasses import dataclass, field
 
 from serin.api.conditions import Reason
@@ -42,8 +43,8 @@ class PlanBuilder:
             self.events.append(why)
 
     def requeue_after(self, seconds: float | None) -> None:
-        """Ask to be called again after this many seconds; the earliest wins."""
-        if seconds is not None:
+        """Ask to be called again after this many seconds (None, infinite: not at all); the earliest wins."""
+        if seconds is not None and math.isfinite(seconds):
             self.requeues.append(max(seconds, 0.0))
 
     def plan(self) -> Plan:
