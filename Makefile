@@ -63,7 +63,7 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no cluster
-	$(PYTEST) tests/unit tests/property tests/narratives tests/crash tests/simulation
+	$(PYTEST) tests/crash tests/property tests/unit tests/narratives tests/simulation  # the longest modules first
 
 .PHONY: test-cluster
 test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods

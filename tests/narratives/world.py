@@ -18,7 +18,7 @@ from serin.api.conditions import Reason
 from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment
 from serin.api.snapshots import Snapshot
-from serin.api.spec import ModelDeployment
+from serin.api.spec import ModelDeployment, ModelDeploymentSpec
 from serin.api.split import Split
 from serin.api.state import Phase, State
 from serin.api.status import read_state, read_status
@@ -208,7 +208,7 @@ class World:
 
     def observe(self) -> Observation:
         deployment, state = parse_model_deployment(self.body), read_state(self.status)
-        self._sample(state)
+        self._sample(deployment.spec, state)
         return Observation(
             now=self.now,
             deployment=deployment,
@@ -250,11 +250,9 @@ class World:
             workloads[name] = refused(name, message, self.now, self.again_at)
         return workloads
 
-    def _sample(self, state: State) -> None:
+    def _sample(self, spec: ModelDeploymentSpec, state: State) -> None:
         """Collect what evaluation asks for, once a moment: what is counted up to now is not counted again."""
-        spec, settled = parse_model_deployment(self.body).spec, None
-        if state.rollout:
-            settled = strategy_of(spec).settled_at(state.rollout.stage)
+        settled = strategy_of(spec).settled_at(state.rollout.stage) if state.rollout else None
         asked = requests(
             state,
             spec.metrics,
