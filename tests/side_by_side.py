@@ -59,9 +59,13 @@ def pytest_keyboard_interrupt() -> None:
 
 
 def group(item: pytest.Item) -> str:
-    """Name the cluster that a test shares with others, else its module, whose fixtures it shares."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in CLUSTERS if name in fixtures), item.nodeid.partition("::")[0])
+    """Name the cluster that a test shares with others, else what its marker says, else its module.
+
+    The marker is for modules that share something costly (`xdist_group`); a module shares its fixtures.
+    """
+    fixtures, marker = getattr(item, "fixturenames", ()), item.get_closest_marker("xdist_group")
+    rest = marker.args[0] if marker else item.nodeid.partition("::")[0]
+    return next((name for name in CLUSTERS if name in fixtures), rest)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -59,6 +59,16 @@ def test_a_cluster_is_started_once_and_all_is_reported_as_one(tmp_path: Path) ->
     assert re.search(r"^all +5 ", text, re.MULTILINE), "the budget is printed"
 
 
+def test_modules_with_the_same_marker_share_a_process(tmp_path: Path) -> None:
+    marked = WHERE + "import pytest\npytestmark = pytest.mark.xdist_group('costly')\n"
+    uses = marked + "def test_it(): time.sleep(0.5); Path(f'costly-{os.getpid()}').touch()\n"
+    alone = WHERE + "def test_it(): time.sleep(0.1); Path(f'alone-{os.getpid()}').touch()\n"
+    status, text, _ = ended(suite(tmp_path, a=uses, b=uses, c=uses, d=alone))
+    assert status == 0, text
+    (costly,), (beside,) = tmp_path.glob("costly-*"), tmp_path.glob("alone-*")
+    assert costly.name.partition("-")[2] != beside.name.partition("-")[2]
+
+
 def test_a_process_that_dies_is_a_failure(tmp_path: Path) -> None:
     dies = WHERE + "def test_it(): os.kill(os.getpid(), 9)\n"
     status, text, last = ended(suite(tmp_path, a=dies, b="def test_it(): pass\n"))

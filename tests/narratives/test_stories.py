@@ -11,6 +11,8 @@ import pytest
 from tests.narratives.film import played
 from tests.narratives.stories import Story, named
 
+pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

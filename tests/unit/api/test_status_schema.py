@@ -15,6 +15,8 @@ from tests import crds
 from tests.narratives.film import played
 from tests.narratives.stories import Story, named
 
+pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+
 
 @cache
 def validator(kind: str) -> Draft202012Validator:
