@@ -119,13 +119,13 @@ class EvidenceLoop:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            started = time.monotonic()
+            started, pause = time.monotonic(), _FIRST_SECONDS
             try:
                 await self.tick(under_judgement)
+                pause = min(self.interval(deployment) for deployment, _ in under_judgement)
             except Exception:
                 # Evidence that is missing holds a rollout, and says so; without a clock nothing would even be held.
                 log.exception("tick.failed")
-            pause = min(self.interval(deployment) for deployment, _ in under_judgement)
             await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
 
     def under_judgement(self) -> list[tuple[ModelDeployment, State]]:
@@ -184,6 +184,9 @@ class EvidenceLoop:
         try:
             return self._wants(deployment, state)
         except InvalidSpec:
+            return []
+        except Exception:
+            log.exception("deployment.unreadable", namespace=deployment.namespace, deployment=deployment.name)
             return []
 
     def _wants(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:

@@ -257,3 +257,18 @@ async def test_the_variation_of_the_split_is_not_asked_for() -> None:
     bench = Bench(body, interval=5.0)
     await bench.tick()
     assert bench.prometheus.asked == [metric_names(body)]
+
+
+@in_jumping_time
+async def test_a_template_that_cannot_be_read_stops_no_other_evidence() -> None:
+    broken = deployment("broken")
+    broken["spec"]["metrics"] = [{"name": "mine", "template": {"name": "half"}, "severity": "major"}]
+    bench = Bench(deployment("fraud"), broken)
+    place = {"namespace": "shop", "name": "half", "uid": "t", "resourceVersion": "1"}
+    bench.cache.put(kinds.METRIC_TEMPLATE, {"metadata": place})
+    running = asyncio.create_task(bench.loop.run())
+    await asyncio.sleep(8)
+    assert not running.done()
+    running.cancel()
+    assert len(bench.prometheus.batches) > 1
+    assert {want.deployment for batch in bench.prometheus.batches for want in batch} == {"fraud"}

@@ -1,8 +1,8 @@
 """Feeds the xDS server from the cache, on every replica: what serves is in the cluster, so any of them can answer.
 
 A change is passed on at once; what comes while one is passed on is passed on together. Only the deployments that have
-changed are read. Until the cache is complete nothing is: an operator that does not
-know yet must never send an Envoy that there is nothing to serve.
+changed are read. Until the cache is complete nothing is: an operator that does not know yet must never send an Envoy
+that there is nothing to serve.
 """
 
 import asyncio
