@@ -56,7 +56,7 @@ def template_of(cache: ObjectCache, namespace: str, metric: Metric) -> JsonObjec
     if not isinstance(metric.source, TemplateRef):
         return None
     body = cache.get(kinds.METRIC_TEMPLATE, namespace, metric.source.name)
-    return None if body is None else body["spec"]
+    return None if body is None else body.get("spec") or {}
 
 
 class EvidenceLoop:

@@ -150,7 +150,7 @@ class Collector:
         """Seconds between scrapes of what the metric is read from; None while they are not known."""
         try:
             source = resolve(metric, template, self._catalog)
-        except Exception:  # why, the collection tells
+        except SourceError:
             return None
         known = (one.interval(source) for one in self._known.values())
         return min((interval for interval in known if interval is not None), default=None)

@@ -125,6 +125,10 @@ def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog) -> So
         return found
     except (PromQLError, SourceError) as error:
         raise SourceError(shorten(f"metric {metric.name}: {error}")) from error
+    except Exception as error:
+        # A template that a CRD of another version has let through, for example. Only its own metric is without data.
+        words = f"metric {metric.name}: it cannot be read ({error!r}): write its query anew"
+        raise SourceError(shorten(words)) from error
 
 
 def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The evidence loop: stands still without rollouts, one batch for all, and no tick is counted on top of another."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -9,7 +9,7 @@ from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
-from serin.api.spec import Metric
+from serin.api.spec import Metric, ModelDeployment
 from serin.api.status import read_state
 from serin.api.times import rfc3339
 from serin.cluster import kinds
@@ -79,7 +79,12 @@ def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidenc
 
 
 class Bench:
-    def __init__(self, *bodies: JsonObject, interval: float | None = None) -> None:
+    def __init__(
+        self,
+        *bodies: JsonObject,
+        interval: float | None = None,
+        request_template: Callable[[ModelDeployment], str] = lambda _: "request-errors",
+    ) -> None:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(interval), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
@@ -92,7 +97,7 @@ class Bench:
             self.prometheus,
             Telemetry(),
             self.looks.append,
-            request_template=lambda _: "request-errors",
+            request_template=request_template,
             clock=lambda: self.now,
         )
 
@@ -260,15 +265,26 @@ async def test_the_variation_of_the_split_is_not_asked_for() -> None:
 
 
 @in_jumping_time
-async def test_a_template_that_cannot_be_read_stops_no_other_evidence() -> None:
-    broken = deployment("broken")
-    broken["spec"]["metrics"] = [{"name": "mine", "template": {"name": "half"}, "severity": "major"}]
-    bench = Bench(deployment("fraud"), broken)
-    place = {"namespace": "shop", "name": "half", "uid": "t", "resourceVersion": "1"}
-    bench.cache.put(kinds.METRIC_TEMPLATE, {"metadata": place})
+async def test_a_deployment_that_nobody_can_ask_for_stops_no_other_evidence() -> None:
+    def request_template(found: ModelDeployment) -> str:
+        if found.name == "broken":
+            raise LookupError("no such router")
+        return "request-errors"
+
+    bench = Bench(deployment("fraud"), deployment("broken"), request_template=request_template)
     running = asyncio.create_task(bench.loop.run())
     await asyncio.sleep(8)
     assert not running.done()
     running.cancel()
     assert len(bench.prometheus.batches) > 1
     assert {want.deployment for batch in bench.prometheus.batches for want in batch} == {"fraud"}
+
+
+async def test_a_template_without_a_spec_is_one_without_a_query() -> None:
+    body = deployment()
+    body["spec"]["metrics"] = [{"name": "mine", "template": {"name": "half"}, "severity": "major"}]
+    bench = Bench(body)
+    place = {"namespace": "shop", "name": "half", "uid": "t", "resourceVersion": "1"}
+    bench.cache.put(kinds.METRIC_TEMPLATE, {"metadata": place})
+    await bench.tick()
+    assert {want.template is None for want in bench.prometheus.batches[0] if want.metric.name == "mine"} == {False}

@@ -1,5 +1,7 @@
 """From a metric of the spec to what is read: built-in templates, the user's own, arguments, and what is refused."""
 
+from typing import Any
+
 import pytest
 
 from serin.api.json import JsonObject
@@ -243,3 +245,9 @@ def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, 
     with pytest.raises(SourceError) as refused:
         resolve(metric, template, CATALOG)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("template", [{}, {"ratio": 7}, {"ratio": {"bad": "a"}}, {"distribution": {"counts": None}}, 7])
+def test_a_template_of_another_shape_is_that_metrics_error_alone(template: Any) -> None:
+    with pytest.raises(SourceError, match="metric mine: "):
+        resolve(Metric("mine", TemplateRef("half"), Severity.MAJOR, Against.STABLE), template, CATALOG)
