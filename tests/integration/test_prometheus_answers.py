@@ -140,8 +140,10 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     for _ in range(50):  # long before the candidate
         world.answer(STABLE, 0, "legit", 0.1, 100.0)
         world.answer(STABLE, 1, "legit", 0.1, 100.0)
-    await in_thread(world.wait_scrape, STABLE, 0)
-    await in_thread(world.wait_scrape, STABLE, 1)
+    # The candidate's pods too: what a target that a young Prometheus has not scraped counted before, nobody knows.
+    for snapshot in (STABLE, CANDIDATE):
+        for pod in (0, 1):
+            await in_thread(world.wait_scrape, snapshot, pod)
     for truth in (world.labels, world.buckets):
         truth[STABLE].clear()
     world.tokens[STABLE] = [0, 0]
