@@ -59,8 +59,8 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
         runtime=root["runtime"].value,
         content=content,
         hashes=dimension_hashes(content),
-        router=_router(root["router"]),
-        strategy=_strategy(root["strategy"]),
+        router=RouterSpec(*_member(root["router"], "router")),
+        strategy=StrategySpec(*_member(root["strategy"], "strategy")),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
         analysis=_analysis(root["analysis"]),
         progress_deadline=root["progressDeadline"].duration(),
@@ -116,22 +116,16 @@ def _check_config(config: Mapping[str, str]) -> None:
             )
 
 
-def _router(field: Field) -> RouterSpec:
-    """The one member of `spec.router`; what its settings mean is the router's own affair (routers/)."""
+def _member(field: Field, what: str) -> tuple[str, JsonObject]:
+    """Name and settings of the one member of a union, `spec.router` or `spec.strategy`.
+
+    What the settings mean is that router's or strategy's own affair (routers/, rollout/strategies).
+    """
     members = [name for name, settings in field.value.items() if settings is not None]
     if len(members) != 1:
         found = ", ".join(sorted(members)) or "none"
-        raise InvalidSpec(f"{field.path}: write exactly one router; there is: {found}")
-    return RouterSpec(members[0], field[members[0]].value)
-
-
-def _strategy(field: Field) -> StrategySpec:
-    """The one member of `spec.strategy`; what it means is the strategy's own affair (rollout/strategies)."""
-    members = [name for name, settings in field.value.items() if settings is not None]
-    if len(members) != 1:
-        found = ", ".join(sorted(members)) or "none"
-        raise InvalidSpec(f"{field.path}: write exactly one strategy; there is: {found}")
-    return StrategySpec(members[0], field[members[0]].value)
+        raise InvalidSpec(f"{field.path}: write exactly one {what}; there is: {found}")
+    return members[0], field[members[0]].value
 
 
 def _metric(field: Field) -> Metric:

@@ -92,7 +92,7 @@ class EvidenceLoop:
 
     def samples(self, deployment: ModelDeployment) -> Samples:
         """The newest samples of a deployment, and how they are taken."""
-        place = deployment.namespace, deployment.name
+        place = deployment.key
         known = ((key[-1], phi) for key, (_, phi) in self._dispersions.items() if key[:2] == place)
         dispersions = {metric: phi for metric, phi in known if phi is not None}
         return Samples(self._newest.get(place, {}), self.interval(deployment), dispersions)
@@ -190,7 +190,6 @@ class EvidenceLoop:
             return []
 
     def _wants(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
-        place = deployment.namespace, deployment.name
         settled = None
         if state.rollout:
             settled = strategy_of(deployment.spec).settled_at(state.rollout.stage)
@@ -198,7 +197,7 @@ class EvidenceLoop:
         asked = requests(
             state,
             deployment.spec.metrics,
-            self._newest.get(place, {}),
+            self._newest.get(deployment.key, {}),
             request_template=self._request_template(deployment),
             settled_at=settled,
         )
@@ -206,8 +205,7 @@ class EvidenceLoop:
 
     def _want(self, deployment: ModelDeployment, asked: SampleRequest) -> Want:
         template = template_of(self._cache, deployment.namespace, asked.metric)
-        place = deployment.namespace, deployment.name
-        return Want(*place, asked.subject, asked.baseline, asked.metric, asked.since, template)
+        return Want(*deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template)
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""

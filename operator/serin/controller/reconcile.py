@@ -12,6 +12,7 @@ import structlog
 
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import ClusterError
@@ -25,8 +26,6 @@ from serin.rollout.model import Observation, Plan
 from serin.rollout.refusal import refuse
 
 log: Final = structlog.get_logger("serin.reconcile")
-
-Key = tuple[str, str]  # namespace and name of a ModelDeployment
 
 
 class TryAgain(Exception):
