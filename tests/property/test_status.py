@@ -6,6 +6,7 @@ end the work of all other deployments, and a status that cannot be written would
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -70,8 +71,9 @@ def test_anything_at_all(status: dict[str, Any]) -> None:
     read_status(status)
 
 
-def test_weights_that_are_no_split_are_stables() -> None:
-    status = {"stable": {"snapshot": "a"}, "traffic": {"weights": {"a": 100, "b": 5}}}
+@pytest.mark.parametrize("weights", [{"a": 100, "b": 5}, {"a": "many"}, {"a": None}, True, 7, "a", ["a"]], ids=str)
+def test_weights_that_are_no_split_are_stables(weights: object) -> None:
+    status = {"stable": {"snapshot": "a"}, "traffic": {"weights": weights}}
     assert dict(read_state(status).split.weights) == {"a": 100}
 
 

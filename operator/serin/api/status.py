@@ -103,10 +103,10 @@ def _read_arm(row: JsonObject) -> Arm:
 
 
 def _read_split(status: JsonObject, stable: str | None) -> Split:
-    weights = _map(_map(status, "traffic"), "weights")
+    weights = _map(status, "traffic").get("weights") or {}
     try:
         return Split({str(name): int(weight) for name, weight in weights.items()})
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # no map, no numbers, or no split
         return all_to(stable) if stable else NOWHERE
 
 
