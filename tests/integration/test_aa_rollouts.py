@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from serin.api.parse import parse_model_deployment
+from serin.api.spec import ModelDeploymentSpec
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.cluster.cache import ObjectCache
@@ -65,7 +66,7 @@ class Rollout(World):
         metadata = {"namespace": f"shop-{self.number}", "name": "fraud", "uid": "uid", "resourceVersion": "1"}
         return {"metadata": {**metadata, "generation": self.generation}, "spec": self.spec, "status": self.status}
 
-    def _sample(self, state: State) -> None:
+    def _sample(self, spec: ModelDeploymentSpec, state: State) -> None:
         """The evidence loop does that."""
 
     def observe(self) -> Observation:
