@@ -15,6 +15,8 @@ from serin.rollout.model import Plan
 from tests.narratives.stories import Story, named
 from tests.narratives.world import World, fails, passes, spec
 
+WAY_BACK = pytest.mark.xdist_group("way-back")  # a group of its own: two processes share the longest module
+
 
 def _cut(dice: random.Random) -> int:
     """After how many requests of a plan the operator dies; plans have one or two mostly, seven when pods are made."""
@@ -88,6 +90,7 @@ def test_the_end_is_the_same(seed: int, bad: bool) -> None:
     assert _end(shaken) == _end(smooth)
 
 
+@WAY_BACK
 @pytest.mark.parametrize("in_mid_rollout", [False, True], ids=["after-promotion", "in-mid-rollout"])
 @pytest.mark.parametrize("seed", range(40))
 def test_whoever_goes_back_arrives(seed: int, in_mid_rollout: bool) -> None:
@@ -111,6 +114,7 @@ class Mortal(World):
         return super().look(crash_after=cut)
 
 
+@WAY_BACK
 @pytest.mark.parametrize("story", [pytest.param(story, id=name) for name, story in named() if "back" in name])
 def test_every_story_of_going_back_ends_the_same(story: Story) -> None:
     smooth, shaken = World(), Mortal()

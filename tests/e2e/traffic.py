@@ -109,7 +109,8 @@ class Traffic:
     """Requests to `<url>/v2/models/<model>/infer`, from entering the context until leaving it.
 
     `rate`: requests a second, may be set while it runs. `malformed`: share of requests with too few features, which
-    every version fails: an incident that hits all versions at once. May be set while it runs, too.
+    every version fails: an incident that hits all versions at once. May be set while it runs, too. `quiet`: for how
+    many seconds all that comes back must be answers before any is counted.
     """
 
     url: str
@@ -117,6 +118,7 @@ class Traffic:
     rate: float = 50.0
     model: str = "fraud"
     malformed: float = 0.0
+    quiet: float = SETTLE_SECONDS
     answers: list[Answer] = field(default_factory=list)
     _counted_from: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -148,7 +150,7 @@ class Traffic:
         return Summary.of([one for one in list(self.answers) if since <= one.at < until and not one.malformed])
 
     def settle(self, seconds: float = 60.0) -> Summary:
-        """Wait until a second passes in which all that comes back is an answer; only what is sent after it is counted.
+        """Wait until `quiet` seconds pass in which all that comes back is an answer; count what is sent after them.
 
         The node's network learns of a Service a moment after its address can be read. A request that was sent too early
         may wait for its time-out long after later ones are answered: it tells nothing about Serin, however late it is.
@@ -156,9 +158,9 @@ class Traffic:
         limit = time.monotonic() + seconds
         while True:
             begun = time.time()
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(self.quiet)
             summary = self.summary(since=begun)
-            if summary.requests >= self.rate / 2 and not summary.failures:
+            if summary.requests >= self.rate * self.quiet / 3 and not summary.failures:
                 self._counted_from = time.time()
                 return summary
             self._give_up_after(limit, "answered", summary)

@@ -1,5 +1,6 @@
 """Every story, played once: what was written, what was told, and each state that it brings a deployment into."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -9,7 +10,7 @@ from serin.api.json import JsonObject
 from serin.api.status import read_status
 from serin.api.times import rfc3339, rfc3339_whole
 from serin.explain.facts import Facts, gather
-from serin.rollout.model import RecordSnapshot, WriteStatus
+from serin.rollout.model import Plan, RecordSnapshot, WriteStatus
 from tests.narratives.stories import Story
 from tests.narratives.world import World
 
@@ -34,9 +35,10 @@ class Frame:
 
 @dataclass
 class Filmed(World):
-    """A world that keeps a frame whenever it comes to rest in another state than before."""
+    """A world that keeps a frame whenever it comes to rest in another state than before, and all that readers see."""
 
     frames: list[Frame] = field(default_factory=list)
+    shown: list[JsonObject] = field(default_factory=list)  # the resource after every change by the user and by Serin
     recorded: dict[str, JsonObject] = field(default_factory=dict)
     written: list[tuple[str, JsonObject]] = field(default_factory=list)  # every status, with its kind
     _last: tuple[object, ...] = ()
@@ -49,6 +51,21 @@ class Filmed(World):
             self.written.append((names.MODEL_SNAPSHOT, action.status))
             if action.name in self.snapshots:
                 self.recorded[action.name] = action.status
+
+    def change(self, new: Mapping[str, Any]) -> str:
+        wanted = super().change(new)
+        self._show()
+        return wanted
+
+    def look(self, *, crash_after: int | None = None) -> Plan:
+        made = super().look(crash_after=crash_after)
+        self._show()
+        return made
+
+    def _show(self) -> None:
+        now = self.body
+        if not self.shown or self.shown[-1] != now:
+            self.shown.append(now)
 
     def settle(self, limit: int = 20) -> None:
         super().settle(limit)

@@ -16,7 +16,7 @@ from serin.analysis.traffic import Traffic
 from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.api.names import dimension_hashes, snapshot_name
-from serin.api.parse import parse_model_deployment
+from serin.api.parse import parse_model_deployment, parse_spec
 from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment, ModelDeploymentSpec
 from serin.api.split import Split
@@ -171,7 +171,7 @@ class World:
 
     @property
     def body_spec_content(self) -> Mapping[str, Any]:
-        return parse_model_deployment(self.body).spec.content
+        return parse_spec(_answered(self.spec)).content
 
     @property
     def body(self) -> dict[str, Any]:
@@ -183,8 +183,7 @@ class World:
             "generation": self.generation,
             "annotations": dict(self.annotations),
         }
-        # Through JSON as from an API server: what the planner does to its copy is not stored.
-        return {"metadata": metadata, **json.loads(json.dumps({"spec": self.spec, "status": self.status}))}
+        return {"metadata": metadata, "spec": _answered(self.spec), "status": _answered(self.status)}
 
     @property
     def weights(self) -> dict[str, int]:
@@ -207,12 +206,14 @@ class World:
         return pods.desired if self.now - pods.grown >= self.delay else min(pods.before, pods.desired)
 
     def observe(self) -> Observation:
-        deployment, state = parse_model_deployment(self.body), read_state(self.status)
+        body = self.body
+        deployment, status = parse_model_deployment(body), read_status(body["status"])
+        state = status.state
         self._sample(deployment.spec, state)
         return Observation(
             now=self.now,
             deployment=deployment,
-            status=read_status(self.status),
+            status=status,
             snapshots=dict(self.snapshots),
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},
@@ -454,6 +455,12 @@ class World:
         carried, there = self.ready(before.stable or ""), self.proven.get(asked.target, 0)
         if there < min(carried, self.spec["replicas"]):
             raise BrokenRule(f"{there} pods get what {carried} carried")
+
+
+def _answered(value: dict[str, Any]) -> dict[str, Any]:
+    """Through JSON as from an API server: what the planner does to its copy is not stored."""
+    copy: dict[str, Any] = json.loads(json.dumps(value))
+    return copy
 
 
 def _in_words(action: Action) -> str:

@@ -68,13 +68,15 @@ def controller_uid(body: Mapping[str, Any]) -> str:
     return next((str(one["uid"]) for one in references if one.get("controller")), "")
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def content_hash(content: object) -> str:
     """Hash JSON content to HASH_LENGTH lower-case characters, the same in every process and for ever.
 
     The alphabet is Kubernetes' own for generated names: no vowels and no look-alikes, so a hash is never a word.
     """
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    number = int.from_bytes(hashlib.sha256(canonical).digest(), "big")
+    number = int.from_bytes(hashlib.sha256(_CANONICAL.encode(content).encode()).digest(), "big")
     alphabet = "bcdfghjklmnpqrstvwxz2456789"
     letters = []
     for _ in range(HASH_LENGTH):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
@@ -83,7 +84,7 @@ class Route:
         return self.split.of(snapshot) == 100 or waited >= self.patience
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Observation:
     """Everything at one moment. `now` is unix seconds.
 
@@ -102,7 +103,7 @@ class Observation:
     samples: Samples = field(default_factory=Samples)
     invalid: tuple[Reason, str] | None = None
 
-    @property
+    @cached_property
     def wanted(self) -> str:
         """The snapshot that the spec describes."""
         return snapshot_named(self.deployment.name, self.deployment.spec.hashes)

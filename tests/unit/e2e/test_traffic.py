@@ -12,6 +12,7 @@ from tests.e2e.models.train import Cases
 from tests.e2e.traffic import Traffic
 
 CASES = Cases(rows=((0.0,) * 30,), labels=(1,))
+QUIET = 0.5
 ANSWER = b'{"outputs": [{"name": "label", "data": [1]}]}'
 
 
@@ -49,7 +50,7 @@ def server(refused: int, hold: float = 0.0) -> Iterator[str]:
 
 
 def test_what_failed_before_the_service_answers_does_not_count() -> None:
-    with server(refused=20) as url, Traffic(url, CASES, rate=50) as traffic:
+    with server(refused=20) as url, Traffic(url, CASES, rate=50, quiet=QUIET) as traffic:
         traffic.settle()
         traffic.wait_for("answered", lambda seen: seen.requests > 25)
         total = traffic.stop()
@@ -59,7 +60,7 @@ def test_what_failed_before_the_service_answers_does_not_count() -> None:
 
 
 def test_what_was_sent_before_and_fails_long_after_does_not_count() -> None:
-    with server(refused=10, hold=3.0) as url, Traffic(url, CASES, rate=50) as traffic:
+    with server(refused=10, hold=3 * QUIET) as url, Traffic(url, CASES, rate=50, quiet=QUIET) as traffic:
         traffic.settle()
         total = traffic.stop()
     assert sum(one.failed for one in traffic.answers) == 10
@@ -67,7 +68,7 @@ def test_what_was_sent_before_and_fails_long_after_does_not_count() -> None:
 
 
 def test_a_failure_after_that_counts() -> None:
-    with server(refused=0) as url, Traffic(url, CASES, rate=50) as traffic:
+    with server(refused=0) as url, Traffic(url, CASES, rate=50, quiet=QUIET) as traffic:
         traffic.settle()
         traffic.url = "http://127.0.0.1:1"
         traffic.wait_for("refused", lambda seen: seen.failures > 5)
@@ -77,7 +78,7 @@ def test_a_failure_after_that_counts() -> None:
 def test_a_service_that_never_answers_is_said() -> None:
     with (
         server(refused=100_000) as url,
-        Traffic(url, CASES, rate=50) as traffic,
+        Traffic(url, CASES, rate=50, quiet=QUIET) as traffic,
         pytest.raises(AssertionError, match=r"the traffic is not answered:\n.* failed"),
     ):
         traffic.settle(0.1)
