@@ -1,0 +1,149 @@
+"""One replica of the operator without what surrounds it: a cache, the routers that it answers, and its term as leader.
+
+Every replica keeps its cache warm and answers the router. One of them, elected, also decides. Who fills the cache, who
+carries the requests, and what time it is comes from outside: controller/operator.py for a process, and tests for a
+simulated cluster.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+import structlog
+
+from serin.api.json import JsonObject
+from serin.api.names import Key
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.cluster.client import KubernetesCluster
+from serin.cluster.events import EventRecorder
+from serin.cluster.lease import Election
+from serin.cluster.protocol import Kind
+from serin.controller.apply import Applier
+from serin.controller.clocks import SYSTEM, Clocks
+from serin.controller.enqueue import affected
+from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.observe import Observer
+from serin.controller.queue import WorkQueue
+from serin.controller.reconcile import Reconciler
+from serin.controller.report import Reporter
+from serin.controller.settings import Settings
+from serin.controller.telemetry import Telemetry
+from serin.controller.traffic_estimator import TrafficEstimator
+from serin.controller.watch import WATCHED, scopes
+from serin.metrics.catalog import Catalog
+from serin.metrics.collector import Collector
+from serin.metrics.prometheus import Prometheus
+from serin.rollout.planner import plan
+from serin.routers import build_routers, router_of
+from serin.routers.base import RouterContext
+
+log: Final = structlog.get_logger("serin.operator")
+
+
+class Replica:
+    """Serves routers (`serve`), and decides while it is elected (`work`). `cache` is filled from outside."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, *, clocks: Clocks = SYSTEM) -> None:
+        self._settings, self._telemetry, self._clocks = settings, telemetry, clocks
+        self._queue: WorkQueue[Key] = WorkQueue(clocks.monotonic)
+        # The namespaces to watch; none: the whole cluster.
+        self.namespaces = sorted({*settings.watch, settings.namespace}) if settings.watch else []
+        self.cache = ObjectCache(scopes(self.namespaces))
+        self.cache.listen(self._on_change)
+        context = RouterContext(self.cache, settings.namespace, settings.routers, telemetry.registry, self._enqueue)
+        self._routers = build_routers(context)
+        self._deciding = False
+        self._show_gauges()
+
+    async def serve(self) -> None:
+        """Carry the routes to the routers, until cancelled."""
+        await self.cache.wait_until_synced()
+        async with asyncio.TaskGroup() as group:
+            for name, router in self._routers.items():
+                group.create_task(router.serve(), name=f"serve {name}")
+
+    async def work(self, cluster: KubernetesCluster, prometheus: Prometheus) -> None:
+        """Stand for election, and decide while elected, until cancelled."""
+        clocks = self._clocks
+        events = EventRecorder(
+            cluster,
+            self._settings.identity,
+            on_drop=self._telemetry.events_dropped.inc,
+            clock=clocks.monotonic,
+            wall=clocks.utc,
+        )
+        election = Election(
+            cluster,
+            self._settings.namespace,
+            self._settings.lease,
+            self._settings.identity,
+            clock=clocks.boottime,
+            wall=clocks.utc,
+        )
+        try:
+            await self.cache.wait_until_synced()
+            log.info("cache.synced", **{kind.plural: self.cache.count(kind) for kind in WATCHED})
+            async with asyncio.TaskGroup() as group:
+                group.create_task(events.run(), name="events")
+                group.create_task(election.run(lambda: self._decide(cluster, election, events, prometheus)))
+        finally:
+            await events.flush(2.0)
+            prometheus.close()
+
+    async def _decide(
+        self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
+    ) -> None:
+        """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
+        catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
+        collector = Collector(prometheus, catalog)
+        self._telemetry.queries.set_function(lambda: collector.queries)
+        clocks = self._clocks
+        evidence_loop = EvidenceLoop(
+            self.cache,
+            collector,
+            self._telemetry,
+            self._queue.add,
+            request_template=lambda deployment: router_of(self._routers, deployment).request_template,
+            clock=clocks.time,
+        )
+        traffic_estimator = TrafficEstimator(
+            self.cache, prometheus.estimate, self._queue.add, catalog=catalog, clock=clocks.time
+        )
+        observer = Observer(self.cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
+        applier = Applier(cluster, self.cache, observer, election.leading)
+        reporter = Reporter(events, self._telemetry)
+        reconcile = Reconciler(self.cache, observer, plan, applier, reporter, self._telemetry, clock=clocks.time)
+        self._deciding = True
+        self._queue.clear()
+        for body in self.cache.all(kinds.MODEL_DEPLOYMENT):
+            self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(evidence_loop.run(), name="evidence loop")
+                group.create_task(traffic_estimator.run(), name="traffic estimator")
+                for name, router in self._routers.items():
+                    group.create_task(router.lead(), name=f"lead {name}")
+                group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
+        finally:
+            self._deciding = False
+            evidence_loop.close()
+            traffic_estimator.close()
+
+    def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
+        """Look again at whom a change concerns; a standby need not, it looks at everything when it is elected."""
+        body = after if after is not None else before
+        if self._deciding and body is not None:
+            for key in affected(self.cache, self._routers.values(), kind, body):
+                self._queue.add(key)
+
+    def _enqueue(self, key: Key) -> None:
+        if self._deciding:
+            self._queue.add(key)
+
+    def _show_gauges(self) -> None:
+        self._telemetry.leader.set_function(lambda: float(self._deciding))
+        self._telemetry.waiting.set_function(self._queue.ready)
+        self._telemetry.planned.set_function(lambda: len(self._queue))
+        for kind in WATCHED:
+            self._telemetry.objects.labels(kind.name).set_function(partial(self.cache.count, kind))
