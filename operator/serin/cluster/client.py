@@ -34,7 +34,7 @@ _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 
 
-def _unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
+def unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
     """Nobody counts the requests."""
 
 
@@ -48,7 +48,7 @@ class KubernetesCluster:
         self,
         configuration: Configuration,
         *,
-        observer: RequestObserver = _unobserved,
+        observer: RequestObserver = unobserved,
         timeout: float = _TIMEOUT_SECONDS,
         page: int = _PAGE,
     ) -> None:
