@@ -111,6 +111,7 @@ class Prometheus:
         self._due: dict[tuple[str, str], float] = {}
         self._names: dict[tuple[Series, tuple[str, str]], Labels] = {}
         self.queries: list[tuple[str, float]] = []
+        self.scraped: dict[tuple[str, str], float] = {}  # the loop's time of each target's newest scrape with an answer
         self.unreachable = ""
         self.delay = 0.0
         self.error: tuple[str, str] | None = None
@@ -157,6 +158,8 @@ class Prometheus:
         for labels, value in shown.items():
             self._series.setdefault(labels, _Samples()).add(at, value)
         self._current[target.key] = set(shown)
+        if found is not None:
+            self.scraped[target.key] = clock.now()
         up = self._labels(("up", ()), target)
         self._series.setdefault(up, _Samples()).add(at, float(found is not None))
 
@@ -320,6 +323,10 @@ class Adapter:
         answer = await self._answer(query, at)
         self.usage.failed += isinstance(answer, Failed)
         return answer
+
+    async def estimate(self, query: str, at: float) -> Answer:
+        """The same, for what decides nothing."""
+        return await self.query(query, at)
 
     async def _answer(self, query: str, at: float) -> Answer:
         try:
