@@ -5,6 +5,7 @@ The model servers keep the truth: what reached them and what they failed. Tests 
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -20,10 +21,11 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from serin.routers.endpoints import Endpoint
-from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.bootstrap import bootstrap, token_secret
 from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.settings import EnvoySettings
+from serin.routers.envoy.xds.access import ANYBODY, Access
 from serin.routers.envoy.xds.server import XdsServer
 from tests.cluster.ports import free_port
 
@@ -134,6 +136,29 @@ class ModelServer:
         return response
 
 
+class TokenFolder:
+    """A pod's token as the kubelet keeps it: a link to a folder, which it exchanges at once."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self._folder, self._number = folder / "xds", 0
+        self._folder.mkdir()
+        self.write(token)
+        self.token = self._folder / "token"
+        self.token.symlink_to("..data/token")
+        self.secret = folder / "xds-token.json"
+        self.secret.write_text(json.dumps(token_secret(str(self.token))))
+
+    def write(self, token: str) -> None:
+        """Exchange it."""
+        self._number += 1
+        inside = self._folder / f"..{self._number}"
+        inside.mkdir()
+        (inside / "token").write_text(token)
+        link = self._folder / "..data_tmp"
+        link.symlink_to(inside.name)
+        os.rename(link, self._folder / "..data")
+
+
 @dataclass
 class Envoy:
     """One Envoy process with its own administration and metrics ports."""
@@ -141,6 +166,7 @@ class Envoy:
     folder: Path
     xds_port: int
     name: str = "router-1"
+    token: TokenFolder | None = None
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Envoy":
@@ -148,6 +174,7 @@ class Envoy:
         config = bootstrap(
             "127.0.0.1",
             self.xds_port,
+            token_secret_file=str(self.token.secret) if self.token else None,
             node_id=self.name,
             address="127.0.0.1",
             metrics_port=self.metrics_port,
@@ -332,13 +359,15 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
+async def rig(folder: Path, access: Access = ANYBODY, token: TokenFolder | None = None) -> AsyncIterator[Rig]:
     """Start everything with all traffic to stable, and stop it again."""
     propagations: list[float] = []
-    xds = XdsServer(propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1")
+    xds = XdsServer(
+        access=access, propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1"
+    )
     xds_port = await xds.start("127.0.0.1", free_port())
     stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
-    envoy = await Envoy(folder, xds_port).start()
+    envoy = await Envoy(folder, xds_port, token=token).start()
     connector = aiohttp.TCPConnector(limit=0)
     client = aiohttp.ClientSession(connector=connector)
     found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy])

@@ -2,17 +2,25 @@
 
 The Helm chart's ConfigMap is this, rendered. The metrics port leads to two paths of Envoy's administration interface;
 the rest of it (which can end the process) listens on loopback alone.
+
+What Envoy asks of the operator carries the token of its pod. The kubelet replaces the token in its file from time to
+time; Envoy notices that only of what a *discovered* secret names, so there is a file that does nothing but name it.
 """
 
+from pathlib import PurePosixPath
 from typing import Final
 
 from serin.api.json import JsonObject
 from serin.routers.envoy.series import stats_config
-from serin.routers.envoy.shape import XDS_CLUSTER, config_source, typed
+from serin.routers.envoy.shape import XDS_CLUSTER, any_of, config_source, typed
 
 METRICS_PORT: Final = 9902
 ADMIN_PORT: Final = 9901
 XDS_PORT: Final = 18000
+# Where the chart mounts this pod's token, and the file that names it to Envoy.
+TOKEN_FILE: Final = "/var/run/secrets/serin.dev/xds/token"
+TOKEN_SECRET_FILE: Final = "/etc/envoy/xds-token.yaml"
+_TOKEN_SECRET: Final = "serin-xds-token"
 
 _MAX_CONNECTIONS: Final = 50_000
 # The operator holds one request per cluster and per deployment; of Envoy's default of 1,024 at once some would wait.
@@ -24,6 +32,7 @@ def bootstrap(
     xds_host: str,
     xds_port: int = XDS_PORT,
     *,
+    token_secret_file: str | None = TOKEN_SECRET_FILE,
     node_id: str | None = None,
     address: str = "0.0.0.0",
     metrics_port: int = METRICS_PORT,
@@ -31,8 +40,9 @@ def bootstrap(
 ) -> JsonObject:
     """Envoy's bootstrap as JSON.
 
-    `xds_host`: name or address of the operator's xDS Service. `node_id`: unique per Envoy process; None leaves it to
-    the command line (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens.
+    `xds_host`: name or address of the operator's xDS Service. `token_secret_file`: has what `token_secret` returns;
+    None: requests carry no token. `node_id`: unique per Envoy process; None leaves it to the command line
+    (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens.
     """
     node: JsonObject = {"cluster": "serin-router"}
     if node_id is not None:
@@ -45,7 +55,8 @@ def bootstrap(
             "listeners": [_metrics_listener(address, metrics_port)],
             "clusters": [
                 _static_cluster("serin-admin", "STATIC", "127.0.0.1", admin_port, 16),
-                _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_XDS_REQUESTS),
+                _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_XDS_REQUESTS)
+                | (_with_token(token_secret_file) if token_secret_file else {}),
             ],
         },
         "stats_config": stats_config(),
@@ -63,6 +74,36 @@ def bootstrap(
             ]
         },
     }
+
+
+def token_secret(token_file: str = TOKEN_FILE) -> JsonObject:
+    """The discovery response that names the token's file to Envoy."""
+    source = {"filename": token_file, "watched_directory": {"path": str(PurePosixPath(token_file).parent)}}
+    secret = {"name": _TOKEN_SECRET, "generic_secret": {"secret": source}}
+    return {"resources": [any_of("envoy.extensions.transport_sockets.tls.v3.Secret", secret)]}
+
+
+def _with_token(secret_file: str) -> JsonObject:
+    """What a cluster needs so that its requests carry the token."""
+    generic = typed(
+        "envoy.http.injected_credentials.generic",
+        "envoy.extensions.http.injected_credentials.generic.v3.Generic",
+        {
+            "credential": {"name": _TOKEN_SECRET, "sds_config": {"path_config_source": {"path": secret_file}}},
+            "header_value_prefix": "Bearer ",
+        },
+    )
+    filters = [
+        typed(
+            "token",
+            "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector",
+            {"credential": generic, "overwrite": True},
+        ),
+        typed("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", {}),
+    ]
+    options = {"explicit_http_config": {"http_protocol_options": {}}, "http_filters": filters}
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {"typed_extension_protocol_options": {name: any_of(name, options)}}
 
 
 def _socket(address: str, port: int) -> JsonObject:

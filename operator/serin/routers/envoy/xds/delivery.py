@@ -355,6 +355,10 @@ class Delivery:
         keys = (wanted.model.key for wanted in self._wanted.values())
         return {key: split for key in keys if (split := self.observe(key)) is not None}
 
+    def size(self) -> int:
+        """How many resources there are by name."""
+        return sum(len(resources) for resources in self._resources.values())
+
     def envoys(self) -> int:
         """How many Envoys are connected."""
         return len(self._connected())
