@@ -36,8 +36,14 @@ metadata:
 
 
 def router_bootstrap() -> str:
-    """Envoy's bootstrap as a Helm template: only the namespace of the xDS Service is filled in at installation."""
-    return yaml.safe_dump(bootstrap("serin-xds.{{ .Release.Namespace }}.svc", XDS_PORT), sort_keys=False)
+    """Envoy's bootstrap as a Helm template: what is filled in at installation is what values.yaml has of it."""
+    rendered = bootstrap(
+        "serin-xds.{{ .Release.Namespace }}.svc",
+        XDS_PORT,
+        max_heap='{{ include "serin.routerHeap" . }}',
+        max_connections="{{ int64 .Values.router.connections }}",
+    )
+    return yaml.safe_dump(rendered, sort_keys=False)
 
 
 def router_token_secret() -> str:

@@ -21,7 +21,8 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from serin.routers.endpoints import Endpoint
-from serin.routers.envoy.bootstrap import bootstrap, token_secret
+from serin.routers.envoy.bootstrap import MAX_HEAP, bootstrap, token_secret
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.settings import EnvoySettings
@@ -32,6 +33,7 @@ from tests.cluster.ports import free_port
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
 STABLE, CANDIDATE = "fraud-stable", "fraud-candidate"
 ENVOY = Path(sys.executable).parent / "envoy"
+LIMITS = Limits()
 T = TypeVar("T")
 
 
@@ -167,6 +169,7 @@ class Envoy:
     xds_port: int
     name: str = "router-1"
     token: TokenFolder | None = None
+    max_heap: int = MAX_HEAP
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Envoy":
@@ -179,6 +182,7 @@ class Envoy:
             address="127.0.0.1",
             metrics_port=self.metrics_port,
             admin_port=self.admin_port,
+            max_heap=self.max_heap,
         )
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(config))
@@ -216,6 +220,12 @@ class Envoy:
             return _marks([one.get("active_state") for one in found if one["name"] == made["name"]])
 
         await eventually(active, lambda marks: marks == _marks(made))
+
+    def memory(self) -> int:
+        """Bytes of memory that the process has."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
     async def parted(self, server: ModelServer) -> None:
         """Wait until Envoy has seen that a server which has stopped has closed every connection."""
@@ -359,15 +369,24 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, access: Access = ANYBODY, token: TokenFolder | None = None) -> AsyncIterator[Rig]:
+async def rig(
+    folder: Path,
+    access: Access = ANYBODY,
+    token: TokenFolder | None = None,
+    limits: Limits = LIMITS,
+    max_heap: int = MAX_HEAP,
+) -> AsyncIterator[Rig]:
     """Start everything with all traffic to stable, and stop it again."""
     propagations: list[float] = []
     xds = XdsServer(
-        access=access, propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1"
+        access=access,
+        propagated=lambda _, seconds: propagations.append(seconds),
+        listen_address="127.0.0.1",
+        limits=limits,
     )
     xds_port = await xds.start("127.0.0.1", free_port())
     stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
-    envoy = await Envoy(folder, xds_port, token=token).start()
+    envoy = await Envoy(folder, xds_port, token=token, max_heap=max_heap).start()
     connector = aiohttp.TCPConnector(limit=0)
     client = aiohttp.ClientSession(connector=connector)
     found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy])

@@ -12,6 +12,7 @@ import pytest
 from serin.api.names import Key
 from serin.api.split import all_to, between
 from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.settings import EnvoySettings
@@ -131,6 +132,7 @@ def setting() -> Setting:
         refusals.append,
         lambda key, _: failures.append(key),
         "0.0.0.0",
+        Limits(),
     )
     return Setting(clock, delivery, propagated, refusals, failures)
 

@@ -22,7 +22,12 @@ TOKEN_FILE: Final = "/var/run/secrets/serin.dev/xds/token"
 TOKEN_SECRET_FILE: Final = "/etc/envoy/xds-token.yaml"
 _TOKEN_SECRET: Final = "serin-xds-token"
 
-_MAX_CONNECTIONS: Final = 50_000
+MAX_HEAP: Final = 900 * 1024 * 1024
+MAX_CONNECTIONS: Final = 20_000
+# What is done from which share of the largest heap on: free memory goes back to the system, then new requests are
+# turned away with 503. What is under way goes on, and the process lives. (Envoy can also end the requests that hold
+# most, but only those of HTTP/2.)
+_RELIEF: Final = {"shrink_heap": 0.8, "stop_accepting_requests": 0.95}
 # The operator holds one request per cluster and per deployment; of Envoy's default of 1,024 at once some would wait.
 _MAX_XDS_REQUESTS: Final = 100_000
 _METRICS_PATHS: Final = ("/stats/prometheus", "/ready")
@@ -37,12 +42,15 @@ def bootstrap(
     address: str = "0.0.0.0",
     metrics_port: int = METRICS_PORT,
     admin_port: int = ADMIN_PORT,
+    max_heap: int | str = MAX_HEAP,
+    max_connections: int | str = MAX_CONNECTIONS,
 ) -> JsonObject:
     """Envoy's bootstrap as JSON.
 
     `xds_host`: name or address of the operator's xDS Service. `token_secret_file`: has what `token_secret` returns;
     None: requests carry no token. `node_id`: unique per Envoy process; None leaves it to the command line
-    (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens.
+    (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens. `max_heap`: bytes,
+    less than the memory that the process may have. `max_connections`: from all clients together.
     """
     node: JsonObject = {"cluster": "serin-router"}
     if node_id is not None:
@@ -64,15 +72,31 @@ def bootstrap(
         "stats_flush_interval": "1s",
         # Series that nothing has added to for that long, such as those of snapshots that are gone.
         "stats_eviction_interval": "21600s",
-        "overload_manager": {
-            "resource_monitors": [
-                typed(
-                    "envoy.resource_monitors.global_downstream_max_connections",
-                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    {"max_active_downstream_connections": _MAX_CONNECTIONS},
-                )
-            ]
-        },
+        "overload_manager": _overload_manager(max_heap, max_connections),
+    }
+
+
+def _overload_manager(max_heap: int | str, max_connections: int | str) -> JsonObject:
+    heap = "envoy.resource_monitors.fixed_heap"
+    connections = "envoy.resource_monitors.global_downstream_max_connections"
+    message = "envoy.extensions.resource_monitors"
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            typed(heap, f"{message}.fixed_heap.v3.FixedHeapConfig", {"max_heap_size_bytes": max_heap}),
+            typed(
+                connections,
+                f"{message}.downstream_connections.v3.DownstreamConnectionsConfig",
+                {"max_active_downstream_connections": max_connections},
+            ),
+        ],
+        "actions": [
+            {
+                "name": f"envoy.overload_actions.{action}",
+                "triggers": [{"name": heap, "threshold": {"value": share}}],
+            }
+            for action, share in _RELIEF.items()
+        ],
     }
 
 
@@ -136,8 +160,9 @@ def _metrics_listener(address: str, port: int) -> JsonObject:
     return {
         "name": "serin-metrics",
         "address": _socket(address, port),
-        # Prometheus and the kubelet are not turned away when clients hold every connection.
+        # Prometheus and the kubelet are not turned away when clients hold every connection, or all of the memory.
         "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
         "filter_chains": [
             {
                 "filters": [

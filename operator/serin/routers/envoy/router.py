@@ -16,6 +16,7 @@ from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Capabilities, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import port_of
@@ -57,6 +58,10 @@ class EnvoyRouter:
             access=PodAccess(context.cache, self._pods, self._tokens, context.namespace) if self._tokens else ANYBODY,
             propagated=lambda _key, seconds: propagation.observe(seconds),
             denied=Denials(context.registry),
+            limits=Limits(
+                shielded_bytes=int(str(context.options["shielded_request_bytes"])),
+                connections=int(str(context.options["deployment_connections"])),
+            ),
         )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)

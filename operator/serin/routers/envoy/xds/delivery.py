@@ -22,6 +22,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split
 from serin.routers.envoy.clusters import cluster as render_cluster
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import Rendered, render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
@@ -103,12 +104,13 @@ class Delivery:
         refused: Callable[[DiscoveryRequest], None],
         failed: Callable[[Key, Exception], None],
         address: str,
+        limits: Limits,
     ) -> None:
         self._clock = clock
         self._refused = refused
         self._failed = failed
         self._propagated = propagated
-        self._address = address
+        self._address, self._limits = address, limits
         self._wanted: dict[str, _Wanted] = {}
         self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
         self._retired: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
@@ -146,7 +148,7 @@ class Delivery:
     def _render(self, model: RoutedModel, old: "_Wanted | None") -> "_Wanted":
         """The deployment's resources; what has not changed keeps its hash."""
         self.renders += 1
-        rendered, before = render(model, self._address), old.resources if old else {}
+        rendered, before = render(model, self._address, self._limits), old.resources if old else {}
 
         def made(place: _Place, body: JsonObject) -> Resource:
             known = before.get(place)

@@ -25,6 +25,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split
 from serin.routers.envoy.bootstrap import XDS_PORT
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.access import ANYBODY, Access, Denied
 from serin.routers.envoy.xds.connections import Connections
@@ -34,6 +35,7 @@ from serin.routers.envoy.xds.resources import COLLECTIONS, DiscoveryRequest, Kin
 log = structlog.get_logger()
 
 _Name = TypeVar("_Name")
+_LIMITS: Final = Limits()
 
 # Seconds that a request is held at most; a little less at random, so that they do not all come back at once.
 # Shorter than Envoy's request_timeout (shape.py).
@@ -80,7 +82,7 @@ class XdsServer:
 
     `propagated(key, seconds)` is called when every connected Envoy has taken a deployment's newest routes, with the
     time since `update` brought them. `denied(address, why)` is called when a caller gets nothing. `listen_address`:
-    where Envoy's listeners bind.
+    where Envoy's listeners bind. `limits`: what one deployment may take of them.
     """
 
     def __init__(
@@ -90,9 +92,10 @@ class XdsServer:
         propagated: Callable[[Key, float], None] = _ignore,
         denied: Callable[[str, str], None] = _log_denial,
         listen_address: str = "0.0.0.0",
+        limits: Limits = _LIMITS,
         hold: float = HOLD,
     ) -> None:
-        self._delivery = Delivery(time.monotonic, propagated, _log_refusal, _log_failure, listen_address)
+        self._delivery = Delivery(time.monotonic, propagated, _log_refusal, _log_failure, listen_address, limits)
         self._access, self._denied = access, denied
         self._hold = hold
         self.identity = uuid.uuid4().hex
