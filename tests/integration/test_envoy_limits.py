@@ -4,18 +4,20 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import grpc.aio
 import pytest
 
+from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import SHIELDED_BYTES, Limits
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.settings import EnvoySettings, Shield
+from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import ModelServer, Rig, eventually, model, rig
-from tests.integration.test_envoy_streams import METHOD, GrpcModel, grpc_route
+from tests.integration.test_envoy_streams import METHOD
 
 MB = 1_000_000
 
@@ -66,32 +68,45 @@ async def test_large_requests_take_little_where_stable_does_not_answer_instead(t
         assert {await one for one in requests} == {"200"}
 
 
-async def test_large_requests_over_http2_take_little(tmp_path: Path) -> None:
-    stable = GrpcModel("stable")
-    go = asyncio.Event()
-    answer = stable.infer
+@asynccontextmanager
+async def reading_nothing() -> AsyncIterator[tuple[Endpoint, list[int]]]:
+    """A model that speaks HTTP/2 and gives no room for more than the first 64 KiB; and who has connected to it."""
+    connected: list[int] = []
 
-    async def slow(_request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        stable.received += 1
-        await go.wait()
-        return await answer(b"", context)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(1)
+        writer.write(bytes.fromhex("000000040000000000"))  # empty SETTINGS
+        while await reader.read(65536):
+            pass
+        writer.close()
 
-    stable.infer = slow  # type: ignore[method-assign]
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]), connected
+    finally:
+        server.close()
 
-    async def received() -> int:
-        return stable.received
 
-    async with rig(tmp_path) as it, stable.serve() as one:
-        await grpc_route(it, one, one, 0)
+async def test_requests_over_http2_that_a_model_does_not_read_take_little(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it, reading_nothing() as (pod, connected):
+        plain = model(it.port, (it.stable,), router=EnvoySettings(protocol=Protocol.HTTP2))
+        await route(it, replace(plain, arms=(replace(plain.arms[0], endpoints=(pod,)),)))
+        before = it.envoy.memory()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
-            call, before = channel.unary_unary(METHOD), it.envoy.memory()
+            call = channel.unary_unary(METHOD)
             calls = [asyncio.ensure_future(call(b"x" * 3 * MB)) for _ in range(50)]
-            await eventually(received, lambda count: count == 50)
+
+            async def connections() -> int:
+                return len(connected)
+
+            await eventually(connections, bool)
+            await asyncio.sleep(3.0)  # in which they would have come
             grown = it.envoy.memory() - before
-            go.set()
-            await asyncio.gather(*calls)
+            for one in calls:
+                one.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
         print(f"50 calls of 3 MB take {grown / MB:.0f} MB")
-        assert grown < 60 * MB
+        assert grown < 40 * MB
 
 
 async def test_a_request_of_any_size_that_reached_no_pod_goes_to_another(tmp_path: Path) -> None:
