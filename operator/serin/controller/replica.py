@@ -51,13 +51,22 @@ class Replica:
         self.namespaces = sorted({*settings.watch, settings.namespace}) if settings.watch else []
         self.cache = ObjectCache(scopes(self.namespaces))
         self.cache.listen(self._on_change)
-        context = RouterContext(self.cache, settings.namespace, settings.routers, telemetry.registry, self._enqueue)
+        self._cluster: KubernetesCluster | None = None
+        context = RouterContext(
+            self.cache,
+            settings.namespace,
+            settings.routers,
+            telemetry.registry,
+            self._enqueue,
+            self._signing_keys,
+        )
         self._routers = build_routers(context)
         self._deciding = False
         self._show_gauges()
 
-    async def serve(self) -> None:
+    async def serve(self, cluster: KubernetesCluster) -> None:
         """Carry the routes to the routers, until cancelled."""
+        self._cluster = cluster
         await self.cache.wait_until_synced()
         async with asyncio.TaskGroup() as group:
             for name, router in self._routers.items():
@@ -140,6 +149,11 @@ class Replica:
     def _enqueue(self, key: Key) -> None:
         if self._deciding:
             self._queue.add(key)
+
+    async def _signing_keys(self) -> JsonObject:
+        """The public keys of ServiceAccounts' tokens. Routers ask for them only while they serve."""
+        assert self._cluster is not None
+        return await self._cluster.signing_keys()
 
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))

@@ -1,6 +1,8 @@
 """The router `envoy`, as the rest of Serin sees it: its parts put together, and what they say about a deployment."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from prometheus_client import Gauge, Histogram
 
@@ -14,11 +16,15 @@ from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Capabilities, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
+from serin.routers.envoy.limits import Limits
+from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import port_of
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import NAME, read_settings
 from serin.routers.envoy.templates import templates
+from serin.routers.envoy.tokens import Tokens
+from serin.routers.envoy.xds.access import ANYBODY
 from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
 from serin.routers.envoy.xds_peers import XdsPeers
@@ -46,12 +52,22 @@ class EnvoyRouter:
             buckets=_PROPAGATION_BUCKETS,
             registry=context.registry,
         )
-        self._xds = XdsServer(propagated=lambda _key, seconds: propagation.observe(seconds))
+        self._pods = ServicePods(context.cache, context.namespace)
+        self._tokens = Tokens(context.signing_keys) if context.options["xds_authentication"] == "token" else None
+        self._xds = XdsServer(
+            access=PodAccess(context.cache, self._pods, self._tokens, context.namespace) if self._tokens else ANYBODY,
+            propagated=lambda _key, seconds: propagation.observe(seconds),
+            denied=Denials(context.registry),
+            limits=Limits(
+                shielded_bytes=int(str(context.options["shielded_request_bytes"])),
+                connections=int(str(context.options["deployment_connections"])),
+            ),
+        )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
-        self._pods = ServicePods(context.cache, context.namespace)
         self._feed = XdsFeed(context.cache, self._xds, context.enqueue)
-        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue)
+        token_file = Path(str(context.options["xds_token_file"]))
+        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file)
         self._ports = Ports(context.cache)
 
     def templates(self) -> Mapping[str, JsonObject]:
@@ -93,7 +109,10 @@ class EnvoyRouter:
         """Answer Envoys, until cancelled. Raises OSError when the port is taken."""
         await self._xds.start(port=self._port)
         try:
-            await self._feed.run()
+            async with asyncio.TaskGroup() as group:
+                if self._tokens:
+                    group.create_task(self._tokens.run(), name="signing keys")
+                group.create_task(self._feed.run(), name="xds feed")
         finally:
             await self._xds.stop()
 
