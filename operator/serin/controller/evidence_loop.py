@@ -47,7 +47,7 @@ class Collects(Protocol):
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         """How much more bad requests vary between the baseline's pods than by chance, where that can be read."""
 
-    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+    def scrape_interval(self, namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while unknown."""
 
 
@@ -102,8 +102,9 @@ class EvidenceLoop:
         asked = deployment.spec.analysis.interval
         if asked is not None:
             return max(_SHORTEST_SECONDS, asked)
+        namespace = deployment.namespace
         known = [
-            self._collector.scrape_interval(metric, template_of(self._cache, deployment.namespace, metric))
+            self._collector.scrape_interval(namespace, metric, template_of(self._cache, namespace, metric))
             for metric in deployment.spec.metrics
         ]
         return max(_SHORTEST_SECONDS, min((one for one in known if one is not None), default=_FIRST_SECONDS))

@@ -95,7 +95,8 @@ class Replica:
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
-        catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
+        templates = (router.templates() for router in self._routers.values())
+        catalog = Catalog.of(*templates, trust=self._settings.trust)
         collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
         clocks = self._clocks

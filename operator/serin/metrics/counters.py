@@ -206,7 +206,7 @@ class Counters:
         self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], at: float
     ) -> dict[Key, Tick]:
         version = matchers_of([want.version for want in wants])
-        reasons = await diagnose(self.ask, reading.selectors[0], version, list(owners.values()), at)
+        reasons = await diagnose(self.ask, reading.selectors[0], version, list(owners.values()), at, self.source.only)
         return {key: reasons[owner] for key, owner in owners.items()}
 
     async def _count_ready(

@@ -53,7 +53,7 @@ class Prometheus:
         assert (query.endswith("[900s]"), at) == (True, NOW)
         return NoData(Reason.SERIES_ABSENT, "nothing")
 
-    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+    def scrape_interval(self, _namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         return self._interval if metric.name and template is None else None
 
 

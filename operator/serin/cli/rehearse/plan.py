@@ -18,7 +18,7 @@ from serin.api.spec import ModelDeploymentSpec, TemplateRef
 from serin.api.verdicts import BLOCKING
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
-from serin.cli.lint.check import CATALOG, check
+from serin.cli.lint.check import ANY_NAMESPACE, CATALOG, check
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
@@ -84,7 +84,9 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
     for metric in spec.metrics:
         reference = metric.source.name if isinstance(metric.source, TemplateRef) else ""
         try:
-            sources[metric.name] = resolve(metric, templates.get(reference), CATALOG)
+            sources[metric.name] = resolve(
+                metric, templates.get(reference), CATALOG, document.namespace or ANY_NAMESPACE
+            )
         except ValueError:  # a MetricTemplate of the cluster's, which lint has noted
             continue
     return Plan(document.namespace, document.name, spec, sources)
