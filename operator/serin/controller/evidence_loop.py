@@ -206,7 +206,9 @@ class EvidenceLoop:
 
     def _want(self, deployment: ModelDeployment, asked: SampleRequest) -> Want:
         template = template_of(self._cache, deployment.namespace, asked.metric)
-        return Want(*deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template)
+        return Want(
+            *deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template, counted=asked.counted
+        )
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""

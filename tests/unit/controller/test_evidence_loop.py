@@ -169,6 +169,25 @@ async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it
     assert since[:2] == [NOW - 30, NOW - 10]
 
 
+async def test_counting_knows_whether_it_goes_on_at_a_sample() -> None:
+    """Or at an event, at which nothing was scraped."""
+    body = at_step(NOW - 100)
+    body["status"]["arms"][0]["evidence"] = {"errors": {"at": NOW - 7}, SPLIT: {"at": NOW - 200}}
+    bench = Bench(body, interval=5.0)
+
+    async def counted() -> dict[str, bool]:
+        await bench.tick()
+        return {want.metric.name: want.counted for want in bench.prometheus.batches[-1]}
+
+    assert await counted() == {"errors": True, "latency": False, SPLIT: False}
+    bench.prometheus.answers["latency"] = NoData(Reason.NO_TRAFFIC, "nobody asks", at=NOW - 10)
+    await bench.tick()
+    assert await counted() == {"errors": True, "latency": True, SPLIT: False}
+    body["status"]["arms"][0]["evidence"][SPLIT] = {"at": NOW - 5}
+    bench = Bench(body, interval=5.0)
+    assert (await counted())[SPLIT]
+
+
 async def test_a_deployment_that_cannot_be_read_ends_nobodys_evidence() -> None:
     broken = deployment("churn")
     del broken["metadata"]["generation"]
