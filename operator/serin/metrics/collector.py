@@ -72,6 +72,8 @@ class Collector:
                 ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
             except Exception as error:
                 ticks[want.key] = failed(want, error)
+        asked = {SHARED, *(place for place, _, _ in batches)}
+        self._known = {place: one for place, one in self._known.items() if place in asked}
         shared = {self._start(batch, each, now) for batch, each in batches.items()}
         await self._wait({task for task in shared if task})
         ticks |= self._finished(wants)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakValueDictionary
 
 import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
@@ -163,7 +164,8 @@ class Prometheus:
         self._state = _State()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._users = ThreadPoolExecutor(USERS_THREADS, thread_name_prefix="prometheus-users")
-        self._turns = {SHARED: asyncio.Semaphore(THREADS)}
+        # Of namespaces that ask now: there may be any number of them over time.
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._users_turns = asyncio.Semaphore(USERS_THREADS)
         self.usage = Usage()
         self.shown_url = without_credentials(settings.url)
@@ -173,7 +175,8 @@ class Prometheus:
 
         `namespace`: whose query it is; SHARED: Serin's own.
         """
-        async with self._turns.setdefault(namespace, asyncio.Semaphore(NAMESPACE_THREADS)):
+        turns = asyncio.Semaphore(THREADS if namespace == SHARED else NAMESPACE_THREADS)
+        async with self._turns.setdefault(namespace, turns):
             if namespace == SHARED:
                 return await self._send(query, at, self._threads)
             async with self._users_turns:
