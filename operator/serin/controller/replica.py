@@ -99,6 +99,7 @@ class Replica:
         catalog = Catalog.of(*templates, trust=self._settings.trust)
         collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
+        self._telemetry.clock_skew.set_function(lambda: prometheus.skew.seconds)
         clocks = self._clocks
         evidence_loop = EvidenceLoop(
             self.cache,
@@ -106,6 +107,7 @@ class Replica:
             self._telemetry,
             self._queue.add,
             request_template=lambda deployment: router_of(self._routers, deployment).request_template,
+            delay=lambda: prometheus.skew.words,
             clock=clocks.time,
         )
         traffic_estimator = TrafficEstimator(

@@ -64,13 +64,14 @@ class Samples:
     """The newest samples of one deployment, and what is known about how they are taken.
 
     `interval`: seconds between two samples. `overdispersion`: as measured, by metric. `traffic`: of ratio metrics, as
-    measured when the rollout began.
+    measured when the rollout began. `delay`: what delays all of them, in words; empty: nothing.
     """
 
     newest: Mapping[Key, Sample] = field(default_factory=dict)
     interval: float = 5.0
     overdispersion: Mapping[str, float] = field(default_factory=dict)
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    delay: str = ""
 
 
 def subjects(state: State) -> tuple[Subject, ...]:

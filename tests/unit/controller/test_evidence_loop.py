@@ -88,7 +88,7 @@ class Bench:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(interval), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
-        self.now = NOW
+        self.now, self.delay = NOW, ""
         self.traffic_estimator = TrafficEstimator(
             self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=lambda: NOW
         )
@@ -98,6 +98,7 @@ class Bench:
             Telemetry(),
             self.looks.append,
             request_template=request_template,
+            delay=lambda: self.delay,
             clock=lambda: self.now,
         )
 
@@ -186,6 +187,17 @@ async def test_counting_knows_whether_it_goes_on_at_a_sample() -> None:
     body["status"]["arms"][0]["evidence"][SPLIT] = {"at": NOW - 5}
     bench = Bench(body, interval=5.0)
     assert (await counted())[SPLIT]
+
+
+async def test_a_look_without_data_says_what_delays_it() -> None:
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = NoData(Reason.STALE, "nothing new", at=NOW - 10)
+    bench.delay = "the clock is wrong"
+    await bench.tick()
+    assert bench.newest(body) == NoData(Reason.STALE, "nothing new; the clock is wrong", at=NOW - 10)
+    assert isinstance(bench.newest(body, "latency"), RatioTick)
+    assert bench.loop.samples(parse_model_deployment(body)).delay == "the clock is wrong"
 
 
 async def test_a_deployment_that_cannot_be_read_ends_nobodys_evidence() -> None:
