@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from serin.metrics.promql import Matcher
 from serin.metrics.sources import RatioSource, resolve
 from serin.metrics.traffic import measure
 from serin.routers.envoy.templates import templates
-from tests.integration.prometheus_server import PrometheusServer, Sample, write_history
+from tests.integration.prometheus_server import Exporter, PrometheusServer, Sample, wait_for, write_history
 
 pytestmark = pytest.mark.usefixtures("debian_packages")
 
@@ -156,3 +157,22 @@ async def test_a_restricted_query_means_the_same_of_fewer_series(
     assert plain == everybody
     assert isinstance(own, Value)
     assert own != plain
+
+
+def test_a_pod_does_not_choose_its_namespace_unless_the_scrape_lets_it(tmp_path: Path) -> None:
+    """What docs/metrics.md asks of the platform, shown on a Prometheus that scrapes."""
+    pod = Exporter()
+    pod.add("envoy_serin_attempts", {"namespace": SYSTEM, "serin_namespace": SHOP}, 1)
+    config = "global: {scrape_interval: 1s}\nscrape_configs:\n"
+    for job, honor in (("usual", "false"), ("trusting", "true")):
+        target = f'{{targets: ["{pod.address}"], labels: {{namespace: {BANK}}}}}'
+        config += f"- job_name: {job}\n  honor_labels: {honor}\n  static_configs: [{target}]\n"
+    server = PrometheusServer(tmp_path / "prometheus", config).start()
+    try:
+        wait_for(lambda: server.value("count(envoy_serin_attempts)") == 2.0, "nothing is scraped")
+        fits = f'count(envoy_serin_attempts{{namespace="{SYSTEM}",job="%s"}})'
+        assert [server.value(fits % job) for job in ("usual", "trusting")] == [None, 1.0]
+        assert server.value(f'count(envoy_serin_attempts{{namespace="{BANK}",exported_namespace="{SYSTEM}"}})') == 1.0
+    finally:
+        server.stop()
+        pod.stop()
