@@ -142,8 +142,8 @@ def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, names
             reference_of(metric, template)
         _check_use(metric, found)
         if built_in and isinstance(metric.source, TemplateRef) and metric.source.name in catalog.of_routers:
-            return _restrict(found, catalog.trust.router)
-        return _restrict(found, catalog.trust.of_tenant(namespace))
+            return restricted(found, catalog.trust.router)
+        return restricted(found, catalog.trust.of_tenant(namespace))
     except (PromQLError, SourceError) as error:
         raise SourceError(shorten(f"metric {metric.name}: {error}")) from error
     except Exception as error:
@@ -168,8 +168,8 @@ def _hidden(metric: Metric, template: JsonObject | None, catalog: Catalog) -> st
     return f", and delete the MetricTemplate {name}, which hides it" if name in catalog.templates else ""
 
 
-def _restrict(found: Source, matchers: tuple[Matcher, ...]) -> Source:
-    """The same source with the matchers in every selector."""
+def restricted(found: Source, matchers: tuple[Matcher, ...]) -> Source:
+    """The same source with the matchers in every selector. Raises PromQLError."""
     only = render(matchers)
     match found:
         case ValueSource():

@@ -35,12 +35,16 @@ _UNITS: Final = {"ms": 1.0, "s": 0.001}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One ModelDeployment. `namespace`: "" when the file leaves it to kubectl. `sources`: what each metric reads."""
+    """One ModelDeployment. `namespace`: "" when the file leaves it to kubectl. `sources`: what each metric reads.
+
+    `of_router`: the metrics that read the router's series.
+    """
 
     namespace: str
     name: str
     spec: ModelDeploymentSpec
     sources: Mapping[str, Source]
+    of_router: frozenset[str]
 
     @property
     def interval(self) -> float:
@@ -89,7 +93,14 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
             )
         except ValueError:  # a MetricTemplate of the cluster's, which lint has noted
             continue
-    return Plan(document.namespace, document.name, spec, sources)
+    of_router = frozenset(
+        metric.name
+        for metric in spec.metrics
+        if isinstance(metric.source, TemplateRef)
+        and metric.source.name in CATALOG.of_routers
+        and metric.source.name not in templates
+    )
+    return Plan(document.namespace, document.name, spec, sources, of_router)
 
 
 def worlds(plan: Plan, traffic: Mapping[str, Traffic]) -> tuple[list[Rehearsed], dict[str, str]]:
