@@ -51,10 +51,13 @@ def router_token_secret() -> str:
     return yaml.safe_dump(token_secret(), sort_keys=False)
 
 
-def install(helm: Path) -> str:
-    """Everything that `kubectl apply -f` needs: namespace, CRDs and the chart with its default values."""
+def install(helm: Path, *words: str) -> str:
+    """Everything that `kubectl apply -f` needs: namespace, CRDs and the chart with its default values.
+
+    `words`: for Helm, as `--set` of other values.
+    """
     command = [str(helm), "template", "serin", str(CHART), "--namespace", SYSTEM_NAMESPACE, "--include-crds"]
-    command += ["--kube-version", KUBERNETES]
+    command += ["--kube-version", KUBERNETES, *words]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return f"# Generated from charts/serin by `make manifests`.\n{_NAMESPACE}{rendered}"
 

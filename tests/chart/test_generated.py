@@ -22,6 +22,7 @@ from manifests.generate import (
     router_token_secret,
 )
 
+from serin.metrics.enforced import Trust
 from serin.routers.envoy.bootstrap import TOKEN_FILE, TOKEN_SECRET_FILE
 from serin.routers.envoy.tokens import AUDIENCE
 from tests import crds
@@ -76,6 +77,23 @@ def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for one in inner:
         if isinstance(one, dict):
             yield from _parts(one)
+
+
+def environment(objects: list[dict[str, Any]]) -> dict[str, str]:
+    [operator] = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("Deployment", "serin-operator")]
+    [container] = operator["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
+def test_whose_series_count_is_told_to_the_operator(objects: list[dict[str, Any]], helm: Path) -> None:
+    names = "SERIN_ROUTER_MATCHERS", "SERIN_TENANT_LABEL", "SERIN_USER_QUERIES"
+    given = environment(objects)
+    assert [given[name] for name in names] == ['namespace="serin-system"', "serin_namespace", "true"]
+    values = {"routerMatchers": 'job="a"', "tenantLabel": "", "userQueries": "false"}
+    words = [word for name, value in values.items() for word in ("--set", f"prometheus.{name}={value}")]
+    other = environment([one for one in yaml.safe_load_all(install(helm, *words)) if one])
+    assert [other[name] for name in names] == list(values.values())
+    assert Trust.read(given[names[0]], given[names[1]], True) != Trust.read(other[names[0]], other[names[1]], True)
 
 
 def test_roles_have_no_wildcards_and_no_secrets(objects: list[dict[str, Any]]) -> None:

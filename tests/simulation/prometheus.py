@@ -26,6 +26,7 @@ import re2  # type: ignore[import-untyped]
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.clock_skew import ClockSkew
 from serin.metrics.prometheus import SHARED
 from tests.simulation import clock
 from tests.simulation.clock import Clock
@@ -315,7 +316,7 @@ class Adapter:
 
     def __init__(self, server: Asked, *, patience: float = 13.0) -> None:
         self._server, self._patience = server, patience
-        self.usage = Usage()
+        self.usage, self.skew = Usage(), ClockSkew()
 
     async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:  # noqa: ARG002 - no server asks
         """Evaluate PromQL at `at` (unix seconds); `namespace`: whose query it is."""

@@ -104,9 +104,11 @@ class Replica:
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
         """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
-        catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
+        templates = (router.templates() for router in self._routers.values())
+        catalog = Catalog.of(*templates, trust=self._settings.trust)
         collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
+        self._telemetry.clock_skew.set_function(lambda: prometheus.skew.seconds)
         clocks = self._clocks
         evidence_loop = EvidenceLoop(
             self.cache,
@@ -114,6 +116,7 @@ class Replica:
             self._telemetry,
             self._queue.add,
             request_template=lambda deployment: router_of(self._routers, deployment).request_template,
+            delay=lambda: prometheus.skew.words,
             clock=clocks.time,
         )
         traffic_estimator = TrafficEstimator(
