@@ -19,7 +19,12 @@ from tests.simulation.feed import feed
 from tests.simulation.prometheus import Adapter, Asked
 from tests.system.network import ADDRESS, Network
 
-SETTINGS = parse(["--prometheus-url", "http://prometheus.test:9090", "--namespace", "serin-system"])
+SETTINGS = parse(
+    [
+        *("--prometheus-url", "http://prometheus.test:9090", "--namespace", "serin-system"),
+        *("--xds-authentication", "none"),  # there are no sockets, and nobody signs tokens
+    ]
+)
 
 
 class Pod:
@@ -103,7 +108,7 @@ class Pod:
         replica = self.replica = Replica(settings, Telemetry(), clocks=clocks)
         async with asyncio.TaskGroup() as group:
             group.create_task(feed(cluster, replica.cache, WATCHED, replica.namespaces), name=f"{self.name} watches")
-            group.create_task(replica.serve(), name=f"{self.name} serves")
+            group.create_task(replica.serve(cluster), name=f"{self.name} serves")
             group.create_task(replica.work(cluster, Adapter(self._prometheus)), name=f"{self.name} works")  # type: ignore[arg-type]
 
 
