@@ -85,7 +85,8 @@ class Operator:
                 log.warning("operator.waiting", why=why)
                 told = why
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _WAIT_FOR_KINDS_SECONDS)
+                async with asyncio.timeout(_WAIT_FOR_KINDS_SECONDS):
+                    await self._stopping.wait()
         return False
 
     def _not_ready(self) -> str:

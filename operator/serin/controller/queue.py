@@ -100,8 +100,10 @@ class WorkQueue(Generic[K]):
                 del self._due[key]
                 self._active.add(key)
                 return key
+            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with a key.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def _seconds_to_first(self) -> float | None:
         """Seconds until the first key is due (not positive: now), None when nothing waits."""

@@ -72,7 +72,8 @@ class TrafficEstimator:
                 log.exception("estimate.failed")
                 complete = False
             try:
-                await asyncio.wait_for(self._wake.wait(), None if complete else _RETRY_SECONDS)
+                async with asyncio.timeout(None if complete else _RETRY_SECONDS):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

@@ -194,7 +194,8 @@ class Prometheus:
         # A server that trickles bytes can outlast the socket's time-out; the caller never waits longer than this.
         limit = self._settings.timeout + CONNECT_SECONDS
         try:
-            answer = await asyncio.wait_for(loop.run_in_executor(threads, self._ask, query, at), limit)
+            async with asyncio.timeout(limit):
+                answer = await loop.run_in_executor(threads, self._ask, query, at)
         except TimeoutError:
             answer = self._unreachable(f"no whole answer within {limit:g} s")
         self.usage.queries += 1

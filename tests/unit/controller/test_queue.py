@@ -199,3 +199,30 @@ async def test_ready_counts_what_is_due() -> None:
     queue.add("a")
     queue.add("b", 60)
     assert (queue.ready(), len(queue)) == (1, 2)
+
+
+@pytest.mark.parametrize("steps", range(8))
+@in_jumping_time
+async def test_it_stops_at_whatever_moment(steps: int) -> None:
+    """Also when a key comes in the very moment: asyncio.wait_for of Python 3.11 would swallow the cancellation."""
+    queue, looks = WorkQueue[str](now), list[str]()
+
+    async def handle(key: str) -> None:
+        looks.append(key)
+
+    queue.add("later", 1000.0)
+    task = asyncio.create_task(queue.run(handle, 2))
+    await settle()
+    queue.add("now")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=10.0)
+    task.cancel()
+    assert done, "it goes on, though it was told to stop"
+    looks.clear()
+    queue.clear()
+    queue.add("now")
+    async with working(queue, handle):
+        await settle()
+    assert looks == ["now"]
