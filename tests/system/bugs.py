@@ -199,7 +199,7 @@ BUGS: Final = (
     Bug(
         "live reads count pods that are not ready",
         "controller.apply",
-        "ready = sum(1 for pod in pods if is_ready(pod))",
+        "ready = workload(deployment, pods).ready if deployment else 0",
         "ready = len(pods)",
         ("unready_unseen",),
     ),

@@ -18,7 +18,7 @@ from tests.simulation.kubelet import Behaviour, image, snapshot
 from tests.simulation.traffic import Quality
 from tests.system.stage import BAD, Stage, Story
 
-REST = 45.0  # seconds in which everything that was drained is gone
+REST = 75.0  # seconds in which everything that was drained is gone, also when the leader dies meanwhile
 
 
 async def _two_tenants(stage: Stage) -> None:

@@ -38,7 +38,7 @@ from serin.rollout.model import (
     WriteStatus,
 )
 from serin.workload import render, template_hash
-from serin.workload.pods import is_ready
+from serin.workload.pods import workload
 
 log: Final = structlog.get_logger("serin.apply")
 
@@ -116,8 +116,10 @@ class Applier:
     async def _prove(self, seen: Observation, action: ProveReady) -> None:
         """A live read, not the cache. Raises _Stop when too few pods are ready now."""
         selector = f"{names.LABEL_SNAPSHOT}={action.snapshot}"
-        pods = await self._cluster.list(kinds.POD, seen.deployment.namespace, selector)
-        ready = sum(1 for pod in pods if is_ready(pod))
+        namespace = seen.deployment.namespace
+        pods = await self._cluster.list(kinds.POD, namespace, selector)
+        deployment = self._cache.get(kinds.DEPLOYMENT, namespace, action.snapshot)
+        ready = workload(deployment, pods).ready if deployment else 0
         if ready < action.pods:
             so_far = f"{ready} pods of {action.snapshot} are ready at this moment"
             raise _Stop(f"{so_far}, {action.pods} are needed for its traffic")

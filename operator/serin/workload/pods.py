@@ -14,14 +14,15 @@ from serin.workload import template_hash
 
 
 def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Container[str] | None = None) -> Workload:
-    """Read one snapshot's Deployment and its pods (pods of other snapshots are ignored).
+    """Read one snapshot's Deployment and its pods; pods of other snapshots and of other Deployments are ignored.
 
     `listed`: addresses that the router knows for the snapshot. A pod gets no traffic before it is among them, which is
     a moment after it is ready, so it does not count before; None: who asks does not care.
     """
     metadata = deployment["metadata"]
     snapshot = metadata["name"]
-    mine = [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot and not _leaving(pod)]
+    since = parse_rfc3339(metadata["creationTimestamp"])
+    mine = [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot and _is_of(pod, since)]
     ready = [pod for pod in mine if is_ready(pod) and (listed is None or _address(pod) in listed)]
     return Workload(
         snapshot=snapshot,
@@ -29,7 +30,7 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
         resource_version=metadata["resourceVersion"],
         desired=deployment["spec"].get("replicas", 1),
         ready=len(ready),
-        since=parse_rfc3339(metadata["creationTimestamp"]),
+        since=since,
         role=_label(deployment, names.LABEL_ROLE),
         stamped=template_hash.is_stamped(deployment),
         problem=None if ready and len(ready) == len(mine) else _problem(deployment, mine),
@@ -57,6 +58,14 @@ def _address(pod: JsonObject) -> str:
 def _leaving(pod: JsonObject) -> bool:
     """On its way out, or already over (evicted pods stay behind as Failed)."""
     return "deletionTimestamp" in pod["metadata"] or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def _is_of(pod: JsonObject, since: float) -> bool:
+    """Whether the pod can be the Deployment's that was made at `since`, and stays.
+
+    A pod that is older was left by another one of the same name, and goes as soon as the garbage collector finds it.
+    """
+    return not _leaving(pod) and parse_rfc3339(pod["metadata"]["creationTimestamp"]) >= since
 
 
 def _label(body: JsonObject, label: str) -> str:

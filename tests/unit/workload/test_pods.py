@@ -28,7 +28,7 @@ def pod(
     conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", [])]
     labels = {"serin.dev/snapshot": snapshot}
     return {
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": "2026-01-01T00:00:01Z"},
         "status": {"phase": "Running", "conditions": conditions, **status},
     }
 
@@ -46,6 +46,12 @@ def test_only_ready_pods_of_this_snapshot_count() -> None:
     pods = [pod("a", ready=True), pod("b", ready=True, snapshot="fraud-xyz"), leaving, evicted]
     seen = workload(DEPLOYMENT, pods)
     assert (seen.ready, seen.desired, seen.role, seen.problem) == (1, 2, "candidate", None)
+
+
+def test_a_pod_that_an_earlier_deployment_of_this_name_has_left_is_none_of_its() -> None:
+    left = pod("a", ready=True)
+    left["metadata"]["creationTimestamp"] = "2025-12-31T23:59:59Z"
+    assert workload(DEPLOYMENT, [left, pod("b", ready=True)]).ready == 1
 
 
 def test_a_ready_pod_counts_when_the_router_knows_it() -> None:
