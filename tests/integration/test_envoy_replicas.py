@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 
 from serin.api.names import Key
+from serin.api.split import NOWHERE
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.routers.endpoints import SERVICE_LABEL, Endpoint
@@ -48,9 +49,9 @@ async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: 
             assert leader.observe("shop", "fraud") is None
             async with aiohttp.ClientSession() as session:
                 await replicas.ask(session)
-            assert replicas.envoys() == 1
-            assert replicas.observe("shop", "fraud") == it.xds.observe("shop", "fraud")
-            assert replicas.observe("shop", "other") is None
+            assert len(replicas.heard()) == 1
+            assert set(replicas.serves("shop", "fraud").values()) == {it.xds.observe("shop", "fraud")}
+            assert set(replicas.serves("shop", "other").values()) == {NOWHERE}
         finally:
             await leader.stop()
 

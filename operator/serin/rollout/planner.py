@@ -278,11 +278,15 @@ def _rises(after: State, before: State) -> bool:
 
 
 def _await_router(builder: PlanBuilder) -> None:
-    """The first readiness waits for the router's word. Not for ever: an instance that is not heard may serve."""
+    """The first readiness waits for the router's word: after a while for that of one instance, never for nobody's."""
     state, route, now = builder.state, builder.seen.route, builder.seen.now
     since = now if builder.seen.state.stable is None and state.stable else state.unrouted_since
-    if since is None or state.stable in route.split.serving() or now - since >= route.patience:
+    if since is None or state.stable is None:
+        builder.state = replace(state, unrouted_since=None)
+        return
+    served = any(split is not None and split.of(state.stable) for split in route.instances.values())
+    if route.split.of(state.stable) or (served and now - since >= route.patience):
         builder.state = replace(state, unrouted_since=None)
         return
     builder.state = replace(state, unrouted_since=since)
-    builder.requeue_after(route.poll)
+    builder.requeue_after(route.look_after(now - since))
