@@ -168,13 +168,13 @@ class OperatorProcess:
 
 
 @asynccontextmanager
-async def routing(operator: OperatorProcess, pod: str) -> AsyncIterator[None]:
+async def routing(operator: OperatorProcess, pod: str) -> AsyncIterator[Envoy]:
     """A router pod that takes every configuration at once. `pod`: its name, or the address of an endpoint without."""
     async with aiohttp.ClientSession() as session:
         envoy = Envoy(pod, HttpLink(session, f"http://127.0.0.1:{operator.xds_port}"))
         envoy.start()
         try:
-            yield
+            yield envoy
         finally:
             await envoy.stop()
 

@@ -353,3 +353,31 @@ async def test_a_service_of_somebody_elses_is_left_alone(control_plane: Any, clu
 def named(cluster: Cluster, kind: str, name: str) -> list[JsonObject]:
     """The object of this name, if there is one."""
     return [one for one in cluster.read(kind)["items"] if one["metadata"]["name"] == name]
+
+
+async def test_traffic_is_lowered_while_the_status_cannot_be_written(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy), routing(operator, ROUTER) as envoy:
+
+        def routed() -> set[str]:
+            return {name for name, share in envoy.weights(f"{cluster.shop}/fraud").items() if share}
+
+        cluster.deploy()
+        await serving(cluster)
+        stable = cluster.status()["stable"]["snapshot"]
+        cluster.deploy(version="2")
+        await until(lambda: cluster.make_pods_ready() and len(routed()) == 2, what="the first step")
+        proxy.swallowed.add(f"/apis/serin.dev/v1alpha1/namespaces/{cluster.shop}/modeldeployments/fraud/status")
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/abort=now")
+        await until(lambda: routed() == {stable}, seconds=10.0, what="the lower weight")
+        assert len(cluster.status()["traffic"]["weights"]) == 2, "nothing was written"
+        assert await operator.metric("serin_lowered_in_memory") == 1
+        await asyncio.sleep(12.0)
+        assert routed() == {stable}
+        proxy.swallowed.clear()
+        await until(lambda: cluster.status()["traffic"]["weights"] == {stable: 100}, what="the write")
+        assert cluster.status()["lastRollback"]["reason"] == "AbortedByUser"
+        assert await operator.metric("serin_lowered_in_memory") == 0
+        assert routed() == {stable}

@@ -109,7 +109,8 @@ class Election:
     """Stands for election, leads, renews, steps down; `lead` runs for as long as this replica is the leader.
 
     `identity` must be unique among replicas and lives. `clock` gives seconds, as `boottime` does; `wall` the times that
-    are written into the Lease, which only people read.
+    are written into the Lease, which only people read. `on_other` is called whenever another replica is seen to hold
+    it.
     """
 
     def __init__(
@@ -122,9 +123,10 @@ class Election:
         terms: Terms | None = None,
         clock: Callable[[], float] = boottime,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_other: Callable[[], None] = lambda: None,
     ) -> None:
         self._client, self._namespace, self._name, self._me = client, namespace, name, identity
-        self._terms, self._clock, self._wall = terms or Terms(), clock, wall
+        self._terms, self._clock, self._wall, self._on_other = terms or Terms(), clock, wall, on_other
         self._sighting: Sighting | None = None
         self._leading = False
         self._end = 0.0
@@ -224,6 +226,8 @@ class Election:
             transitions=spec.get("leaseTransitions", 0),
             since=since,
         )
+        if self._sighting.holder not in ("", self._me):
+            self._on_other()
 
     async def _take(self, transitions: int) -> bool:
         """Write oneself as holder; False when somebody was faster. The term starts before the request is sent."""

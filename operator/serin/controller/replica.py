@@ -23,6 +23,7 @@ from serin.controller.apply import Applier
 from serin.controller.clocks import SYSTEM, Clocks
 from serin.controller.enqueue import affected
 from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.lowering import Lowering
 from serin.controller.observe import Observer
 from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
@@ -53,6 +54,7 @@ class Replica:
         self.cache.listen(self._on_change)
         context = RouterContext(self.cache, settings.namespace, settings.routers, telemetry.registry, self._enqueue)
         self._routers = build_routers(context)
+        self._lowering = Lowering(self._routers.values())
         self._deciding = False
         self._show_gauges()
 
@@ -80,6 +82,7 @@ class Replica:
             self._settings.identity,
             clock=clocks.boottime,
             wall=clocks.utc,
+            on_other=self._lowering.clear,
         )
         try:
             await self.cache.wait_until_synced()
@@ -94,7 +97,10 @@ class Replica:
     async def _decide(
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
-        """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
+        """Be the replica that acts, until cancelled.
+
+        Nothing is kept from an earlier term but what it had to lower and could not write.
+        """
         catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
         collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
@@ -111,7 +117,7 @@ class Replica:
             self.cache, prometheus.estimate, self._queue.add, catalog=catalog, clock=clocks.time
         )
         observer = Observer(self.cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
-        applier = Applier(cluster, self.cache, observer, election.leading)
+        applier = Applier(cluster, self.cache, observer, election.leading, self._lowering)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self.cache, observer, plan, applier, reporter, self._telemetry, clock=clocks.time)
         self._deciding = True
@@ -144,6 +150,7 @@ class Replica:
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))
         self._telemetry.waiting.set_function(self._queue.ready)
+        self._telemetry.lowered.set_function(lambda: len(self._lowering))
         self._telemetry.planned.set_function(lambda: len(self._queue))
         for kind in WATCHED:
             self._telemetry.objects.labels(kind.name).set_function(partial(self.cache.count, kind))

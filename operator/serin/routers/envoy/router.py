@@ -16,7 +16,7 @@ from serin.api.state import State
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Capabilities, RouterContext
+from serin.routers.base import Capabilities, Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import port_of
@@ -104,6 +104,10 @@ class EnvoyRouter:
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,
         )
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        """Serve what this status says for as long as the deployment is in that version; None: as the cluster says."""
+        self._feed.lower(key, lowered)
 
     def concerns(self, kind: Kind, body: JsonObject) -> Iterable[Key]:
         """Every deployment when a router pod comes or goes: it is in the endpoints of all of them."""

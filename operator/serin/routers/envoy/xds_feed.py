@@ -16,6 +16,7 @@ from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
+from serin.routers.base import Lowered
 from serin.routers.envoy.routed_model import Reading, RoutedModel, read_model
 from serin.routers.envoy.xds.server import XdsServer
 
@@ -34,6 +35,7 @@ class XdsFeed:
         self._cache, self._xds, self._enqueue = cache, xds, enqueue
         self._last: dict[Key, RoutedModel] = {}
         self._problems: dict[Key, str] = {}
+        self._lowered: dict[Key, Lowered] = {}
         self._dirty: set[Key] = set()
         self._changed = asyncio.Event()
         cache.listen(self._on_change)
@@ -41,6 +43,12 @@ class XdsFeed:
     def problem(self, key: Key) -> str | None:
         """What cannot be read of a deployment, in a sentence; the last good reading of it is served."""
         return self._problems.get(key)
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        """Read this status in place of the deployment's own while that is in its version; None: no more."""
+        _set(self._lowered, key, lowered)
+        self._dirty.add(key)
+        self._changed.set()
 
     async def run(self) -> None:
         """Feed until cancelled."""
@@ -65,7 +73,9 @@ class XdsFeed:
             reading = Reading(None)
         else:
             try:
-                reading = read_model(body, self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last)
+                reading = read_model(
+                    self._as_decided(key, body), self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last
+                )
             except Exception as error:
                 log.exception("route.unreadable", namespace=key[0], deployment=key[1])
                 reading = Reading(last, f"it cannot be read: {error!r}")
@@ -76,6 +86,13 @@ class XdsFeed:
             _set(self._problems, key, reading.problem or None)
             self._enqueue(key)
         return reading.model
+
+    def _as_decided(self, key: Key, body: JsonObject) -> JsonObject:
+        """The deployment with the status that is on its way, unless something newer than that is known."""
+        lowered, metadata = self._lowered.get(key), body["metadata"]
+        if lowered is None or (lowered.uid, lowered.version) != (metadata["uid"], metadata["resourceVersion"]):
+            return body
+        return {**body, "status": lowered.status}
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         for body in (before, after):
