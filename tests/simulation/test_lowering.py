@@ -2,32 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from serin.api.json import JsonObject
-from serin.api.names import Key
 from serin.api.status import read_state
 from serin.cluster import kinds
-from serin.cluster.cache import ObjectCache
-from serin.cluster.events import EventRecorder
 from serin.cluster.lease import Election
-from serin.cluster.protocol import Kind
-from serin.controller.apply import Applier
-from serin.controller.enqueue import affected
-from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.clocks import Clocks
 from serin.controller.lowering import Lowering
-from serin.controller.observe import Observer
-from serin.controller.queue import WorkQueue
-from serin.controller.reconcile import Reconciler
-from serin.controller.report import Reporter
+from serin.controller.replica import Replica as OperatorReplica
+from serin.controller.settings import parse
 from serin.controller.telemetry import Telemetry
-from serin.controller.traffic_estimator import TrafficEstimator
-from serin.controller.watch import WATCHED, scopes
-from serin.metrics.collector import Collector
-from serin.rollout.planner import plan
-from serin.routers.base import RouterContext
+from serin.controller.watch import WATCHED
 from serin.routers.envoy.router import EnvoyRouter
-from tests.catalog import CATALOG
 from tests.narratives.world import spec
 from tests.simulation import clock
 from tests.simulation.api import faults
@@ -42,82 +29,43 @@ from tests.simulation.prometheus import Adapter, Prometheus, envoy_target
 from tests.simulation.traffic import Clients, Proxy, Quality
 from tests.simulation.workloads import Workloads
 
-KEY = ("shop", "fraud")
 STEPS = {"canary": {"steps": [{"weight": 10, "bake": "1h"}]}}
 
 
-class ByUid(SimulatedCluster):
-    """A replica's way to the control plane, with the precondition on the uid that its writes carry."""
+class Asked(Adapter):
+    """The simulated Prometheus with both of the ways in which the operator asks."""
 
-    async def apply(self, body: JsonObject, *, force: bool = True, uid: str | None = None) -> JsonObject:
-        metadata = body["metadata"] | ({"uid": uid} if uid else {})
-        return await self._apply({**body, "metadata": metadata}, subresource="", force=force)
-
-    async def restore_template(self, body: JsonObject, *, uid: str | None = None) -> JsonObject:
-        assert uid is not None
-        return await super().restore_template(body)
+    estimate = Adapter.query
 
 
-class Replica:
-    """One replica of the operator: its parts, as controller/operator.py puts them together."""
+class Replica(OperatorReplica):
+    """One replica of the operator in virtual time, with its cluster, its election and its xDS server at hand."""
 
     def __init__(self, place: "Place", name: str) -> None:
-        self.place, self.cluster = place, ByUid(place.control_plane, name, plan=lambda request: place.plan(request))
-        self.cache, self.queue, self.telemetry = ObjectCache(scopes(())), WorkQueue[Key](clock.now), Telemetry()
-        context = RouterContext(
-            self.cache, "serin-system", {"xds_port": 18_000}, self.telemetry.registry, self.queue.add
-        )
-        self.router = EnvoyRouter(context)
-        self.lowering = Lowering([self.router])
-        self.election = Election(
-            self.cluster, "serin-system", "serin", name, clock=clock.now, on_other=self.lowering.clear
-        )
-        self.deciding = False
-        self.cache.listen(self._on_change)
-        self.xds = AppLink(self.router._xds.app())
+        flags = ["--prometheus-url", "http://prometheus:9090", "--namespace", "serin-system"]
+        settings = replace(parse(flags), identity=name)
+        self.telemetry = Telemetry()
+        clocks = Clocks(time=clock.wall, monotonic=clock.now, boottime=clock.now)
+        super().__init__(settings, self.telemetry, clocks=clocks)
+        self.place, self.cluster = place, SimulatedCluster(place.control_plane, name, plan=lambda one: place.plan(one))
+        router = self._routers["envoy"]
+        assert isinstance(router, EnvoyRouter)
+        self.router, self.xds = router, AppLink(router._xds.app())
 
-    def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
-        body = after or before
-        if self.deciding and body is not None:
-            for key in affected(self.cache, [self.router], kind, body):
-                self.queue.add(key)
+    @property
+    def lowering(self) -> Lowering:
+        return self._lowering
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(feed(self.cluster, self.cache, WATCHED))
             await self.cache.wait_until_synced()
             group.create_task(self.router._feed.run())
-            group.create_task(self.election.run(self._decide))
+            group.create_task(self.work(self.cluster, Asked(self.place.prometheus)))  # type: ignore[arg-type]
 
-    async def _decide(self) -> None:
-        collector = Collector(Adapter(self.place.prometheus), CATALOG)  # type: ignore[arg-type]
-        evidence_loop = EvidenceLoop(
-            self.cache,
-            collector,
-            self.telemetry,
-            self.queue.add,
-            request_template=lambda _: "request-errors",
-            clock=clock.wall,
-        )
-        adapter = Adapter(self.place.prometheus)
-        estimator = TrafficEstimator(self.cache, adapter.query, self.queue.add, catalog=CATALOG)
-        observer = Observer(self.cache, {"envoy": self.router}, evidence_loop, estimator, catalog=CATALOG)
-        applier = Applier(self.cluster, self.cache, observer, self.election.leading, self.lowering)
-        reporter = Reporter(EventRecorder(self.cluster, self.cluster.replica), self.telemetry)
-        look = Reconciler(self.cache, observer, plan, applier, reporter, self.telemetry, clock=clock.wall)
-        self.deciding = True
-        self.queue.clear()
-        for body in self.cache.all(kinds.MODEL_DEPLOYMENT):
-            self.queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(evidence_loop.run())
-                group.create_task(self.router.lead())
-                group.create_task(self.queue.run(look, 4))
-        finally:
-            self.deciding = False
-            evidence_loop.close()
-            estimator.close()
+    async def _decide(self, cluster: Any, election: Election, events: Any, prometheus: Any) -> None:
+        self.election = election
+        await super()._decide(cluster, election, events, prometheus)
 
 
 class Place:
