@@ -381,3 +381,31 @@ async def test_traffic_is_lowered_while_the_status_cannot_be_written(
         assert cluster.status()["lastRollback"]["reason"] == "AbortedByUser"
         assert await operator.metric("serin_lowered_in_memory") == 0
         assert routed() == {stable}
+
+
+async def test_a_restored_status_with_somebody_elses_port_gets_another(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    def port(name: str) -> int:
+        return int(cluster.status(name)["router"]["envoy"]["port"])
+
+    def led_to(name: str) -> int:
+        return int(cluster.read("endpointslice", f"{name}-router")["ports"][0]["port"])
+
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER) as envoy:
+        for name in ("older", "other"):
+            cluster.deploy(name)
+            await serving(cluster, name)
+        taken = port("older")
+        restored = json.dumps({"status": {"router": {"envoy": {"port": taken}}}})
+        cluster.kubectl("patch", "md", "other", "--subresource=status", "--type=merge", "-p", restored)
+        await until(lambda: port("other") != taken and led_to("other") == port("other"), what="another port")
+        assert port("older") == led_to("older") == taken
+        await until(
+            lambda: (
+                {name: envoy.port(f"{cluster.shop}/{name}") for name in ("older", "other")}
+                == {"older": taken, "other": port("other")}
+            ),
+            what="two listeners",
+        )

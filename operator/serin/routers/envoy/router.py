@@ -19,7 +19,6 @@ from serin.rollout.model import Route
 from serin.routers.base import Capabilities, Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
 from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.routed_model import port_of
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import NAME, read_settings
@@ -62,9 +61,9 @@ class EnvoyRouter:
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
         self._pods = ServicePods(context.cache, context.namespace)
-        self._feed = XdsFeed(context.cache, self._xds, context.enqueue)
-        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue)
         self._ports = Ports(context.cache)
+        self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports)
+        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue)
         self._router_pods = RouterPods(self._pods, time.monotonic)
         self._enqueue = context.enqueue
         unheard = Gauge(
@@ -79,11 +78,11 @@ class EnvoyRouter:
         """Built-in metric templates that read Envoy's series."""
         return templates()
 
-    def observe(self, deployment: ModelDeployment, state: State) -> Route:
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:  # noqa: ARG002 - the ports know it
         """What Envoy serves for this deployment. Raises InvalidSpec."""
         key = deployment.key
         protocol, routers = read_settings(deployment.spec.router.settings).protocol, self._pods.ready(ROUTER)
-        port = self._listener_port(key, state)
+        port = self._ports.free_for(key)
         clients = ClientRoute(deployment, protocol, port, routers)
         service = self._cache.get(kinds.SERVICE, *key)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
@@ -152,13 +151,6 @@ class EnvoyRouter:
         """
         serves, counted = self._peers.serves(*key), self._router_pods.counted()
         return {name: serves.get(name) for name in sorted(counted)} if counted else serves
-
-    def _listener_port(self, key: Key, state: State) -> int:
-        try:
-            port = port_of(state)
-        except ValueError:
-            port = None
-        return self._ports.free_for(key) if port is None else port
 
 
 def _sentence(unheard: Sequence[str]) -> str:
