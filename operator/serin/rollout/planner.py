@@ -13,6 +13,7 @@ from serin.api.split import all_to
 from serin.api.state import Rollout, StageState, State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
+from serin.rollout.credit import EVERY, credited, is_waiting, looked
 from serin.rollout.manual_rollback import manual_rollback
 from serin.rollout.model import (
     ApplyRouteObject,
@@ -39,7 +40,7 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
     """Decide the next step for one model deployment. Raises InvalidSpec."""
     if seen.deployment.deleting:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
-    builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), seen.state)
+    builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), credited(seen.state, seen.now))
     wanted = seen.wanted
     if wanted not in seen.snapshots:
         builder.act(CreateSnapshot(wanted, seen.deployment.spec.content))
@@ -252,6 +253,7 @@ def _requeue_at_the_end(builder: PlanBuilder, rollout: Rollout) -> None:
 def _record(builder: PlanBuilder) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     _await_router(builder)
+    _keep_looking(builder)
     phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
     builder.state = replace(builder.state, phase=phase)
     before = builder.seen.state
@@ -269,6 +271,15 @@ def _record(builder: PlanBuilder) -> None:
         # Before the snapshots' records of the same order: those repeat what this says, and can be made up for.
         order = Order.RECORD if builder.state.split == before.split else Order.LOWER
         builder.actions.insert(0, WriteStatus(order, status))
+
+
+def _keep_looking(builder: PlanBuilder) -> None:
+    """While time alone can change anything, no look credits more of it than there is between two."""
+    if is_waiting(builder.state, builder.strategy):
+        builder.state = looked(builder.state, builder.seen.state, builder.seen.now)
+        builder.requeue_after(EVERY)
+    else:
+        builder.state = replace(builder.state, looked=None)
 
 
 def _rises(after: State, before: State) -> bool:
@@ -289,4 +300,5 @@ def _await_router(builder: PlanBuilder) -> None:
         builder.state = replace(state, unrouted_since=None)
         return
     builder.state = replace(state, unrouted_since=since)
-    builder.requeue_after(route.look_after(now - since))
+    if route.ready:  # when a router comes there is a look
+        builder.requeue_after(route.look_after(now - since))
