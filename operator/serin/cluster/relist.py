@@ -10,6 +10,7 @@ cache; but kopf goes on wherever there is a token, so nothing here takes a page 
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -42,8 +43,9 @@ class _UnderWay:
 class ListObserver:
     """Tells `cache` of every list of a `watched` kind and namespace that is made through sessions with `trace`.
 
-    `observer` counts each request; `on_swept` is told of every list that shows deletions missed before it. One object
-    serves all sessions of a process: a list may begin in one and, after a new login, end in another.
+    `observer` counts each request; `on_swept` is told of every list that shows deletions missed before it. `clock`:
+    monotonic seconds. One object serves all sessions of a process: a list may begin in one and, after a new login, end
+    in another.
     """
 
     def __init__(
@@ -53,10 +55,13 @@ class ListObserver:
         *,
         observer: RequestObserver,
         on_swept: Callable[[Kind, int], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cache, self._observer, self._on_swept = cache, observer, on_swept
         self._paths = {kinds.collection_path(kind, namespace): (kind, namespace) for kind, namespace in watched}
         self._under_way: dict[str, _UnderWay] = {}
+        self._clock = clock
+        self._asked: dict[str, float] = {}
         self.trace = aiohttp.TraceConfig()
         self.trace.on_request_start.append(self._started)
         self.trace.on_response_chunk_received.append(self._answered)
@@ -76,6 +81,11 @@ class ListObserver:
         self._begin(url.path, url.query[_TOKEN])
         request.url = url.without_query_params(_TOKEN)
         return await send(request)
+
+    def silent(self) -> tuple[float, str]:
+        """For how many seconds nothing was asked about a kind and namespace, and which path that is; the longest."""
+        now = self._clock()
+        return max(((now - at, path) for path, at in self._asked.items()), default=(0.0, ""))
 
     def _begin(self, path: str, token: str = "") -> None:
         self._under_way[path] = _UnderWay(self._cache.begin_listing(*self._paths[path]), token)
@@ -100,6 +110,8 @@ class ListObserver:
         url = params.url
         context.verb = "watch" if "watch" in url.query else "list"
         context.kind = self._paths[url.path][0].name if url.path in self._paths else "discovery"
+        if url.path in self._paths:
+            self._asked[url.path] = self._clock()
         context.lists = context.verb == "list" and url.path in self._paths
         if context.lists and _TOKEN not in url.query:
             self._begin(url.path)

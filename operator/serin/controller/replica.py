@@ -41,6 +41,9 @@ from serin.routers.base import RouterContext
 
 log: Final = structlog.get_logger("serin.operator")
 
+# Longer than any look takes: each of its requests has a time-out.
+_STUCK_SECONDS: Final = 600.0
+
 
 class Replica:
     """Serves routers (`serve`), and decides while it is elected (`work`). `cache` is filled from outside."""
@@ -146,6 +149,11 @@ class Replica:
     def _enqueue(self, key: Key) -> None:
         if self._deciding:
             self._queue.add(key)
+
+    def stuck(self) -> str:
+        """What does not move although it should, in words; "" when all is well, or this replica does not decide."""
+        seconds = self._queue.stuck() if self._deciding else 0.0
+        return f"no look at a model deployment has ended in {seconds:.0f} s" if seconds > _STUCK_SECONDS else ""
 
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))

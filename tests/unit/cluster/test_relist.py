@@ -20,11 +20,13 @@ class Rig:
     def __init__(self) -> None:
         self.cache, self.requests = ObjectCache([(kinds.POD, None)]), list[tuple[str, str, int]]()
         self.answer: Callable[[], web.Response] = web.Response
+        self.now = 1000.0
         self.lists = ListObserver(
             self.cache,
             [(kinds.POD, None)],
             observer=lambda verb, kind, status, _seconds: self.requests.append((verb, kind, status)),
             on_swept=lambda _kind, _missed: None,
+            clock=lambda: self.now,
         )
 
     async def handle(self, _request: web.Request) -> web.Response:
@@ -98,3 +100,17 @@ async def test_an_expired_token_is_answered_with_the_first_page_and_any_other_41
     assert (await get(PATH))[0] == 410
     assert (await get("/api/v1?continue=token"))[0] == 410
     assert answers == []
+
+
+async def test_a_watch_that_is_not_asked_for_any_more_shows_and_an_error_is_an_answer(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    assert made.lists.silent() == (0.0, ""), "nothing was begun yet"
+    made.answer = lambda: web.Response(status=503)
+    await get(f"{PATH}?watch=true")
+    made.now += 10.0
+    await get(f"{PATH}?watch=true")
+    await get("/api/v1/namespaces")
+    made.now += 900.0
+    assert made.lists.silent() == (900.0, PATH)
