@@ -7,7 +7,6 @@ from pathlib import Path
 import aiohttp
 
 from serin.api.names import Key
-from serin.api.split import NOWHERE
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.routers.endpoints import SERVICE_LABEL, Endpoint
@@ -51,7 +50,7 @@ async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: 
                 await replicas.ask(session)
             assert len(replicas.heard()) == 1
             assert list(replicas.serves("shop", "fraud").values()) == [it.xds.observe("shop", "fraud")]
-            assert list(replicas.serves("shop", "other").values()) == [NOWHERE]
+            assert list(replicas.serves("shop", "other").values()) == [None]
         finally:
             await leader.stop()
 
