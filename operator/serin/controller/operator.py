@@ -55,7 +55,7 @@ class Operator:
             self._stop_on_signals()  # again: kopf has set its own handlers, which would stop the watches first
             serving = asyncio.create_task(self._replica.serve(), name="serve")
             prometheus = Prometheus(self._settings.prometheus)
-            working = asyncio.create_task(self._replica.work(cluster, prometheus), name="work")
+            working = asyncio.create_task(self._replica.work(cluster, prometheus, watches.relist), name="work")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
                 await _first([watching, serving, working, stopping])

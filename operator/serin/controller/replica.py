@@ -6,6 +6,7 @@ simulated cluster.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -68,8 +69,13 @@ class Replica:
             for name, router in self._routers.items():
                 group.create_task(router.serve(), name=f"serve {name}")
 
-    async def work(self, cluster: KubernetesCluster, prometheus: Prometheus) -> None:
-        """Stand for election, and decide while elected, until cancelled."""
+    async def work(
+        self, cluster: KubernetesCluster, prometheus: Prometheus, on_restored: Callable[[], None] = lambda: None
+    ) -> None:
+        """Stand for election, and decide while elected, until cancelled.
+
+        `on_restored` is called when etcd is seen to be restored from a backup: what fills the cache has to list again.
+        """
         clocks = self._clocks
         events = EventRecorder(
             cluster,
@@ -86,6 +92,7 @@ class Replica:
             clock=clocks.boottime,
             wall=clocks.utc,
             on_other=self._lowering.clear,
+            on_restored=on_restored,
         )
         try:
             await self.cache.wait_until_synced()

@@ -82,6 +82,10 @@ class Watches:
             ready_flag=self.started,
         )
 
+    def relist(self) -> None:
+        """Begin every watch with a list again: what it goes on from is not what the API server has."""
+        self._lists.relist()
+
     def silent(self) -> str:
         """Which watch has not been asked for again in time, in words; "" when all are, answered or not."""
         seconds, path = self._lists.silent()

@@ -1,5 +1,6 @@
 """What is read from the traffic of lists; how kopf's own lists fare is in tests/integration/test_paged_lists.py."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ class Rig:
             clock=lambda: self.now,
         )
 
-    async def handle(self, _request: web.Request) -> web.Response:
+    async def handle(self, _request: web.Request) -> web.StreamResponse:
         return self.answer()
 
 
@@ -37,7 +38,11 @@ class Rig:
 async def rig() -> AsyncIterator[tuple[Rig, Callable[[str], Any]]]:
     made = Rig()
     app = web.Application()
-    app.router.add_get("/{path:.*}", made.handle)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await made.handle(request)
+
+    app.router.add_get("/{path:.*}", handle)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -114,3 +119,36 @@ async def test_a_watch_that_is_not_asked_for_any_more_shows_and_an_error_is_an_a
     await get("/api/v1/namespaces")
     made.now += 900.0
     assert made.lists.silent() == (900.0, PATH)
+
+
+async def test_after_a_restore_every_watch_is_ended_and_begins_with_a_list_again(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    queries, hold, begun = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        queries.append(request.query.get("resourceVersion", ""))
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "600"}, "items": []})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{}\n")
+        begun.set()
+        await hold.wait()
+        return response
+
+    made.handle = watch  # type: ignore[method-assign]
+    watching = asyncio.create_task(get(f"{PATH}?watch=true&resourceVersion=900"))
+    await begun.wait()
+    await asyncio.sleep(0.1)
+    made.lists.relist()
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(watching, 5.0)
+    hold.set()
+    await get(f"{PATH}?watch=true&resourceVersion=900")
+    await get(f"{PATH}?watch=true&resourceVersion=900")
+    assert queries == ["900", "1", "1"], "until a list was begun"
+    await get(PATH)
+    await get(f"{PATH}?watch=true&resourceVersion=600")
+    assert queries[3:] == ["", "600"]
