@@ -34,9 +34,8 @@ def stop_store(control_plane: ControlPlane) -> None:
 
 
 def start_store(control_plane: ControlPlane) -> None:
-    for component in reversed(STORE):
-        control_plane.begin(component)
-        control_plane.await_ready(component)
+    control_plane.begin(*reversed(STORE))
+    control_plane.await_ready(*reversed(STORE))
 
 
 async def test_an_operator_goes_on_with_what_the_backup_has(restorable: ControlPlane, tmp_path: Path) -> None:

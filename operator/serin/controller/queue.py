@@ -18,6 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 _FIRST_RETRY_SECONDS: Final = 0.2
 _LONGEST_RETRY_SECONDS: Final = 60.0
+# A wait that no clock sees pass: rounding leaves it between a sum of seconds and the moment that it stands for.
+_AT_ONCE: Final = 1e-6
 
 
 class WorkQueue(Generic[K]):
@@ -104,7 +106,7 @@ class WorkQueue(Generic[K]):
         while True:
             self._changed.clear()
             wait = self._seconds_to_first()
-            if wait is not None and wait <= 0:
+            if wait is not None and wait <= _AT_ONCE:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
                 self._active[key] = self._clock()

@@ -336,7 +336,8 @@ class Delivery:
         item = self._wanted.get(request.name) if request.kind is Kind.ROUTES else None
         left = item.since + GRACE - self._clock() if item is not None else 0.0
         left = max(left, self._settling(self._nodes[request.node], request))
-        return left if left > 0 else float("inf")
+        # Never so short that a clock does not see it pass.
+        return max(left, 0.001) if left > 0 else float("inf")
 
     def observe(self, key: Key) -> Split | None:
         """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""
