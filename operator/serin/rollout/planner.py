@@ -8,7 +8,7 @@ reads a clock, a cluster or a network, so that every decision can be replayed fr
 from dataclasses import replace
 
 from serin.api import names
-from serin.api.conditions import ROUTINE, Reason
+from serin.api.conditions import ROUTINE, ConditionType, Reason
 from serin.api.split import all_to
 from serin.api.state import Rollout, StageState, State
 from serin.evaluation.evaluate import Assessment
@@ -254,6 +254,7 @@ def _record(builder: PlanBuilder) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     _await_router(builder)
     _keep_looking(builder)
+    _tell_of_the_unheard(builder)
     phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
     builder.state = replace(builder.state, phase=phase)
     before = builder.seen.state
@@ -271,6 +272,15 @@ def _record(builder: PlanBuilder) -> None:
         # Before the snapshots' records of the same order: those repeat what this says, and can be made up for.
         order = Order.RECORD if builder.state.split == before.split else Order.LOWER
         builder.actions.insert(0, WriteStatus(order, status))
+
+
+def _tell_of_the_unheard(builder: PlanBuilder) -> None:
+    """A router pod that nobody hears is told once, whatever else this look is about."""
+    reason, unheard = Reason.ROUTE_NOT_TAKEN, builder.seen.route.unheard
+    shown = (one for one in builder.seen.status.conditions if one["type"] == ConditionType.ROUTED)
+    told = any(one["reason"] == reason for one in shown) or builder.why.reason is reason
+    if unheard and not told and builder.seen.route.problem() is None:  # which Routed shows instead
+        builder.add_event(reason, unheard, warning=True)
 
 
 def _keep_looking(builder: PlanBuilder) -> None:

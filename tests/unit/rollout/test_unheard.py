@@ -1,6 +1,7 @@
 """What waits while a router pod is not heard, beside the stories: pods of a version that shrinks, and `maxDuration`."""
 
 from serin.api.status import read_state
+from serin.rollout.model import Route
 from tests.narratives.world import World, spec
 
 
@@ -34,3 +35,16 @@ def test_what_has_passed_and_waits_for_the_router_alone_is_not_too_late() -> Non
     world.router_hears = True
     world.run(20)
     assert read_state(world.status).stable == candidate
+
+
+def test_it_is_told_once_also_when_the_router_refuses_something_besides() -> None:
+    world = World()
+    world.run(20)
+    world.router_hears = False
+    world.run(60)
+    world.route = Route(refused="no")
+    world.run(60)
+    world.route = Route()
+    world.run(60)
+    told = [line for line in world.story if "RouteNotTaken" in line]
+    assert len(told) == 2, "once before and once after"
