@@ -65,6 +65,10 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 test-unit: venv ## run the tests that need no cluster
 	$(PYTEST) tests/crash tests/property tests/unit tests/narratives tests/simulation  # the longest modules first
 
+.PHONY: prove
+prove: venv ## play every fault at every write of every story of the whole operator (about an hour; SHARE=0.1: a tenth)
+	$(BIN)/python -m tests.system.prove $(SHARE)
+
 .PHONY: test-cluster
 test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods
 	$(PYTEST) tests/cluster tests/conformance tests/integration tests/chart tests/e2e

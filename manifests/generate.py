@@ -13,11 +13,12 @@ from tests.cluster import binaries
 
 from manifests.api_reference import reference
 from serin.api.names import GROUP, MODEL_DEPLOYMENT, SYSTEM_NAMESPACE
-from serin.routers.envoy.bootstrap import XDS_PORT, bootstrap
+from serin.routers.envoy.bootstrap import XDS_PORT, bootstrap, token_secret
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "serin"
 BOOTSTRAP = CHART / "files" / "envoy.yaml"
+TOKEN_SECRET = CHART / "files" / "xds-token.yaml"
 INSTALL = ROOT / "manifests" / "install.yaml"
 HEALTH = ROOT / "manifests" / "argocd" / "health.lua"
 ARGOCD = ROOT / "manifests" / "argocd" / "argocd-cm.yaml"
@@ -35,14 +36,28 @@ metadata:
 
 
 def router_bootstrap() -> str:
-    """Envoy's bootstrap as a Helm template: only the namespace of the xDS Service is filled in at installation."""
-    return yaml.safe_dump(bootstrap("serin-xds.{{ .Release.Namespace }}.svc", XDS_PORT), sort_keys=False)
+    """Envoy's bootstrap as a Helm template: what is filled in at installation is what values.yaml has of it."""
+    rendered = bootstrap(
+        "serin-xds.{{ .Release.Namespace }}.svc",
+        XDS_PORT,
+        max_heap='{{ include "serin.routerHeap" . }}',
+        max_connections="{{ int64 .Values.router.connections }}",
+    )
+    return yaml.safe_dump(rendered, sort_keys=False)
 
 
-def install(helm: Path) -> str:
-    """Everything that `kubectl apply -f` needs: namespace, CRDs and the chart with its default values."""
+def router_token_secret() -> str:
+    """The file that names the token of the router's pod to Envoy."""
+    return yaml.safe_dump(token_secret(), sort_keys=False)
+
+
+def install(helm: Path, *words: str) -> str:
+    """Everything that `kubectl apply -f` needs: namespace, CRDs and the chart with its default values.
+
+    `words`: for Helm, as `--set` of other values.
+    """
     command = [str(helm), "template", "serin", str(CHART), "--namespace", SYSTEM_NAMESPACE, "--include-crds"]
-    command += ["--kube-version", KUBERNETES]
+    command += ["--kube-version", KUBERNETES, *words]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return f"# Generated from charts/serin by `make manifests`.\n{_NAMESPACE}{rendered}"
 
@@ -60,6 +75,7 @@ def main() -> None:
     """Write them all."""
     BOOTSTRAP.parent.mkdir(exist_ok=True)
     BOOTSTRAP.write_text(router_bootstrap())
+    TOKEN_SECRET.write_text(router_token_secret())
     INSTALL.write_text(install(binaries.path("helm")))
     ARGOCD.write_text(argocd())
     API.write_text(reference())

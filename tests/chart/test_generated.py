@@ -9,8 +9,22 @@ from typing import Any
 import pytest
 import yaml
 from manifests.api_reference import reference
-from manifests.generate import API, ARGOCD, BOOTSTRAP, HEALTH, INSTALL, argocd, install, router_bootstrap
+from manifests.generate import (
+    API,
+    ARGOCD,
+    BOOTSTRAP,
+    HEALTH,
+    INSTALL,
+    TOKEN_SECRET,
+    argocd,
+    install,
+    router_bootstrap,
+    router_token_secret,
+)
 
+from serin.metrics.enforced import Trust
+from serin.routers.envoy.bootstrap import TOKEN_FILE, TOKEN_SECRET_FILE
+from serin.routers.envoy.tokens import AUDIENCE
 from tests import crds
 
 
@@ -26,6 +40,7 @@ def objects(rendered: str) -> list[dict[str, Any]]:
 
 def test_the_routers_bootstrap_is_up_to_date() -> None:
     assert BOOTSTRAP.read_text() == router_bootstrap(), "run `make manifests`"
+    assert TOKEN_SECRET.read_text() == router_token_secret(), "run `make manifests`"
 
 
 def test_install_yaml_is_up_to_date(rendered: str) -> None:
@@ -64,14 +79,31 @@ def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _parts(one)
 
 
+def environment(objects: list[dict[str, Any]]) -> dict[str, str]:
+    [operator] = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("Deployment", "serin-operator")]
+    [container] = operator["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
+def test_whose_series_count_is_told_to_the_operator(objects: list[dict[str, Any]], helm: Path) -> None:
+    names = "SERIN_ROUTER_MATCHERS", "SERIN_TENANT_LABEL", "SERIN_USER_QUERIES"
+    given = environment(objects)
+    assert [given[name] for name in names] == ['namespace="serin-system"', "serin_namespace", "true"]
+    values = {"routerMatchers": 'job="a"', "tenantLabel": "", "userQueries": "false"}
+    words = [word for name, value in values.items() for word in ("--set", f"prometheus.{name}={value}")]
+    other = environment([one for one in yaml.safe_load_all(install(helm, *words)) if one])
+    assert [other[name] for name in names] == list(values.values())
+    assert Trust.read(given[names[0]], given[names[1]], True) != Trust.read(other[names[0]], other[names[1]], True)
+
+
 def test_roles_have_no_wildcards_and_no_secrets(objects: list[dict[str, Any]]) -> None:
     roles = [one for one in objects if one["kind"] in ("ClusterRole", "Role")]
     assert len(roles) == 4
     for role in roles:
         for rule in role["rules"]:
-            words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            words = [word for listed in rule.values() for word in listed]
             assert "*" not in words, role["metadata"]["name"]
-            assert "secrets" not in rule["resources"]
+            assert "secrets" not in words
 
 
 def test_the_docs_tell_every_right_of_the_operator(objects: list[dict[str, Any]]) -> None:
@@ -79,13 +111,48 @@ def test_the_docs_tell_every_right_of_the_operator(objects: list[dict[str, Any]]
     for role in objects:
         if role["kind"] in ("ClusterRole", "Role") and role["metadata"]["name"] == "serin-operator":
             for rule in role["rules"]:
-                for resource in rule["resources"]:
+                for resource in rule.get("resources") or rule["nonResourceURLs"]:
                     granted.setdefault(resource, set()).update(rule["verbs"])
     text = (crds.ROOT / "docs" / "operations.md").read_text().split("### The operator's")[1].split("\n### ")[0]
     told: dict[str, set[str]] = {}
-    for resources, verbs in re.findall(r"^\| ([a-z/, ]+) \| ([a-z, ]+) \|", text, re.MULTILINE)[1:]:
+    for resources, verbs in re.findall(r"^\| ([a-z0-9/, ]+) \| ([a-z, ]+) \|", text, re.MULTILINE)[1:]:
         told |= {resource: set(verbs.split(", ")) for resource in resources.split(", ")}
     assert told == granted
+
+
+def test_pods_have_a_token_for_the_xds_server_alone(objects: list[dict[str, Any]]) -> None:
+    for name in ("serin-router", "serin-operator"):
+        [pod] = [_pod(one) for one in objects if _is(one, "Deployment", name)]
+        [account] = [one for one in objects if _is(one, "ServiceAccount", name)]
+        assert pod["spec"]["serviceAccountName"] == name
+        assert pod["metadata"]["labels"]["serin.dev/model-deployment"] == "", "the operator watches it"
+        [volume] = [one for one in pod["spec"]["volumes"] if "projected" in one]
+        [source] = volume["projected"]["sources"]
+        assert source["serviceAccountToken"]["audience"] == AUDIENCE
+        [container] = pod["spec"]["containers"]
+        [mount] = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
+        assert f"{mount['mountPath']}/{source['serviceAccountToken']['path']}" == TOKEN_FILE
+        if name == "serin-router":
+            assert pod["spec"]["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
+            assert not any(name in str(one.get("subjects")) for one in objects if one["kind"].endswith("Binding"))
+
+
+def test_envoy_finds_the_file_that_names_the_token(objects: list[dict[str, Any]]) -> None:
+    [config] = [one for one in objects if _is(one, "ConfigMap", "serin-router")]
+    [pod] = [_pod(one) for one in objects if _is(one, "Deployment", "serin-router")]
+    [mount] = [one for one in pod["spec"]["containers"][0]["volumeMounts"] if one["name"] == "config"]
+    assert {f"{mount['mountPath']}/{name}" for name in config["data"]} == {"/etc/envoy/envoy.yaml", TOKEN_SECRET_FILE}
+    assert TOKEN_SECRET_FILE in config["data"]["envoy.yaml"]
+    assert TOKEN_FILE in config["data"]["xds-token.yaml"]
+
+
+def _is(one: dict[str, Any], kind: str, name: str) -> bool:
+    return (one["kind"], one["metadata"]["name"]) == (kind, name)
+
+
+def _pod(deployment: dict[str, Any]) -> dict[str, Any]:
+    template: dict[str, Any] = deployment["spec"]["template"]
+    return template
 
 
 def test_pods_are_restricted(objects: list[dict[str, Any]]) -> None:

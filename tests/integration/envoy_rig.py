@@ -5,6 +5,7 @@ The model servers keep the truth: what reached them and what they failed. Tests 
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -20,16 +21,19 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from serin.routers.endpoints import Endpoint
-from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.bootstrap import MAX_HEAP, bootstrap, token_secret
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.settings import EnvoySettings
+from serin.routers.envoy.xds.access import ANYBODY, Access
 from serin.routers.envoy.xds.server import XdsServer
 from tests.cluster.ports import free_port
 
 NAMESPACE, DEPLOYMENT = "shop", "fraud"
 STABLE, CANDIDATE = "fraud-stable", "fraud-candidate"
 ENVOY = Path(sys.executable).parent / "envoy"
+LIMITS = Limits()
 T = TypeVar("T")
 
 
@@ -134,6 +138,29 @@ class ModelServer:
         return response
 
 
+class TokenFolder:
+    """A pod's token as the kubelet keeps it: a link to a folder, which it exchanges at once."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self._folder, self._number = folder / "xds", 0
+        self._folder.mkdir()
+        self.write(token)
+        self.token = self._folder / "token"
+        self.token.symlink_to("..data/token")
+        self.secret = folder / "xds-token.json"
+        self.secret.write_text(json.dumps(token_secret(str(self.token))))
+
+    def write(self, token: str) -> None:
+        """Exchange it."""
+        self._number += 1
+        inside = self._folder / f"..{self._number}"
+        inside.mkdir()
+        (inside / "token").write_text(token)
+        link = self._folder / "..data_tmp"
+        link.symlink_to(inside.name)
+        os.rename(link, self._folder / "..data")
+
+
 @dataclass
 class Envoy:
     """One Envoy process with its own administration and metrics ports."""
@@ -141,6 +168,8 @@ class Envoy:
     folder: Path
     xds_port: int
     name: str = "router-1"
+    token: TokenFolder | None = None
+    max_heap: int = MAX_HEAP
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Envoy":
@@ -148,10 +177,12 @@ class Envoy:
         config = bootstrap(
             "127.0.0.1",
             self.xds_port,
+            token_secret_file=str(self.token.secret) if self.token else None,
             node_id=self.name,
             address="127.0.0.1",
             metrics_port=self.metrics_port,
             admin_port=self.admin_port,
+            max_heap=self.max_heap,
         )
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(config))
@@ -189,6 +220,12 @@ class Envoy:
             return _marks([one.get("active_state") for one in found if one["name"] == made["name"]])
 
         await eventually(active, lambda marks: marks == _marks(made))
+
+    def memory(self) -> int:
+        """Bytes of memory that the process has."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
     async def parted(self, server: ModelServer) -> None:
         """Wait until Envoy has seen that a server which has stopped has closed every connection."""
@@ -332,13 +369,24 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
+async def rig(
+    folder: Path,
+    access: Access = ANYBODY,
+    token: TokenFolder | None = None,
+    limits: Limits = LIMITS,
+    max_heap: int = MAX_HEAP,
+) -> AsyncIterator[Rig]:
     """Start everything with all traffic to stable, and stop it again."""
     propagations: list[float] = []
-    xds = XdsServer(propagated=lambda _, seconds: propagations.append(seconds), listen_address="127.0.0.1")
+    xds = XdsServer(
+        access=access,
+        propagated=lambda _, seconds: propagations.append(seconds),
+        listen_address="127.0.0.1",
+        limits=limits,
+    )
     xds_port = await xds.start("127.0.0.1", free_port())
     stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
-    envoy = await Envoy(folder, xds_port).start()
+    envoy = await Envoy(folder, xds_port, token=token, max_heap=max_heap).start()
     connector = aiohttp.TCPConnector(limit=0)
     client = aiohttp.ClientSession(connector=connector)
     found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy])

@@ -120,6 +120,7 @@ class OperatorProcess:
             "watch-namespaces": cluster.shop,
             "http-port": self.port,
             "xds-port": self.xds_port,
+            "xds-authentication": "none",
             "prometheus-url": prometheus,
         }
         command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]

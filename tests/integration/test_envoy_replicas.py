@@ -36,8 +36,9 @@ async def _leader(it: Rig) -> tuple[XdsServer, XdsPeers, list[Key]]:
     leader = XdsServer()
     await leader.start("127.0.0.2", it.xds_port)
     looks: list[Key] = []
+    token = it.folder / "no-token"
     cache = _cache("127.0.0.1", "127.0.0.2", "127.0.0.3")  # nobody answers at the third
-    return leader, XdsPeers(leader, ServicePods(cache, SYSTEM), it.xds_port, looks.append), looks
+    return leader, XdsPeers(leader, ServicePods(cache, SYSTEM), it.xds_port, looks.append, token), looks
 
 
 async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.settings import EnvoySettings, Shield
 from tests.integration.envoy_rig import CANDIDATE, STABLE, ModelServer, Rig, eventually, model, rig
 
@@ -228,8 +229,8 @@ async def test_the_shield_holds_under_load(tmp_path: Path) -> None:
         assert seen["200"] == seen["shielded"] == 300
 
 
-async def test_large_requests_are_shielded(tmp_path: Path) -> None:
-    async with rig(tmp_path) as it:
+async def test_large_requests_are_shielded_when_the_limit_is_as_large(tmp_path: Path) -> None:
+    async with rig(tmp_path, limits=Limits(shielded_bytes=9 * 1024 * 1024)) as it:
         await it.route(100)
         it.candidate.error_share = 1.0
         body = b"x" * (8 * 1024 * 1024)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+import pytest
 
 from serin.api.names import Key
 from serin.api.split import Split, all_to, between
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.settings import EnvoySettings
+from serin.routers.envoy.xds import server as xds_server
+from serin.routers.envoy.xds.resources import DiscoveryRequest
 from serin.routers.envoy.xds.server import XdsServer
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import (
@@ -247,29 +249,19 @@ async def test_a_cluster_that_envoy_refuses_gets_no_route(tmp_path: Path) -> Non
         await assert_isolated(it, bad, "shop/other")
 
 
-class Recording(XdsServer):
-    """Keeps every request as Envoy has sent it."""
-
-    def __init__(self) -> None:
-        super().__init__(listen_address="127.0.0.1")
-        self.requests: list[tuple[str, dict[str, Any]]] = []
-
-    def app(self) -> web.Application:
-        @web.middleware
-        async def record(request: web.Request, handler: Any) -> web.StreamResponse:
-            if request.method == "POST":
-                self.requests.append((request.path.rpartition(":")[2], await request.json()))
-            response: web.StreamResponse = await handler(request)
-            return response
-
-        app = super().app()
-        app.middlewares.append(record)
-        return app
-
-
-async def test_over_rest_envoy_says_that_it_refuses_but_not_why(tmp_path: Path) -> None:
+async def test_over_rest_envoy_says_that_it_refuses_but_not_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is in its log alone. Were it in `error_detail`, quarantine.py would not have to find out by trying."""
-    xds, server = Recording(), await ModelServer("stable").start()
+    requests: list[dict[str, Any]] = []
+
+    def recorded(kind: str, body: dict[str, Any]) -> DiscoveryRequest:
+        requests.append(body)
+        return read(kind, body)
+
+    read = xds_server._read
+    monkeypatch.setattr(xds_server, "_read", recorded)
+    xds, server = XdsServer(listen_address="127.0.0.1"), await ModelServer("stable").start()
     envoy = await Envoy(tmp_path, await xds.start("127.0.0.1", 0)).start()
     bad = {
         "listeners": other(server.port, server.endpoint),
@@ -293,7 +285,7 @@ async def test_over_rest_envoy_says_that_it_refuses_but_not_why(tmp_path: Path) 
 
             await eventually(known, lambda found: bad["routes"].key in found)
             xds.update([])
-        said = {key for _, body in xds.requests for key in body}
+        said = {key for body in requests for key in body}
         assert said == {"node", "resource_names", "type_url", "version_info"}, "use error_detail"
     finally:
         await envoy.stop()

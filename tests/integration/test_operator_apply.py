@@ -41,9 +41,9 @@ from serin.rollout.model import (
     WriteStatus,
 )
 from serin.routers import build_routers
-from serin.routers.base import RouterContext
 from tests.catalog import CATALOG
 from tests.integration.operator_process import Cluster, until
+from tests.unit.routers.context import router_context
 
 pytestmark = pytest.mark.control_plane
 
@@ -74,7 +74,7 @@ class Bench:
             lambda _: None,
             request_template=lambda _: "request-errors",
         )
-        context = RouterContext(self.cache, cluster.system, {"xds_port": 0}, self.telemetry.registry, lambda _: None)
+        context = router_context(self.cache, namespace=cluster.system, registry=self.telemetry.registry)
         traffic_estimator = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
         self.observer = Observer(self.cache, build_routers(context), evidence_loop, traffic_estimator, catalog=CATALOG)
         self.applier = Applier(client, self.cache, self.observer, lambda: self.leading)

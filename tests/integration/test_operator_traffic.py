@@ -24,7 +24,7 @@ def prometheus(tmp_path: Path, cluster: Cluster) -> Iterator[PrometheusServer]:
     now, folder = time.time(), tmp_path / "prometheus"
     folder.mkdir()
     labels = {"serin_namespace": cluster.shop, "serin_model_deployment": "fraud", "serin_snapshot": "fraud-first"}
-    labels |= {"serin_attempt": "first", "job": "router", "instance": "a"}
+    labels |= {"serin_attempt": "first", "job": "router", "instance": "a", "namespace": cluster.system}
     counters = {"envoy_serin_attempts": 0.4, "envoy_serin_failures": 0.004}
     write_history(
         folder / "data",

@@ -51,6 +51,17 @@ async def ask(settings: Settings, query: str, at: float | None = None) -> Answer
         prometheus.close()
 
 
+@pytest.mark.parametrize("ahead", [0.0, 40.0, -40.0])
+async def test_every_answer_tells_how_far_the_clocks_are_apart(server: PrometheusServer, ahead: float) -> None:
+    prometheus = Prometheus(Settings(server.url), clock=lambda: time.time() - ahead)
+    assert prometheus.skew.seconds == 0.0
+    for query in ("up", "nothing", "no PromQL)"):
+        await prometheus.query(query, time.time())
+    prometheus.close()
+    assert prometheus.skew.seconds == pytest.approx(ahead, abs=1.1)
+    assert ("at least 30 s" in prometheus.skew.words) is bool(ahead)
+
+
 async def test_vector_matrix_and_scalar_are_values(server: PrometheusServer, now: int) -> None:
     settings = Settings(server.url)
     vector = await ask(settings, "requests_total", now)

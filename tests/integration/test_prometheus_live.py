@@ -313,7 +313,7 @@ async def learn_interval(looker: Looker) -> None:
     """Let the collector know the scrape interval, as one does that has counted something before."""
     want = Want("shop", "fraud", CANDIDATE, STABLE, PLAIN, time.time() - 10)
     async with asyncio.timeout(60):
-        while looker.collector.scrape_interval(PLAIN) != pytest.approx(1.0, abs=0.05):
+        while looker.collector.scrape_interval("shop", PLAIN) != pytest.approx(1.0, abs=0.05):
             await looker.collector.collect(time.time(), [want])
             await asyncio.sleep(0.3)
 

@@ -27,7 +27,7 @@ PLACE = ("shop", "fraud")
 
 
 def source(metric: Metric) -> RatioSource:
-    found = resolve(metric, None, CATALOG)
+    found = resolve(metric, None, CATALOG, "shop")
     assert isinstance(found, RatioSource)
     return found
 

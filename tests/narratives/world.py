@@ -130,6 +130,7 @@ class World:
     generation: int = 1
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     pods: dict[str, Pods] = field(default_factory=dict)
+    evidence_delay: str = ""  # what delays all evidence, in words
     problems: dict[str, str] = field(default_factory=dict)  # snapshot -> why its pods are never ready
     lost: dict[str, int] = field(default_factory=dict)  # snapshot -> how many of its pods have that problem; else all
     refused: dict[str, str] = field(default_factory=dict)
@@ -219,7 +220,9 @@ class World:
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},
             route=self.observe_route(deployment, state),
-            samples=Samples(dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}),
+            samples=Samples(
+                dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}, delay=self.evidence_delay
+            ),
         )
 
     def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:

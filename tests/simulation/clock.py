@@ -22,6 +22,9 @@ EPOCH: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC).timestamp()
 """Unix seconds when a virtual loop begins."""
 
 
+_TICK: Final = 1e-9  # the resolution of a loop's clock, in seconds
+
+
 class Deadlock(RuntimeError):
     """Everything waits for something that never comes."""
 
@@ -39,7 +42,9 @@ class _Selector(selectors.SelectSelector):
         if timeout is None:
             waiting = sorted(task.get_name() for task in asyncio.all_tasks(asyncio.get_running_loop()))
             raise Deadlock(f"everything waits for something that never comes: {', '.join(waiting)}")
-        self.now += max(0.0, timeout)
+        if timeout > 0:
+            # And a little more: sums of floats may fall short of the time that was waited for, again and again.
+            self.now += timeout + _TICK
         return []
 
 
@@ -111,6 +116,10 @@ class Clock:
         """As time.monotonic."""
         return now() * (1.0 + self.drift) - self.asleep
 
+    def boottime(self) -> float:
+        """As CLOCK_BOOTTIME: sleep counts."""
+        return now() * (1.0 + self.drift)
+
     def time(self) -> float:
         """As time.time: unix seconds."""
         return wall() + self.skew
@@ -132,6 +141,11 @@ def machine(clock: Clock) -> Iterator[None]:
         yield
     finally:
         _machine.reset(token)
+
+
+def settle_on(clock: Clock) -> None:
+    """Let whatever runs in the current context live on a machine with this clock, for good."""
+    _machine.set(clock)
 
 
 @contextlib.contextmanager

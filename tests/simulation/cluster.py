@@ -65,7 +65,7 @@ class SimulatedCluster(KubernetesCluster):
         page: int = 500,
     ) -> None:
         self._control_plane, self.replica, self.plan = control_plane, replica, plan
-        self._observer, self._latency, self._late = observer, latency, late
+        self._observer, self._latency, self.late = observer, latency, late
         self._timeout, self._page = aiohttp.ClientTimeout(total=timeout), page
         self._number = self._writes = 0
         self._chance = random.Random(replica)
@@ -131,7 +131,7 @@ class SimulatedCluster(KubernetesCluster):
         if fault is Fault.REFUSED or not self._control_plane.is_up:
             raise aiohttp.ClientConnectionError(_NO_CONNECTION)
         if fault is Fault.LATE:
-            asyncio.get_running_loop().call_later(self._late, carry_out)
+            asyncio.get_running_loop().call_later(self.late, carry_out)
         if fault in _NEVER_ARRIVES:
             await asyncio.sleep(self._timeout.total or 0.0)
             raise TimeoutError

@@ -26,6 +26,7 @@ import re2  # type: ignore[import-untyped]
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.metrics.answers import Answer, Failed, answer_of
+from serin.metrics.clock_skew import ClockSkew
 from serin.metrics.prometheus import SHARED
 from tests.simulation import clock
 from tests.simulation.clock import Clock
@@ -111,6 +112,7 @@ class Prometheus:
         self._due: dict[tuple[str, str], float] = {}
         self._names: dict[tuple[Series, tuple[str, str]], Labels] = {}
         self.queries: list[tuple[str, float]] = []
+        self.scraped: dict[tuple[str, str], float] = {}  # the loop's time of each target's newest scrape with an answer
         self.unreachable = ""
         self.delay = 0.0
         self.error: tuple[str, str] | None = None
@@ -157,6 +159,8 @@ class Prometheus:
         for labels, value in shown.items():
             self._series.setdefault(labels, _Samples()).add(at, value)
         self._current[target.key] = set(shown)
+        if found is not None:
+            self.scraped[target.key] = clock.now()
         up = self._labels(("up", ()), target)
         self._series.setdefault(up, _Samples()).add(at, float(found is not None))
 
@@ -312,7 +316,7 @@ class Adapter:
 
     def __init__(self, server: Asked, *, patience: float = 13.0) -> None:
         self._server, self._patience = server, patience
-        self.usage = Usage()
+        self.usage, self.skew = Usage(), ClockSkew()
 
     async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:  # noqa: ARG002 - no server asks
         """Evaluate PromQL at `at` (unix seconds); `namespace`: whose query it is."""
@@ -320,6 +324,10 @@ class Adapter:
         answer = await self._answer(query, at)
         self.usage.failed += isinstance(answer, Failed)
         return answer
+
+    async def estimate(self, query: str, at: float) -> Answer:
+        """The same, for what decides nothing."""
+        return await self.query(query, at)
 
     async def _answer(self, query: str, at: float) -> Answer:
         try:

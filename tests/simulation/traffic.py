@@ -138,6 +138,7 @@ class Proxy:
         self._buckets = (*buckets, math.inf)
         self.counters = Counters()
         self.served: dict[str, Served] = {}
+        self.attempts: Counter[str] = Counter()  # by snapshot; a restart of the Envoy does not lose them
         self._times: dict[tuple[str, str, str], np.ndarray] = {}
         envoy.on_restart = self._forget
 
@@ -208,6 +209,7 @@ class Proxy:
             snapshot, attempt = str(host["snapshot"]), str(host["attempt"])
             by_pod = {**_labels(deployment, snapshot), "serin_attempt": attempt, "serin_slot": str(host["slot"])}
             self.counters.add("envoy_serin_attempts", by_pod, here)
+            self.attempts[snapshot] += here
             if not self._reachable(host["address"]):
                 self.counters.add("envoy_serin_failures", by_pod, here)
                 lost += here

@@ -93,7 +93,12 @@ class Workloads:
             REPLICA_SET: self._replica_set,
             kinds.SERVICE: self._service,
         }
-        handle[kind](record.body)
+        try:
+            handle[kind](record.body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            self._look(kind, key, _RETRY)  # what is left of a Deployment of the same name is not collected yet
 
     # Deployments
 

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     ROLLBACK_FAILED = "RollbackFailed"
     # Evidence
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
+    CLOCK_SKEWED = "ClockSkewed"
     NOT_WORSE = "NotWorse"
     NO_TRAFFIC = "NoTraffic"
     TARGET_DOWN = "TargetDown"

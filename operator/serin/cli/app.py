@@ -251,14 +251,15 @@ def _plain(body: JsonObject) -> JsonObject:
 
 @verbs.command()
 @_FILES
+@click.option("--built-in-only", is_flag=True, help="For a cluster where users may write no queries of their own.")
 @_OUTPUT
-def lint(files: tuple[Path, ...], output: str | None) -> None:
+def lint(files: tuple[Path, ...], built_in_only: bool, output: str | None) -> None:
     """Check manifests without a cluster: schema and rules of the CRDs, PromQL, and policy that cannot work."""
-    from serin.cli.lint.check import check
+    from serin.cli.lint.check import BUILT_IN_ONLY, CATALOG, check
     from serin.cli.lint.documents import expand
     from serin.cli.output import console, dump
 
-    report = check(expand(files))
+    report = check(expand(files), BUILT_IN_ONLY if built_in_only else CATALOG)
     if output:
         dump([finding.as_json() for finding in report.findings], output)
     else:

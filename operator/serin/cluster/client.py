@@ -32,6 +32,10 @@ _EXPIRED: Final = 410
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
+_SIGNING_KEYS: Final = Kind("", "JSONWebKeySet", "jwks", namespaced=False)
+_SIGNING_KEYS_PATH: Final = "/openid/v1/jwks"
+# The signing keys are JSON too, and are given under their own name alone.
+_ACCEPT: Final = "application/json, application/jwk-set+json"
 
 
 def unobserved(_verb: str, _kind: str, _status: int, _seconds: float) -> None:
@@ -134,6 +138,10 @@ class KubernetesCluster:
         """Create or (same name) update an events.k8s.io/v1 Event."""
         await self._apply(body, subresource="", force=True)
 
+    async def signing_keys(self) -> JsonObject:
+        """The public keys of ServiceAccounts' tokens, as a JWK set."""
+        return await self._request("get", _SIGNING_KEYS, _SIGNING_KEYS_PATH)
+
     async def _apply(self, body: JsonObject, *, subresource: str, force: bool, uid: str | None = None) -> JsonObject:
         if uid is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": uid}}
@@ -175,7 +183,7 @@ class KubernetesCluster:
         body: JsonObject | Sequence[JsonObject] | None,
         content_type: str,
     ) -> tuple[int, bytes]:
-        headers = {"Accept": _JSON, "Content-Type": content_type}
+        headers = {"Accept": _ACCEPT, "Content-Type": content_type}
         _, url, headers, *_ = await self._api.param_serialize(
             method, path, header_params=headers, auth_settings=["BearerToken"]
         )

@@ -8,11 +8,12 @@ evidence, and the status is where evidence lives.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
 
-from serin.analysis.types import Tick
+from serin.analysis.types import NoData, Tick
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
@@ -47,7 +48,7 @@ class Collects(Protocol):
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         """How much more bad requests vary between the baseline's pods than by chance, where that can be read."""
 
-    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+    def scrape_interval(self, namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while unknown."""
 
 
@@ -63,7 +64,8 @@ class EvidenceLoop:
     """Collects while anything is under judgement.
 
     `request_template`: the built-in template by which a deployment's router counts requests per snapshot; raises
-    InvalidSpec. `enqueue`: asks for a look at (namespace, name). `clock`: unix seconds.
+    InvalidSpec. `enqueue`: asks for a look at (namespace, name). `delay`: what delays all evidence now, in words; none:
+    nothing. `clock`: unix seconds.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class EvidenceLoop:
         enqueue: Callable[[Place], None],
         *,
         request_template: Callable[[ModelDeployment], str],
+        delay: Callable[[], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._collector, self._telemetry = cache, collector, telemetry
         self._enqueue, self._request_template, self._clock = enqueue, request_template, clock
+        self._delay = delay
         self._newest: dict[Place, dict[tuple[str, str], Sample]] = {}
         self._dispersions: dict[Key, tuple[float, float | None]] = {}  # when it was asked for, and the answer
         self._due: set[Place] = set()
@@ -95,15 +99,16 @@ class EvidenceLoop:
         place = deployment.key
         known = ((key[-1], phi) for key, (_, phi) in self._dispersions.items() if key[:2] == place)
         dispersions = {metric: phi for metric, phi in known if phi is not None}
-        return Samples(self._newest.get(place, {}), self.interval(deployment), dispersions)
+        return Samples(self._newest.get(place, {}), self.interval(deployment), dispersions, delay=self._delay())
 
     def interval(self, deployment: ModelDeployment) -> float:
         """Seconds between two samples of a deployment: as it asks, else as its fastest metric is scraped."""
         asked = deployment.spec.analysis.interval
         if asked is not None:
             return max(_SHORTEST_SECONDS, asked)
+        namespace = deployment.namespace
         known = [
-            self._collector.scrape_interval(metric, template_of(self._cache, deployment.namespace, metric))
+            self._collector.scrape_interval(namespace, metric, template_of(self._cache, namespace, metric))
             for metric in deployment.spec.metrics
         ]
         return max(_SHORTEST_SECONDS, min((one for one in known if one is not None), default=_FIRST_SECONDS))
@@ -158,7 +163,7 @@ class EvidenceLoop:
         kept: dict[Place, dict[tuple[str, str], Sample]] = {}
         for key, (request, want) in asked.items():
             before = self._newest.get(key[:2], {}).get(request.key)
-            sample = Sample(found[key], want.since) if key in found else before
+            sample = Sample(_explained(found[key], self._delay()), want.since) if key in found else before
             if sample:
                 kept.setdefault(key[:2], {})[request.key] = sample
         self._newest = kept
@@ -205,7 +210,9 @@ class EvidenceLoop:
 
     def _want(self, deployment: ModelDeployment, asked: SampleRequest) -> Want:
         template = template_of(self._cache, deployment.namespace, asked.metric)
-        return Want(*deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template)
+        return Want(
+            *deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template, counted=asked.counted
+        )
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""
@@ -218,3 +225,8 @@ class EvidenceLoop:
             self._wake.set()
         else:
             self._due.discard(place)
+
+
+def _explained(tick: Tick, delay: str) -> Tick:
+    """A tick without data says what delays it."""
+    return replace(tick, message=f"{tick.message}; {delay}") if delay and isinstance(tick, NoData) else tick

@@ -12,7 +12,7 @@ from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.snapshots import Snapshot, read_snapshot
-from serin.api.spec import ModelDeployment
+from serin.api.spec import ModelDeployment, TemplateRef
 from serin.api.state import State
 from serin.api.status import read_status
 from serin.cluster import kinds
@@ -22,7 +22,7 @@ from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.refusals import Refusals
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
-from serin.metrics.sources import SourceError, resolve
+from serin.metrics.sources import SourceError, is_built_in, resolve
 from serin.rollout.model import Observation, Workload
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.table import strategy_of
@@ -111,7 +111,9 @@ class Observer:
         for metric in deployment.spec.metrics:
             template = template_of(self._cache, deployment.namespace, metric)
             try:
-                resolve(metric, template, self._catalog)
+                resolve(metric, template, self._catalog, deployment.namespace)
             except SourceError as error:
-                return Reason.METRIC_TEMPLATE_NOT_FOUND if template is None else Reason.INVALID_SPEC, str(error)
+                unknown = template is None and isinstance(metric.source, TemplateRef)
+                missing = unknown and not is_built_in(metric, template, self._catalog)
+                return Reason.METRIC_TEMPLATE_NOT_FOUND if missing else Reason.INVALID_SPEC, str(error)
         return None

@@ -53,7 +53,7 @@ class Operator:
             watching = asyncio.create_task(watches.run(stop_watching), name="watches")
             await _first([watching, asyncio.create_task(watches.started.wait())])
             self._stop_on_signals()  # again: kopf has set its own handlers, which would stop the watches first
-            serving = asyncio.create_task(self._replica.serve(), name="serve")
+            serving = asyncio.create_task(self._replica.serve(cluster), name="serve")
             prometheus = Prometheus(self._settings.prometheus)
             working = asyncio.create_task(self._replica.work(cluster, prometheus, watches.relist), name="work")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")

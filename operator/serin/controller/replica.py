@@ -56,14 +56,23 @@ class Replica:
         self.namespaces = sorted({*settings.watch, settings.namespace}) if settings.watch else []
         self.cache = ObjectCache(scopes(self.namespaces))
         self.cache.listen(self._on_change)
-        context = RouterContext(self.cache, settings.namespace, settings.routers, telemetry.registry, self._enqueue)
+        self._cluster: KubernetesCluster | None = None
+        context = RouterContext(
+            self.cache,
+            settings.namespace,
+            settings.routers,
+            telemetry.registry,
+            self._enqueue,
+            self._signing_keys,
+        )
         self._routers = build_routers(context)
         self._lowering = Lowering(self._routers.values())
         self._deciding = False
         self._show_gauges()
 
-    async def serve(self) -> None:
+    async def serve(self, cluster: KubernetesCluster) -> None:
         """Carry the routes to the routers, until cancelled."""
+        self._cluster = cluster
         await self.cache.wait_until_synced()
         async with asyncio.TaskGroup() as group:
             for name, router in self._routers.items():
@@ -111,9 +120,11 @@ class Replica:
 
         Nothing is kept from an earlier term but what it had to lower and could not write.
         """
-        catalog = Catalog.of(*(router.templates() for router in self._routers.values()))
+        templates = (router.templates() for router in self._routers.values())
+        catalog = Catalog.of(*templates, trust=self._settings.trust)
         collector = Collector(prometheus, catalog)
         self._telemetry.queries.set_function(lambda: collector.queries)
+        self._telemetry.clock_skew.set_function(lambda: prometheus.skew.seconds)
         clocks = self._clocks
         evidence_loop = EvidenceLoop(
             self.cache,
@@ -121,6 +132,7 @@ class Replica:
             self._telemetry,
             self._queue.add,
             request_template=lambda deployment: router_of(self._routers, deployment).request_template,
+            delay=lambda: prometheus.skew.words,
             clock=clocks.time,
         )
         traffic_estimator = TrafficEstimator(
@@ -161,6 +173,11 @@ class Replica:
         """What does not move although it should, in words; "" when all is well, or this replica does not decide."""
         seconds = self._queue.stuck() if self._deciding else 0.0
         return f"no look at a model deployment has ended in {seconds:.0f} s" if seconds > _STUCK_SECONDS else ""
+
+    async def _signing_keys(self) -> JsonObject:
+        """The public keys of ServiceAccounts' tokens. Routers ask for them only while they serve."""
+        assert self._cluster is not None
+        return await self._cluster.signing_keys()
 
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))

@@ -11,19 +11,27 @@ from pathlib import Path
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.controller.logs import Format
 from serin.metrics import prometheus
+from serin.metrics.enforced import Trust
+from serin.metrics.promql import NAMESPACE_LABEL, Matcher, PromQLError
 from serin.routers import ROUTERS
 
 LEVELS = ("debug", "info", "warning", "error")
+
+_YES_NO = ("true", "false")
+# In the place of matchers: the namespace that Serin runs in, which discovery writes on every series of its pods.
+_OWN = "own namespace"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life.
 
+    `trust`: which series of Prometheus are believed, and which of them users may read.
     `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
     """
 
     prometheus: prometheus.Settings
+    trust: Trust
     namespace: str
     watch: tuple[str, ...]
     kubeconfig: Path | None
@@ -45,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         parser.add_argument(f"--{name}", default=value, help=f"{text} [{variable}]", **more)  # type: ignore[arg-type]
 
     flag("prometheus-url", "", "address of Prometheus, for example http://prometheus.monitoring:9090")
+    flag("router-matchers", _OWN, "label matchers that only the router's series fit; none: any series is believed")
+    flag(
+        "tenant-label", NAMESPACE_LABEL, "label that every selector of a user's query gets; none: users read all series"
+    )
+    flag("user-queries", "true", "whether users may write queries, or use built-in templates alone", choices=_YES_NO)
     flag("namespace", SYSTEM_NAMESPACE, "namespace that Serin itself runs in")
     flag("watch-namespaces", "", "namespaces to serve, separated by commas; none: all")
     flag("kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, or the pod's ServiceAccount")
@@ -63,6 +76,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     url = {"SERIN_PROMETHEUS_URL": arguments.prometheus_url}
     return Settings(
         prometheus=prometheus.read_settings({**environment, **url}),
+        trust=_trust(arguments),
         namespace=arguments.namespace,
         watch=tuple(one.strip() for one in arguments.watch_namespaces.split(",") if one.strip()),
         kubeconfig=Path(arguments.kubeconfig) if arguments.kubeconfig else None,
@@ -74,6 +88,18 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         log_level=arguments.log_level,
         routers=vars(arguments),
     )
+
+
+def _trust(arguments: argparse.Namespace) -> Trust:
+    router = arguments.router_matchers
+    try:
+        return Trust.read(
+            Matcher("namespace", "=", arguments.namespace).render() if router == _OWN else router,
+            arguments.tenant_label,
+            arguments.user_queries == "true",
+        )
+    except PromQLError as error:
+        raise prometheus.SettingsError(f"SERIN_ROUTER_MATCHERS or SERIN_TENANT_LABEL: {error}") from error
 
 
 def parse(words: Sequence[str]) -> Settings:

@@ -58,6 +58,11 @@ class Telemetry:
             "serin_lowered_in_memory", "Deployments whose lowered weights could not be written.", registry=registry
         )
         self.queries = Gauge("serin_prometheus_queries", "Queries sent to Prometheus so far.", registry=registry)
+        self.clock_skew = Gauge(
+            "serin_prometheus_clock_skew_seconds",
+            "Seconds that Prometheus' clock is ahead of the operator's, at least; below 0: behind.",
+            registry=registry,
+        )
         self.objects = Gauge("serin_cache_objects", "Objects in the cache.", ["kind"], registry=registry)
         self.swept = Counter("serin_cache_swept", "Deletions that no watch reported.", ["kind"], registry=registry)
         self.events_dropped = Counter("serin_events_dropped", "Events not written: too many.", registry=registry)

@@ -111,7 +111,7 @@ class TrafficEstimator:
         for place, deployment in due.items():
             for metric in deployment.spec.metrics:
                 try:
-                    source = resolve(metric, template_of(self._cache, place[0], metric), self._catalog)
+                    source = resolve(metric, template_of(self._cache, place[0], metric), self._catalog, place[0])
                 except SourceError:
                     continue
                 if isinstance(source, RatioSource):

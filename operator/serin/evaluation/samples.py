@@ -34,12 +34,16 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What to count next: one metric of one subject, after `since` (unix seconds)."""
+    """What to count next: one metric of one subject, after `since` (unix seconds).
+
+    `counted`: `since` is the time of the newest sample that was counted, not that of an event.
+    """
 
     subject: str
     baseline: str | None
     metric: Metric
     since: float
+    counted: bool = False
 
     @property
     def key(self) -> Key:
@@ -60,13 +64,14 @@ class Samples:
     """The newest samples of one deployment, and what is known about how they are taken.
 
     `interval`: seconds between two samples. `overdispersion`: as measured, by metric. `traffic`: of ratio metrics, as
-    measured when the rollout began.
+    measured when the rollout began. `delay`: what delays all of them, in words; empty: nothing.
     """
 
     newest: Mapping[Key, Sample] = field(default_factory=dict)
     interval: float = 5.0
     overdispersion: Mapping[str, float] = field(default_factory=dict)
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    delay: str = ""
 
 
 def subjects(state: State) -> tuple[Subject, ...]:
@@ -96,11 +101,14 @@ def requests(
     """
     for subject in subjects(state):
         for metric in metrics:
-            yield SampleRequest(subject.snapshot, subject.baseline, metric, _since(subject, metric.name, newest))
+            since, counted = _since(subject, metric.name, newest)
+            yield SampleRequest(subject.snapshot, subject.baseline, metric, since, counted)
         if settled_at is not None:
             metric = Metric(SPLIT, TemplateRef(request_template), Severity.INFO, Against.STABLE)
-            since = max(settled_at, _since(subject, SPLIT, newest))
-            yield SampleRequest(subject.snapshot, subject.baseline, metric, since)
+            since, counted = _since(subject, SPLIT, newest)
+            if since < settled_at:
+                since, counted = settled_at, False
+            yield SampleRequest(subject.snapshot, subject.baseline, metric, since, counted)
 
 
 def uncounted(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> Sample | None:
@@ -116,11 +124,14 @@ def uncounted(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> Sa
     return None if overlaps else found
 
 
-def _since(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> float:
-    """From when on to count: after the evidence so far, or after what is known to have been empty."""
+def _since(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> tuple[float, bool]:
+    """From when on to count: after the evidence so far, or after what is known to have been empty.
+
+    And whether that is the time of a sample.
+    """
     counted = (subject.evidence.get(metric) or {}).get("at")
     since = subject.since if counted is None else float(counted)
     last = newest.get((subject.snapshot, metric))
-    if last and isinstance(last.tick, NoData) and last.tick.at is not None:
-        since = max(since, last.tick.at)
-    return since
+    if last and isinstance(last.tick, NoData) and last.tick.at is not None and last.tick.at > since:
+        return last.tick.at, True
+    return since, counted is not None

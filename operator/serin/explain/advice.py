@@ -50,6 +50,7 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.NOT_A_NUMBER: "Check the metric's PromQL for a division by zero.",
     Reason.PROMETHEUS_UNREACHABLE: "Look whether Prometheus runs, and where the operator's SERIN_PROMETHEUS_URL leads.",
     Reason.QUERY_FAILED: "Correct the metric's PromQL as Prometheus' words say.",
+    Reason.CLOCK_SKEWED: "Let NTP set the clocks of the nodes that Prometheus and serin-operator run on.",
     Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
     Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",

@@ -227,6 +227,9 @@ def _metrics(facts: Facts, serin: str) -> Iterator[str]:
             found = _advice(facts, one.reason, serin)
             if found:
                 yield f"What to do about {one.name}: {found}"
+    evidence = facts.condition(ConditionType.EVIDENCE_AVAILABLE)
+    if evidence.reason == Reason.CLOCK_SKEWED:
+        yield f"The evidence: {_full(evidence.message)} {_advice(facts, evidence.reason, serin)}"
     if not facts.metrics:
         yield "No metric has been read yet: the first look at Prometheus comes with the next tick."
 

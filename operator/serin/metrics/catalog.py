@@ -8,27 +8,33 @@ What is private to a router comes with its templates, as keys that a user's Metr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serin.api.json import JsonObject
 from serin.api.template_files import read_templates
+from serin.metrics.enforced import Trust
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Built-in templates by name, each the same JSON that a MetricTemplate has as its spec."""
+    """Built-in templates by name, each the same JSON that a MetricTemplate has as its spec.
+
+    `of_routers`: those that read a router's own series. `trust`: which series they, and users' queries, may read.
+    """
 
     templates: Mapping[str, JsonObject]
+    of_routers: frozenset[str] = frozenset()
+    trust: Trust = field(default_factory=Trust)
 
     @classmethod
-    def of(cls, *provided: Mapping[str, JsonObject]) -> "Catalog":
+    def of(cls, *provided: Mapping[str, JsonObject], trust: Trust | None = None) -> "Catalog":
         """Put the model servers' templates and those of routers together. Raises ValueError for a name twice."""
         found: dict[str, JsonObject] = {}
         for templates in (read_templates("serin.metrics.templates"), *provided):
             if twice := sorted(found.keys() & templates.keys()):
                 raise ValueError(f"two built-in templates have the name {twice[0]}")
             found |= templates
-        return cls(found)
+        return cls(found, frozenset(name for each in provided for name in each), trust or Trust())
 
     @property
     def names(self) -> tuple[str, ...]:

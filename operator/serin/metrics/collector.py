@@ -72,6 +72,8 @@ class Collector:
                 ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
             except Exception as error:
                 ticks[want.key] = failed(want, error)
+        asked = {SHARED, *(place for place, _, _ in batches)}
+        self._known = {place: one for place, one in self._known.items() if place in asked}
         shared = {self._start(batch, each, now) for batch, each in batches.items()}
         await self._wait({task for task in shared if task})
         ticks |= self._finished(wants)
@@ -86,7 +88,7 @@ class Collector:
         batches: dict[tuple[str, RatioSource], list[Want]] = {}
         for want in wants:
             with suppress(Exception):  # why, the collection tells
-                source = resolve(want.metric, want.template, self._catalog)
+                source = resolve(want.metric, want.template, self._catalog, want.namespace)
                 if isinstance(source, RatioSource) and queries(source):
                     batches.setdefault((self._place(want), source), []).append(want)
         jobs = [
@@ -146,10 +148,10 @@ class Collector:
                 del self._under_way[key]
         return ticks
 
-    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+    def scrape_interval(self, namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while they are not known."""
         try:
-            source = resolve(metric, template, self._catalog)
+            source = resolve(metric, template, self._catalog, namespace)
         except SourceError:
             return None
         known = (one.interval(source) for one in self._known.values())
@@ -162,7 +164,7 @@ class Collector:
 
     def _batch_of(self, want: Want, now: float) -> _Batch:
         """Short and long gaps apart, or one deployment's long gap would make every answer long. Raises SourceError."""
-        source = resolve(want.metric, want.template, self._catalog)
+        source = resolve(want.metric, want.template, self._catalog, want.namespace)
         return self._place(want), source, int(math.log2(max(60.0, now - want.since) / 60.0))
 
     def _place(self, want: Want) -> str:
@@ -201,7 +203,7 @@ class Collector:
         ask = self._ask_for(place)
         due = [want for want in wants if at - want.since >= shortest]
         if isinstance(source, ValueSource):
-            jobs = [value_tick(ask, source.query, want.version, at) for want in due]
+            jobs = [value_tick(ask, source, want.version, at) for want in due]
         else:
             jobs = [expression_tick(ask, source, want.version, want.since, at) for want in due]
         return dict(zip([want.key for want in due], await asyncio.gather(*jobs), strict=True))

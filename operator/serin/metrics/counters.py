@@ -1,7 +1,8 @@
 """Ticks of plain counters: the queries of one batch of deployments that share a source, and what they found.
 
 Keeps nothing that evidence depends on: what to count is between `since`, which the caller keeps with the evidence, and
-a moment one scrape interval ago. After a gap, the same arithmetic counts all of it as one tick.
+a moment one scrape interval ago. After a gap, the same arithmetic counts all of it as one tick. Where `since` is a
+sample's time that no sample in the answer has, another Prometheus answers than before (see ticks.without_memory).
 
 Why one interval ago: a sample's timestamp is when its scrape began, and a scrape may last as long as its interval. What
 is that old cannot change any more, so no sample is missed and none is counted twice. The moment is one for both arms.
@@ -20,7 +21,7 @@ from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.verdicts import Against
 from serin.metrics.answers import Answer, Ask, Failed
-from serin.metrics.counting import TIME_TOLERANCE, cut, learn_interval
+from serin.metrics.counting import TIME_TOLERANCE, are_of_one_server, cut, learn_interval
 from serin.metrics.distributions import distribution_tick, reference_tick
 from serin.metrics.no_data import diagnose, failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, matchers_of
@@ -44,6 +45,7 @@ from serin.metrics.ticks import (
     mean_tick,
     ratio_tick,
     series_without_start,
+    without_memory,
 )
 from serin.metrics.wants import Key, Want, filled
 
@@ -64,6 +66,12 @@ ASSUMED_SERIES: Final = 40
 SHORTEST_PART: Final = 120.0
 # Sources of a namespace whose scrape interval is remembered; users may write any number of them.
 MAX_KNOWN: Final = 1_000
+
+
+_SEVERAL_SERVERS: Final = (
+    "two queries of one collection were answered by servers that scrape at different times: give Serin an address "
+    "behind which one Prometheus answers, or one that knows all samples, such as Thanos Query"
+)
 
 
 class TooLarge(Exception):
@@ -161,6 +169,8 @@ class Counters:
         answers = await asyncio.gather(*(self.ask(text, at) for text in ranges))
         if failure := _first_failure(answers):
             return {want.key: failure for want in wants}
+        if not are_of_one_server(list(map(series_of, answers))):
+            return {want.key: NoData(Reason.PARTIAL, _SEVERAL_SERVERS) for want in wants}
         collection = await asyncio.to_thread(self._read, answers, now, len(wants))
         return {} if collection is None else await self._count_or_explain(reading, wants, collection, start)
 
@@ -189,6 +199,8 @@ class Counters:
         missing: dict[Key, tuple[Want, Owner]] = {}
         for want in wants:
             arms = [collection.arm(owner, reading) for owner in want.owners]
+            if want.counted and not any(arm.shows(want.since) for arm in arms):
+                arms = without_memory(arms, Window(want.since, collection.until, collection.interval))
             absent = _first_missing(want, arms, collection)
             if absent is not None:
                 missing[want.key] = (want, absent)
@@ -206,7 +218,7 @@ class Counters:
         self, reading: Reading, wants: Sequence[Want], owners: Mapping[Key, Owner], at: float
     ) -> dict[Key, Tick]:
         version = matchers_of([want.version for want in wants])
-        reasons = await diagnose(self.ask, reading.selectors[0], version, list(owners.values()), at)
+        reasons = await diagnose(self.ask, reading.selectors[0], version, list(owners.values()), at, self.source.only)
         return {key: reasons[owner] for key, owner in owners.items()}
 
     async def _count_ready(

@@ -12,7 +12,7 @@ and restarts are told from gaps, without asking anything else.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import median
 
 from serin.metrics.answers import Series
@@ -85,6 +85,28 @@ def _start_times(times: Times, mates: Sequence[Times]) -> frozenset[float]:
             if before in shared and after in shared and other[following] < after:
                 found.add(after)
     return frozenset(found)
+
+
+def are_of_one_server(answers: Sequence[Sequence[Series]]) -> bool:
+    """Whether these answers can be of the same Prometheus: series of one target that are there together share a scrape.
+
+    Two that answer in turn scrape at different times, and what one says of all requests does not fit what the other
+    says of the bad ones.
+    """
+    times: dict[Target, list[set[float]]] = {}
+    for each in answers if len(answers) > 1 else ():
+        found: dict[Target, set[float]] = {}
+        for one in each:
+            found.setdefault(target_of(one.labels), set()).update(one.times)
+        for target, seen in found.items():
+            times.setdefault(target, []).append(seen)
+    return not any(_disagree(one, other) for seen in times.values() for one, other in combinations(seen, 2))
+
+
+def _disagree(one: set[float], other: set[float]) -> bool:
+    first, last = max(min(one), min(other)), min(max(one), max(other))
+    mine, theirs = ({time for time in each if first <= time <= last} for each in (one, other))
+    return bool(mine and theirs) and not mine & theirs
 
 
 def is_without_start(series: Series, start_times: frozenset[float], since: float) -> bool:

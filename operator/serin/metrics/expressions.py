@@ -12,23 +12,23 @@ from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Ask
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, Version, fill, matchers_of, placeholders
-from serin.metrics.sources import ExpressionSource
+from serin.metrics.sources import ExpressionSource, ValueSource
 
 
-async def value_tick(ask: Ask, query: str, version: Version, at: float) -> Tick:
+async def value_tick(ask: Ask, source: ValueSource, version: Version, at: float) -> Tick:
     """Evaluate the user's number at `at` (unix seconds)."""
     texts = {"version": matchers_of([version])}
     for name, snapshot in zip(("candidate", "stable"), version.snapshots, strict=False):
         texts[name] = matchers_of([Version(version.namespace, version.deployment, (snapshot,))])
-    if len(version.snapshots) < 2 and "stable" in placeholders(query):
+    if len(version.snapshots) < 2 and "stable" in placeholders(source.query):
         message = "the query names {{.stable}}, and there is no other version to compare with now"
         return NoData(Reason.QUERY_FAILED, message)
-    answer = await ask(fill(query, texts), at)
+    answer = await ask(fill(source.query, texts), at)
     if failure := failure_of(answer):
         return failure
     found = series_of(answer)
     if not found:
-        return NoData(Reason.SERIES_ABSENT, "the query has no result")
+        return NoData(Reason.SERIES_ABSENT, f"the query has no result{_of(source.only)}")
     if len(found) > 1 or len(found[0].values) != 1:
         return NoData(Reason.QUERY_FAILED, f"the query has {len(found)} results: make it one number, as with max(...)")
     value = found[0].values[0]
@@ -50,7 +50,7 @@ async def expression_tick(ask: Ask, source: ExpressionSource, version: Version, 
     arms = []
     for index, snapshot in enumerate(version.snapshots):
         if snapshot not in total:
-            return NoData(Reason.SERIES_ABSENT, f"{snapshot}: total has no result")
+            return NoData(Reason.SERIES_ABSENT, f"{snapshot}: total has no result{_of(source.only)}")
         if index == 1 and snapshot not in total_before:
             return NoData(Reason.SERIES_ABSENT, f"{snapshot}: total had no result at the tick before", at)
         requests = total[snapshot] - total_before.get(snapshot, 0.0)
@@ -61,6 +61,10 @@ async def expression_tick(ask: Ask, source: ExpressionSource, version: Version, 
     if not any(arm.requests for arm in arms):
         return NoData(Reason.NO_TRAFFIC, "no request was counted", at)
     return RatioTick(at, arms[0], arms[1] if len(arms) > 1 else Arm(0, 0))
+
+
+def _of(only: str) -> str:
+    return f" among series with {only}, and a query reads no others" if only else ""
 
 
 def _check(snapshot: str, requests: float, bad: float, at: float) -> NoData | None:

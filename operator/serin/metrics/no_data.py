@@ -32,11 +32,14 @@ class _Known:
     up_by_owner: Mapping[Owner, bool]
 
 
-async def diagnose(ask: Ask, selector: str, version: str, owners: Sequence[Owner], at: float) -> dict[Owner, NoData]:
+async def diagnose(
+    ask: Ask, selector: str, version: str, owners: Sequence[Owner], at: float, only: str = ""
+) -> dict[Owner, NoData]:
     """Give the reason for each snapshot whose series are missing or have stopped.
 
     `selector`: the series that should be there, {{.version}} still in it; `version`: the label matchers of the
-    snapshots; `at`: unix seconds, the upper end of the window that had nothing.
+    snapshots; `at`: unix seconds, the upper end of the window that had nothing; `only`: the matchers in the selector
+    that Serin has added (see sources.py).
     """
     by = f"job,instance,{NAMESPACE_LABEL},{DEPLOYMENT_LABEL},{SNAPSHOT_LABEL}"
     whole = fill(selector, {"version": version})
@@ -54,7 +57,7 @@ async def diagnose(ask: Ask, selector: str, version: str, owners: Sequence[Owner
         {target_of(one.labels): one.values[-1] > 0 for one in series_of(up)},
         _up_by_owner(series_of(up)),
     )
-    return {owner: _explain(owner, known, selector) for owner in owners}
+    return {owner: _explain(owner, known, selector, only) for owner in owners}
 
 
 def failure_of(answer: Answer) -> NoData | None:
@@ -91,7 +94,7 @@ def _up_by_owner(series: Sequence[Series]) -> dict[Owner, bool]:
     return found
 
 
-def _explain(owner: Owner, known: _Known, selector: str) -> NoData:
+def _explain(owner: Owner, known: _Known, selector: str, only: str) -> NoData:
     snapshot = owner[2]
     own = known.targets.get(owner, frozenset())
     if own:
@@ -109,7 +112,8 @@ def _explain(owner: Owner, known: _Known, selector: str) -> NoData:
     own_selector = fill(selector, {"version": matchers_of([Version(owner[0], owner[1], (snapshot,))])})
     return NoData(
         Reason.SERIES_ABSENT,
-        f"{snapshot}: no series in the last hour for {own_selector}; check that Prometheus scrapes what exposes it",
+        f"{snapshot}: no series in the last hour for {own_selector}; check that Prometheus scrapes what exposes it"
+        + (f", and labels it {only}: series without count for nobody" if only else ""),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from serin.analysis.dispersion import overdispersion
 from serin.analysis.types import Arm
 from serin.metrics.answers import Series
+from serin.metrics.duplicates import first_of_each
 from serin.metrics.readings import Owner, owner_of
 from serin.metrics.sources import RatioSource
 
@@ -35,7 +36,7 @@ def dispersions(
     total: Iterable[Series], bad: Iterable[Series], pods: str, owners: Sequence[Owner]
 ) -> Mapping[Owner, float]:
     """The overdispersion of each owner; 2 where there is too little to go by."""
-    requests, failures = _by_pod(total, pods), _by_pod(bad, pods)
+    requests, failures = (_by_pod(first_of_each(one), pods) for one in (total, bad))
     found = {}
     for owner in owners:
         mine = requests.get(owner, {})

@@ -17,12 +17,13 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakValueDictionary
 
 import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
@@ -30,6 +31,7 @@ from urllib3.util.retry import Retry
 
 from serin.api.conditions import Reason
 from serin.metrics.answers import Answer, Failed, Partial, Value, answer_of
+from serin.metrics.clock_skew import ClockSkew
 from serin.metrics.messages import shorten
 
 CONNECT_SECONDS = 3.0
@@ -155,17 +157,19 @@ class Prometheus:
     """Queries with typed answers. Safe to call from many tasks.
 
     What users wrote has threads of its own, of which one namespace uses few, so that slow queries of one namespace
-    neither delay nor fail those of others; the time of a query begins when it is sent.
+    neither delay nor fail those of others; the time of a query begins when it is sent. `clock`: unix seconds.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings, self._clock = settings, clock
         self._state = _State()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._users = ThreadPoolExecutor(USERS_THREADS, thread_name_prefix="prometheus-users")
-        self._turns = {SHARED: asyncio.Semaphore(THREADS)}
+        # Of namespaces that ask now: there may be any number of them over time.
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._users_turns = asyncio.Semaphore(USERS_THREADS)
         self.usage = Usage()
+        self.skew = ClockSkew()
         self.shown_url = without_credentials(settings.url)
 
     async def query(self, query: str, at: float, namespace: str = SHARED) -> Answer:
@@ -173,7 +177,8 @@ class Prometheus:
 
         `namespace`: whose query it is; SHARED: Serin's own.
         """
-        async with self._turns.setdefault(namespace, asyncio.Semaphore(NAMESPACE_THREADS)):
+        turns = asyncio.Semaphore(THREADS if namespace == SHARED else NAMESPACE_THREADS)
+        async with self._turns.setdefault(namespace, turns):
             if namespace == SHARED:
                 return await self._send(query, at, self._threads)
             async with self._users_turns:
@@ -207,7 +212,9 @@ class Prometheus:
     def _ask(self, query: str, at: float) -> Answer:
         timeout = self._settings.timeout
         try:
-            with self._connect().ask(query, at, timeout) as response:
+            connection, sent = self._connect(), self._clock()
+            with connection.ask(query, at, timeout) as response:
+                self.skew.learn(response.headers.get("Date"), sent, self._clock())
                 content = _content(response, time.monotonic() + timeout)
         except UnicodeEncodeError:
             return Failed(Reason.QUERY_FAILED, "the query has half of a character: write it anew")

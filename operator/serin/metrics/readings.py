@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from serin.metrics.answers import Series
 from serin.metrics.counting import find_start_times
+from serin.metrics.duplicates import Started, merge
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL, Matcher
 from serin.metrics.sums import Selector, Term
 
@@ -77,9 +78,9 @@ def owner_of(labels: Mapping[str, str]) -> Owner:
 class Table:
     """Series of one query by owner, for picking terms out of them."""
 
-    def __init__(self, series: Sequence[Series], start_times: Sequence[frozenset[float]]) -> None:
-        self._rows: dict[Owner, list[tuple[Series, frozenset[float]]]] = {}
-        for one, began in zip(series, start_times, strict=True):
+    def __init__(self, found: Sequence[Started]) -> None:
+        self._rows: dict[Owner, list[Started]] = {}
+        for one, began in found:
             self._rows.setdefault(owner_of(one.labels), []).append((one, began))
 
     @property
@@ -96,7 +97,8 @@ class Table:
 def tabulate(fetched: Sequence[Sequence[Series]]) -> tuple[Table, ...]:
     """One table for each query of a reading.
 
-    Start times are told by other series of the same scrape, which another query of the same reading may hold.
+    Start times are told by other series of the same scrape, which another query of the same reading may hold. What
+    several jobs have scraped is one series (see duplicates.py).
     """
     start_times = iter(find_start_times([one for each in fetched for one in each]))
-    return tuple(Table(each, [next(start_times) for _ in each]) for each in fetched)
+    return tuple(Table(merge([(one, next(start_times)) for one in each])) for each in fetched)

@@ -12,8 +12,17 @@ from serin.api.json import JsonObject
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import BLOCKING, Against
 from serin.metrics.catalog import Catalog
+from serin.metrics.enforced import render, restrict, restrict_terms
 from serin.metrics.messages import shorten
-from serin.metrics.promql import OWN_PLACEHOLDERS, PromQLError, check_placeholders, fill, placeholders
+from serin.metrics.promql import (
+    NAMESPACE_LABEL,
+    OWN_PLACEHOLDERS,
+    Matcher,
+    PromQLError,
+    check_placeholders,
+    fill,
+    placeholders,
+)
 from serin.metrics.sums import Term, check_bounds, parse_sum
 
 UNITS = ("s", "ms", "")
@@ -33,13 +42,14 @@ class RatioSource:
     """Counters of all and of bad requests, as sums of plain selectors: counted exactly.
 
     `presence`, `pods`: what catalog.py says of built-in templates. Without `presence`, the counters of all requests
-    must exist.
+    must exist. `only`, here and in all sources: the matchers that Serin has added to every selector, for messages.
     """
 
     total: tuple[Term, ...]
     bad: tuple[Term, ...]
     presence: tuple[Term, ...] = ()
     pods: str = "instance"
+    only: str = ""
 
     @property
     def parts(self) -> Parts:
@@ -57,6 +67,7 @@ class HistogramSource:
     buckets: tuple[Term, ...]
     unit: str
     presence: tuple[Term, ...] = ()
+    only: str = ""
 
     @property
     def parts(self) -> Parts:
@@ -73,6 +84,7 @@ class DistributionSource:
 
     counts: tuple[Term, ...]
     by: str
+    only: str = ""
 
     @property
     def parts(self) -> Parts:
@@ -86,6 +98,7 @@ class MeanSource:
 
     sum: tuple[Term, ...]
     count: tuple[Term, ...]
+    only: str = ""
 
     @property
     def parts(self) -> Parts:
@@ -99,6 +112,7 @@ class ExpressionSource:
 
     total: str
     bad: str
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +120,78 @@ class ValueSource:
     """One number, as Prometheus computes it now."""
 
     query: str
+    only: str = ""
 
 
 CounterSource = RatioSource | HistogramSource | DistributionSource | MeanSource
 Source = CounterSource | ExpressionSource | ValueSource
 
 
-def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog) -> Source:
-    """Find the source of a metric. `template`: spec of the MetricTemplate that it names, when there is one.
+def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, namespace: str) -> Source:
+    """Find the source of a metric of a deployment in `namespace`, restricted to what the catalog's `trust` allows.
 
-    A MetricTemplate of the user's wins over a built-in one of the same name. Raises SourceError.
+    `template`: spec of the MetricTemplate that it names, when there is one; it wins over a built-in one of the same
+    name. Raises SourceError.
     """
     try:
+        built_in = is_built_in(metric, template, catalog)
+        if not (built_in or catalog.trust.user_queries):
+            raise SourceError(only_built_in(catalog) + _hidden(metric, template, catalog))
         found = _source(metric, template, catalog)
         if metric.against == Against.REFERENCE:
             reference_of(metric, template)
         _check_use(metric, found)
-        return found
+        if built_in and isinstance(metric.source, TemplateRef) and metric.source.name in catalog.of_routers:
+            return restricted(found, catalog.trust.router)
+        return restricted(found, catalog.trust.of_tenant(namespace))
     except (PromQLError, SourceError) as error:
         raise SourceError(shorten(f"metric {metric.name}: {error}")) from error
     except Exception as error:
         # A template that a CRD of another version has let through, for example. Only its own metric is without data.
         words = f"metric {metric.name}: it cannot be read ({error!r}): write its query anew"
         raise SourceError(shorten(words)) from error
+
+
+def is_built_in(metric: Metric, template: JsonObject | None, catalog: Catalog) -> bool:
+    """Whether a metric reads a built-in template, and nothing that users have written."""
+    return isinstance(metric.source, TemplateRef) and template is None and metric.source.name in catalog.templates
+
+
+def only_built_in(catalog: Catalog) -> str:
+    """What is said where users may write no queries."""
+    known = " or ".join(f"template: {{name: {name}}}" for name in catalog.names)
+    return f"queries of users are switched off in this cluster (prometheus.userQueries): write {known}"
+
+
+def _hidden(metric: Metric, template: JsonObject | None, catalog: Catalog) -> str:
+    name = metric.source.name if isinstance(metric.source, TemplateRef) and template is not None else ""
+    return f", and delete the MetricTemplate {name}, which hides it" if name in catalog.templates else ""
+
+
+def restricted(found: Source, matchers: tuple[Matcher, ...]) -> Source:
+    """The same source with the matchers in every selector. Raises PromQLError."""
+    only = render(matchers)
+    match found:
+        case ValueSource():
+            return ValueSource(restrict(found.query, matchers), only)
+        case ExpressionSource():
+            return ExpressionSource(restrict(found.total, matchers), restrict(found.bad, matchers), only)
+    # {{.version}}, which each of these selectors has, says the namespace by Serin's own label.
+    more = [one for one in matchers if one.label != NAMESPACE_LABEL]
+    if not more:
+        return found
+    match found:
+        case RatioSource():
+            total, bad, presence = (restrict_terms(part, more) for part in (found.total, found.bad, found.presence))
+            return replace(found, total=total, bad=bad, presence=presence, only=only)
+        case HistogramSource():
+            buckets, presence = (restrict_terms(part, more) for part in (found.buckets, found.presence))
+            return replace(found, buckets=buckets, presence=presence, only=only)
+        case DistributionSource():
+            return replace(found, counts=restrict_terms(found.counts, more), only=only)
+        case MeanSource():
+            total, count = (restrict_terms(part, more) for part in (found.sum, found.count))
+            return replace(found, sum=total, count=count, only=only)
 
 
 def reference_of(metric: Metric, template: JsonObject | None = None) -> dict[str, int]:

@@ -4,7 +4,8 @@ Such a series belongs to a target that gave no sample before: a new pod, a pod t
 while, an old pod that Prometheus has only now begun to scrape, or any pod after Prometheus has lost its data. Rare, so
 it may cost a query or two. The first of these that holds decides:
 
-- the series had an older sample: count from that, whatever its age (up to LOOKBACK);
+- the series had an older sample, or one of the same counter under another job: count from that, whatever its age (up
+  to LOOKBACK);
 - its target had been scraped before the previous tick, but it was not there: it appeared since, count from 0;
 - its process started after the previous tick: count from 0;
 - it is the subject's, and Prometheus has samples from well before the previous tick, so that it has not lost its data:
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from serin.analysis.types import NoData
 from serin.metrics.answers import Ask, Series
 from serin.metrics.counting import Target, target_of
+from serin.metrics.duplicates import Counter, counters_of
 from serin.metrics.no_data import failure_of, series_of
 from serin.metrics.promql import any_of
 
@@ -70,21 +72,23 @@ async def resolve_bases(
     `ages`: see catalog.py. `start` is the lower end of the window that was read, `until` the upper; NoData when
     Prometheus cannot tell.
     """
-    before: dict[Identity, float] = {}
-    scraped: set[Target] = set()
+    older: list[Series] = []
     for selector in selectors:
         answer = await ask(f"last_over_time({selector}[{LOOKBACK}])", start)
         if failure := failure_of(answer):
             return failure
-        for series in series_of(answer):
-            before[frozenset(series.labels.items())] = series.values[-1]
-            scraped.add(target_of(series.labels))
+        older += series_of(answer)
+    counters = counters_of([*(one.series for one in without_start), *older])
+    before: dict[Counter, float] = {}
+    for counter, series in zip(counters[len(without_start) :], older, strict=True):
+        before[counter] = max(series.values[-1], before.get(counter, -math.inf))
+    scraped = {process for process, _ in before}
     bases: dict[Identity, float | None] = {}
     unknown: list[WithoutStart] = []
-    for one in without_start:
-        if one.identity in before:
-            bases[one.identity] = before[one.identity]
-        elif one.target in scraped:
+    for one, counter in zip(without_start, counters, strict=False):
+        if counter in before:
+            bases[one.identity] = before[counter]
+        elif counter[0] in scraped:
             bases[one.identity] = 0.0
         else:
             unknown.append(one)

@@ -8,6 +8,8 @@ out and numbered before, so that a user's regular expression is read by Promethe
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -28,9 +30,10 @@ _STRING_OR_COMMENT: Final = re.compile(
 )
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
 _OPERATOR: Final = re.compile(r"[-+*/%^<>=!]|\b(?:and|or|unless|atan2|offset)\b", re.IGNORECASE)
-_MATCH_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
+MATCH_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_NUMBER: Final = re.compile(r'"(\d+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class _Masked:
+class Masked:
     """PromQL with its strings replaced by their numbers, and without comments; `strings`: as they were written."""
 
     text: str
@@ -78,7 +81,7 @@ def parse_sum(text: str) -> tuple[Term, ...] | None:
     return None if terms is None else tuple(map(_of_a_version, terms))
 
 
-def check_bounds(text: str) -> _Masked:
+def check_bounds(text: str) -> Masked:
     """Refuse PromQL that is too long, too deep or has too many operators, in words. Raises PromQLError."""
     if len(text) > LONGEST:
         raise PromQLError(f"the query has {len(text)} characters: write at most {LONGEST}")
@@ -98,18 +101,24 @@ def check_bounds(text: str) -> _Masked:
 
 def parse(text: str) -> promql_parser.Expr:
     """Parse PromQL that is within the bounds. Raises ValueError with the parser's words."""
-    try:
+    with panics_refused():
         return promql_parser.parse(text)
+
+
+@contextmanager
+def panics_refused() -> Iterator[None]:
+    """Numbers that are too large make the native code panic, which is no Exception and would end the process."""
+    try:
+        yield
     except ValueError:
         raise
     except BaseException as error:
-        # Numbers that are too large make the native code panic, which is no Exception and would end the process.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise ValueError("a number in it is too large") from error
         raise
 
 
-def _mask(text: str) -> _Masked:
+def _mask(text: str) -> Masked:
     strings: list[str] = []
 
     def number(found: re.Match[str]) -> str:
@@ -121,7 +130,7 @@ def _mask(text: str) -> _Masked:
         strings.append(written)
         return f'"{len(strings) - 1}"'
 
-    return _Masked(_STRING_OR_COMMENT.sub(number, text), tuple(strings))
+    return Masked(_STRING_OR_COMMENT.sub(number, text), tuple(strings))
 
 
 def _terms(parsed: promql_parser.Expr, strings: tuple[str, ...]) -> list[Term] | None:
@@ -147,15 +156,36 @@ def _terms(parsed: promql_parser.Expr, strings: tuple[str, ...]) -> list[Term] |
 
 
 def _selector(node: promql_parser.VectorSelector, strings: tuple[str, ...]) -> Selector | None:
-    if node.matchers.or_matchers or not _NAME.fullmatch(node.name or "_"):
+    matchers = matchers_in(node, strings)
+    return None if matchers is None or not is_name(node.name or "_") else Selector(node.name or "", matchers)
+
+
+def matchers_in(node: promql_parser.VectorSelector, strings: tuple[str, ...]) -> tuple[Matcher, ...] | None:
+    """Label matchers of a selector without its strings; None for what nobody needs (see _unquote)."""
+    if node.matchers.or_matchers:
         return None
     matchers = []
     for one in node.matchers.matchers:
         value = "" if one.name == _MARK else _unquote(strings[int(one.value)])
-        if value is None or not _LABEL.fullmatch(one.name):
+        if value is None or not is_label(one.name):
             return None
-        matchers.append(Matcher(one.name, _MATCH_OPERATORS[str(one.op)], value))
-    return Selector(node.name or "", tuple(matchers))
+        matchers.append(Matcher(one.name, MATCH_OPERATORS[str(one.op)], value))
+    return tuple(matchers)
+
+
+def is_name(text: str) -> bool:
+    """Whether a metric name needs no quotes. One that is in quotes is a number here (see Masked)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_label(text: str) -> bool:
+    """Whether a label name needs no quotes."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def unmask(masked: Masked) -> str:
+    """PromQL with its strings in their places again."""
+    return _NUMBER.sub(lambda found: masked.strings[int(found[1])], masked.text)
 
 
 def _of_a_version(term: Term) -> Term:

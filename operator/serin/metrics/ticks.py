@@ -14,13 +14,15 @@ from enum import Enum, auto
 from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
 from serin.metrics.answers import Series
-from serin.metrics.counting import TIME_TOLERANCE, increase, is_without_start, resets, target_of
+from serin.metrics.counting import TIME_TOLERANCE, Target, increase, is_without_start, resets, target_of
 from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
 STALE_INTERVALS = 3.0
 # Intervals after which counts that do not add up are left out.
 GIVE_UP_INTERVALS = 5.0
+# The longest that a scrape takes, as a share of the interval. One that takes longer is short of something.
+SCRAPE_SHARE = 0.25
 
 # What the first sample of a series without start is counted from (see counting.increase), by the series' labels.
 Bases = Mapping[frozenset[tuple[str, str]], float | None]
@@ -60,11 +62,19 @@ class ArmRows:
     presence: Sequence[Row] = ()
     sums: Sequence[Row] = ()
 
+    def shows(self, moment: float) -> bool:
+        """Whether any series has a sample of that very moment (unix seconds)."""
+        return any(abs(time - moment) <= TIME_TOLERANCE for row in self.rows for time in row.series.times)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows."""
+        return (*self.counters, *self.presence)
+
     @property
     def newest(self) -> float:
         """Time of the newest sample, minus infinity when there is none."""
-        rows = (*self.counters, *self.presence)
-        return max((row.series.times[-1] for row in rows), default=-math.inf)
+        return max((row.series.times[-1] for row in self.rows), default=-math.inf)
 
     @property
     def counters(self) -> tuple[Row, ...]:
@@ -74,6 +84,37 @@ class ArmRows:
 
 # In the place of a baseline that there is none of: it counts no requests.
 NO_ARM = ArmRows("", ())
+
+
+def without_memory(arms: Sequence[ArmRows], window: Window) -> list[ArmRows]:
+    """The same arms as a Prometheus tells of them that has not seen what was counted up to the window's `since`.
+
+    One that answers in turn with another, or that has lost its data: its samples before `since` are not those that were
+    counted, so a difference to them would count requests again. What each target showed first after `since` is taken
+    for what it showed then. That leaves out a scrape interval or a little more, and counts nothing twice.
+
+    Not the very first: a scrape has the time of its beginning, so one that began a moment later may have read earlier.
+    """
+    since, first = window.since, dict[Target, float]()
+    earliest = since + SCRAPE_SHARE * window.interval
+    for row in (row for arm in arms for row in arm.rows):
+        after = next((time for time in row.series.times if time > earliest), math.inf)
+        target = target_of(row.series.labels)
+        first[target] = min(after, first.get(target, math.inf))
+
+    def later(rows: Sequence[Row]) -> list[Row]:
+        return [_after(row, first[target_of(row.series.labels)], since) for row in rows]
+
+    return [ArmRows(arm.snapshot, *map(later, (arm.total, arm.bad, arm.presence, arm.sums))) for arm in arms]
+
+
+def _after(row: Row, first: float, since: float) -> Row:
+    """The row with its samples from `first` on, the one at `first` as if it were of `since`; else its last one is."""
+    series = row.series
+    kept = [(time, value) for time, value in zip(series.times, series.values, strict=True) if time >= first]
+    kept = kept or [(first, series.values[-1])]
+    times = tuple(since if time == first else time for time, _ in kept)
+    return Row(row.sign, Series(series.labels, times, tuple(value for _, value in kept)), row.start_times - {first})
 
 
 def find_missing(arm: ArmRows, window: Window) -> Missing | None:

@@ -17,8 +17,8 @@ class Want:
 
     `subject`: the snapshot under judgement. `baseline`: the snapshot that is counted in the same seconds to compare it
     with; None when there is none, as for a limit or a reference. `since`: unix seconds of the newest sample counted (a
-    tick's `at`), or from when on to count. `template`: spec of the MetricTemplate that the metric names, None for
-    built-in ones.
+    tick's `at`, and `counted`), or from when on to count. `template`: spec of the MetricTemplate that the metric names,
+    None for built-in ones.
     """
 
     namespace: str
@@ -28,6 +28,7 @@ class Want:
     metric: Metric
     since: float
     template: JsonObject | None = None
+    counted: bool = False
 
     @property
     def key(self) -> Key:

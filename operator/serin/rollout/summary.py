@@ -240,4 +240,6 @@ def _evidence(builder: PlanBuilder) -> _Condition:
             return kind, False, Reason(one.reason), f"{one.metric}: {one.message}"
     if not verdicts:
         return kind, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"
+    if delay := builder.seen.samples.delay:
+        return kind, True, Reason.CLOCK_SKEWED, f"every metric that decides has data; {delay}"
     return kind, True, Reason.EVIDENCE_AVAILABLE, "every metric that decides has data"

@@ -5,7 +5,7 @@ long it may take and how its series are called is its own affair: others see a `
 that is kept for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -92,7 +92,8 @@ class RouterContext:
     """What a router is built from.
 
     `namespace`: Serin's own. `options`: values of all flags, by name with underscores. `registry`: where it registers
-    its metrics. `enqueue`: asks for a look at a deployment.
+    its metrics. `enqueue`: asks for a look at a deployment. `signing_keys`: asks the API server for the public keys of
+    ServiceAccounts' tokens, as a JWK set; raises ClusterError.
     """
 
     cache: "ObjectCache"
@@ -100,6 +101,7 @@ class RouterContext:
     options: Mapping[str, object]
     registry: "CollectorRegistry"
     enqueue: Callable[[Key], None]
+    signing_keys: Callable[[], Awaitable[JsonObject]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,22 @@ class TestFiles:
         assert report.errors == 0
         assert "not checked: elsewhere is not built in" in report.findings[0].message
 
+    def test_a_selector_that_reads_less_than_it_says_is_a_note(self, tmp_path: Path) -> None:
+        query = "max(a{ {{.candidate}} }) / max(node_load1) + max(b{serin_namespace='shop'})"
+        body = smallest("note")
+        body["spec"]["metrics"] = [
+            {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+            {"name": "load", "value": {"query": query, "max": "1"}, "severity": "info"},
+        ]
+        [found] = lint(tmp_path, body).findings
+        assert (found.level, found.path) == (check.NOTE, "spec.metrics[1]")
+        assert found.message.startswith("node_load1 reads series of the deployment's namespace alone: Serin adds")
+
+    def test_a_query_that_cannot_be_restricted_is_an_error(self, tmp_path: Path) -> None:
+        body = smallest("at")
+        body["spec"]["metrics"] = [{"name": "a", "value": {"query": "max(a{ {{.candidate}} } @ 5)", "max": "1"}}]
+        assert "the query has @, which is the same moment for ever" in said(lint(tmp_path, body))[0]
+
 
 class TestCommand:
     """As scripts and pre-commit hooks run it: no cluster, no kubeconfig."""
@@ -300,6 +316,21 @@ class TestCommand:
         found = json.loads(done.stdout)
         assert {one["path"] for one in found} == {"spec.replicas", "spec.progressDeadline"}
         assert all(one.keys() == {"file", "line", "resource", "path", "level", "message"} for one in found)
+
+    def test_queries_where_users_may_write_none(self) -> None:
+        body = smallest("own")
+        body["spec"]["metrics"] = [
+            {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+            {"name": "memory", "template": {"name": "memory"}, "against": "limit", "limit": "1", "severity": "info"},
+            {"name": "elsewhere", "template": {"name": "elsewhere"}, "severity": "info"},
+        ]
+        text = f"{json.dumps(body)}\n---\n{json.dumps(MEMORY)}"
+        assert self.run("-f", "-", text=text).returncode == 0
+        done = self.run("-f", "-", "--built-in-only", text=text)
+        assert done.returncode == 1
+        assert "MetricTemplate memory: spec: queries of users are switched off in this cluster" in done.stdout
+        for index in (1, 2):
+            assert f"spec.metrics[{index}]: queries of users are switched off" in done.stdout
 
     def test_a_folder_without_manifests(self, tmp_path: Path) -> None:
         done = self.run("-f", str(tmp_path))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from serin.cli.app import main
 from serin.cli.exit_codes import Exit, Stop
-from serin.cli.rehearse.measure import proxy_path
+from serin.cli.rehearse import plan
+from serin.cli.rehearse.measure import proxy_path, through_cluster, traffic
+from serin.metrics.answers import Answer, Series, Value
 from tests.integration.cli_rig import Ran
 
 ERRORS = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
@@ -184,6 +187,30 @@ def test_a_wrong_command_line_is_explained(rehearse: Rehearse, words: tuple[str,
     ran = rehearse(*words)
     assert ran.code == Exit.USAGE
     assert told in " ".join(ran.err.split())
+
+
+def test_the_traffic_is_that_of_the_router_that_the_operator_believes(rehearse: Rehearse) -> None:
+    own = {"name": "own", "ratio": {"bad": "b{ {{.version}} }", "total": "t{ {{.version}} }"}, "severity": "major"}
+    rehearse.write(metrics=[ERRORS, own])
+    [found] = plan.read([rehearse.file])
+    asked: list[str] = []
+
+    async def ask(query: str, at: float) -> Answer:
+        asked.append(query)
+        labels = {"serin_namespace": "shop", "serin_model_deployment": "fraud", "serin_snapshot": "a"}
+        names = ("envoy_serin_attempts", "t")
+        return Value(tuple(Series({**labels, "__name__": one}, (at - 60.0, at), (0.0, 60.0)) for one in names))
+
+    env = [{"name": "SERIN_PROMETHEUS_URL", "value": "http://p.m"}]
+    env += [{"name": "SERIN_ROUTER_MATCHERS", "value": 'namespace="serin-system"'}]
+    body = {"spec": {"template": {"spec": {"containers": [{"env": env}]}}}}
+    connection = SimpleNamespace(get=lambda *_: body)
+    _, router = through_cluster(connection)  # type: ignore[arg-type]
+    traffic(found, "shop", ask, 1e9, router)
+    of_router, of_user = asked
+    assert "envoy_serin_attempts" in of_router
+    assert 'namespace="serin-system"' in of_router
+    assert "serin-system" not in of_user
 
 
 @pytest.mark.parametrize(

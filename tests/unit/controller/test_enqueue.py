@@ -1,7 +1,6 @@
 """Which change is worth a look at which deployment."""
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from serin.api.json import JsonObject
 from serin.cluster import kinds
@@ -9,7 +8,7 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.controller.enqueue import affected
 from serin.routers import build_routers
-from serin.routers.base import RouterContext
+from tests.unit.routers.context import router_context
 
 ROUTERS = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
 
@@ -59,6 +58,6 @@ OF_SNAPSHOT = {**OWNED, "serin.dev/snapshot": "fraud-x"}
     ],
 )
 def test_a_change_concerns(cache: ObjectCache, kind: Kind, changed: JsonObject, expected: set[tuple[str, str]]) -> None:
-    context = RouterContext(cache, "serin-system", {"xds_port": 18000}, CollectorRegistry(), lambda _: None)
+    context = router_context(cache)
     routers = build_routers(context).values()
     assert set(affected(cache, routers, kind, changed)) == expected

@@ -53,7 +53,7 @@ class Prometheus:
         assert (query.endswith("[900s]"), at) == (True, NOW)
         return NoData(Reason.SERIES_ABSENT, "nothing")
 
-    def scrape_interval(self, metric: Metric, template: JsonObject | None = None) -> float | None:
+    def scrape_interval(self, _namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         return self._interval if metric.name and template is None else None
 
 
@@ -88,7 +88,7 @@ class Bench:
         self.cache, self.prometheus, self.looks = ObjectCache(), Prometheus(interval), list[tuple[str, str]]()
         for body in bodies:
             self.cache.put(kinds.MODEL_DEPLOYMENT, body)
-        self.now = NOW
+        self.now, self.delay = NOW, ""
         self.traffic_estimator = TrafficEstimator(
             self.cache, self.prometheus.ask, self.looks.append, catalog=CATALOG, clock=lambda: NOW
         )
@@ -98,6 +98,7 @@ class Bench:
             Telemetry(),
             self.looks.append,
             request_template=request_template,
+            delay=lambda: self.delay,
             clock=lambda: self.now,
         )
 
@@ -167,6 +168,36 @@ async def test_a_look_without_data_moves_the_start_of_the_next_only_as_far_as_it
     await bench.tick()
     since = [want.since for batch in bench.prometheus.batches for want in batch if want.metric.name == "errors"]
     assert since[:2] == [NOW - 30, NOW - 10]
+
+
+async def test_counting_knows_whether_it_goes_on_at_a_sample() -> None:
+    """Or at an event, at which nothing was scraped."""
+    body = at_step(NOW - 100)
+    body["status"]["arms"][0]["evidence"] = {"errors": {"at": NOW - 7}, SPLIT: {"at": NOW - 200}}
+    bench = Bench(body, interval=5.0)
+
+    async def counted() -> dict[str, bool]:
+        await bench.tick()
+        return {want.metric.name: want.counted for want in bench.prometheus.batches[-1]}
+
+    assert await counted() == {"errors": True, "latency": False, SPLIT: False}
+    bench.prometheus.answers["latency"] = NoData(Reason.NO_TRAFFIC, "nobody asks", at=NOW - 10)
+    await bench.tick()
+    assert await counted() == {"errors": True, "latency": True, SPLIT: False}
+    body["status"]["arms"][0]["evidence"][SPLIT] = {"at": NOW - 5}
+    bench = Bench(body, interval=5.0)
+    assert (await counted())[SPLIT]
+
+
+async def test_a_look_without_data_says_what_delays_it() -> None:
+    body = deployment()
+    bench = Bench(body)
+    bench.prometheus.answers["errors"] = NoData(Reason.STALE, "nothing new", at=NOW - 10)
+    bench.delay = "the clock is wrong"
+    await bench.tick()
+    assert bench.newest(body) == NoData(Reason.STALE, "nothing new; the clock is wrong", at=NOW - 10)
+    assert isinstance(bench.newest(body, "latency"), RatioTick)
+    assert bench.loop.samples(parse_model_deployment(body)).delay == "the clock is wrong"
 
 
 async def test_a_deployment_that_cannot_be_read_ends_nobodys_evidence() -> None:

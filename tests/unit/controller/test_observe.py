@@ -11,6 +11,8 @@ from serin.cluster import kinds
 from serin.controller.observe import Observer
 from serin.evaluation.evaluate import Assessment
 from serin.evaluation.samples import SPLIT
+from serin.metrics.catalog import Catalog
+from serin.metrics.enforced import Trust
 from serin.rollout.assess import assess
 from serin.rollout.model import Observation
 from tests.catalog import CATALOG
@@ -98,6 +100,20 @@ def test_a_metric_template_that_does_not_exist_is_named_until_it_does() -> None:
     }
     bench.cache.put(kinds.METRIC_TEMPLATE, template)
     assert observe(bench, body).invalid is None
+
+
+def test_a_query_where_users_may_write_none_is_an_invalid_spec() -> None:
+    body = deployment()
+    body["spec"]["metrics"][0] = {"name": "own", "ratio": {"bad": "b{ {{.version}} }", "total": "t{ {{.version}} }"}}
+    body["spec"]["metrics"][0]["severity"] = "major"
+    bench = Bench(body)
+    assert observe(bench, body).invalid is None
+    catalog = Catalog(CATALOG.templates, trust=Trust(user_queries=False))
+    observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=catalog)
+    invalid = observer.observe(body, NOW).invalid
+    assert invalid is not None
+    assert invalid[0] is Reason.INVALID_SPEC
+    assert "metric own: queries of users are switched off in this cluster" in invalid[1]
 
 
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:

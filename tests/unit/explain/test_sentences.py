@@ -20,6 +20,15 @@ def told(status: Status | None, **given: object) -> str:
     return "\n".join(explain(facts(status, **given)))  # type: ignore[arg-type]
 
 
+def test_evidence_that_is_late_is_said_with_what_to_do() -> None:
+    message = "every metric that decides has data; Prometheus' clock is at least 30 s ahead of Serin's"
+    late = said(ConditionType.EVIDENCE_AVAILABLE, True, Reason.CLOCK_SKEWED, message)
+    in_time = said(ConditionType.EVIDENCE_AVAILABLE, True, Reason.EVIDENCE_AVAILABLE, "every metric has data")
+    words = f"The evidence: {message}. Let NTP set the clocks of the nodes"
+    assert words in told(replace(BAKING, conditions=(READY, late)))
+    assert "The evidence:" not in told(replace(BAKING, conditions=(READY, in_time)))
+
+
 class TestHeadline:
     def test_before_the_operator_has_looked(self) -> None:
         assert headline(facts(None)) == "fraud: Serin has not looked at it yet"

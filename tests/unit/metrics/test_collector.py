@@ -263,6 +263,17 @@ async def test_a_late_tick_is_given_to_the_very_same_want_alone() -> None:
     assert isinstance((await collector.collect(NOW, [broken]))[broken.key], NoData), "as it is written now"
 
 
+async def test_nothing_is_kept_of_namespaces_that_ask_no_more() -> None:
+    collector = Collector(Prometheus(), CATALOG, patience=60.0)  # type: ignore[arg-type]
+    query = RatioQuery("envoy_serin_failures{ {{.version}} }", "envoy_serin_attempts{ {{.version}} }")
+    own = Metric("mine", query, Severity.MAJOR, Against.STABLE)
+    for number in range(50):
+        mine = Want(f"space-{number}", "a", "a-2", "a-1", own, NOW - 100.0)
+        await collector.collect(NOW, [want("a"), mine])
+    assert collector._known.keys() == {"", "space-49"}
+    assert collector.scrape_interval("shop", want("a").metric) == 10.0
+
+
 async def test_a_collection_that_is_cancelled_leaves_nothing_under_way() -> None:
     prometheus = Prometheus()
     prometheus.hold = asyncio.Event()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serin.metrics.answers import Series
-from serin.metrics.counting import cut, find_start_times, increase, is_without_start, learn_interval
+from serin.metrics.counting import are_of_one_server, cut, find_start_times, increase, is_without_start, learn_interval
 
 NOTHING: frozenset[float] = frozenset()
 
@@ -128,3 +128,14 @@ def test_many_collections_count_what_one_counts(history: tuple[list[Series], lis
             if seen is not None:
                 parts += increase(seen, began, since, 0.0)
         assert parts == whole
+
+
+def test_answers_of_two_servers_share_no_scrape() -> None:
+    total, bad = series((1, 1), (11, 2), (21, 3)), series((11, 1), (21, 1), code="500")
+    other = series((4, 1), (14, 1), (24, 1), code="500")
+    assert are_of_one_server([[total], [bad]])
+    assert not are_of_one_server([[total], [other]])
+    assert not are_of_one_server([[total], [], [bad, other], [other]])
+    assert are_of_one_server([[total, other]]), "one answer is one server's"
+    assert are_of_one_server([[total], [series((4, 1), instance="b")]]), "each target has its own times"
+    assert are_of_one_server([[total], [series((31, 1), (41, 1), code="500")]]), "never there together"

@@ -69,7 +69,9 @@ def test_a_pod_without_a_failure_has_no_series_of_failures() -> None:
 
 
 def test_the_routers_pods_are_told_apart_by_their_places() -> None:
-    source = resolve(Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE), None, CATALOG)
+    source = resolve(
+        Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE), None, CATALOG, "shop"
+    )
     assert isinstance(source, RatioSource)
     found = queries(source)
     assert found is not None
@@ -79,6 +81,6 @@ def test_the_routers_pods_are_told_apart_by_their_places() -> None:
 
 def test_sums_of_several_counters_are_left_alone() -> None:
     query = RatioQuery("a{ {{.version}} } + b{ {{.version}} }", "c{ {{.version}} }")
-    source = resolve(Metric("own", query, Severity.CRITICAL, Against.STABLE), None, CATALOG)
+    source = resolve(Metric("own", query, Severity.CRITICAL, Against.STABLE), None, CATALOG, "shop")
     assert isinstance(source, RatioSource)
     assert queries(source) is None

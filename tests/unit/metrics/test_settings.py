@@ -1,10 +1,13 @@
 """Settings of the adapter from the environment: what is read, and what a wrong value is answered with."""
 
+import asyncio
+import gc
 from pathlib import Path
 
 import pytest
 
-from serin.metrics.prometheus import Settings, SettingsError, read_settings, without_credentials
+from serin.metrics.answers import Failed
+from serin.metrics.prometheus import Prometheus, Settings, SettingsError, read_settings, without_credentials
 
 
 def test_defaults_and_everything_set() -> None:
@@ -33,6 +36,16 @@ def test_defaults_and_everything_set() -> None:
 def test_wrong_values_are_refused(name: str, value: str, words: str) -> None:
     with pytest.raises(SettingsError, match=f"SERIN_PROMETHEUS_{name} is .*{words}"):
         read_settings({"SERIN_PROMETHEUS_URL": "http://a", f"SERIN_PROMETHEUS_{name}": value})
+
+
+async def test_nothing_is_kept_of_namespaces_that_have_asked() -> None:
+    prometheus = Prometheus(Settings("http://127.0.0.1:9"))
+    answers = await asyncio.gather(*(prometheus.query("up", 0.0, f"space-{number}") for number in range(100)))
+    prometheus.close()
+    assert {type(one) for one in answers} == {Failed}
+    del answers
+    gc.collect()
+    assert not list(prometheus._turns)
 
 
 def test_credentials_never_show() -> None:

@@ -33,7 +33,7 @@ TEMPLATE: JsonObject = {
 
 
 def read(source: MetricSource, template: JsonObject | None = None) -> Source:
-    return resolve(Metric("mine", source, Severity.MAJOR, Against.STABLE), template, CATALOG)
+    return resolve(Metric("mine", source, Severity.MAJOR, Against.STABLE), template, CATALOG, "shop")
 
 
 def test_every_template_of_a_router_is_one_query() -> None:
@@ -109,7 +109,7 @@ def test_histogram_and_value_templates() -> None:
     assert histogram.unit == "ms"
     limited = Metric("mine", TemplateRef("v"), Severity.MAJOR, Against.LIMIT, limit=0.9)
     template = {"value": {"query": "max(up{ {{.candidate}} })"}}
-    assert resolve(limited, template, CATALOG) == ValueSource("max(up{ {{.candidate}} })")
+    assert resolve(limited, template, CATALOG, "shop") == ValueSource("max(up{ {{.candidate}} })")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,12 @@ def test_templates_of_answers_and_means() -> None:
 def test_deployments_with_different_references_share_their_query() -> None:
     one, other = ({"legit": 97, "fraud": 3}, {"legit": 50, "fraud": 50})
     found = {
-        resolve(Metric("a", DistributionQuery(ANSWERS, "label", each), Severity.INFO, Against.REFERENCE), None, CATALOG)
+        resolve(
+            Metric("a", DistributionQuery(ANSWERS, "label", each), Severity.INFO, Against.REFERENCE),
+            None,
+            CATALOG,
+            "shop",
+        )
         for each in (one, other)
     }
     assert len(found) == 1
@@ -197,7 +202,7 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
     assert list(reference_of(metric).items()) == [("-1.0", 3), ("9.5", 2), ("10.0", 1), ("inf", 0)]
     twice = Metric("a", DistributionQuery(query.counts, "le", {"0.5": 1, "0.50": 2}), Severity.INFO, Against.REFERENCE)
     with pytest.raises(SourceError, match=r"has the bound 0\.50 twice"):
-        resolve(twice, None, CATALOG)
+        resolve(twice, None, CATALOG, "shop")
 
 
 @pytest.mark.parametrize(
@@ -243,11 +248,11 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
 )
 def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
     with pytest.raises(SourceError) as refused:
-        resolve(metric, template, CATALOG)
+        resolve(metric, template, CATALOG, "shop")
     assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("template", [{}, {"ratio": 7}, {"ratio": {"bad": "a"}}, {"distribution": {"counts": None}}, 7])
 def test_a_template_of_another_shape_is_that_metrics_error_alone(template: Any) -> None:
     with pytest.raises(SourceError, match="metric mine: "):
-        resolve(Metric("mine", TemplateRef("half"), Severity.MAJOR, Against.STABLE), template, CATALOG)
+        resolve(Metric("mine", TemplateRef("half"), Severity.MAJOR, Against.STABLE), template, CATALOG, "shop")

@@ -19,6 +19,7 @@ from serin.metrics.ticks import (
     identity,
     mean_tick,
     ratio_tick,
+    without_memory,
 )
 
 WINDOW = Window(since=10.0, until=40.0, interval=10.0)
@@ -194,3 +195,38 @@ def test_without_a_baseline_it_counts_no_requests() -> None:
     assert mean_tick(mean((0, 2), (0, 5)), NO_ARM, WINDOW, {}) == MeanTick(20.0, Moments(2, 5.0), Moments(0, 0.0))
     counted = arm(histogram({"1": (0, 2), "+Inf": (0, 3)}))
     assert histogram_tick(counted, NO_ARM, WINDOW, {}, "s") == HistogramTick(20.0, (1.0,), (2, 1), (0, 0), "s")
+
+
+def test_another_servers_samples_count_from_the_first_one_after_what_was_counted() -> None:
+    """Of two servers one has counted up to 10; the other scraped at 5, 15, 25 and 35."""
+    total, late = row(80, 100, 110, 125, start=5.0), row(4, 6, start=25.0, code="500")
+    born = Row(1, late.series, frozenset({25.0}))
+    candidate = arm([total], [born, row(3, start=5.0, code="503")])
+    stable = arm([row(70, 71, start=25.0, instance="other")])
+    assert not candidate.shows(10.0)
+    assert candidate.shows(15.0001)
+    later = without_memory([candidate, stable], WINDOW)
+    tick = ratio_tick(later[0], later[1], WINDOW, {})
+    assert tick == RatioTick(35.0, Arm(25, 6), Arm(1, 0)), "what began after the first scrape counted from 0"
+
+
+def test_a_single_scrape_after_what_was_counted_is_no_newer_sample() -> None:
+    [one] = without_memory([arm([row(80, 100, start=5.0)])], WINDOW)
+    assert one.newest == 10.0
+    [none] = without_memory([arm([row(80, start=5.0)])], WINDOW)
+    assert none.newest == 10.0
+    too_early = arm([row(80, start=5.0), row(90, 95, start=3.0, code="500"), row(70, 99, start=2.0, sign=-1)])
+    [one] = without_memory([too_early], WINDOW)
+    assert [each.series.times for each in one.total] == 3 * [(10.0,)], "they are too near to what was counted"
+
+
+def test_a_series_that_is_there_with_the_first_scrape_began_before() -> None:
+    """It may be counted already: the server that has counted may have seen it earlier."""
+    born = Row(1, row(9, 12, start=15.0).series, frozenset({15.0}))
+    [one] = without_memory([arm([born])], WINDOW)
+    assert ratio_tick(one, NO_ARM, WINDOW, {}) == RatioTick(25.0, Arm(3, 0), Arm(0, 0))
+
+
+def test_a_scrape_that_began_with_the_one_that_was_counted_may_have_read_earlier() -> None:
+    [one] = without_memory([arm([row(80, 90, 100, start=11.0)])], WINDOW)
+    assert ratio_tick(one, NO_ARM, WINDOW, {}) == RatioTick(31.0, Arm(10, 0), Arm(0, 0))

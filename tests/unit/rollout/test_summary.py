@@ -3,6 +3,7 @@
 import pytest
 
 from serin.rollout.summary import interval, ratio
+from tests.narratives.world import World, spec
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,19 @@ def test_an_estimate_has_its_unit(value: float | None, unit: str, text: str) -> 
 def test_an_interval_is_both_ends_or_nothing() -> None:
     assert interval(0.6, 2.4) == "0.6x to 2.4x"
     assert interval(0.6, None) == ""
+
+
+def test_evidence_that_is_late_says_so() -> None:
+    world = World(spec=spec("1"))
+    world.run(20)
+    world.change(spec("2"))
+    world.run(60)
+
+    def evidence() -> tuple[str, str, str]:
+        [found] = [one for one in world.status["conditions"] if one["type"] == "EvidenceAvailable"]
+        return found["status"], found["reason"], found["message"]
+
+    assert evidence() == ("True", "EvidenceAvailable", "every metric that decides has data")
+    world.evidence_delay = "the clock is wrong"
+    world.run(10)
+    assert evidence() == ("True", "ClockSkewed", "every metric that decides has data; the clock is wrong")

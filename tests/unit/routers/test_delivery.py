@@ -12,6 +12,7 @@ import pytest
 from serin.api.names import Key
 from serin.api.split import all_to, between
 from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.settings import EnvoySettings
@@ -131,6 +132,7 @@ def setting() -> Setting:
         refusals.append,
         lambda key, _: failures.append(key),
         "0.0.0.0",
+        Limits(),
     )
     return Setting(clock, delivery, propagated, refusals, failures)
 
@@ -248,6 +250,26 @@ def test_what_was_refused_is_forgotten_when_it_changes(it: Setting) -> None:
     assert it.delivery.refused().keys() == {("shop", "other")}
     it.delivery.change({again.key: None})
     assert it.delivery.refused() == {}, "it is gone"
+
+
+def test_what_one_envoy_refuses_every_other_still_gets(it: Setting) -> None:
+    """A rollback's route among them: it waits for nobody."""
+    it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])
+    broken, sound = it.envoy("broken"), it.envoy("sound")
+    for envoy in (broken, sound):
+        envoy.settle(it.clock)
+    broken.refuses = {"shop/fraud"}
+    it.delivery.update([model("fraud", ("fraud-a", 100), ("fraud-b", 0))])
+    for _ in range(5):
+        broken.ask_all()
+    assert "router pod broken refuses the routes" in it.delivery.refused()["shop", "fraud"]
+    assert sound.ask((Kind.ROUTES, "shop/fraud"))
+    assert sound.routes["shop/fraud"] == {"shop/fraud/fraud-a"}
+    assert it.delivery.refused(), "that another one has taken them changes nothing for the one that refuses"
+    assert not broken.ask_all(), "nor is it asked again and again"
+    it.clock.now += 10
+    sound.ask_all()
+    assert it.delivery.refused() == {}, "the one that refused is gone"
 
 
 def test_an_envoy_that_was_restarted_has_nothing(it: Setting) -> None:

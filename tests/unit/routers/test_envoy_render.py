@@ -8,6 +8,7 @@ import pytest
 
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.limits import CONNECTION_BUFFER, UNSENT_BUFFER, Limits
 from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
@@ -95,6 +96,49 @@ def test_the_shield_is_the_candidates_retry_policy(router: dict[str, Any], retry
     assert candidate["retry_policy"].get("retry_on") == retry_on
     assert ("hedge_policy" in candidate) is hedged
     assert candidate["retry_policy"]["per_try_timeout"] == ("1.000s" if hedged else "300.000s")
+
+
+def test_a_request_is_kept_where_it_can_be_sent_again_and_nowhere_else() -> None:
+    large = 8 * 1024 * 1024
+
+    def kept(found: RoutedModel) -> list[int]:
+        made = render(found, limits=Limits(shielded_bytes=large)).routes
+        assert "request_body_buffer_limit" not in made["virtual_hosts"][0]
+        return [one.get("request_body_buffer_limit", 0) for one in made["virtual_hosts"][0]["routes"]]
+
+    during = Arm("a", 90, POD), Arm("b", 10, POD)
+    assert kept(model(Arm("a", 100, POD))) == [UNSENT_BUFFER], "no rollout"
+    assert kept(model(*during)) == [large, UNSENT_BUFFER], "the candidate's, then stable's"
+    for shield in (Shield.UNSENT, Shield.OFF):
+        assert kept(model(*during, shield=shield)) == [UNSENT_BUFFER, UNSENT_BUFFER]
+    none = render(model(*during), limits=Limits(shielded_bytes=0)).routes["virtual_hosts"][0]["routes"]
+    assert none[0]["request_body_buffer_limit"] == UNSENT_BUFFER, "what reached no pod goes to another all the same"
+
+
+def test_buffers_of_all_connections_are_bounded() -> None:
+    found = render(model(Arm("a", 100, POD), protocol=Protocol.HTTP2), limits=Limits(connections=7))
+    limit, http = (one["typed_config"] for one in found.listener["filter_chains"][0]["filters"])
+    assert limit["max_connections"] == 7
+    [cluster] = found.clusters.values()
+    assert cluster["per_connection_buffer_limit_bytes"] == found.listener["per_connection_buffer_limit_bytes"]
+    assert found.listener["per_connection_buffer_limit_bytes"] < UNSENT_BUFFER / 2, "or what is unsent would not fit"
+    options = cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+    for one in (http["http2_protocol_options"], options["explicit_http_config"]["http2_protocol_options"]):
+        assert one["initial_stream_window_size"] <= CONNECTION_BUFFER
+
+
+def test_a_full_heap_is_relieved_before_the_process_ends() -> None:
+    manager = bootstrap("serin-xds.serin-system.svc", max_heap=1000)["overload_manager"]
+    shares = {
+        action["name"].rpartition(".")[2]: trigger["threshold"]["value"]
+        for action in manager["actions"]
+        for trigger in action["triggers"]
+    }
+    assert list(shares) == ["shrink_heap", "stop_accepting_requests"]
+    assert 0 < shares["shrink_heap"] < shares["stop_accepting_requests"] < 1
+    assert {trigger["name"] for action in manager["actions"] for trigger in action["triggers"]} <= {
+        monitor["name"] for monitor in manager["resource_monitors"]
+    }
 
 
 def test_no_time_out_is_no_limit_anywhere() -> None:

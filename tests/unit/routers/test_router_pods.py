@@ -4,9 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-
-from prometheus_client import CollectorRegistry
+from dataclasses import dataclass, field, replace
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
@@ -16,13 +14,13 @@ from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
-from serin.routers.base import RouterContext
 from serin.routers.envoy.router import EnvoyRouter
 from serin.routers.envoy.router_pods import LINGER, UNHEARD_AFTER
 from serin.routers.envoy.xds_peers import _read
 from tests.narratives.world import spec
 from tests.simulation import clock
 from tests.simulation.envoys import AppLink, Envoy
+from tests.unit.routers.context import router_context
 
 OLD, NEW = all_to("fraud-old"), all_to("fraud-new")
 
@@ -83,7 +81,7 @@ class Place:
 @asynccontextmanager
 async def leading() -> AsyncIterator[Place]:
     cache, looks = ObjectCache(), list[Key]()
-    context = RouterContext(cache, "serin-system", {"xds_port": 18_000}, CollectorRegistry(), looks.append)
+    context = replace(router_context(cache, "--xds-authentication", "none"), enqueue=looks.append)
     place = Place(cache, EnvoyRouter(context), looks)
     place.decide({"fraud-old": 100})
     for number, snapshot in enumerate(("fraud-old", "fraud-new")):

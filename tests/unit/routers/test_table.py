@@ -14,11 +14,12 @@ from serin.api.split import all_to
 from serin.api.state import Phase, State
 from serin.api.status import read_state
 from serin.cluster.cache import ObjectCache
-from serin.controller.settings import add_arguments, parse
+from serin.controller.settings import add_arguments
 from serin.rollout.model import ApplyRouteObject, Route
 from serin.routers import ROUTERS, build_routers, router_of
-from serin.routers.base import Router, RouterContext
+from serin.routers.base import Router
 from tests.narratives.world import World, spec
+from tests.unit.routers.context import router_context
 from tests.unit.routers.dummy import DUMMY, PATIENCE, Dummy
 
 
@@ -28,8 +29,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def routers(*flags: str) -> dict[str, Router]:
-    options = parse(["--prometheus-url", "http://127.0.0.1:9", *flags]).routers
-    return build_routers(RouterContext(ObjectCache(), "serin-system", options, CollectorRegistry(), lambda _: None))
+    return build_routers(router_context(ObjectCache(), *flags))
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_a_router_defines_its_own_flags_and_its_metrics() -> None:
     assert isinstance(made, Dummy)
     assert made.lane == "right"
     registry = CollectorRegistry()
-    build_routers(RouterContext(ObjectCache(), "serin-system", vars(found), registry, lambda _: None))
+    build_routers(router_context(ObjectCache(), registry=registry))
     page = generate_latest(registry).decode()
     assert "serin_router_envoys 0.0" in page
     assert "serin_route_propagation_seconds_count 0.0" in page

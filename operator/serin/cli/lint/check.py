@@ -19,11 +19,23 @@ from serin.cli.lint import documents, policy, promql, rules, schema
 from serin.cli.lint.documents import Document
 from serin.cli.lint.schema import Problem
 from serin.metrics.catalog import Catalog
-from serin.metrics.sources import SourceError, resolve
+from serin.metrics.enforced import Trust
+from serin.metrics.promql import NAMESPACE_LABEL
+from serin.metrics.sources import SourceError, only_built_in, resolve
 from serin.routers import ROUTERS
 
-# Every template that some router or model server brings along.
-CATALOG: Final = Catalog.of(*(router.templates() for router in ROUTERS.values()))
+
+def _catalog(*, user_queries: bool) -> Catalog:
+    """Every template that some router or model server brings along, and what a Serin allows that is not set up."""
+    trust = Trust(tenant_label=NAMESPACE_LABEL, user_queries=user_queries)
+    return Catalog.of(*(router.templates() for router in ROUTERS.values()), trust=trust)
+
+
+CATALOG: Final = _catalog(user_queries=True)
+_UNRESTRICTED: Final = Catalog.of(*(router.templates() for router in ROUTERS.values()))
+BUILT_IN_ONLY: Final = _catalog(user_queries=False)
+# In the place of a namespace that the files leave to kubectl.
+ANY_NAMESPACE: Final = "default"
 
 ERROR = "error"
 NOTE = "note"  # what may be meant so, or cannot be checked without a cluster
@@ -75,13 +87,13 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def check(files: Iterable[Path]) -> Report:
+def check(files: Iterable[Path], catalog: Catalog = CATALOG) -> Report:
     """Check the files together: a ModelDeployment may use a MetricTemplate of another file."""
     found = documents.read(files)
     findings = list(map(_unread, found.problems))
     templates = [one for one in found.documents if one.kind == names.METRIC_TEMPLATE]
     for document in found.documents:
-        findings += _document(document, templates)
+        findings += _document(document, templates, catalog)
     findings += _twice(found.documents)
     findings.sort(key=lambda one: (one.file, one.line))
     return Report(tuple(findings), len(found.documents), found.others)
@@ -91,7 +103,7 @@ def _unread(one: documents.Unread) -> Finding:
     return Finding(one.file, one.line, one.resource, one.path, one.message)
 
 
-def _document(document: Document, templates: list[Document]) -> Iterator[Finding]:
+def _document(document: Document, templates: list[Document], catalog: Catalog) -> Iterator[Finding]:
     def found(problem: Problem, level: str = ERROR) -> Finding:
         line = document.line(problem.path)
         return Finding(document.file, line, document.label, problem.path, problem.message, level)
@@ -106,11 +118,14 @@ def _document(document: Document, templates: list[Document]) -> Iterator[Finding
     if problems:
         yield from map(found, problems)
     elif document.kind == names.METRIC_TEMPLATE:
-        yield from map(found, _template(body["spec"]))
+        yield from map(found, _template(body["spec"], catalog))
     else:
         known = {one.name: one.body["spec"] for one in templates if _reaches(document, one)}
-        yield from map(found, _deployment(body, known))
+        errors = list(_deployment(body, known, catalog))
+        yield from map(found, errors)
         yield from (found(problem, NOTE) for problem in _unknown(body, known))
+        if not errors:
+            yield from (found(problem, NOTE) for problem in _narrowed(body, known))
 
 
 def _not_ours(document: Document) -> Problem | None:
@@ -132,7 +147,7 @@ def _reaches(deployment: Document, template: Document) -> bool:
     return not deployment.namespace or not template.namespace or deployment.namespace == template.namespace
 
 
-def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+def _deployment(body: JsonObject, templates: Mapping[str, JsonObject], catalog: Catalog) -> Iterator[Problem]:
     try:
         spec = parse_spec(body["spec"])
         planned = list(policy.check(spec))
@@ -143,20 +158,43 @@ def _deployment(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterat
     for index, metric in enumerate(spec.metrics):
         path = f"spec.metrics[{index}]"
         written = list(promql.check(body["spec"]["metrics"][index], path, {}))
-        yield from written or _metric(metric, path, templates)
+        yield from written or _metric(metric, path, templates, catalog, _namespace(body))
     yield from planned
 
 
-def _metric(metric: Metric, path: str, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+def _namespace(body: JsonObject) -> str:
+    return body["metadata"].get("namespace") or ANY_NAMESPACE
+
+
+def _metric(
+    metric: Metric, path: str, templates: Mapping[str, JsonObject], catalog: Catalog, namespace: str
+) -> Iterator[Problem]:
     name = metric.source.name if isinstance(metric.source, TemplateRef) else None
-    if name is not None and name not in templates and name not in CATALOG.templates:
+    is_known = name is None or name in templates or name in catalog.templates
+    if not is_known and catalog.trust.user_queries:
         return
     try:
-        source = resolve(metric, templates.get(name or ""), CATALOG)
+        source = resolve(metric, templates.get(name or ""), catalog, namespace)
     except SourceError as error:
         yield Problem(path, str(error).removeprefix(f"metric {metric.name}: "))
         return
     yield from (Problem(path, message) for message in promql.versions_lost(source))
+
+
+def _narrowed(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
+    """Selectors that read less than they say, unless the cluster allows users everything."""
+    for index, metric in enumerate(parse_spec(body["spec"]).metrics):
+        name = metric.source.name if isinstance(metric.source, TemplateRef) else ""
+        try:
+            source = resolve(metric, templates.get(name), _UNRESTRICTED, _namespace(body))
+        except SourceError:
+            continue  # a MetricTemplate of the cluster's
+        for selector in promql.open_to_all(source):
+            yield Problem(
+                f"spec.metrics[{index}]",
+                f"{selector} reads series of the deployment's namespace alone: Serin adds {NAMESPACE_LABEL}, or the "
+                "label that prometheus.tenantLabel names, to every selector",
+            )
 
 
 def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[Problem]:
@@ -175,8 +213,11 @@ def _unknown(body: JsonObject, templates: Mapping[str, JsonObject]) -> Iterator[
             )
 
 
-def _template(spec: JsonObject) -> Iterator[Problem]:
+def _template(spec: JsonObject, catalog: Catalog) -> Iterator[Problem]:
     """A MetricTemplate with something in place of its arguments."""
+    if not catalog.trust.user_queries:
+        yield Problem("spec", only_built_in(catalog))
+        return
     arguments = {one["name"]: one.get("default") or "value" for one in spec.get("arguments", ())}
     yield from promql.check(spec, "spec", arguments)
 

@@ -13,6 +13,7 @@ import promql_parser
 
 from serin.api.json import JsonObject
 from serin.cli.lint.schema import Problem
+from serin.metrics.enforced import open_selectors
 from serin.metrics.promql import (
     OWN_PLACEHOLDERS,
     SNAPSHOT_LABEL,
@@ -23,7 +24,7 @@ from serin.metrics.promql import (
     matchers_of,
     placeholders,
 )
-from serin.metrics.sources import ExpressionSource, Source
+from serin.metrics.sources import ExpressionSource, Source, ValueSource
 from serin.metrics.sums import check_bounds, parse
 
 _NOBODY: Final = Version("namespace", "deployment", ("candidate", "stable"))
@@ -70,6 +71,18 @@ def _query(text: str, source: str, arguments: Mapping[str, str]) -> Iterator[str
             "the query is the same for every version, so it says nothing about the candidate: write "
             "{{.candidate}} among the labels"
         )
+
+
+def open_to_all(source: Source) -> list[str]:
+    """Selectors of what Prometheus computes that name no version, nor a namespace."""
+    match source:
+        case ValueSource():
+            texts = [source.query]
+        case ExpressionSource():
+            texts = [source.total, source.bad]
+        case _:
+            texts = []
+    return sorted({one for text in texts for one in open_selectors(text)})
 
 
 def versions_lost(source: Source) -> Iterator[str]:

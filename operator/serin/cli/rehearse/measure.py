@@ -22,6 +22,9 @@ from serin.cli.rehearse.plan import Plan
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
 from serin.metrics.answers import Answer, Ask, Failed, answer_of
+from serin.metrics.enforced import read_matchers
+from serin.metrics.promql import Matcher
+from serin.metrics.sources import RatioSource, restricted
 from serin.metrics.traffic import WINDOW, measure
 
 OPERATOR: Final = "serin-operator"
@@ -29,12 +32,17 @@ _TIMEOUT_SECONDS: Final = 30.0
 _ELSE: Final = "write --prometheus URL with an address of Prometheus that answers from here, or --rps and --error-rate"
 
 
-def traffic(plan: Plan, namespace: str, ask: Ask, now: float) -> dict[str, Traffic]:
-    """Traffic of each ratio metric, over the last quarter of an hour. Raises Stop when Prometheus has none."""
+def traffic(plan: Plan, namespace: str, ask: Ask, now: float, router: tuple[Matcher, ...] = ()) -> dict[str, Traffic]:
+    """Traffic of each ratio metric, over the last quarter of an hour. Raises Stop when Prometheus has none.
+
+    `router`: matchers that the router's own series fit.
+    """
     found: dict[str, Traffic] = {}
     place = namespace, plan.name
     for name, source in plan.ratios().items():
-        measured = asyncio.run(measure(ask, source, [place], now))
+        believed = restricted(source, router) if name in plan.of_router else source
+        assert isinstance(believed, RatioSource)
+        measured = asyncio.run(measure(ask, believed, [place], now))
         if isinstance(measured, NoData):
             raise Stop(Exit.NO_ACCESS, f"the traffic of {plan.name} cannot be measured: {measured.message}. {_ELSE}")
         if place in measured:
@@ -48,14 +56,17 @@ def traffic(plan: Plan, namespace: str, ask: Ask, now: float) -> dict[str, Traff
     return found
 
 
-def through_cluster(connection: Connection) -> Ask:
-    """Ask the operator's Prometheus through the API server."""
+def through_cluster(connection: Connection) -> tuple[Ask, tuple[Matcher, ...]]:
+    """Ask the operator's Prometheus through the API server; and which series of the router the operator believes."""
     try:
         body = connection.get(kinds.DEPLOYMENT, SYSTEM_NAMESPACE, OPERATOR)
     except ClusterError as error:
         said = explained(error, f"Deployment {OPERATOR} in namespace {SYSTEM_NAMESPACE}, which names Prometheus")
         raise Stop(said.code, f"{said.message}. {_ELSE}") from error
-    path = proxy_path(_address(body))
+    address = _variable(body, "SERIN_PROMETHEUS_URL")
+    if not address:
+        raise Stop(Exit.NOT_FOUND, f"the Deployment {OPERATOR} does not say where Prometheus is. {_ELSE}")
+    path = proxy_path(address)
 
     async def ask(query: str, at: float) -> Answer:
         try:
@@ -65,7 +76,7 @@ def through_cluster(connection: Connection) -> Ask:
         except (KeyError, TypeError) as error:
             raise Stop(Exit.NO_ACCESS, f"what answers at {path} is not Prometheus. {_ELSE}") from error
 
-    return ask
+    return ask, read_matchers(_variable(body, "SERIN_ROUTER_MATCHERS"))
 
 
 def at_address(url: str) -> Ask:
@@ -87,12 +98,10 @@ def at_address(url: str) -> Ask:
     return ask
 
 
-def _address(deployment: Mapping[str, Any]) -> str:
+def _variable(deployment: Mapping[str, Any], name: str) -> str:
     containers = deployment["spec"]["template"]["spec"]["containers"]
-    for one in (one for container in containers for one in container.get("env") or ()):
-        if one["name"] == "SERIN_PROMETHEUS_URL" and one.get("value"):
-            return str(one["value"])
-    raise Stop(Exit.NOT_FOUND, f"the Deployment {OPERATOR} does not say where Prometheus is. {_ELSE}")
+    found = (one for container in containers for one in container.get("env") or () if one["name"] == name)
+    return next((str(one["value"]) for one in found if one.get("value")), "")
 
 
 def proxy_path(url: str) -> str:

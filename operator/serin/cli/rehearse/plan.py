@@ -18,7 +18,7 @@ from serin.api.spec import ModelDeploymentSpec, TemplateRef
 from serin.api.verdicts import BLOCKING
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.lint import documents, schema
-from serin.cli.lint.check import CATALOG, check
+from serin.cli.lint.check import ANY_NAMESPACE, CATALOG, check
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.policies import policies
 from serin.metrics.sources import ExpressionSource, HistogramSource, RatioSource, Source, resolve
@@ -35,12 +35,16 @@ _UNITS: Final = {"ms": 1.0, "s": 0.001}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One ModelDeployment. `namespace`: "" when the file leaves it to kubectl. `sources`: what each metric reads."""
+    """One ModelDeployment. `namespace`: "" when the file leaves it to kubectl. `sources`: what each metric reads.
+
+    `of_router`: the metrics that read the router's series.
+    """
 
     namespace: str
     name: str
     spec: ModelDeploymentSpec
     sources: Mapping[str, Source]
+    of_router: frozenset[str]
 
     @property
     def interval(self) -> float:
@@ -84,10 +88,19 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
     for metric in spec.metrics:
         reference = metric.source.name if isinstance(metric.source, TemplateRef) else ""
         try:
-            sources[metric.name] = resolve(metric, templates.get(reference), CATALOG)
+            sources[metric.name] = resolve(
+                metric, templates.get(reference), CATALOG, document.namespace or ANY_NAMESPACE
+            )
         except ValueError:  # a MetricTemplate of the cluster's, which lint has noted
             continue
-    return Plan(document.namespace, document.name, spec, sources)
+    of_router = frozenset(
+        metric.name
+        for metric in spec.metrics
+        if isinstance(metric.source, TemplateRef)
+        and metric.source.name in CATALOG.of_routers
+        and metric.source.name not in templates
+    )
+    return Plan(document.namespace, document.name, spec, sources, of_router)
 
 
 def worlds(plan: Plan, traffic: Mapping[str, Traffic]) -> tuple[list[Rehearsed], dict[str, str]]:

@@ -13,6 +13,7 @@ from serin.cli.output import console, dump, put
 from serin.cli.rehearse import measure, plan, show
 from serin.evaluation.feasibility import feasible
 from serin.metrics.answers import Ask
+from serin.metrics.promql import Matcher
 
 
 def rehearse(
@@ -31,13 +32,13 @@ def rehearse(
     NO when one of them cannot work with its traffic.
     """
     found = []
-    ask = _asker(connection, prometheus) if connection else None
+    ask, router = _asker(connection, prometheus) if connection else (None, ())
     for one in plan.read(files):
         if ask is None or connection is None:
             rate, bad = guess or (math.nan, math.nan)
             traffic: Mapping[str, Traffic] = dict.fromkeys(one.policies, Traffic(rate, bad))
         else:
-            traffic = measure.traffic(one, one.namespace or connection.namespace, ask, connection.now())
+            traffic = measure.traffic(one, one.namespace or connection.namespace, ask, connection.now(), router)
         found.append(_rehearse(one, traffic, runs, seed))
     if output:
         dump([show.as_json(one) for one in found], output)
@@ -47,8 +48,8 @@ def rehearse(
     return Exit.NO if any(one.cannot_work for one in found) else Exit.DONE
 
 
-def _asker(connection: Connection, prometheus: str | None) -> Ask:
-    return measure.at_address(prometheus) if prometheus else measure.through_cluster(connection)
+def _asker(connection: Connection, prometheus: str | None) -> tuple[Ask, tuple[Matcher, ...]]:
+    return (measure.at_address(prometheus), ()) if prometheus else measure.through_cluster(connection)
 
 
 def _rehearse(one: plan.Plan, traffic: Mapping[str, Traffic], runs: int, seed: int) -> show.Rehearsed:

@@ -6,7 +6,8 @@ it, and what each one counts.
 """
 
 from serin.routers.base import Flag, Router, RouterContext
-from serin.routers.envoy.bootstrap import XDS_PORT
+from serin.routers.envoy.bootstrap import TOKEN_FILE, XDS_PORT
+from serin.routers.envoy.limits import CONNECTIONS, SHIELDED_BYTES
 from serin.routers.envoy.series import BUCKETS
 from serin.routers.envoy.settings import NAME
 from serin.routers.envoy.templates import templates
@@ -17,6 +18,13 @@ __all__ = ["BUCKETS", "NAME", "add_arguments", "build", "templates"]
 def add_arguments(flag: Flag) -> None:
     """Envoy's own flags of `serin run`."""
     flag("xds-port", str(XDS_PORT), "port on which the router asks for its configuration", type=int)
+    text = "bytes of the largest request that stable answers after the candidate has failed it"
+    flag("shielded-request-bytes", str(SHIELDED_BYTES), text, type=int)
+    text = "clients' connections that one deployment may have at each Envoy"
+    flag("deployment-connections", str(CONNECTIONS), text, type=int)
+    text = "who may ask there: pods of the router by their ServiceAccount's token, or (none) everybody"
+    flag("xds-authentication", "token", text, choices=["token", "none"])
+    flag("xds-token-file", TOKEN_FILE, "this pod's own token, to ask other replicas about their Envoys")
 
 
 def build(context: RouterContext) -> Router:

@@ -10,6 +10,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS
 from serin.routers.envoy.settings import Protocol
@@ -38,6 +39,7 @@ def cluster(model: RoutedModel, arm: Arm) -> JsonObject:
         "type": "EDS",
         "eds_cluster_config": {"eds_config": config_source()},
         "connect_timeout": _CONNECT_TIMEOUT,
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _NO_LIMIT)]},
@@ -84,4 +86,4 @@ def _protocol(protocol: Protocol) -> JsonObject:
     if protocol is Protocol.HTTP1:
         return {"http_protocol_options": {}}
     # The pings find a pod that vanished under open streams.
-    return {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}
+    return {"http2_protocol_options": {**HTTP2_WINDOWS, "connection_keepalive": {"interval": "30s", "timeout": "5s"}}}

@@ -7,6 +7,7 @@ only with `spec.router`.
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
 from serin.routers.envoy.series import answer_logs, attempt_logs
@@ -18,17 +19,23 @@ _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.Http
 _LONGEST_CONNECTION: Final = "10s"
 # From the first byte of a request until its headers are complete: one that never completes them holds its connection.
 _HEADERS_TIMEOUT: Final = "10s"
+# A connection on which nothing is under way. Long, as a client's next request may meet its end.
+_IDLE_TIMEOUT: Final = "300s"
+_LIMIT: Final = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 
 
-def listener(model: RoutedModel, address: str = "0.0.0.0") -> JsonObject:
+def listener(model: RoutedModel, limits: Limits, address: str = "0.0.0.0") -> JsonObject:
     """The listener of one deployment on its own port."""
     name = f"{model.namespace}/{model.name}"
+    # Whoever holds connections open, complete or not, takes them from this deployment's clients and nobody else's.
+    limit = typed("connections", _LIMIT, {"stat_prefix": "serin-clients", "max_connections": limits.connections})
     return {
         "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "name": name,
         "address": {"socket_address": {"address": address, "port_value": model.port}},
-        "filter_chains": [{"filters": [typed("http", _HTTP, _connections(model, name))]}],
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
+        "filter_chains": [{"filters": [limit, typed("http", _HTTP, _connections(model, name))]}],
     }
 
 
@@ -47,7 +54,11 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
         "use_remote_address": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
-        "common_http_protocol_options": {"max_connection_duration": _LONGEST_CONNECTION},
+        "http2_protocol_options": dict(HTTP2_WINDOWS),
+        "common_http_protocol_options": {
+            "max_connection_duration": _LONGEST_CONNECTION,
+            "idle_timeout": _IDLE_TIMEOUT,
+        },
         "http1_safe_max_connection_duration": True,  # announced in a response, so that no request meets a closed port
         "request_headers_timeout": _HEADERS_TIMEOUT,
         "stream_idle_timeout": "0s",  # the routes' own

@@ -7,9 +7,12 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split
 from serin.routers.envoy.clusters import cluster, cluster_name, endpoints
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.listeners import listener
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import route_configuration
+
+_DEFAULT = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,14 @@ class Rendered:
     endpoints: Mapping[str, JsonObject]
 
 
-def render(model: RoutedModel, address: str = "0.0.0.0") -> Rendered:
+def render(model: RoutedModel, address: str = "0.0.0.0", limits: Limits = _DEFAULT) -> Rendered:
     """Render one deployment; its listener binds to `address`."""
     return Rendered(
         key=model.key,
         name=f"{model.namespace}/{model.name}",
         split=model.split(),
-        listener=listener(model, address),
-        routes=route_configuration(model),
+        listener=listener(model, limits, address),
+        routes=route_configuration(model, limits),
         clusters={cluster_name(model, arm.snapshot): cluster(model, arm) for arm in model.arms},
         endpoints={cluster_name(model, arm.snapshot): endpoints(model, arm) for arm in model.arms},
     )

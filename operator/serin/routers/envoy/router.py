@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -18,11 +19,15 @@ from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Capabilities, Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
+from serin.routers.envoy.limits import Limits
+from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import NAME, read_settings
 from serin.routers.envoy.templates import templates
+from serin.routers.envoy.tokens import Tokens
+from serin.routers.envoy.xds.access import ANYBODY
 from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
 from serin.routers.envoy.xds_peers import XdsPeers
@@ -52,18 +57,28 @@ class EnvoyRouter:
             buckets=_PROPAGATION_BUCKETS,
             registry=context.registry,
         )
+        self._pods = ServicePods(context.cache, context.namespace)
 
         def propagated(key: Key, seconds: float) -> None:
             propagation.observe(seconds)
             context.enqueue(key)  # something may have waited for that
 
-        self._xds = XdsServer(propagated=propagated)
+        self._tokens = Tokens(context.signing_keys) if context.options["xds_authentication"] == "token" else None
+        self._xds = XdsServer(
+            access=PodAccess(context.cache, self._pods, self._tokens, context.namespace) if self._tokens else ANYBODY,
+            propagated=propagated,
+            denied=Denials(context.registry),
+            limits=Limits(
+                shielded_bytes=int(str(context.options["shielded_request_bytes"])),
+                connections=int(str(context.options["deployment_connections"])),
+            ),
+        )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
-        self._pods = ServicePods(context.cache, context.namespace)
         self._ports = Ports(context.cache)
         self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports)
-        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue)
+        token_file = Path(str(context.options["xds_token_file"]))
+        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file)
         self._router_pods = RouterPods(self._pods, time.monotonic)
         self._enqueue = context.enqueue
         unheard = Gauge(
@@ -118,7 +133,10 @@ class EnvoyRouter:
         """Answer Envoys, until cancelled. Raises OSError when the port is taken."""
         await self._xds.start(port=self._port)
         try:
-            await self._feed.run()
+            async with asyncio.TaskGroup() as group:
+                if self._tokens:
+                    group.create_task(self._tokens.run(), name="signing keys")
+                group.create_task(self._feed.run(), name="xds feed")
         finally:
             await self._xds.stop()
 

@@ -12,6 +12,9 @@ of the same cluster, which is stable's pods (clusters.py):
 
 Stable's own route tries another pod of stable for what never reached the model, which a pod that has just gone needs.
 
+A request is kept until its answer begins, or it could not be sent again: with the shield `Failures` all of it, up to
+`Limits.shielded_bytes`; elsewhere no more than may have come before a pod was reached.
+
 `timeout` is the longest time until an answer *begins*: an answer that streams for an hour is no time-out, one that
 stands still for as long is ended.
 """
@@ -20,6 +23,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.routers.envoy.clusters import cluster_name
+from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import METADATA
 from serin.routers.envoy.settings import Protocol, Shield
@@ -30,8 +34,6 @@ _FAILURES: Final = "5xx,reset,connect-failure,refused-stream"
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, when no message came before them.
 _GRPC_FAILURE: Final = {"name": "grpc-status", "string_match": {"safe_regex": {"regex": "2|4|12|13|14|15"}}}
 _SCALE: Final = 100  # Envoy's denominator is TEN_THOUSAND, weights are percent
-# A request has to be kept until its answer begins, or it could not be sent again. Larger ones are not shielded.
-_KEEP_BYTES: Final = 16 * 1024 * 1024
 
 
 def hedges(model: RoutedModel) -> bool:
@@ -39,7 +41,7 @@ def hedges(model: RoutedModel) -> bool:
     return model.settings.shield is Shield.FAILURES and model.settings.hedge_after is not None
 
 
-def route_configuration(model: RoutedModel) -> JsonObject:
+def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
     """All routes of one deployment."""
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
@@ -48,8 +50,7 @@ def route_configuration(model: RoutedModel) -> JsonObject:
             {
                 "name": f"{model.namespace}/{model.name}",
                 "domains": ["*"],
-                "request_body_buffer_limit": _KEEP_BYTES,
-                "routes": _routes(model),
+                "routes": _routes(model, limits),
                 "response_headers_to_add": [
                     _header("x-serin-snapshot", "snapshot"),
                     _header("x-serin-shielded", "shielded"),
@@ -65,18 +66,18 @@ def clusters_of(route: JsonObject) -> frozenset[str]:
     return frozenset(entry["route"]["cluster"] for entry in routes if "route" in entry)
 
 
-def _routes(model: RoutedModel) -> list[JsonObject]:
+def _routes(model: RoutedModel, limits: Limits) -> list[JsonObject]:
     split = model.split()
     # Stable last: it takes the rest.
     order = sorted(split.serving(), key=lambda snapshot: (snapshot == model.stable, snapshot))
     routes, below = [], 0
     for snapshot in order:
         below += split.of(snapshot)
-        routes.append(_route(model, snapshot, below))
+        routes.append(_route(model, limits, snapshot, below))
     return routes or [_unavailable(model, model.stable or "none", 100)]
 
 
-def _route(model: RoutedModel, snapshot: str, below: int) -> JsonObject:
+def _route(model: RoutedModel, limits: Limits, snapshot: str, below: int) -> JsonObject:
     arm = model.arm(snapshot)
     if arm is None or not arm.endpoints:
         return _unavailable(model, snapshot, below)
@@ -88,7 +89,13 @@ def _route(model: RoutedModel, snapshot: str, below: int) -> JsonObject:
     }
     if hedges(model) and snapshot != model.stable:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
-    return {"name": snapshot, "match": _match(below), "route": action}
+    shields = snapshot != model.stable and model.settings.shield is Shield.FAILURES
+    return {
+        "name": snapshot,
+        "match": _match(below),
+        "route": action,
+        "request_body_buffer_limit": max(limits.shielded_bytes, UNSENT_BUFFER) if shields else UNSENT_BUFFER,
+    }
 
 
 def _unavailable(model: RoutedModel, snapshot: str, below: int) -> JsonObject:

@@ -99,6 +99,11 @@ def stats_config() -> JsonObject:
     ours = r"^cluster\.[^/.]+/[^/.]+/[^/.]+\.(membership_total|upstream_rq_total)$"
     own = r"^server\.(live|state|uptime|memory_allocated|total_connections)$"
     xds = r"^(cluster_manager\.cds|listener_manager\.lds)\.update_(success|rejected|failure)$"
+    # Clients' connections over a deployment's limit, and whether new requests are turned away for want of memory.
+    full = (
+        r"^(connection_limit\.serin-clients\.limited_connections"
+        r"|overload\.envoy\.overload_actions\.stop_accepting_requests\.active)$"
+    )
     return {
         "stats_tags": [
             {"tag_name": "serin_namespace", "regex": r"^cluster\.(([^/.]+)/)[^/.]+/[^/.]+\."},
@@ -110,7 +115,7 @@ def stats_config() -> JsonObject:
             "inclusion_list": {
                 "patterns": [
                     {"prefix": "serin."},
-                    *({"safe_regex": {"regex": regex}} for regex in (ours, own, xds)),
+                    *({"safe_regex": {"regex": regex}} for regex in (ours, own, xds, full)),
                 ]
             }
         },

@@ -4,6 +4,8 @@ Both Services carry the label serin.dev/model-deployment with an empty value, so
 shows their endpoints too.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from serin.api.json import JsonObject
@@ -16,8 +18,17 @@ XDS: Final = "serin-xds"
 _INDEX: Final = "endpointslices-of-service"
 
 
+@dataclass(frozen=True, slots=True)
+class ServicePod:
+    """One pod, ready or not."""
+
+    name: str
+    uid: str
+    address: str
+
+
 class ServicePods:
-    """Addresses of pods behind Services of one namespace."""
+    """Names and addresses of pods behind Services of one namespace."""
 
     def __init__(self, cache: ObjectCache, namespace: str) -> None:
         self._cache, self._namespace = cache, namespace
@@ -45,6 +56,14 @@ class ServicePods:
                 name = (endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"][0]
                 found[name] = found.get(name, False) or serves
         return found
+
+    def all(self, service: str) -> Iterator[ServicePod]:
+        """Every pod, ready or not, until it is gone."""
+        for body in self._cache.by_index(_INDEX, (self._namespace, service)):
+            for endpoint in body.get("endpoints") or ():
+                target = endpoint.get("targetRef") or {}
+                if target.get("kind") == "Pod":
+                    yield ServicePod(target.get("name", ""), target.get("uid", ""), endpoint["addresses"][0])
 
     def belongs(self, body: JsonObject, service: str) -> bool:
         """Whether an EndpointSlice is one of this Service."""

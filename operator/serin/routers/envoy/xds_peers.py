@@ -8,6 +8,7 @@ replica hears may use every pod that it ever knew of. Lowering traffic waits for
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -40,10 +41,14 @@ class XdsPeers:
     """The Envoys of this replica and of its peers.
 
     `port`: where every replica answers Envoys. `enqueue`: asks for a look at a deployment whose refusal has changed.
+    `token_file`: this pod's token, which the kubelet keeps up to date; without the file it asks without one.
     """
 
-    def __init__(self, own: XdsServer, pods: ServicePods, port: int, enqueue: Callable[[Key], None]) -> None:
+    def __init__(
+        self, own: XdsServer, pods: ServicePods, port: int, enqueue: Callable[[Key], None], token_file: Path
+    ) -> None:
         self._own, self._pods, self._port, self._enqueue = own, pods, port, enqueue
+        self._token_file = token_file
         self._peers: tuple[_State, ...] = ()
 
     def serves(self, namespace: str, name: str) -> Mapping[str, Split | None]:
@@ -82,13 +87,20 @@ class XdsPeers:
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
         """Ask every peer once; one that does not answer counts as having no Envoy."""
-        answers = await asyncio.gather(*(self._ask(session, address) for address in self._pods.ready(XDS)))
+        headers = self._authorization()
+        answers = await asyncio.gather(*(self._ask(session, one, headers) for one in self._pods.ready(XDS)))
         self._peers = tuple(answer for answer in answers if answer is not None)
 
-    async def _ask(self, session: aiohttp.ClientSession, address: str) -> _State | None:
+    def _authorization(self) -> dict[str, str]:
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except OSError:
+            return {}
+
+    async def _ask(self, session: aiohttp.ClientSession, address: str, headers: Mapping[str, str]) -> _State | None:
         host = f"[{address}]" if ":" in address else address
         try:
-            async with session.get(f"http://{host}:{self._port}{STATE_PATH}") as answer:
+            async with session.get(f"http://{host}:{self._port}{STATE_PATH}", headers=headers) as answer:
                 body = await answer.json()
                 return None if body["identity"] == self._own.identity else _read(body)
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):

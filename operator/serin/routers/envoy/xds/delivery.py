@@ -10,6 +10,8 @@ Make before break, for every Envoy by itself:
 What an Envoy has is known from its requests alone, so a restarted operator knows it again after one round of them, and
 takes no cluster away before (SETTLE). All requests of one Envoy must reach the same operator replica (the Service has
 session affinity); when they do not, a route waits no longer than GRACE seconds for its proof.
+
+No Envoy waits for another one: what one has not taken yet, or refuses, is its own affair.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +22,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import NOWHERE, Split
 from serin.routers.envoy.clusters import cluster as render_cluster
+from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import Rendered, render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
@@ -49,6 +52,7 @@ class _Node:
 
     since: float
     seen: float
+    quarantine: Quarantine
     open: int = 0
     versions: dict[Topic, str] = field(default_factory=dict)
     sent: dict[Topic, DiscoveryResponse] = field(default_factory=dict)
@@ -100,12 +104,13 @@ class Delivery:
         refused: Callable[[DiscoveryRequest], None],
         failed: Callable[[Key, Exception], None],
         address: str,
+        limits: Limits,
     ) -> None:
         self._clock = clock
         self._refused = refused
         self._failed = failed
         self._propagated = propagated
-        self._address = address
+        self._address, self._limits = address, limits
         self._wanted: dict[str, _Wanted] = {}
         self._resources: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
         self._retired: dict[Kind, dict[str, Resource]] = {Kind.CLUSTERS: {}, Kind.ENDPOINTS: {}}
@@ -113,7 +118,6 @@ class Delivery:
         self._unrendered: dict[Key, str] = {}
         self.renders = 0  # how often a deployment was rendered
         self._nodes: dict[str, _Node] = {}
-        self._quarantine = Quarantine(clock)
 
     def update(self, models: Iterable[RoutedModel]) -> set[Topic]:
         """Take over all that should be served now. Returns what has changed."""
@@ -144,7 +148,7 @@ class Delivery:
     def _render(self, model: RoutedModel, old: "_Wanted | None") -> "_Wanted":
         """The deployment's resources; what has not changed keeps its hash."""
         self.renders += 1
-        rendered, before = render(model, self._address), old.resources if old else {}
+        rendered, before = render(model, self._address, self._limits), old.resources if old else {}
 
         def made(place: _Place, body: JsonObject) -> Resource:
             known = before.get(place)
@@ -167,12 +171,14 @@ class Delivery:
         before, after = old.resources if old else {}, new.resources if new else {}
         for kind, gone in before.keys() - after.keys():
             item = self._resources[kind].pop(gone)
-            self._quarantine.forget(kind, gone)
+            for node in self._nodes.values():
+                node.quarantine.forget(kind, gone)
             if kind in self._retired:
                 self._retired[kind][gone] = item
         for (kind, there), item in after.items():
             self._resources[kind][there] = item
-            self._quarantine.changed(kind, item)
+            for node in self._nodes.values():
+                node.quarantine.changed(kind, item)
             self._retired.get(kind, {}).pop(there, None)
         if new is None:
             self._wanted.pop(name, None)
@@ -194,10 +200,12 @@ class Delivery:
     def on_request(self, request: DiscoveryRequest) -> set[Topic]:
         """Learn from a request what its Envoy has. Returns what others may wait for. `on_close` is called after it."""
         now = self._clock()
-        node = self._nodes.setdefault(request.node, _Node(now, now))
-        if request.topic == (Kind.CLUSTERS, "") and not request.version and request.topic in node.versions:
-            # It has been restarted under the same name, and has nothing.
-            node = self._nodes[request.node] = _Node(now, now, open=node.open)
+        node = self._nodes.get(request.node)
+        if node is None:
+            node = self._nodes[request.node] = _Node(now, now, Quarantine(self._clock))
+        elif request.topic == (Kind.CLUSTERS, "") and not request.version and request.topic in node.versions:
+            # It has been restarted under the same name, and has nothing; what it refuses, it will refuse again.
+            node = self._nodes[request.node] = _Node(now, now, node.quarantine, open=node.open)
         node.seen = now
         node.open += 1
         sent = node.sent.pop(request.topic, None)
@@ -232,7 +240,7 @@ class Delivery:
 
     def _on_version(self, node: _Node, request: DiscoveryRequest, content: DiscoveryResponse | None) -> set[Topic]:
         if content is not None:
-            self._quarantine.accept(request.kind, content.resources)
+            node.quarantine.accept(request.kind, content.resources)
             self._know(node, request, content)
         if request.kind is Kind.ENDPOINTS:
             if node.clusters is None or request.name in node.clusters:
@@ -260,7 +268,7 @@ class Delivery:
         if node.unconfirmed.get(request.topic) != sent.version:
             node.unconfirmed[request.topic] = sent.version
             return set()
-        if not self._quarantine.refuse(request.kind, sent.resources, request.node, empty=not request.version):
+        if not node.quarantine.refuse(request.kind, sent.resources, request.node, empty=not request.version):
             node.refused[request.topic] = sent.version
         self._refused(request)
         return {request.topic}
@@ -292,9 +300,9 @@ class Delivery:
         wanted = self._resources[request.kind]
         if request.kind not in COLLECTIONS:
             found = wanted.get(request.name) or self._retired.get(request.kind, {}).get(request.name)
-            safe = self._quarantine.safe(request.kind, found) if found else None
+            safe = node.quarantine.safe(request.kind, found) if found else None
             return [safe] if safe else []
-        resources = [safe for item in wanted.values() if (safe := self._quarantine.safe(request.kind, item))]
+        resources = [safe for item in wanted.values() if (safe := node.quarantine.safe(request.kind, item))]
         if request.kind is Kind.CLUSTERS:
             resources += [kept for name in node.used() if name not in wanted and (kept := self._keep(name))]
         return resources
@@ -328,7 +336,7 @@ class Delivery:
         if not missing:
             return True
         known = self._resources[Kind.CLUSTERS]
-        refused = any(self._quarantine.safe(Kind.CLUSTERS, known[cluster]) is None for cluster in missing)
+        refused = any(node.quarantine.safe(Kind.CLUSTERS, known[cluster]) is None for cluster in missing)
         return not refused and self._clock() >= item.since + GRACE
 
     def recheck_after(self, request: DiscoveryRequest) -> float:
@@ -374,13 +382,18 @@ class Delivery:
         """The Envoys that are connected."""
         return [name for name, node in self._nodes.items() if self._is_connected(node)]
 
+    def size(self) -> int:
+        """How many resources there are by name."""
+        return sum(len(resources) for resources in self._resources.values())
+
     def envoys(self) -> int:
         """How many Envoys are connected."""
         return len(self._connected())
 
     def refused(self) -> dict[Key, str]:
-        """A sentence per deployment whose configuration an Envoy refuses, or that cannot be rendered."""
-        return {**self._unrendered, **self._quarantine.messages()}
+        """A sentence per deployment whose configuration a connected Envoy refuses, or that cannot be rendered."""
+        messages = (node.quarantine.messages() for node in self._connected())
+        return {**self._unrendered, **{key: words for found in messages for key, words in found.items()}}
 
     def _connected(self) -> list[_Node]:
         """Envoys that hold a request open, or did a moment ago."""

@@ -1,4 +1,6 @@
-"""Resources that an Envoy has refused: kept away from the others, so that one bad deployment blocks nobody.
+"""Resources that one Envoy has refused: kept away from the rest that it gets, so that one bad deployment blocks nobody.
+
+Every Envoy has its own: what one refuses, perhaps for a reason of its own, all others still get.
 
 Envoy's REST client says neither why it refuses a response nor which resource is to blame: its next request has the old
 version and no `error_detail`, which only its gRPC client sends (tried with Envoy 1.40; a test notices when that
@@ -35,7 +37,7 @@ class _Refusal:
 
 
 class Quarantine:
-    """What was refused, and what was last accepted."""
+    """What one Envoy has refused, and what it has accepted last."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -45,7 +47,7 @@ class Quarantine:
         self._known: set[Kind] = set()  # kinds of which something was accepted in this process' time
 
     def accept(self, kind: Kind, resources: Iterable[Resource]) -> None:
-        """An Envoy has taken these. What was withheld is sent from now on."""
+        """The Envoy has taken these. What was withheld is sent from now on."""
         self._known.add(kind)
         self._withheld.pop(kind, None)
         for item in resources:
@@ -55,10 +57,10 @@ class Quarantine:
                 del self._refusals[kind, item.name]
 
     def refuse(self, kind: Kind, resources: Iterable[Resource], node: str, *, empty: bool) -> bool:
-        """An Envoy has refused these. `empty`: it has nothing of the kind yet, so nothing can be taken from it.
+        """The Envoy has refused these. `empty`: it has nothing of the kind yet, so nothing can be taken from it.
 
         Returns whether something else will be sent to it now. Right after the operator's start nobody knows what
-        an Envoy has accepted before; then nothing is withheld, as that could take from it what it serves.
+        it has accepted before; then nothing is withheld, as that could take from it what it serves.
         """
         fresh = sorted(
             (item for item in resources if self._accepted.get((kind, item.name)) != item), key=lambda item: item.name

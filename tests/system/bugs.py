@@ -1,0 +1,388 @@
+"""Bugs that are seeded into the operator, one at a time, to show that the stories find them.
+
+A bug is another text in one module. Each is run in a process of its own, which loads that module changed, plays the
+stories that are named, and ends with what they found: `python -m tests.system.bugs NAME`.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import serin
+
+_SOURCE: Final = Path(str(serin.__file__)).parent
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In `module` (under serin), `old` reads `new`. `stories`: which find it, the cheapest first.
+
+    A story may be followed by a fault: `good_candidate delete:Deployment 500` has it at the first deletion of a
+    Deployment, `good_candidate each 409` at every other write of a status.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+    stories: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file that it is in."""
+        return _SOURCE.joinpath(*self.module.split(".")).with_suffix(".py")
+
+
+BUGS: Final = (
+    # What is decided
+    Bug(
+        "promotion is recorded before the router has taken it",
+        "rollout.strategies.canary",
+        "if not route.has_taken(context.candidate, waited=context.seen.now - moved):",
+        "if False:",
+        ("good_candidate",),
+    ),
+    Bug(
+        "drained pods are deleted at once",
+        "rollout.workloads",
+        "DRAIN: Final = 30.0",
+        "DRAIN: Final = 0.0",
+        ("aborted",),
+    ),
+    Bug(
+        "a raise is proven by one pod",
+        "rollout.strategies.canary",
+        "proof=context.needed, requeue_after=poll)",
+        "proof=1, requeue_after=poll)",
+        ("unready_unseen",),
+    ),
+    Bug(
+        "a pass of an earlier step counts",
+        "rollout.gates",
+        "or (one.at or 0.0) < since):",
+        "):",
+        ("each_step_by_itself",),
+    ),
+    Bug(
+        "minRequests counts earlier steps",
+        "rollout.strategies.canary",
+        "gathered = context.requests - stage.requests_before",
+        "gathered = context.requests",
+        ("each_step_by_itself",),
+    ),
+    Bug(
+        "the bake is skipped",
+        "rollout.strategies.canary",
+        '        if left > 0:\n            until = f"step',
+        '        if left > 1e9:\n            until = f"step',
+        ("good_candidate",),
+    ),
+    Bug(
+        "a failing major metric does not roll back",
+        "rollout.gates",
+        "one.verdict in FAILURES and one.severity in BLOCKING]",
+        "one.verdict in FAILURES and one.severity is Severity.CRITICAL]",
+        ("slow_candidate",),
+    ),
+    Bug(
+        "a failing metric does not roll back",
+        "rollout.gates",
+        "    metric_failed,  # the evidence",
+        "    # the evidence",
+        ("bad_candidate",),
+    ),
+    Bug(
+        "a rollback to nobody",
+        "rollout.planner",
+        "return bool(context.weight and context.ready and not context.seen.ready(context.stable))",
+        "return False",
+        ("stable_is_lost",),
+    ),
+    Bug(
+        "rejected content is tried again",
+        "rollout.planner",
+        "if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):",
+        "if False:",
+        ("bad_candidate",),
+    ),
+    Bug(
+        "a candidate gets all traffic in its first step",
+        "rollout.strategies.canary",
+        "split=between(context.stable, context.candidate, step.weight),",
+        "split=all_to(context.candidate),",
+        ("good_candidate",),
+    ),
+    Bug(
+        "an abort is not handled",
+        "rollout.planner",
+        "if handle(builder, names.ANNOTATION_ABORT):",
+        "if False:",
+        ("aborted",),
+    ),
+    Bug(
+        "a superseded candidate keeps its traffic",
+        "rollout.planner",
+        "            builder.state = without_rollout(builder.state, builder.seen.now)\n        if is_rejected",
+        "            builder.state = replace(builder.state, rollout=None)\n        if is_rejected",
+        ("overtaken",),
+    ),
+    Bug(
+        "who goes back arrives before the router has moved",
+        "rollout.manual_rollback",
+        "elif seen.route.has_taken(target, waited=seen.now - asked.moved):",
+        "elif True:",
+        ("goes_back",),
+    ),
+    Bug(
+        "a rollback leaves the pods of the candidate",
+        "rollout.workloads",
+        "            builder.act(DeleteDeployment(name, workload.uid, workload.resource_version))",
+        "            pass",
+        ("aborted",),
+    ),
+    Bug(
+        "the candidate has too few pods for its weight",
+        "rollout.strategies.canary",
+        "return replicas if weight >= others else max(1, -(-replicas * weight // others))",
+        "return 1",
+        ("good_candidate",),
+    ),
+    Bug(
+        "stable shrinks while a candidate is under way",
+        "rollout.workloads",
+        "    _ensure(builder, stable, _at_least(builder, stable, replicas) if needed else replicas, ROLE_STABLE)",
+        "    _ensure(builder, stable, 0 if needed else replicas, ROLE_STABLE)",
+        ("good_candidate",),
+    ),
+    # How it is carried out
+    Bug(
+        "the status is written without the version that was planned on",
+        "controller.apply",
+        '        body["metadata"]["resourceVersion"] = planned_on["resourceVersion"]\n',
+        "",
+        ("leader_is_cut_off",),
+    ),
+    Bug(
+        "deletions have no preconditions",
+        "cluster.client",
+        '"preconditions": preconditions}',
+        '"preconditions": {}}',
+        ("late_deletion",),
+    ),
+    Bug(
+        "the cache is older than the operator's own write",
+        "controller.apply",
+        "        self._cache.put(kinds.of(body), answer)\n        return answer",
+        "        return answer",
+        ("slow_watches",),
+    ),
+    Bug(
+        "a plan goes on after a conflict",
+        "controller.apply",
+        "                why, outcome = conflict.message, Outcome.CONFLICT\n                break",
+        "                why, outcome = conflict.message, Outcome.CONFLICT",
+        ("bad_candidate each 409",),
+    ),
+    Bug(
+        "a conflict is taken for no answer",
+        "cluster.errors",
+        "        return Conflict(message, status)\n    if status == 422",
+        "        return Retryable(message, status)\n    if status == 422",
+        ("behind",),
+    ),
+    Bug(
+        "live reads count pods that are not ready",
+        "controller.apply",
+        "ready = sum(1 for pod in pods if is_ready(pod))",
+        "ready = len(pods)",
+        ("unready_unseen",),
+    ),
+    Bug(
+        "a plan that stopped is never looked at again",
+        "controller.reconcile",
+        "plan.requeue_after if applied.outcome is Outcome.DONE else 1.0",
+        "plan.requeue_after if applied.outcome is Outcome.DONE else None",
+        ("unready_at_first",),
+    ),
+    Bug(
+        "a look that failed is never tried again",
+        "controller.reconcile",
+        "            raise TryAgain\n        return again",
+        "            return None\n        return again",
+        ("good_candidate delete:Deployment 500",),
+    ),
+    Bug(
+        "a new leader waits for events",
+        "controller.replica",
+        '            self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))',
+        "            pass",
+        ("leader_is_gone",),
+    ),
+    Bug(
+        "notes are told without the write",
+        "controller.report",
+        "        if not applied.recorded:\n            return\n",
+        "",
+        ("bad_candidate each 409",),
+    ),
+    Bug(
+        "another uid's objects are taken for one's own",
+        "controller.observe",
+        'if names.controller_uid(body) == deployment.uid and "deletionTimestamp" not in body["metadata"]',
+        'if "deletionTimestamp" not in body["metadata"]',
+        ("made_again",),
+    ),
+    Bug(
+        "deletions are not seen",
+        "cluster.cache",
+        "        self._forget(kind, _uid(body), _version(body))",
+        "        return",
+        ("deleted",),
+    ),
+    Bug(
+        "queue: a key that is added while it is handled is lost",
+        "controller.queue",
+        "            if key in self._due:\n                self._offer(key)",
+        "            self._due.pop(key, None)",
+        ("good_candidate", "bad_candidate"),
+    ),
+    Bug(
+        "the cache takes what is older",
+        "cluster.cache",
+        "if late or (before is not None and not _supersedes(body, before)):",
+        "if late:",
+        ("slow_watches",),
+    ),
+    Bug(
+        "new evidence is not looked at",
+        "controller.evidence_loop",
+        "        for deployment, _ in deployments:\n            self._enqueue(deployment.key)",
+        "",
+        ("bad_candidate",),
+    ),
+    Bug(
+        "a changed route is not carried to the Envoys",
+        "routers.envoy.xds_feed",
+        "                self._dirty.add(key)\n                self._changed.set()",
+        "                self._dirty.add(key)",
+        ("good_candidate",),
+    ),
+    Bug(
+        "the user's number of pods is not followed",
+        "rollout.workloads",
+        "state, replicas = builder.state, builder.seen.deployment.spec.replicas",
+        "state, replicas = builder.state, 2",
+        ("scaled",),
+    ),
+    # The Lease
+    Bug(
+        "the Lease is not released",
+        "cluster.lease",
+        '                        self._see(await self._write("", mine.transitions), self._clock())',
+        "                        return",
+        ("leader_stops",),
+    ),
+    Bug(
+        "who cannot renew the Lease leads on",
+        "cluster.lease",
+        "self._end = started + self._terms.duration - self._terms.margin",
+        "self._end = started + 10 * self._terms.duration",
+        ("lease_is_out_of_reach",),
+    ),
+    Bug(
+        "the Lease is written without a precondition",
+        "cluster.lease",
+        '        metadata["resourceVersion"] = self._sighting.version\n',
+        "",
+        ("standby_is_late",),
+    ),
+    # The router
+    Bug(
+        "the status is trusted instead of the route",
+        "routers.envoy.router",
+        "        taken = self._peers.observe(*key)",
+        "        taken = state.split",
+        ("good_candidate",),
+    ),
+    Bug(
+        "one Envoy is enough",
+        "routers.envoy.xds.delivery",
+        "return found[0] if found and all(split == found[0] for split in found) else None",
+        "return found[0] if found else None",
+        ("good_candidate",),
+    ),
+    Bug(
+        "the cache counts as complete before it is",
+        "cluster.cache",
+        "self._complete = self._complete or not (self._unlisted or any(self._outstanding.values()))",
+        "self._complete = True",
+        ("slow_restart",),
+    ),
+    # Evidence
+    Bug(
+        "failures reach the clients, the shield does not answer",
+        "routers.envoy.routes",
+        '_FAILURES: Final = "5xx,reset,connect-failure,refused-stream"',
+        '_FAILURES: Final = "reset,connect-failure,refused-stream"',
+        ("bad_candidate",),
+    ),
+)
+
+
+class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads one module with another text."""
+
+    def __init__(self, bug: Bug) -> None:
+        self._bug, self._module = bug, f"serin.{bug.module}"
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname != self._module:
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin=str(self._bug.path))
+
+    def exec_module(self, module: ModuleType) -> None:
+        text = self._bug.path.read_text()
+        assert text.count(self._bug.old) == 1, (
+            f"{self._bug.path}: {text.count(self._bug.old)} places read {self._bug.old!r}"
+        )
+        exec(compile(text.replace(self._bug.old, self._bug.new), str(self._bug.path), "exec"), module.__dict__)
+
+
+def play(bug: Bug) -> str:
+    """Play the stories of a bug until one finds it; what it found, empty when none did. It changes the process."""
+    sys.meta_path.insert(0, _Changed(bug))
+    from tests.simulation.api import faults
+    from tests.simulation.api.faults import Fault
+    from tests.system.plays import each_other, ends, perform
+
+    for line in bug.stories:
+        story, *fault = line.split()
+        plan: faults.Plan = faults.nothing
+        if fault:
+            where, what = fault[0], Fault(fault[1])
+            verb, _, kind = where.partition(":")
+            plan = faults.matching(what, verb=verb, kind=kind) if kind else each_other(what)
+        found = perform(story, plan)
+        if broken := [*found.broken, *ends(story, found)]:
+            return f"{line}: {broken[0]}"
+    return ""
+
+
+def main(name: str) -> int:
+    """Play one bug; 0 when a story finds it."""
+    told = play(next(bug for bug in BUGS if bug.name == name))
+    print(told or "no story finds it")
+    return 0 if told else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

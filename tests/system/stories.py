@@ -1,0 +1,490 @@
+"""Stories of the whole operator. Each ends at rest, however long that takes: what goes wrong on the way is a test's.
+
+The namespace `shop` has the story. `bank` has a rollout of its own beside it, so that every story has two tenants.
+"""
+
+import asyncio
+from typing import Any
+
+from serin.api.json import JsonObject
+from serin.api.names import ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_ROLLBACK_TO
+from serin.cluster import kinds
+from serin.cluster.protocol import Kind
+from tests.simulation import clock
+from tests.simulation.api import faults
+from tests.simulation.api.faults import Fault
+from tests.simulation.api.status import ApiError
+from tests.simulation.kubelet import Behaviour, image, snapshot
+from tests.simulation.traffic import Quality
+from tests.system.stage import BAD, Stage, Story
+
+REST = 45.0  # seconds in which everything that was drained is gone
+
+
+async def _two_tenants(stage: Stage) -> None:
+    stage.create("shop")
+    stage.create("bank")
+    await stage.serves("shop", "1")
+    await stage.serves("bank", "1")
+    await asyncio.sleep(5.0)  # every Envoy has it
+    for place in stage.clients:
+        stage.watch(place)
+    stage.upgrade("bank", "2")
+
+
+async def _rest(stage: Stage) -> None:
+    await stage.serves("bank", "2")
+    await asyncio.sleep(REST)
+
+
+async def good_candidate(stage: Stage) -> None:
+    """Version 2 is promoted."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def bad_candidate(stage: Stage) -> None:
+    """Version 2 fails a fifth of its requests, and is rolled back."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    seen = stage.clients["shop", "fraud"].seen
+    assert seen.shielded, "the candidate's failures are answered by stable"
+    assert seen.failed - seen.nobody < seen.requests / 100
+    await _rest(stage)
+
+
+async def gone_bad_at_half(stage: Stage) -> None:
+    """Version 2 begins to fail when it has half of the traffic."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 50)
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def never_ready(stage: Stage) -> None:
+    """Version 2 never loads its model: it gets no request, and its deadline passes."""
+    await _two_tenants(stage)
+    stage.kubelets.behave(image("registry.test/model:broken"), Behaviour(never_ready=True))
+    container = {"name": "model", "image": "registry.test/model:broken", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def aborted(stage: Stage) -> None:
+    """A person ends the rollout of version 2."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    stage.annotate("shop", ANNOTATION_ABORT)
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def goes_back(stage: Stage) -> None:
+    """Version 2 is promoted, and later a person goes back to version 1."""
+    await _two_tenants(stage)
+    first = stage.state("shop").stable
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await asyncio.sleep(REST)
+    stage.annotate("shop", ANNOTATION_ROLLBACK_TO, f"{first}@1")
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def overtaken(stage: Stage) -> None:
+    """While version 2 is rolled out the user asks for version 3."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    stage.upgrade("shop", "3")
+    await stage.serves("shop", "3")
+    await _rest(stage)
+
+
+async def scaled(stage: Stage) -> None:
+    """The user asks for more pods while version 2 is rolled out, and for fewer afterwards."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    stage.change("shop", replicas=4)
+    await stage.serves("shop", "2")
+    stage.change("shop", replicas=1)
+    await stage.until(lambda: stage.pods_of("shop").get("2") == 1)
+    await _rest(stage)
+
+
+async def deleted(stage: Stage) -> None:
+    """The deployment is deleted in the middle of its rollout; nothing of it is left."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    stage.delete("shop")
+    await stage.until(lambda: not stage.pods_of("shop"))
+    await _rest(stage)
+    assert not any("shop/fraud" in envoy.deployments() for envoy in stage.envoys), "Envoys know it no longer"
+
+
+async def each_step_by_itself(stage: Stage) -> None:
+    """Steps that bake for a second and ask for requests of their own: nothing of an earlier step counts."""
+    strategy = {
+        "canary": {
+            "steps": [
+                {"weight": 20, "bake": "1s", "minRequests": 400},
+                {"weight": 25, "bake": "1s"},
+                {"weight": 30, "bake": "1s"},
+                {"weight": 33, "bake": "1s", "minRequests": 3000},  # one pod is enough for each
+            ]
+        }
+    }
+    stage.create("shop", strategy=strategy)
+    stage.create("bank")
+    await stage.serves("shop", "1")
+    await stage.serves("bank", "1")
+    stage.upgrade("bank", "2")
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def slow_candidate(stage: Stage) -> None:
+    """Version 2 takes ten times as long; latency is a major metric."""
+    stage.qualities["shop", "2"] = Quality(errors=0.002, median=200.0)
+    errors = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
+    latency = {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"}
+    stage.create("shop", metrics=[errors, latency])
+    stage.create("bank")
+    await stage.serves("shop", "1")
+    await stage.serves("bank", "1")
+    stage.upgrade("bank", "2")
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def stable_is_lost(stage: Stage) -> None:
+    """Stable's pods are gone while version 2, which has half of the traffic, begins to fail: it keeps what it has."""
+    await _two_tenants(stage)
+    stable = str(stage.state("shop").stable)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 50)
+    stage.may_lose.add(("shop", "fraud"))
+    _break(stage, stable, Behaviour(never_ready=True))
+    stage.qualities["shop", "2"] = BAD
+    await asyncio.sleep(60.0)
+    assert stage.serving("shop") == {"1": 50, "2": 50}
+    _break(stage, stable, Behaviour())
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+def _break(stage: Stage, name: str, behaviour: Behaviour) -> None:
+    """Restart every pod of a snapshot; they behave so from now on."""
+    stage.kubelets.behave(snapshot(name), behaviour)
+    for pod in stage.pods_with("shop", stage.version(name)[1]):
+        stage.kubelets.crash("shop", pod["metadata"]["name"])
+
+
+async def template_refused(stage: Stage) -> None:
+    """A policy webhook refuses version 2's pods; the policy is mended, and the user asks to try again."""
+    await _two_tenants(stage)
+
+    def policy(kind: Kind, body: JsonObject, _old: JsonObject | None) -> None:
+        if kind == kinds.DEPLOYMENT and "forbidden" in str(body["spec"]["template"]):
+            raise ApiError(422, "Invalid", "admission webhook policy.test denied the request: forbidden image")
+
+    stage.server.admission.append(policy)
+    container = {"name": "model", "image": "registry.test/model:forbidden", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await asyncio.sleep(REST)
+    stage.server.admission.remove(policy)
+    stage.annotate("shop", ANNOTATION_RETRY)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def made_again(stage: Stage) -> None:
+    """The deployment is deleted in the middle of its rollout and made again at once, under the same name."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    stage.delete("shop")
+    await stage.until(lambda: not stage.status("shop"))
+    stage.create("shop")
+    await stage.serves("shop", "1")
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def unready_unseen(stage: Stage) -> None:
+    """One of version 2's pods is not ready any more, and no watch has said so: live reads show it."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 50)
+    for kind in ("Pod", "EndpointSlice", "Deployment"):
+        stage.control_plane.watches.freeze(watcher=stage.leader().name, kind=kind)
+    name = stage.pods_with("shop", "2")[0]["metadata"]["name"]
+    stage.show_ready(_pod(stage, name), ready=False)
+    await asyncio.sleep(60.0)
+    assert stage.serving("shop") == {"1": 50, "2": 50}
+    stage.show_ready(_pod(stage, name), ready=True)
+    for kind in ("Pod", "EndpointSlice", "Deployment"):
+        stage.control_plane.watches.thaw(watcher=stage.leader().name, kind=kind)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+def _pod(stage: Stage, name: str) -> JsonObject:
+    record = stage.server.store.get(kinds.POD, ("shop", name))
+    assert record
+    return record.body
+
+
+async def behind(stage: Stage) -> None:
+    """The leader's watch is a minute behind, and somebody touches the resource just before version 2 begins to fail."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 50)
+    stage.control_plane.watches.lag(60.0, watcher=stage.leader().name, kind="ModelDeployment")
+    stage.annotate("shop", "example.com/ticket", "1234")
+    stage.qualities["shop", "2"] = BAD
+    began = clock.now()
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    assert clock.now() - began < 25.0, f"a watch that is behind delays the rollback: {clock.now() - began:.0f} s"
+    stage.control_plane.watches.thaw(watcher=stage.leader().name, kind="ModelDeployment")
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def slow_watches(stage: Stage) -> None:
+    """Every watch is three seconds behind: the operator's own writes are known to it all the same."""
+    await _two_tenants(stage)
+    stage.control_plane.watches.lag(3.0, watcher=stage.leader().name)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def unready_at_first(stage: Stage) -> None:
+    """The first version's pod is ready, but not at the moment of the live read; no watch tells that it is again."""
+    stage.create("bank")
+    await stage.serves("bank", "1")
+    stage.create("shop", replicas=1)
+    cluster = stage.leader().cluster
+    assert cluster
+    usual, watches, kept = cluster.plan, stage.control_plane.watches, ("Pod", "EndpointSlice", "Deployment")
+
+    def unready(request: faults.Request) -> Fault | None:
+        if (request.verb, request.kind.name, request.namespace) == ("list", "Pod", "shop"):
+            cluster.plan = usual
+            for kind in kept:
+                watches.freeze(watcher=cluster.replica, kind=kind)
+            name = stage.pods_with("shop", "1")[0]["metadata"]["name"]
+            stage.show_ready(_pod(stage, name), ready=False)
+            asyncio.get_running_loop().call_later(3.0, lambda: stage.show_ready(_pod(stage, name), ready=True))
+        return usual(request)
+
+    cluster.plan = unready
+    await stage.serves("shop", "1", 60.0)
+    for kind in kept:
+        watches.thaw(watcher=cluster.replica, kind=kind)
+    stage.upgrade("bank", "2")
+    await _rest(stage)
+
+
+async def late_deletion(stage: Stage) -> None:
+    """A deletion of version 2's pods gets lost, arrives much later, and meets a new rollout of the same version."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    cluster = stage.leader().cluster
+    assert cluster
+    cluster.late = 25.0
+    cluster.plan = faults.first_of(faults.matching(Fault.LATE, kind="Deployment", verb="delete"), cluster.plan)
+    stage.annotate("shop", ANNOTATION_ABORT)
+    await stage.until(lambda: "2" not in stage.pods_of("shop"))
+    stage.annotate("shop", ANNOTATION_RETRY)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def slow_restart(stage: Stage) -> None:
+    """The operator starts again while the API server takes seconds for every answer; nobody's requests notice."""
+    await _two_tenants(stage)
+    pod = stage.leader()
+    pod.latency = 4.0
+    pod.kill()
+    await asyncio.sleep(30.0)
+    pod.latency = 0.004
+    pod.kill()
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+# ── Two replicas of the operator ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def leader_is_gone(stage: Stage) -> None:
+    """The leader's node is lost; while nobody leads, the user asks for version 2."""
+    await _two_tenants(stage)
+    leader = stage.leader()
+    leader.restart_after = 120.0
+    leader.kill()
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def leader_is_cut_off(stage: Stage) -> None:
+    """In mid-rollout nothing that the leader sends arrives any more, or only much later; the other takes over."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    leader = stage.leader()
+    assert leader.cluster
+    stage.late = True
+    leader.cluster.late = 60.0
+    leader.cluster.plan = lambda request: Fault.LATE if request.subresource == "status" else Fault.NEVER_SENT
+    stage.control_plane.watches.freeze(watcher=leader.name)
+    await stage.until(lambda: stage.leader() is not leader)
+    await asyncio.sleep(20.0)
+    leader.cluster.plan = faults.nothing
+    stage.control_plane.watches.thaw(watcher=leader.name)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def lease_is_out_of_reach(stage: Stage) -> None:
+    """In mid-rollout the requests for the Lease alone do not arrive: the leader leads no longer all the same."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    leader = stage.leader()
+    assert leader.cluster
+    leader.cluster.plan = faults.matching(Fault.NEVER_SENT, 10**9, kind="Lease")
+    await stage.until(lambda: stage.leader() is not leader)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def leader_stops(stage: Stage) -> None:
+    """The leader is asked to end, as in an upgrade: the other leads within seconds."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    leader, began = stage.leader(), clock.now()
+    await leader.stop()
+    other = next(pod for pod in stage.pods if pod is not leader)
+    await stage.until(lambda: _holder(stage).startswith(other.name), 30.0)
+    assert clock.now() - began < 6.0, f"nobody led for {clock.now() - began:.1f} s"
+    await stage.serves("shop", "2")
+    leader.start()
+    await _rest(stage)
+
+
+def _holder(stage: Stage) -> str:
+    record = stage.server.store.get(kinds.LEASE, ("serin-system", "serin"))
+    return str(record.body["spec"].get("holderIdentity", "")) if record else ""
+
+
+async def standby_is_late(stage: Stage) -> None:
+    """Two stand by when the leader is lost; the first one's word for the Lease arrives when the other leads already."""
+    await _two_tenants(stage)
+    leader, late = stage.leader(), stage.standby()
+    assert late.cluster
+    late.cluster.plan = faults.matching(Fault.LATE, kind="Lease", verb="apply")
+    leader.restart_after = 120.0
+    leader.kill()
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+STORIES: dict[str, Story] = {
+    story.__name__: story
+    for story in (
+        good_candidate,
+        bad_candidate,
+        gone_bad_at_half,
+        never_ready,
+        aborted,
+        goes_back,
+        overtaken,
+        scaled,
+        deleted,
+        each_step_by_itself,
+        slow_candidate,
+        stable_is_lost,
+        template_refused,
+        made_again,
+        unready_unseen,
+        behind,
+        slow_watches,
+        unready_at_first,
+        late_deletion,
+        slow_restart,
+        leader_is_gone,
+        leader_is_cut_off,
+        lease_is_out_of_reach,
+        leader_stops,
+        standby_is_late,
+    )
+}
+
+STAGES: dict[str, dict[str, Any]] = {
+    "made_again": {"deletion_delay": 8.0},
+    "leader_is_gone": {"replicas": 2},
+    "leader_is_cut_off": {"replicas": 2},
+    "lease_is_out_of_reach": {"replicas": 2},
+    "leader_stops": {"replicas": 2},
+    "standby_is_late": {"replicas": 3},
+}
+"""What a story's stage is made of, where that is not the usual."""
+
+_PROMOTED = ("Healthy", {"2": 100}, "2", None, "", {"2": 2})
+_WORSE = ("Healthy", {"1": 100}, "1", None, "WorseThanStable", {"1": 2})
+
+ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "good_candidate": {"shop": _PROMOTED},
+    "bad_candidate": {"shop": _WORSE},
+    "gone_bad_at_half": {"shop": _WORSE},
+    "never_ready": {"shop": ("Healthy", {"1": 100}, "1", None, "ProgressDeadlineExceeded", {"1": 2})},
+    "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
+    "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},
+    "overtaken": {"shop": ("Healthy", {"3": 100}, "3", None, "", {"3": 2})},
+    "scaled": {"shop": ("Healthy", {"2": 100}, "2", None, "", {"2": 1})},
+    "deleted": {"shop": ("Initializing", {}, "", None, "", {})},
+    "each_step_by_itself": {"shop": _PROMOTED},
+    "slow_candidate": {"shop": _WORSE},
+    "stable_is_lost": {"shop": _WORSE},
+    "template_refused": {"shop": ("Healthy", {"2": 100}, "2", None, "PodTemplateRefused", {"2": 2})},
+    "made_again": {"shop": _PROMOTED},
+    "unready_unseen": {"shop": _PROMOTED},
+    "behind": {"shop": _WORSE},
+    "slow_watches": {"shop": _PROMOTED},
+    "unready_at_first": {"shop": ("Healthy", {"1": 100}, "1", None, "", {"1": 1})},
+    "late_deletion": {"shop": ("Healthy", {"2": 100}, "2", None, "AbortedByUser", {"2": 2})},
+    "slow_restart": {"shop": _PROMOTED},
+    "leader_is_gone": {"shop": _PROMOTED},
+    "leader_is_cut_off": {"shop": _PROMOTED},
+    "lease_is_out_of_reach": {"shop": _PROMOTED},
+    "leader_stops": {"shop": _PROMOTED},
+    "standby_is_late": {"shop": _PROMOTED},
+}
+"""How each story leaves `shop`: phase, weights, stable, candidate, why it was last rolled back, pods by version."""
