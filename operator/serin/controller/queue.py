@@ -18,8 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 _FIRST_RETRY_SECONDS: Final = 0.2
 _LONGEST_RETRY_SECONDS: Final = 60.0
-# A wait that no clock sees pass: rounding leaves it between a sum of seconds and the moment that it stands for.
-_AT_ONCE: Final = 1e-6
+# No wait is shorter: rounding leaves ones that no clock sees pass, and the same look would come again and again.
+_SHORTEST_WAIT_SECONDS: Final = 0.001
 
 
 class WorkQueue(Generic[K]):
@@ -106,13 +106,14 @@ class WorkQueue(Generic[K]):
         while True:
             self._changed.clear()
             wait = self._seconds_to_first()
-            if wait is not None and wait <= _AT_ONCE:
+            if wait is not None and wait <= 0:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
                 self._active[key] = self._clock()
                 return key
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                shortest = None if wait is None else max(wait, _SHORTEST_WAIT_SECONDS)
+                await asyncio.wait_for(self._changed.wait(), shortest)
 
     def _seconds_to_first(self) -> float | None:
         """Seconds until the first key is due (not positive: now), None when nothing waits."""
