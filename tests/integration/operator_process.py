@@ -20,6 +20,7 @@ from serin.api.json import JsonObject
 from tests.cluster.ports import free_port
 from tests.crds import FILES, ROOT
 from tests.integration.proxy import Proxy, kubeconfig_through, proxied
+from tests.simulation.envoys import Envoy, HttpLink
 
 
 class ControlPlane(Protocol):
@@ -112,13 +113,14 @@ class OperatorProcess:
     """One running `serin run`."""
 
     def __init__(self, kubeconfig: Path, cluster: Cluster, log: Path, prometheus: str = "http://127.0.0.1:9") -> None:
-        self.port, self._log = free_port(), log
+        self.port, self.xds_port, self._log = free_port(), free_port(), log
         flags = {
             "kubeconfig": kubeconfig,
             "namespace": cluster.system,
             "watch-namespaces": cluster.shop,
             "http-port": self.port,
-            "xds-port": free_port(),
+            "xds-port": self.xds_port,
+            "xds-authentication": "none",
             "prometheus-url": prometheus,
         }
         command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]
@@ -164,6 +166,18 @@ class OperatorProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return await asyncio.to_thread(self.process.wait, 60)
+
+
+@asynccontextmanager
+async def routing(operator: OperatorProcess, pod: str) -> AsyncIterator[Envoy]:
+    """A router pod that takes every configuration at once. `pod`: its name, or the address of an endpoint without."""
+    async with aiohttp.ClientSession() as session:
+        envoy = Envoy(pod, HttpLink(session, f"http://127.0.0.1:{operator.xds_port}"))
+        envoy.start()
+        try:
+            yield envoy
+        finally:
+            await envoy.stop()
 
 
 @asynccontextmanager

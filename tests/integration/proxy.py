@@ -24,13 +24,15 @@ _HOP_BY_HOP = {"host", "connection", "transfer-encoding", "content-length", "con
 class Proxy:
     """`requests`: (method, path, whether it is a watch) -> how often. `cut` severs and refuses all until `mend`.
 
-    `page`: at most so many objects in one answer to a list, whatever was asked for.
+    `page`: at most so many objects in one answer to a list, whatever was asked for. `swallowed`: writes to these paths
+    get no answer, and are not passed on.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, bool]] = Counter()
         self.url = ""
         self.page: int | None = None
+        self.swallowed: set[str] = set()
         self._next_pages: dict[str, Callable[[], Awaitable[web.Response]]] = {}
         self._open = asyncio.Event()
         self._open.set()
@@ -68,6 +70,8 @@ class Proxy:
             return web.Response(text=json.dumps({"type": "ERROR", "object": error}) + "\n")
         if "continue" in request.query and request.path in self._next_pages:
             return await self._next_pages.pop(request.path)()
+        if request.method != "GET" and request.path in self.swallowed:
+            await asyncio.sleep(60.0)
         task = asyncio.ensure_future(self._forward(request))
         self._watches.add(task)
         try:

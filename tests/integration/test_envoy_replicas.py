@@ -49,9 +49,9 @@ async def test_the_leader_knows_what_another_replicas_envoy_has_taken(tmp_path: 
             assert leader.observe("shop", "fraud") is None
             async with aiohttp.ClientSession() as session:
                 await replicas.ask(session)
-            assert replicas.envoys() == 1
-            assert replicas.observe("shop", "fraud") == it.xds.observe("shop", "fraud")
-            assert replicas.observe("shop", "other") is None
+            assert len(replicas.heard()) == 1
+            assert list(replicas.serves("shop", "fraud").values()) == [it.xds.observe("shop", "fraud")]
+            assert list(replicas.serves("shop", "other").values()) == [None]
         finally:
             await leader.stop()
 

@@ -6,7 +6,8 @@ What Git says is applied as Argo CD does it: server-side, by the field manager `
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import yaml
 from serin.api.json import JsonObject
 from tests.argocd import health
 from tests.crds import ROOT
-from tests.integration.operator_process import Cluster, OperatorProcess, operating, until
+from tests.integration import operator_process
+from tests.integration.operator_process import Cluster, OperatorProcess, routing, until
+from tests.integration.proxy import Proxy
 from tests.integration.test_operator_life import quiet, serving
 
 pytestmark = pytest.mark.control_plane
 
 ARGOCD = ("--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-")
 SOMEBODY = ("apply", "--server-side", "--field-manager=somebody", "--force-conflicts", "-f", "-")
+ADDRESS = "192.0.2.1"
 STEPS = [{"weight": 10, "bake": "1h"}]
 
 
@@ -39,8 +43,16 @@ def router() -> JsonObject:
     labels = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
     body: JsonObject = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
     body |= {"metadata": {"name": "serin-router", "labels": labels}, "ports": [{"name": "metrics", "port": 9902}]}
-    body["endpoints"] = [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}}]
+    body["endpoints"] = [{"addresses": [ADDRESS], "conditions": {"ready": True}}]
     return body
+
+
+@asynccontextmanager
+async def operating(control_plane: Any, cluster: Cluster, folder: Path) -> AsyncIterator[tuple[OperatorProcess, Proxy]]:
+    """An operator that leads, and a router that takes what it gives."""
+    started = operator_process.operating(control_plane, cluster, folder)
+    async with started as (operator, proxy), routing(operator, ADDRESS):
+        yield operator, proxy
 
 
 def manifest(version: str, **spec: Any) -> JsonObject:

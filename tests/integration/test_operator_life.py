@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from serin.api.json import JsonObject
-from tests.integration.operator_process import Cluster, OperatorProcess, operating, until
+from tests.integration.operator_process import Cluster, OperatorProcess, operating, routing, until
 from tests.integration.proxy import Proxy, kubeconfig_through, proxied
 
 pytestmark = pytest.mark.control_plane
+
+ROUTER = "serin-router-1"
 
 
 async def serving(cluster: Cluster, name: str = "fraud") -> None:
@@ -224,14 +226,15 @@ async def test_what_a_policy_has_refused_is_sent_again_when_a_person_asks(
 
 
 def router(cluster: Cluster) -> dict[str, Any]:
-    """What a ready router pod looks like from here: no Envoy asks, so what was decided counts as routed."""
+    """What a ready router pod looks like from here; `routing` is its Envoy."""
     labels = {"kubernetes.io/service-name": "serin-router", "serin.dev/model-deployment": ""}
+    target = {"kind": "Pod", "namespace": cluster.system, "name": ROUTER}
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": "serin-router-1", "namespace": cluster.system, "labels": labels},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}, "targetRef": target}],
         "ports": [{"name": "http", "port": 10_000}],
     }
 
@@ -246,7 +249,7 @@ async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_opera
         cluster.kubectl("annotate", "md", "fraud", "--overwrite", f"serin.dev/{annotation}")
 
     control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
-    async with operating(control_plane, cluster, tmp_path) as (operator, _):
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
         cluster.deploy(replicas=2)
         await serving(cluster)
         first = cluster.status()["stable"]["snapshot"]
@@ -273,7 +276,13 @@ async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_opera
         cluster.kubectl("delete", "quota", "full")
 
     async with operating(control_plane, cluster, tmp_path) as (operator, _):
-        await until(lambda: cluster.make_pods_ready() and version() == "1", what="going back")
+        await until(
+            lambda: cluster.make_pods_ready() and cluster.status()["traffic"]["weights"] == {first: 100},
+            what="the move",
+        )
+        assert cluster.status()["stable"]["snapshot"] == second, "no Envoy has said that it sends to the first version"
+        async with routing(operator, ROUTER):
+            await until(lambda: cluster.make_pods_ready() and version() == "1", what="going back")
         await until(lambda: cluster.status()["reason"] == "RejectedContent", what="the refusal of version 2")
         assert cluster.status()["traffic"]["weights"] == {first: 100}
         container = cluster.read("deploy", first)["spec"]["template"]["spec"]["containers"][0]
@@ -344,3 +353,59 @@ async def test_a_service_of_somebody_elses_is_left_alone(control_plane: Any, clu
 def named(cluster: Cluster, kind: str, name: str) -> list[JsonObject]:
     """The object of this name, if there is one."""
     return [one for one in cluster.read(kind)["items"] if one["metadata"]["name"] == name]
+
+
+async def test_traffic_is_lowered_while_the_status_cannot_be_written(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy), routing(operator, ROUTER) as envoy:
+
+        def routed() -> set[str]:
+            return {name for name, share in envoy.weights(f"{cluster.shop}/fraud").items() if share}
+
+        cluster.deploy()
+        await serving(cluster)
+        stable = cluster.status()["stable"]["snapshot"]
+        cluster.deploy(version="2")
+        await until(lambda: cluster.make_pods_ready() and len(routed()) == 2, what="the first step")
+        proxy.swallowed.add(f"/apis/serin.dev/v1alpha1/namespaces/{cluster.shop}/modeldeployments/fraud/status")
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/abort=now")
+        await until(lambda: routed() == {stable}, seconds=10.0, what="the lower weight")
+        assert len(cluster.status()["traffic"]["weights"]) == 2, "nothing was written"
+        assert await operator.metric("serin_lowered_in_memory") == 1
+        await asyncio.sleep(12.0)
+        assert routed() == {stable}
+        proxy.swallowed.clear()
+        await until(lambda: cluster.status()["traffic"]["weights"] == {stable: 100}, what="the write")
+        assert cluster.status()["lastRollback"]["reason"] == "AbortedByUser"
+        assert await operator.metric("serin_lowered_in_memory") == 0
+        assert routed() == {stable}
+
+
+async def test_a_restored_status_with_somebody_elses_port_gets_another(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    def port(name: str) -> int:
+        return int(cluster.status(name)["router"]["envoy"]["port"])
+
+    def led_to(name: str) -> int:
+        return int(cluster.read("endpointslice", f"{name}-router")["ports"][0]["port"])
+
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER) as envoy:
+        for name in ("older", "other"):
+            cluster.deploy(name)
+            await serving(cluster, name)
+        taken = port("older")
+        restored = json.dumps({"status": {"router": {"envoy": {"port": taken}}}})
+        cluster.kubectl("patch", "md", "other", "--subresource=status", "--type=merge", "-p", restored)
+        await until(lambda: port("other") != taken and led_to("other") == port("other"), what="another port")
+        assert port("older") == led_to("older") == taken
+        await until(
+            lambda: (
+                {name: envoy.port(f"{cluster.shop}/{name}") for name in ("older", "other")}
+                == {"older": taken, "other": port("other")}
+            ),
+            what="two listeners",
+        )

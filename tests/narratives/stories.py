@@ -58,11 +58,26 @@ def promotes_as_soon_as_the_router_has_taken_it(world: World) -> None:
     world.tell(f"sees: stable is {world.status['stable']['snapshot']}")
 
 
-def promotes_though_the_router_never_says(world: World) -> None:
+def no_promotion_while_the_router_is_not_heard(world: World) -> None:
     serving(world)
     wanted = world.change(spec("2"))
     _until_all_traffic_on(wanted, world)
-    world.run(15, tick=1)
+    world.run(600)
+    world.tell(f"sees: pods of {', '.join(sorted(world.pods))}, Routed={_condition(world, 'Routed')}")
+    world.router_hears = True
+    world.run(60)
+
+
+def rolled_back_while_the_router_is_not_heard(world: World) -> None:
+    serving(world)
+    world.change(spec("2"))
+    world.run(30)
+    world.router_hears = False
+    world.sampler = fails
+    world.run(600)
+    world.tell(f"sees: pods of {', '.join(sorted(world.pods))}, Routed={_condition(world, 'Routed')}")
+    world.router_hears = True
+    world.run(60)
 
 
 def _until_all_traffic_on(snapshot: str, world: World) -> None:
@@ -421,6 +436,8 @@ def goes_back_to_what_dies_on_arrival(world: World) -> None:
     world.run(5)
     del world.problems[first]
     world.run(60)
+    world.router_hears = True
+    world.run(60)
 
 
 def goes_back_and_thinks_better_of_it(world: World) -> None:
@@ -490,7 +507,7 @@ ALL: tuple[Story, ...] = (
     router_never_says,
     good_candidate,
     promotes_as_soon_as_the_router_has_taken_it,
-    promotes_though_the_router_never_says,
+    no_promotion_while_the_router_is_not_heard,
     bad_candidate,
     bad_candidate_again_and_retry,
     new_spec_in_mid_rollout,
@@ -529,6 +546,7 @@ ALL: tuple[Story, ...] = (
     new_spec_while_going_back,
     spec_back_while_going_back,
     too_little_traffic,
+    rolled_back_while_the_router_is_not_heard,
 )
 
 

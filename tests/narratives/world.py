@@ -142,6 +142,7 @@ class World:
     services: set[str] = field(default_factory=set)
     published: bool = False
     router_hears: bool = True
+    routed: dict[str, int] = field(default_factory=dict)  # what the router's one pod really serves
     traffic: Mapping[str, Traffic] = field(default_factory=dict)  # by metric, as measured when a rollout begins
     writes: int = 0
     story: list[str] = field(default_factory=list)
@@ -226,9 +227,15 @@ class World:
 
     def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:
         """What the router says; a test may put a router of its own in this place."""
+        if self.router_hears:
+            self.routed = self.weights
         return replace(
             self.route,
             split=Split(self.weights if self.router_hears else {}),
+            instances={"router-a": Split(self.weights) if self.router_hears else None},
+            unheard=""
+            if self.router_hears
+            else "router pod router-a is ready, and no replica of the operator hears it",
             repairs=() if self.published or self.route.not_ours else ({"kind": "Service"}, {"kind": "EndpointSlice"}),
             router="router",
             state={"place": 1},
@@ -398,6 +405,8 @@ class World:
         state = read_state(self.status)
         if self.weights.get(snapshot):
             raise BrokenRule(f"{snapshot} is deleted while it has traffic")
+        if self.routed.get(snapshot):
+            raise BrokenRule(f"{snapshot} is deleted while a router pod sends to it")
         if state.manual_rollback and snapshot in (state.stable, state.manual_rollback.target):
             raise BrokenRule(f"{snapshot} is deleted while a person goes back")
         del self.pods[snapshot]
@@ -497,6 +506,6 @@ MAY_FOLLOW = {
     Phase.STARTING: {Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HEALTHY},
     Phase.PROGRESSING: {Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},
     Phase.PAUSED: {Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},
-    Phase.PROMOTING: {Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.ROLLING_BACK},
+    Phase.PROMOTING: {Phase.HEALTHY, Phase.STARTING, Phase.PAUSED, Phase.PROGRESSING, Phase.ROLLING_BACK},
     Phase.ROLLING_BACK: {Phase.HEALTHY},
 }

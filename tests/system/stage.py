@@ -113,8 +113,8 @@ class Stage:
 
     async def start(self) -> None:
         """Start everything but people."""
-        self._service("serin-router", [f"10.8.0.{number + 1}" for number in range(self.envoy_count)])
-        self._service("serin-xds", [one.address for one in self.pods])
+        self._service("serin-router", {one.node: f"10.8.0.{number + 1}" for number, one in enumerate(self.envoys)})
+        self._service("serin-xds", {one.name: one.address for one in self.pods})
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self.prometheus.run(), name="prometheus"))
         for pod in self.pods:
@@ -131,14 +131,18 @@ class Stage:
         for task in (*self._tasks, *self._sending.values()):
             task.cancel()
 
-    def _service(self, name: str, addresses: list[str]) -> None:
+    def _service(self, name: str, pods: Mapping[str, str]) -> None:
+        """`pods`: name to address."""
         labels = {"kubernetes.io/service-name": name, LABEL_MODEL_DEPLOYMENT: ""}
         body = {
             "apiVersion": kinds.ENDPOINT_SLICE.api_version,
             "kind": kinds.ENDPOINT_SLICE.name,
             "metadata": {"namespace": SYSTEM, "name": name, "labels": labels},
             "addressType": "IPv4",
-            "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in addresses],
+            "endpoints": [
+                {"addresses": [one], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": pod}}
+                for pod, one in pods.items()
+            ],
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         }
         self.server.create(kinds.ENDPOINT_SLICE, SYSTEM, body, manager="endpoint-slice-controller")

@@ -83,6 +83,7 @@ class Reason(StrEnum):
     # Routing
     ROUTED = "Routed"
     ROUTER_NOT_READY = "RouterNotReady"
+    ROUTE_NOT_TAKEN = "RouteNotTaken"
     ROUTE_REFUSED = "RouteRefused"
     SERVICE_NOT_OURS = "ServiceNotOurs"
     # What the user must mend

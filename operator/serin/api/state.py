@@ -118,6 +118,7 @@ class State:
     opaque to everybody else. `unrouted_since`: since when the first readiness waits for the router, None when it does
     not. `draining`: snapshot to the time since when it gets no new requests. `handled`: annotation to the value that
     was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
+    `looked`: when that was looked at last, while time alone can change it.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -132,6 +133,7 @@ class State:
     last_rollback: RollbackRecord | None = None
     rollback_failure: str = ""
     handled: Mapping[str, str] = field(default_factory=dict)
+    looked: float | None = None
 
     @property
     def candidate(self) -> str | None:

@@ -53,6 +53,7 @@ def read_state(status: JsonObject) -> State:
         last_rollback=_read_record(_map(status, "lastRollback")),
         rollback_failure=_text(status, "rollbackFailure"),
         handled={key: value for key, value in _map(status, "handled").items() if isinstance(value, str)},
+        looked=_moment(status, "lookedAt"),
     )
 
 
@@ -250,6 +251,8 @@ def write_state(state: State) -> JsonObject:
         result["rollbackFailure"] = cut(state.rollback_failure)
     if state.handled:
         result["handled"] = dict(state.handled)
+    if state.looked is not None:
+        result["lookedAt"] = rfc3339(state.looked)
     return result
 
 

@@ -8,6 +8,10 @@ here before the list began, and is on none of its pages, is gone.
 One object that somebody wrote badly stops nothing: an index's key function or a listener that raises is logged, and the
 object is held and told to the others all the same.
 
+Versions only grow, unless etcd is restored from a backup: then everything that the API server says is older than what
+is held. A list that was asked for after a version was seen and is itself older than that version shows it. What such a
+list has replaces what is held, whatever the versions.
+
 The cache refuses to ask the API server anything, and to copy: objects are shared, so nobody may change them.
 """
 
@@ -52,11 +56,15 @@ def trim(kind: Kind, body: JsonObject) -> JsonObject:
 
 @dataclass(slots=True)
 class Listing:
-    """A list under way: `known` are the uids that the cache held in its scope when it began; `listed`, of its pages."""
+    """A list under way: `known` are the uids that the cache held in its scope when it began; `listed`, of its pages.
+
+    `newest`: the highest version that was held then.
+    """
 
     kind: Kind
     namespace: str | None
     known: frozenset[str]
+    newest: int = 0
     listed: set[str] = field(default_factory=set)
 
 
@@ -129,6 +137,8 @@ class ObjectCache:
         # The version at which each uid went away: a late event of an older version says nothing, with a newer one the
         # object is back (its labels match the watch again).
         self._gone: OrderedDict[str, str] = OrderedDict()
+        # Of a list after a restore: what comes of these uids next is taken, although its version is older.
+        self._restored: set[str] = set()
         self._unlisted: set[tuple[Kind, str | None]] = set(expected)
         self._outstanding: dict[tuple[Kind, str | None], set[str]] = {}
         self._complete = False
@@ -195,7 +205,7 @@ class ObjectCache:
         index = self._indexes[kind]
         before = index.by_name.get(_key(body))
         late = uid in self._gone and not _newer(_version(body), self._gone[uid])
-        if late or (before is not None and not _supersedes(body, before)):
+        if not self._is_restored(uid) and (late or (before is not None and not _supersedes(body, before))):
             return
         if before is not None:
             index.remove(before)
@@ -211,12 +221,20 @@ class ObjectCache:
 
     def begin_listing(self, kind: Kind, namespace: str | None) -> Listing:
         """A list of everything is about to be asked for."""
-        known = (uid for uid, key in self._indexes[kind].by_uid.items() if namespace in (None, key[0]))
-        return Listing(kind, namespace, frozenset(known))
+        index = self._indexes[kind]
+        known = {uid: index.by_name[key] for uid, key in index.by_uid.items() if namespace in (None, key[0])}
+        newest = max((_number(_version(body)) for body in known.values()), default=0)
+        return Listing(kind, namespace, frozenset(known), newest)
 
-    def add_page(self, listing: Listing, uids: Iterable[str]) -> None:
-        """A page of the list has arrived, with these uids; its objects follow by `put`."""
+    def add_page(self, listing: Listing, uids: Iterable[str], version: str = "") -> None:
+        """A page of the list has arrived, with these uids; its objects follow by `put`. `version`: of the list."""
         page = set(uids)
+        if version.isdecimal() and int(version) < listing.newest:
+            if not listing.listed:
+                log.warning("versions.went-back", kind=listing.kind.name, held=listing.newest, listed=version)
+            self._restored |= page
+            for uid in page:
+                self._gone.pop(uid, None)
         listing.listed |= page
         self._outstanding.setdefault((listing.kind, listing.namespace), set()).update(page)
 
@@ -257,6 +275,12 @@ class ObjectCache:
         return ", ".join([*unlisted, *outstanding])
 
     # Inside
+
+    def _is_restored(self, uid: str) -> bool:
+        """Whether this is what a list after a restore has of it; once."""
+        restored = uid in self._restored
+        self._restored.discard(uid)
+        return restored
 
     def _resolve(self, uid: str) -> None:
         for uids in self._outstanding.values():
@@ -309,6 +333,10 @@ def _supersedes(new: JsonObject, held: JsonObject) -> bool:
     if all(version.isdecimal() for version in versions):
         return _newer(*versions)
     return versions[0] != versions[1]
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdecimal() else 0
 
 
 def _newer(version: str, than: str) -> bool:

@@ -109,7 +109,8 @@ class Election:
     """Stands for election, leads, renews, steps down; `lead` runs for as long as this replica is the leader.
 
     `identity` must be unique among replicas and lives. `clock` gives seconds, as `boottime` does; `wall` the times that
-    are written into the Lease, which only people read.
+    are written into the Lease, which only people read. `on_other` is called whenever another replica is seen to hold
+    it, `on_restored` when its version is lower than one before: etcd was restored from a backup.
     """
 
     def __init__(
@@ -122,10 +123,14 @@ class Election:
         terms: Terms | None = None,
         clock: Callable[[], float] = boottime,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_other: Callable[[], None] = lambda: None,
+        on_restored: Callable[[], None] = lambda: None,
     ) -> None:
         self._client, self._namespace, self._name, self._me = client, namespace, name, identity
-        self._terms, self._clock, self._wall = terms or Terms(), clock, wall
+        self._terms, self._clock, self._wall, self._on_other = terms or Terms(), clock, wall, on_other
+        self._on_restored = on_restored
         self._sighting: Sighting | None = None
+        self._newest = ""  # the version that was seen last, also of a Lease that is gone
         self._leading = False
         self._end = 0.0
         self._acquired = ""
@@ -216,6 +221,10 @@ class Election:
 
     def _see(self, body: JsonObject, now: float) -> None:
         spec, version = body.get("spec", {}), body["metadata"]["resourceVersion"]
+        if _is_lower(version, self._newest):
+            log.warning("lease.version-went-back", lease=self._name, before=self._newest, now=version)
+            self._on_restored()
+        self._newest = version
         since = self._sighting.since if self._sighting and self._sighting.version == version else now
         self._sighting = Sighting(
             holder=spec.get("holderIdentity") or "",
@@ -224,6 +233,8 @@ class Election:
             transitions=spec.get("leaseTransitions", 0),
             since=since,
         )
+        if self._sighting.holder not in ("", self._me):
+            self._on_other()
 
     async def _take(self, transitions: int) -> bool:
         """Write oneself as holder; False when somebody was faster. The term starts before the request is sent."""
@@ -275,6 +286,10 @@ class Election:
 
     def _timestamp(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _is_lower(version: str, before: str) -> bool:
+    return version.isdecimal() and before.isdecimal() and int(version) < int(before)
 
 
 async def _stop(work: "asyncio.Future[None]") -> None:

@@ -4,6 +4,7 @@ An action is one request. Every prefix of a plan leaves a safe cluster, so stopp
 plans anew. Every answer goes into the cache, so that the next look sees this one's writes. This module decides nothing.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from serin.api.snapshots import read_snapshot
 from serin.api.status import smallest
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.cluster.protocol import Cluster, Conflict, Gone, Kind, Refused
+from serin.cluster.protocol import Cluster, ClusterError, Conflict, Gone, Kind, Refused
+from serin.controller.lowering import Lowering
 from serin.controller.observe import Observer
 from serin.controller.telemetry import Outcome
 from serin.rollout.model import (
@@ -43,6 +45,8 @@ from serin.workload.pods import workload
 log: Final = structlog.get_logger("serin.apply")
 
 _FORBIDDEN: Final = 403
+# A write that lowers traffic and has no answer by then is served from memory while it goes on.
+_SLOW_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,21 @@ class _Stop(Exception):
 
 
 class Applier:
-    """Writes what plans say. `leading` is asked before every single write."""
+    """Writes what plans say. `leading` is asked before every single write.
 
-    def __init__(self, cluster: Cluster, cache: ObjectCache, observer: Observer, leading: Callable[[], bool]) -> None:
+    `lowering`: keeps what is lowered and could not be written.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: ObjectCache,
+        observer: Observer,
+        leading: Callable[[], bool],
+        lowering: Lowering | None = None,
+    ) -> None:
         self._cluster, self._cache, self._observer, self._leading = cluster, cache, observer, leading
+        self.lowering = Lowering() if lowering is None else lowering
 
     async def apply(self, seen: Observation, plan: Plan) -> Applied:
         """Carry out the plan made of `seen`. Raises Retryable, and Refused when it is not about a pod template."""
@@ -75,7 +90,10 @@ class Applier:
         why, outcome = "", Outcome.DONE
         for action in plan.actions:
             try:
-                await self._carry_out(seen, action)
+                if isinstance(action, WriteStatus) and action.order is Order.LOWER:
+                    await self._lower(seen, plan, action)
+                else:
+                    await self._carry_out(seen, action)
             except _Stop as stop:
                 why, outcome = str(stop), stop.outcome
                 break
@@ -133,6 +151,31 @@ class Applier:
         except Conflict:
             return Outcome.CONFLICT
         return Outcome.DONE
+
+    async def _lower(self, seen: Observation, plan: Plan, action: WriteStatus) -> None:
+        """Write a status that lowers traffic. Failing or slow, it is served from memory: lowering waits for nothing."""
+        key = seen.deployment.key
+        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._serve_from_memory, seen, plan)
+        try:
+            await self._write_or_cut(seen, action)
+        except Conflict:
+            self.lowering.end(key)
+            raise
+        except _Stop as stop:
+            if stop.outcome is Outcome.GONE:
+                self.lowering.end(key)
+            raise
+        except ClusterError:
+            self._serve_from_memory(seen, plan)
+            raise
+        else:
+            self.lowering.end(key)
+        finally:
+            slow.cancel()
+
+    def _serve_from_memory(self, seen: Observation, plan: Plan) -> None:
+        if self._leading():
+            self.lowering.begin(seen, plan)
 
     async def _write_or_cut(self, seen: Observation, action: WriteStatus) -> None:
         """Write the status. Nothing in it may keep a rollback from being written: refused, its smallest part goes."""

@@ -1,7 +1,9 @@
 """What probes and scrapes see: /healthz, /readyz and /metrics on one port.
 
-Healthy means that the event loop turns and no part has died. Ready means that the caches are complete, so that this
-replica may be elected and may answer the router; a standby is ready too.
+Healthy means that the event loop turns (it answers), that every watch is asked for again and again, and that the looks
+of the replica that decides come to an end. An API server or a Prometheus that is away makes nobody unhealthy: asking
+goes on, and looks end with an error; a restart would mend nothing and lose the caches. Ready means that the caches are
+complete, so that this replica may be elected and may answer the router; a standby is ready too.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -33,6 +33,7 @@ class Operator:
         self._settings = settings
         self._telemetry = Telemetry()
         self._replica = Replica(settings, self._telemetry)
+        self._watches: Watches | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -41,19 +42,20 @@ class Operator:
             configuration = await log_in(self._settings.kubeconfig)
             cluster = KubernetesCluster(configuration, observer=self._telemetry.observe_request)
             stack.push_async_callback(cluster.close)
-            pages = health.application(self._telemetry, lambda: "", self._not_ready)
+            pages = health.application(self._telemetry, self._not_healthy, self._not_ready)
             await stack.enter_async_context(health.serving(pages, self._settings.http_port))
             self._stop_on_signals()
             if not await self._kinds_are_there(cluster):
                 return
             watches = Watches(configuration, self._replica.cache, self._telemetry, self._replica.namespaces)
+            self._watches = watches
             stop_watching = asyncio.Event()
             watching = asyncio.create_task(watches.run(stop_watching), name="watches")
             await _first([watching, asyncio.create_task(watches.started.wait())])
             self._stop_on_signals()  # again: kopf has set its own handlers, which would stop the watches first
             serving = asyncio.create_task(self._replica.serve(cluster), name="serve")
             prometheus = Prometheus(self._settings.prometheus)
-            working = asyncio.create_task(self._replica.work(cluster, prometheus), name="work")
+            working = asyncio.create_task(self._replica.work(cluster, prometheus, watches.relist), name="work")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
                 await _first([watching, serving, working, stopping])
@@ -88,6 +90,9 @@ class Operator:
                 async with asyncio.timeout(_WAIT_FOR_KINDS_SECONDS):
                     await self._stopping.wait()
         return False
+
+    def _not_healthy(self) -> str:
+        return (self._watches.silent() if self._watches else "") or self._replica.stuck()
 
     def _not_ready(self) -> str:
         return "stopping" if self._stopping.is_set() else self._replica.cache.missing()

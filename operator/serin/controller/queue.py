@@ -18,6 +18,8 @@ K = TypeVar("K", bound=Hashable)
 
 _FIRST_RETRY_SECONDS: Final = 0.2
 _LONGEST_RETRY_SECONDS: Final = 60.0
+# No wait is shorter: rounding leaves ones that no clock sees pass, and the same look would come again and again.
+_SHORTEST_WAIT_SECONDS: Final = 0.001
 
 
 class WorkQueue(Generic[K]):
@@ -29,7 +31,8 @@ class WorkQueue(Generic[K]):
         # Also holds entries that an earlier addition has overtaken; `_due` says which entry counts.
         self._heap: list[tuple[float, int, K]] = []
         self._sequence = 0
-        self._active: set[K] = set()
+        self._active: dict[K, float] = {}  # since when it is being handled
+        self._ended = clock()  # when a key was handled last
         self._failures: dict[K, int] = {}
         self._changed = asyncio.Event()
 
@@ -41,6 +44,12 @@ class WorkQueue(Generic[K]):
         """How many keys are due and wait for a worker: the backlog."""
         now = self._clock()
         return sum(1 for due in self._due.values() if due <= now)
+
+    def stuck(self) -> float:
+        """Seconds for which nothing has moved although something is to be done: due and not taken, or not finished."""
+        now = self._clock()
+        waiting = [max(due, self._ended) for due in self._due.values() if due <= now]
+        return now - min([*waiting, *self._active.values()], default=now)
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Look at `key` in `after` seconds, or earlier if that is planned already."""
@@ -64,6 +73,7 @@ class WorkQueue(Generic[K]):
         back with exponential back-off; it logs its own errors.
         """
         free = asyncio.Semaphore(workers)
+        self._ended = self._clock()
         async with asyncio.TaskGroup() as group:
             while True:
                 await free.acquire()
@@ -80,7 +90,8 @@ class WorkQueue(Generic[K]):
                 self.add(key, again)
         finally:
             free.release()
-            self._active.discard(key)
+            self._active.pop(key, None)
+            self._ended = self._clock()
             if key in self._due:
                 self._offer(key)
 
@@ -98,11 +109,11 @@ class WorkQueue(Generic[K]):
             if wait is not None and wait <= 0:
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
-                self._active.add(key)
+                self._active[key] = self._clock()
                 return key
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with a key.
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(None if wait is None else max(wait, _SHORTEST_WAIT_SECONDS)):
                     await self._changed.wait()
 
     def _seconds_to_first(self) -> float | None:

@@ -72,12 +72,17 @@ class Reconciler:
         body = self._cache.get(kinds.MODEL_DEPLOYMENT, namespace, name)
         if body is None:
             self._observer.refusals.forget((namespace, name))
+            self._applier.lowering.end((namespace, name))
             return Outcome.GONE, None
         try:
             seen = self._observer.observe(body, self._clock())
         except InvalidSpec as invalid:
+            self._applier.lowering.end((namespace, name))
             return await self._refuse(body, str(invalid)), None
-        plan = self._plan(seen, assess(seen))
+        if decided := self._applier.lowering.of(seen):
+            seen, plan = decided  # what could not be written comes before anything new
+        else:
+            plan = self._plan(seen, assess(seen))
         applied = await self._applier.apply(seen, plan)
         self._reporter.report(body, seen, plan, applied)
         return applied.outcome, plan.requeue_after if applied.outcome is Outcome.DONE else 1.0

@@ -6,6 +6,7 @@ simulated cluster.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -23,6 +24,7 @@ from serin.controller.apply import Applier
 from serin.controller.clocks import SYSTEM, Clocks
 from serin.controller.enqueue import affected
 from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.lowering import Lowering
 from serin.controller.observe import Observer
 from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
@@ -39,6 +41,9 @@ from serin.routers import build_routers, router_of
 from serin.routers.base import RouterContext
 
 log: Final = structlog.get_logger("serin.operator")
+
+# Longer than any look takes: each of its requests has a time-out.
+_STUCK_SECONDS: Final = 600.0
 
 
 class Replica:
@@ -61,6 +66,7 @@ class Replica:
             self._signing_keys,
         )
         self._routers = build_routers(context)
+        self._lowering = Lowering(self._routers.values())
         self._deciding = False
         self._show_gauges()
 
@@ -72,8 +78,13 @@ class Replica:
             for name, router in self._routers.items():
                 group.create_task(router.serve(), name=f"serve {name}")
 
-    async def work(self, cluster: KubernetesCluster, prometheus: Prometheus) -> None:
-        """Stand for election, and decide while elected, until cancelled."""
+    async def work(
+        self, cluster: KubernetesCluster, prometheus: Prometheus, on_restored: Callable[[], None] = lambda: None
+    ) -> None:
+        """Stand for election, and decide while elected, until cancelled.
+
+        `on_restored` is called when etcd is seen to be restored from a backup: what fills the cache has to list again.
+        """
         clocks = self._clocks
         events = EventRecorder(
             cluster,
@@ -89,6 +100,8 @@ class Replica:
             self._settings.identity,
             clock=clocks.boottime,
             wall=clocks.utc,
+            on_other=self._lowering.clear,
+            on_restored=on_restored,
         )
         try:
             await self.cache.wait_until_synced()
@@ -103,7 +116,10 @@ class Replica:
     async def _decide(
         self, cluster: KubernetesCluster, election: Election, events: EventRecorder, prometheus: Prometheus
     ) -> None:
-        """Be the replica that acts, until cancelled. Nothing is kept from an earlier term."""
+        """Be the replica that acts, until cancelled.
+
+        Nothing is kept from an earlier term but what it had to lower and could not write.
+        """
         templates = (router.templates() for router in self._routers.values())
         catalog = Catalog.of(*templates, trust=self._settings.trust)
         collector = Collector(prometheus, catalog)
@@ -123,7 +139,7 @@ class Replica:
             self.cache, prometheus.estimate, self._queue.add, catalog=catalog, clock=clocks.time
         )
         observer = Observer(self.cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
-        applier = Applier(cluster, self.cache, observer, election.leading)
+        applier = Applier(cluster, self.cache, observer, election.leading, self._lowering)
         reporter = Reporter(events, self._telemetry)
         reconcile = Reconciler(self.cache, observer, plan, applier, reporter, self._telemetry, clock=clocks.time)
         self._deciding = True
@@ -153,6 +169,11 @@ class Replica:
         if self._deciding:
             self._queue.add(key)
 
+    def stuck(self) -> str:
+        """What does not move although it should, in words; "" when all is well, or this replica does not decide."""
+        seconds = self._queue.stuck() if self._deciding else 0.0
+        return f"no look at a model deployment has ended in {seconds:.0f} s" if seconds > _STUCK_SECONDS else ""
+
     async def _signing_keys(self) -> JsonObject:
         """The public keys of ServiceAccounts' tokens. Routers ask for them only while they serve."""
         assert self._cluster is not None
@@ -161,6 +182,7 @@ class Replica:
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))
         self._telemetry.waiting.set_function(self._queue.ready)
+        self._telemetry.lowered.set_function(lambda: len(self._lowering))
         self._telemetry.planned.set_function(lambda: len(self._queue))
         for kind in WATCHED:
             self._telemetry.objects.labels(kind.name).set_function(partial(self.cache.count, kind))

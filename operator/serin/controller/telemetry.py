@@ -54,6 +54,9 @@ class Telemetry:
         self.rollouts = Gauge("serin_rollouts_in_progress", "Rollouts that gather evidence.", registry=registry)
         self.promotions = Counter("serin_promotions", "Candidates that became stable.", registry=registry)
         self.rollbacks = Counter("serin_rollbacks", "Candidates that were rolled back.", ["reason"], registry=registry)
+        self.lowered = Gauge(
+            "serin_lowered_in_memory", "Deployments whose lowered weights could not be written.", registry=registry
+        )
         self.queries = Gauge("serin_prometheus_queries", "Queries sent to Prometheus so far.", registry=registry)
         self.clock_skew = Gauge(
             "serin_prometheus_clock_skew_seconds",

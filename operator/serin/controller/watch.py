@@ -36,6 +36,9 @@ WATCHED: Final[dict[Kind, str]] = {
     kinds.ENDPOINT_SLICE: LABEL_MODEL_DEPLOYMENT,
 }
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+# How long a watch lasts before it is asked for again, and after which time that is overdue.
+_WATCH_SECONDS: Final = 300
+_SILENT_SECONDS: Final = 900.0
 
 
 class _Patience:
@@ -79,6 +82,15 @@ class Watches:
             ready_flag=self.started,
         )
 
+    def relist(self) -> None:
+        """Begin every watch with a list again: what it goes on from is not what the API server has."""
+        self._lists.relist()
+
+    def silent(self) -> str:
+        """Which watch has not been asked for again in time, in words; "" when all are, answered or not."""
+        seconds, path = self._lists.silent()
+        return f"nothing was asked for at {path} in {seconds:.0f} s" if seconds > _SILENT_SECONDS else ""
+
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, id="login", errors=kopf.ErrorsMode.TEMPORARY, backoff=1.0)(self._log_in)
@@ -117,6 +129,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5.0
     settings.networking.request_timeout = 60.0
     settings.networking.error_backoffs = _Patience()
+    # So a watch that has stopped to turn shows (see `Watches.silent`); the client's end is for a server that is gone.
+    settings.watching.server_timeout = _WATCH_SECONDS
+    settings.watching.client_timeout = _WATCH_SECONDS + 30
     # Per-object tasks of kopf end soon after their last event: there is one for each object after a list.
     settings.queueing.idle_timeout = 1.0
     for kind, selector in WATCHED.items():

@@ -54,6 +54,10 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
     Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
+    Reason.ROUTE_NOT_TAKEN: (
+        "Let the router's pods reach the operator, or delete those that the message names: "
+        "kubectl -n serin-system logs -l app.kubernetes.io/name=serin-router"
+    ),
     Reason.ROUTE_REFUSED: "The router goes on with what it had. Correct what its words name under spec.router.",
     Reason.SERVICE_NOT_OURS: "Rename the ModelDeployment, or delete the Service {name}: Serin leaves it alone.",
     Reason.INVALID_SPEC: "Correct the field that the message names and apply again; {serin} lint -f FILE checks it.",

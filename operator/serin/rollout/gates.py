@@ -63,10 +63,11 @@ def never_ready(context: RolloutContext) -> Finding | None:
 
 
 def took_too_long(context: RolloutContext) -> Finding | None:
-    """The whole rollout is older than `maxDuration`."""
+    """The whole rollout is older than `maxDuration`. One that only waits for the router's word has passed."""
     limit = context.strategy.max_duration
     age = context.seen.now - context.rollout.since
-    if limit is None or age < limit:
+    only_routed = context.weight == 100 and context.stage.index >= context.strategy.last_stage()
+    if limit is None or age < limit or only_routed:
         return None
     return Finding(Reason.MAX_DURATION_EXCEEDED, f"the rollout has taken {human(age)}, maxDuration is {human(limit)}")
 

@@ -96,11 +96,12 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
         builder.sum_up(lost)
     elif asked.moved is None:
         _move(builder, asked, stable, needed)
-    elif seen.route.has_taken(target, waited=seen.now - asked.moved):
+    elif seen.route.has_taken(target):
         _arrive(builder, target, stable)
     else:
-        builder.sum_up(Note(Reason.ROLLING_BACK, f"all traffic to {target}, as soon as the router has taken it"))
-        builder.requeue_after(seen.route.poll)
+        waited = seen.now - asked.moved
+        builder.sum_up(seen.route.waiting(target, waited, Reason.ROLLING_BACK))
+        builder.requeue_after(seen.route.look_after(waited))
 
 
 def _needed(builder: PlanBuilder, stable: str) -> int:

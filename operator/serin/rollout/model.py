@@ -48,14 +48,18 @@ class Workload:
 class Route:
     """What the router says.
 
-    `split`: what it is known to serve. `refused`: in which words it refused a configuration (None: it did not).
+    `split`: what all of it is known to serve. `instances`: what each pod of it serves that clients may reach (None: not
+    known), as far as it tells them apart. `unheard`: pods that were not heard for a while, in a sentence. `refused`: in
+    which words it refused a configuration (None: it did not).
     `ready`: there is a router that can serve. `not_ours`: an object of the clients' Service's name exists that Serin
     did not make, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its
-    name, and what it wants kept in the status under that name. `patience`: seconds for which a move waits for its word
-    at most; `poll`: seconds between two looks meanwhile.
+    name, and what it wants kept in the status under that name. `patience`: seconds after which it is worth telling that
+    a move waits for its word; `poll`: seconds between two looks before that.
     """
 
     split: Split = NOWHERE
+    instances: Mapping[str, Split | None] = field(default_factory=dict)
+    unheard: str = ""
     refused: str | None = None
     ready: bool = True
     not_ours: str | None = None
@@ -75,13 +79,46 @@ class Route:
             return Note(Reason.ROUTER_NOT_READY, "no router pod is ready", warning=True)
         return None
 
-    def has_taken(self, snapshot: str, *, waited: float) -> bool:
-        """Whether everything goes to `snapshot`, or its word was waited for long enough (`waited` seconds).
+    def has_taken(self, snapshot: str) -> bool:
+        """Whether everything is known to go to `snapshot`.
 
-        Not for ever: an instance of the router that nobody can reach is not seen from here. Until then the version
-        that served before stays stable, so that it answers what the other one cannot yet.
+        Until then the version that served before stays stable: it answers what the other one cannot yet, and what an
+        instance that nobody hears may still send it.
         """
-        return self.split.of(snapshot) == 100 or waited >= self.patience
+        return self.split.of(snapshot) == 100
+
+    def look_after(self, waited: float) -> float:
+        """Seconds until the next look while a move waits for the router's word, and has for `waited` seconds."""
+        return self.poll if waited < self.patience else self.patience / 2
+
+    def waiting(self, snapshot: str, waited: float, routine: Reason) -> "Note":
+        """What to say while everything is to go to `snapshot`, and the router's word is missing for `waited` seconds.
+
+        `routine`: the reason for as long as that is nothing unusual.
+        """
+        if waited < self.patience:
+            return Note(routine, f"all traffic to {snapshot}, as soon as the router has taken it")
+        whose = self._missing(snapshot)
+        message = f"all traffic to {snapshot} is decided, and not known to be routed: {whose}"
+        return Note(Reason.ROUTE_NOT_TAKEN, f"{message}. The version before keeps its pods until it is", warning=True)
+
+    def _missing(self, snapshot: str) -> str:
+        late = [name for name, split in self.instances.items() if split is not None and split.of(snapshot) < 100]
+        told = [f"{', '.join(sorted(late))} serves an earlier route"] if late else []
+        silent = [name for name, split in self.instances.items() if split is None]
+        told += [f"{', '.join(sorted(silent))} is ready and not heard"] if silent else []
+        return f"router pod {'; '.join(told)}" if told else "the router does not say so"
+
+    def may_use(self, snapshot: str, decided: Split) -> bool:
+        """Whether some instance may go on sending requests to `snapshot`; what an unheard one does is not known.
+
+        `decided`: as before this look. Who serves just that takes what is decided now in a moment.
+        """
+        return any(split is None or (split != decided and split.of(snapshot)) for split in self.instances.values())
+
+    def is_unsure(self) -> bool:
+        """Whether it is not known what some instance serves: then it may use every pod that it ever knew of."""
+        return None in self.instances.values()
 
 
 @dataclass(frozen=True)

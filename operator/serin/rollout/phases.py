@@ -13,6 +13,7 @@ can fall back to Healthy in one look*, because lowering the candidate's traffic 
                         └──────────── Paused ◄──────────┘
 
     any of them but Initializing ──► RollingBack ──► Healthy
+    Promoting ──► Progressing, when a user adds steps to a rollout that has passed all it had
 """
 
 from collections.abc import Callable

@@ -8,11 +8,12 @@ reads a clock, a cluster or a network, so that every decision can be replayed fr
 from dataclasses import replace
 
 from serin.api import names
-from serin.api.conditions import ROUTINE, Reason
+from serin.api.conditions import ROUTINE, ConditionType, Reason
 from serin.api.split import all_to
 from serin.api.state import Rollout, StageState, State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
+from serin.rollout.credit import EVERY, credited, is_waiting, looked
 from serin.rollout.manual_rollback import manual_rollback
 from serin.rollout.model import (
     ApplyRouteObject,
@@ -39,7 +40,7 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
     """Decide the next step for one model deployment. Raises InvalidSpec."""
     if seen.deployment.deleting:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
-    builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), seen.state)
+    builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), credited(seen.state, seen.now))
     wanted = seen.wanted
     if wanted not in seen.snapshots:
         builder.act(CreateSnapshot(wanted, seen.deployment.spec.content))
@@ -252,6 +253,8 @@ def _requeue_at_the_end(builder: PlanBuilder, rollout: Rollout) -> None:
 def _record(builder: PlanBuilder) -> None:
     """One status write a plan, placed by what it does to the traffic."""
     _await_router(builder)
+    _keep_looking(builder)
+    _tell_of_the_unheard(builder)
     phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
     builder.state = replace(builder.state, phase=phase)
     before = builder.seen.state
@@ -271,6 +274,24 @@ def _record(builder: PlanBuilder) -> None:
         builder.actions.insert(0, WriteStatus(order, status))
 
 
+def _tell_of_the_unheard(builder: PlanBuilder) -> None:
+    """A router pod that nobody hears is told once, whatever else this look is about."""
+    reason, unheard = Reason.ROUTE_NOT_TAKEN, builder.seen.route.unheard
+    shown = (one for one in builder.seen.status.conditions if one["type"] == ConditionType.ROUTED)
+    told = any(one["reason"] == reason for one in shown) or builder.why.reason is reason
+    if unheard and not told and builder.seen.route.problem() is None:  # which Routed shows instead
+        builder.add_event(reason, unheard, warning=True)
+
+
+def _keep_looking(builder: PlanBuilder) -> None:
+    """While time alone can change anything, no look credits more of it than there is between two."""
+    if is_waiting(builder.state, builder.strategy):
+        builder.state = looked(builder.state, builder.seen.state, builder.seen.now)
+        builder.requeue_after(EVERY)
+    else:
+        builder.state = replace(builder.state, looked=None)
+
+
 def _rises(after: State, before: State) -> bool:
     """Whether any snapshot gets more traffic that was not stable before."""
     rising = (name for name in after.split.serving() if after.split.of(name) > before.split.of(name))
@@ -278,11 +299,16 @@ def _rises(after: State, before: State) -> bool:
 
 
 def _await_router(builder: PlanBuilder) -> None:
-    """The first readiness waits for the router's word. Not for ever: an instance that is not heard may serve."""
+    """The first readiness waits for the router's word: after a while for that of one instance, never for nobody's."""
     state, route, now = builder.state, builder.seen.route, builder.seen.now
     since = now if builder.seen.state.stable is None and state.stable else state.unrouted_since
-    if since is None or state.stable in route.split.serving() or now - since >= route.patience:
+    if since is None or state.stable is None:
+        builder.state = replace(state, unrouted_since=None)
+        return
+    served = any(split is not None and split.of(state.stable) for split in route.instances.values())
+    if route.split.of(state.stable) or (served and now - since >= route.patience):
         builder.state = replace(state, unrouted_since=None)
         return
     builder.state = replace(state, unrouted_since=since)
-    builder.requeue_after(route.poll)
+    if route.ready:  # when a router comes there is a look
+        builder.requeue_after(route.look_after(now - since))

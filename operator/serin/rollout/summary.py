@@ -204,13 +204,16 @@ def _ready(builder: PlanBuilder) -> _Condition:
     if not workload or not workload.ready:
         return kind, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{seen.problem(serving)}"
     if state.unrouted_since is not None:
-        return kind, False, Reason.ROUTER_NOT_READY, "the router has not taken the route yet"
+        missing = seen.route.unheard or "the router has not taken the route yet"
+        return kind, False, Reason.ROUTE_NOT_TAKEN, missing
     return kind, True, Reason.SERVING, f"{serving} serves with {workload.ready} of {workload.desired} pods"
 
 
 def _routed(seen: Observation) -> _Condition:
     if lost := seen.route.problem():
         return ConditionType.ROUTED, False, lost.reason, lost.message
+    if seen.route.unheard:
+        return ConditionType.ROUTED, False, Reason.ROUTE_NOT_TAKEN, seen.route.unheard
     return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
 
 

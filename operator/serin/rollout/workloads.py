@@ -10,6 +10,7 @@ from serin.rollout.model import (
     ApplyService,
     DeleteDeployment,
     DeleteService,
+    Note,
     Order,
     RestoreTemplate,
     Workload,
@@ -60,6 +61,10 @@ def _ensure(builder: PlanBuilder, snapshot: str, replicas: int, role: str) -> No
             builder.requeue_after(running.again_at - builder.seen.now)
             return
         running = None  # what has refused it may have been mended: it is sent once more
+    if running and running.desired > replicas and builder.seen.route.is_unsure():
+        # An instance of the router that nobody hears goes on using the pods that it knew.
+        replicas = running.desired
+        builder.requeue_after(DRAIN / 2)
     if snapshot not in builder.seen.services:
         builder.act(ApplyService(snapshot))
     if running is None:
@@ -88,17 +93,41 @@ def _scale_down_drained(builder: PlanBuilder, kept: frozenset[str]) -> None:
     state, now = builder.state, builder.seen.now
     workloads = builder.seen.workloads.items()
     idle = {name: one for name, one in workloads if name not in kept and not one.refused}
-    draining = {name: state.draining.get(name, now) for name in idle}
+    draining = {name: _drains_since(builder, name) for name in idle}
     builder.state = replace(state, draining=draining)
     for name, workload in idle.items():
         left = DRAIN - (now - draining[name]) if state.stable else 0.0
-        if left <= 0:
+        if _may_be_used(builder, name):
+            _keep_for_the_router(builder, name)
+        elif left <= 0:
             # The Deployment first: its precondition says whether the workload may go at all.
             builder.act(DeleteDeployment(name, workload.uid, workload.resource_version))
             if name in builder.seen.services:
                 builder.act(DeleteService(name, builder.seen.services[name]))
         else:
             builder.requeue_after(left)
+
+
+def _drains_since(builder: PlanBuilder, name: str) -> float:
+    """Since when nobody is sent to a snapshot: it begins anew while some instance of the router may still send there.
+
+    Not at every look, as each would be a write: then the second half of the time is what is left for certain.
+    """
+    now = builder.seen.now
+    since = builder.state.draining.get(name, now)
+    return now if now - since >= DRAIN / 2 and _may_be_used(builder, name) else since
+
+
+def _may_be_used(builder: PlanBuilder, name: str) -> bool:
+    return builder.seen.route.may_use(name, builder.seen.state.split)
+
+
+def _keep_for_the_router(builder: PlanBuilder, name: str) -> None:
+    """No pod goes that some instance of the router may still use."""
+    builder.requeue_after(DRAIN / 2)
+    unheard = builder.seen.route.unheard
+    if unheard and builder.why.reason is Reason.SERVING:
+        builder.sum_up(Note(Reason.ROUTE_NOT_TAKEN, f"{name} keeps its pods: {unheard}", warning=True))
 
 
 def _delete_services(builder: PlanBuilder, kept: frozenset[str]) -> None:

@@ -37,6 +37,15 @@ class Capabilities:
     shield: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A status that lowers traffic and is not written yet. `version`: the resource version that it was decided on."""
+
+    uid: str
+    version: str
+    status: JsonObject
+
+
 class Router(Protocol):
     """One router of one operator process."""
 
@@ -57,6 +66,9 @@ class Router(Protocol):
 
     def observe(self, deployment: ModelDeployment, state: State) -> "Route":
         """What it serves for a deployment, as far as is known without a request. Raises InvalidSpec."""
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        """Serve what this status says for as long as the deployment is in that version; None: as the cluster says."""
 
     def concerns(self, kind: "Kind", body: JsonObject) -> Iterable[Key]:
         """Deployments to look at when this object changes, beside those that the object belongs to."""

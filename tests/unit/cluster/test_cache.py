@@ -334,3 +334,43 @@ def test_an_object_without_the_key_that_an_index_reads_is_left_out_of_that_index
     assert names(cache.by_index("first container", "model")) == ["a", "b"]
     cache.put(kinds.SERVICE, pod("broken", version=2))
     assert names(cache.by_index("first container", "model")) == ["a", "b", "broken"]
+
+
+def restored(cache: ObjectCache, *bodies: JsonObject, version: str, pages: int = 1) -> int:
+    """A list as kopf makes it: each page is announced, and its objects follow before the next one."""
+    listing = cache.begin_listing(kinds.POD, None)
+    for number in range(pages):
+        page = bodies[number::pages]
+        cache.add_page(listing, [body["metadata"]["uid"] for body in page], version)
+        for body in page:
+            cache.put(kinds.POD, body)
+    return cache.finish_listing(listing, version)
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_after_a_restore_of_etcd_what_a_list_has_replaces_what_is_held(pages: int) -> None:
+    cache = ObjectCache()
+    for name, version in (("a", 900), ("b", 950), ("later", 970), ("deleted", 980)):
+        cache.put(kinds.POD, pod(name, version=version, deployment="new"))
+    cache.drop(kinds.POD, pod("deleted", version=990))
+    before = (pod("a", version=500), pod("b", version=510), pod("deleted", version=520))
+    assert restored(cache, *before, version="600", pages=pages) == 1, "what was made since is gone"
+    assert names(cache.all(kinds.POD)) == ["a", "b", "deleted"]
+    assert {body["metadata"]["resourceVersion"] for body in cache.all(kinds.POD)} == {"500", "510", "520"}
+    cache.put(kinds.POD, pod("a", version=601))
+    cache.put(kinds.POD, pod("a", version=599))
+    found = cache.get(kinds.POD, "shop", "a")
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "601", "and from then on versions count as ever"
+
+
+def test_what_is_written_while_a_list_is_under_way_is_no_restore() -> None:
+    cache = ObjectCache()
+    cache.put(kinds.POD, pod("a", version=500))
+    listing = cache.begin_listing(kinds.POD, None)
+    cache.put(kinds.POD, pod("a", version=700))
+    cache.add_page(listing, ["uid-a"], "600")
+    cache.put(kinds.POD, pod("a", version=500))
+    found = cache.get(kinds.POD, "shop", "a")
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "700"

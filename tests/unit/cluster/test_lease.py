@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serin.cluster.lease import Sighting, Take, Terms, Wait, decide
+from serin.cluster.lease import Election, Sighting, Take, Terms, Wait, decide
 
 TERMS = Terms(duration=15, margin=5, renew=4, retry_period=1)
 
@@ -70,3 +70,28 @@ def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
     if "unshare" in run.stderr:
         pytest.skip(f"this machine makes no time namespaces: {run.stderr}")
     assert float(run.stdout) == pytest.approx(86_400, abs=600)
+
+
+def test_what_is_seen_of_the_lease_says_that_another_leads_and_that_etcd_was_restored() -> None:
+    told = list[str]()
+    election = Election(
+        None,  # type: ignore[arg-type]
+        "serin-system",
+        "serin",
+        "me",
+        on_other=lambda: told.append("other"),
+        on_restored=lambda: told.append("restored"),
+    )
+
+    def see(holder: str, version: int) -> list[str]:
+        told.clear()
+        election._see({"metadata": {"resourceVersion": str(version)}, "spec": {"holderIdentity": holder}}, 0.0)
+        return list(told)
+
+    assert see("me", 900) == []
+    assert see("", 950) == []
+    assert see("somebody", 1000) == ["other"]
+    assert see("me", 1001) == []
+    assert see("me", 600) == ["restored"]
+    assert see("me", 601) == []
+    assert see("somebody", 500) == ["restored", "other"]

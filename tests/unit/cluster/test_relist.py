@@ -1,5 +1,6 @@
 """What is read from the traffic of lists; how kopf's own lists fare is in tests/integration/test_paged_lists.py."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -20,14 +21,16 @@ class Rig:
     def __init__(self) -> None:
         self.cache, self.requests = ObjectCache([(kinds.POD, None)]), list[tuple[str, str, int]]()
         self.answer: Callable[[], web.Response] = web.Response
+        self.now = 1000.0
         self.lists = ListObserver(
             self.cache,
             [(kinds.POD, None)],
             observer=lambda verb, kind, status, _seconds: self.requests.append((verb, kind, status)),
             on_swept=lambda _kind, _missed: None,
+            clock=lambda: self.now,
         )
 
-    async def handle(self, _request: web.Request) -> web.Response:
+    async def handle(self, _request: web.Request) -> web.StreamResponse:
         return self.answer()
 
 
@@ -35,7 +38,11 @@ class Rig:
 async def rig() -> AsyncIterator[tuple[Rig, Callable[[str], Any]]]:
     made = Rig()
     app = web.Application()
-    app.router.add_get("/{path:.*}", made.handle)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await made.handle(request)
+
+    app.router.add_get("/{path:.*}", handle)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -98,3 +105,50 @@ async def test_an_expired_token_is_answered_with_the_first_page_and_any_other_41
     assert (await get(PATH))[0] == 410
     assert (await get("/api/v1?continue=token"))[0] == 410
     assert answers == []
+
+
+async def test_a_watch_that_is_not_asked_for_any_more_shows_and_an_error_is_an_answer(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    assert made.lists.silent() == (0.0, ""), "nothing was begun yet"
+    made.answer = lambda: web.Response(status=503)
+    await get(f"{PATH}?watch=true")
+    made.now += 10.0
+    await get(f"{PATH}?watch=true")
+    await get("/api/v1/namespaces")
+    made.now += 900.0
+    assert made.lists.silent() == (900.0, PATH)
+
+
+async def test_after_a_restore_every_watch_is_ended_and_begins_with_a_list_again(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    queries, hold, begun = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        queries.append(request.query.get("resourceVersion", ""))
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "600"}, "items": []})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{}\n")
+        begun.set()
+        await hold.wait()
+        return response
+
+    made.handle = watch  # type: ignore[method-assign]
+    watching = asyncio.create_task(get(f"{PATH}?watch=true&resourceVersion=900"))
+    await begun.wait()
+    await asyncio.sleep(0.1)
+    made.lists.relist()
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(watching, 5.0)
+    hold.set()
+    await get(f"{PATH}?watch=true&resourceVersion=900")
+    await get(f"{PATH}?watch=true&resourceVersion=900")
+    assert queries == ["900", "1", "1"], "until a list was begun"
+    await get(PATH)
+    await get(f"{PATH}?watch=true&resourceVersion=600")
+    assert queries[3:] == ["", "600"]

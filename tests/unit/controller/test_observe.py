@@ -142,7 +142,7 @@ def test_a_ready_pod_counts_when_the_endpoints_list_it() -> None:
     for number in (1, 2):
         place = {"namespace": "shop", "name": f"fraud-b-{number}", "uid": f"p{number}", "resourceVersion": "1"}
         ready = {"podIP": f"10.0.0.{number}", "conditions": [{"type": "Ready", "status": "True"}]}
-        created = {"creationTimestamp": "2026-01-02T00:00:00Z"}
+        created = {"creationTimestamp": "2027-01-15T08:00:00Z"}
         bench.cache.put(kinds.POD, {"metadata": place | created | {"labels": labels}, "status": ready})
     assert observe(bench, body).workloads["fraud-b"].ready == 0, "the router knows neither"
     endpoints = endpoint_slice("fraud-b", pod("10.0.0.2", ready=True))

@@ -226,3 +226,50 @@ async def test_it_stops_at_whatever_moment(steps: int) -> None:
     async with working(queue, handle):
         await settle()
     assert looks == ["now"]
+
+
+@in_jumping_time
+async def test_a_queue_that_has_nothing_to_do_or_does_it_is_not_stuck() -> None:
+    queue = WorkQueue[str](now)
+
+    async def handle(key: str) -> float | None:
+        await asyncio.sleep(1.0)
+        if key == "fails":
+            raise RuntimeError
+        return 5.0
+
+    async with working(queue, handle):
+        await settle(10_000.0)
+        assert queue.stuck() == 0.0
+        for key in ("a", "b", "c", "fails"):
+            queue.add(key)
+        for _ in range(2000):
+            await settle(1.0)
+            assert queue.stuck() <= 3.0
+
+
+@in_jumping_time
+async def test_looks_that_never_end_are_seen_also_when_others_do() -> None:
+    queue = WorkQueue[str](now)
+
+    async def handle(key: str) -> float | None:
+        await asyncio.sleep(0.1 if key == "well" else 1e9)
+        return 5.0
+
+    async with working(queue, handle):
+        queue.add("well")
+        queue.add("hangs")
+        await settle(1000.0)
+        assert 999.0 <= queue.stuck() <= 1000.0
+    queue.clear()
+    assert queue.stuck() == 0.0, "the term is over"
+
+
+@in_jumping_time
+async def test_keys_that_nobody_takes_are_seen() -> None:
+    queue = WorkQueue[str](now)
+    queue.add("a", after=100.0)
+    await settle(50.0)
+    assert queue.stuck() == 0.0
+    await settle(650.0)
+    assert queue.stuck() == pytest.approx(600.0, abs=1.0)

@@ -11,7 +11,7 @@ from serin.api.split import Split
 from serin.api.state import State
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Capabilities, Flag, RouterContext, RouterType
+from serin.routers.base import Capabilities, Flag, Lowered, RouterContext, RouterType
 
 PATIENCE, POLL = 3.0, 0.25
 
@@ -26,6 +26,7 @@ class Dummy:
     lane: str = "left"
     published: list[JsonObject] = field(default_factory=list)
     frozen: Split | None = None
+    lowered: dict[Key, Lowered] = field(default_factory=dict)
 
     def templates(self) -> Mapping[str, JsonObject]:
         return {}
@@ -43,6 +44,11 @@ class Dummy:
             patience=PATIENCE,
             poll=POLL,
         )
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        self.lowered.pop(key, None)
+        if lowered is not None:
+            self.lowered[key] = lowered
 
     def concerns(self, _kind: Kind, _body: JsonObject) -> Iterable[Key]:
         return ()

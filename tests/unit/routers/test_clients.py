@@ -186,6 +186,13 @@ def test_without_a_router_pod_the_endpoints_of_before_stay() -> None:
     assert route().repairs(service, endpoints) == ()
 
 
+def test_endpoints_that_the_api_server_gives_back_as_null_are_no_endpoints() -> None:
+    wanted = route()
+    service, endpoints = published(wanted)
+    endpoints["endpoints"] = None
+    assert wanted.repairs(service, endpoints) == ()
+
+
 def test_an_object_of_somebody_else_is_named() -> None:
     wanted = route(*ROUTERS)
     service, endpoints = published(wanted)

@@ -9,10 +9,12 @@ from serin.routers.envoy import ports
 from serin.routers.envoy.ports import Ports, PortsExhausted
 
 
-def deployment(name: str, port: int | None = None, version: int = 1) -> JsonObject:
+def deployment(
+    name: str, port: int | None = None, version: int = 1, created: str = "2026-11-22T10:00:00Z"
+) -> JsonObject:
     status = {} if port is None else {"router": {"envoy": {"port": port}}}
     metadata = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
-    return {"metadata": metadata, "spec": {}, "status": status}
+    return {"metadata": {**metadata, "creationTimestamp": created}, "spec": {}, "status": status}
 
 
 def holding(*bodies: JsonObject) -> ObjectCache:
@@ -61,3 +63,28 @@ def test_no_port_left_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = [deployment(f"model-{number}", ports.FIRST + number) for number in range(2)]
     with pytest.raises(PortsExhausted, match="delete model deployments"):
         Ports(holding(deployment("fraud"), *taken)).free_for(("shop", "fraud"))
+
+
+def test_of_two_with_the_same_port_the_older_keeps_it_and_the_other_gets_another() -> None:
+    """As after a restore that brings a status along, or a hand that edits one."""
+    old, new = deployment("z-old", 12345), deployment("a-new", 12345, created="2026-11-23T10:00:00Z")
+    for bodies in ((old, new), (new, old)):
+        found = Ports(holding(*bodies))
+        assert found.free_for(("shop", "z-old")) == 12345
+        other = found.free_for(("shop", "a-new"))
+        assert other != 12345
+        assert found.free_for(("shop", "a-new")) == other, "the same one until it is written"
+        found._cache.put(kinds.MODEL_DEPLOYMENT, deployment("a-new", other, version=2))
+        assert found.free_for(("shop", "a-new")) == other
+        assert not found._reserved
+
+
+def test_of_the_same_age_the_smaller_uid_keeps_it() -> None:
+    found = Ports(holding(deployment("b", 12345), deployment("a", 12345)))
+    assert (found.holder(12345), found.holder(12346)) == (("shop", "a"), None)
+    assert found.free_for(("shop", "b")) != 12345
+
+
+@pytest.mark.parametrize("port", [9902, 80, ports.FIRST - 1, ports.LAST + 1])
+def test_a_port_that_is_none_of_the_deployments_is_given_up(port: int) -> None:
+    assert ports.FIRST <= Ports(holding(deployment("fraud", port))).free_for(("shop", "fraud")) <= ports.LAST

@@ -79,7 +79,7 @@ def test_a_deployment_without_a_port_is_left_out() -> None:
 
 
 def test_router_options_are_read() -> None:
-    body = deployment(router={"envoy": {"port": 1}})
+    body = deployment(router={"envoy": {"port": 10001}})
     body["spec"]["router"]["envoy"] = {"shield": "Off", "hedgeAfter": "1s500ms", "timeout": "2m", "protocol": "HTTP2"}
     assert read(body).settings == EnvoySettings(Shield.OFF, 1.5, 120.0, Protocol.HTTP2)
 
@@ -95,14 +95,14 @@ def test_router_options_are_read() -> None:
 )
 def test_pods_that_leave_serve_only_when_no_other_does(pods: list[dict[str, Any]], served: list[str]) -> None:
     found = read(
-        deployment(router={"envoy": {"port": 1}}, stable={"snapshot": "fraud-a"}), endpoint_slice("fraud-a", *pods)
+        deployment(router={"envoy": {"port": 10001}}, stable={"snapshot": "fraud-a"}), endpoint_slice("fraud-a", *pods)
     )
     assert [one.address for one in found.arms[0].endpoints] == served
 
 
 def test_several_slices_of_one_service_are_one_list() -> None:
     slices = [endpoint_slice("fraud-a", pod(f"10.0.0.{number}", ready=True)) for number in (3, 1, 2, 1)]
-    assert [one.address for one in read(deployment(router={"envoy": {"port": 1}}), *slices).arms[0].endpoints] == [
+    assert [one.address for one in read(deployment(router={"envoy": {"port": 10001}}), *slices).arms[0].endpoints] == [
         "10.0.0.1",
         "10.0.0.2",
         "10.0.0.3",
@@ -112,7 +112,7 @@ def test_several_slices_of_one_service_are_one_list() -> None:
 def test_slices_of_other_services_are_ignored() -> None:
     clients = endpoint_slice("fraud", pod("10.0.0.9", ready=True), **{"serin.dev/snapshot": ""})
     foreign = {"metadata": {"namespace": "shop", "name": "x"}, "endpoints": [pod("10.0.0.7", ready=True)]}
-    assert read(deployment(router={"envoy": {"port": 1}}), clients, foreign).arms == ()
+    assert read(deployment(router={"envoy": {"port": 10001}}), clients, foreign).arms == ()
 
 
 def serving(**changes: Any) -> dict[str, Any]:
@@ -140,12 +140,12 @@ def test_a_word_that_only_a_newer_serin_knows_keeps_the_last_settings_and_the_re
     assert fresh.model.settings == EnvoySettings()
 
 
-@pytest.mark.parametrize("port", [0, 65536, "10001", True])
+@pytest.mark.parametrize("port", [0, 9902, 65536, "10001", True])
 def test_what_is_no_port_keeps_the_last_one_and_the_rest_goes_on(port: Any) -> None:
     last = read(serving())
     broken = serving(router={"envoy": {"port": port}}, traffic={"weights": {"fraud-a": 100}})
     found = read_model(broken, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last)
-    assert found.problem == f"status.router.envoy.port: {port!r} is no port"
+    assert found.problem == f"status.router.envoy.port: {port!r} is no listener port"
     assert found.model is not None
     assert (found.model.port, found.model.split()) == (10001, Split({"fraud-a": 100}))
     assert found.model.arm("fraud-a") == Arm("fraud-a", 100, (Endpoint("10.0.0.9", 8080),))

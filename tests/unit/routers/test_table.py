@@ -75,7 +75,7 @@ def test_a_rollout_goes_through_a_router_of_a_test_file() -> None:
     assert [body["metadata"]["labels"]["colour"] for body in world.dummy.published] == ["blue", "red"]
 
 
-def test_a_move_waits_for_as_long_as_the_router_says() -> None:
+def test_a_move_waits_until_the_router_has_it_and_tells_so_after_its_patience() -> None:
     world = Routed(spec=wanting("1"))
     world.run(20)
     first, second = world.wanted, world.change(wanting("2"))
@@ -83,12 +83,20 @@ def test_a_move_waits_for_as_long_as_the_router_says() -> None:
         world.run(1, tick=1)
         world.dummy.frozen = all_to(first)
     moved = world.now
-    while read_state(world.status).stable != second:
+    while world.status["reason"] == "Promoting":
         assert world.last_plan is not None
         assert world.last_plan.requeue_after == pytest.approx(0.25)
         world.now += 0.25
         world.settle()
     assert PATIENCE - 1 <= world.now - moved <= PATIENCE + 1
+    assert world.status["reason"] == "RouteNotTaken"
+    world.run(1800)
+    assert world.last_plan is not None
+    assert world.last_plan.requeue_after == pytest.approx(PATIENCE / 2)
+    assert (read_state(world.status).stable, set(world.pods)) == (first, {first, second})
+    world.dummy.frozen = None
+    world.settle()
+    assert read_state(world.status).stable == second
 
 
 def test_a_router_defines_its_own_flags_and_its_metrics() -> None:

@@ -9,6 +9,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
@@ -39,7 +40,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.cache, self.xds, self.looks = ObjectCache(), Server(), list[Key]()
-        self.feed = XdsFeed(self.cache, self.xds, self.looks.append)
+        self.feed = XdsFeed(self.cache, self.xds, self.looks.append, Ports(self.cache))
         self._version = 0
 
     def put(self, number: int, *, weight: int = 0, settings: Any = None, **status: Any) -> None:
@@ -75,6 +76,10 @@ class Bench:
         """What would be served now; no Envoy is needed for that."""
         wanted = self.xds._delivery._wanted.get(f"shop/m{number}")
         return dict(wanted.rendered.split.weights) if wanted else None
+
+    def ports(self) -> dict[str, int]:
+        """The listeners that would be served now."""
+        return {name: wanted.model.port for name, wanted in self.xds._delivery._wanted.items()}
 
     async def passed_on(self) -> None:
         """Wait until the feed has read everything so far."""
@@ -144,3 +149,36 @@ async def test_what_one_deployment_is_stops_no_other() -> None:
         await it.passed_on()
         assert it.feed.problem(("shop", "m0")) is None
         assert it.looks.count(("shop", "m0")) == 2
+
+
+async def test_two_deployments_never_share_a_listener() -> None:
+    async with feeding(2) as it:
+        assert it.ports() == {"shop/m0": 10_000, "shop/m1": 10_001}
+        # A restored status says the port of the older one, by uid as both are of the same age.
+        it.put(1, router={"envoy": {"port": 10_000}})
+        await it.passed_on()
+        assert it.ports() == {"shop/m0": 10_000}, "no listener is better than somebody else's model"
+        assert (
+            it.feed.problem(("shop", "m1")) == "listener port 10000 is the older deployment shop/m0's: another is given"
+        )
+        assert ("shop", "m1") in it.looks
+        it.put(1, router={"envoy": {"port": 10_002}})
+        await it.passed_on()
+        assert it.ports() == {"shop/m0": 10_000, "shop/m1": 10_002}
+        assert it.feed.problem(("shop", "m1")) is None
+
+
+async def test_a_port_that_its_holder_leaves_is_the_other_ones() -> None:
+    async with feeding(2) as it:
+        it.put(1, router={"envoy": {"port": 10_000}})
+        await it.passed_on()
+        it.cache.drop(kinds.MODEL_DEPLOYMENT, {"metadata": {"uid": "m0", "resourceVersion": "1000"}})
+        await it.passed_on()
+        assert it.ports() == {"shop/m1": 10_000}
+
+
+async def test_the_older_one_takes_its_port_back_from_the_younger() -> None:
+    async with feeding(2) as it:
+        it.put(0, router={"envoy": {"port": 10_001}})
+        await it.passed_on()
+        assert it.ports() == {"shop/m0": 10_001}

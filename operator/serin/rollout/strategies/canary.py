@@ -230,9 +230,10 @@ def _arrive(context: RolloutContext) -> Advance:
     if held := route_unsure(context):
         return Advance(state, held)
     moved = stage.entered if stage.since is None else stage.since
-    if not route.has_taken(context.candidate, waited=context.seen.now - moved):
-        why = Finding(Reason.PROMOTING, f"all traffic to {context.candidate}, as soon as the router has taken it")
-        return Advance(state, why, requeue_after=route.poll)
+    if not route.has_taken(context.candidate):
+        waited = context.seen.now - moved
+        said = route.waiting(context.candidate, waited, Reason.PROMOTING)
+        return Advance(state, Finding(said.reason, said.message), requeue_after=route.look_after(waited))
     draining = {**state.draining, context.stable: context.seen.now}
     promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
     because = "asked for by the user" if stage.forced else "every step passed"

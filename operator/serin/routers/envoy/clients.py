@@ -104,7 +104,7 @@ def _has(found: JsonObject | None, wanted: JsonObject) -> bool:
     """Whether the object in the cluster has everything that Serin sets."""
     if found is None or not _covers(found, wanted):
         return False
-    return all(len(found[key]) == len(wanted[key]) for key in _WHOLE_LISTS if key in wanted)
+    return all(len(found.get(key) or ()) == len(wanted[key]) for key in _WHOLE_LISTS if key in wanted)
 
 
 def _covers(found: Any, wanted: Any) -> bool:
@@ -112,5 +112,6 @@ def _covers(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list):
+        found = [] if found is None else found  # as the API server gives an empty list back
         return isinstance(found, list) and all(any(_covers(one, item) for one in found) for item in wanted)
     return bool(found == wanted)

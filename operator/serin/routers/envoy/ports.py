@@ -1,5 +1,8 @@
 """Which listener port of the router a model deployment gets: its own, for as long as it lives.
 
+A port is one deployment's, whatever the statuses say: a backup that is restored may bring a second one with the same.
+Then it is the older one's, and the other gets another; until that is written the other has no listener at all.
+
 What is taken is read from every deployment's status, by an index. Two that are looked at in the same moment must not
 find the same port free, so a port handed out is kept back until the status that takes it has been seen; only the leader
 hands out. The search starts at a place of the deployment's own, so that two leaders in a row, one with a cache a moment
@@ -14,11 +17,11 @@ from serin.api.names import Key
 from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.routers.envoy.routed_model import port_of
+from serin.routers.envoy.routed_model import PORTS, port_of
 
-FIRST: Final = 10_000
-LAST: Final = 29_999
-_COUNT: Final = LAST - FIRST + 1
+FIRST: Final = PORTS[0]
+LAST: Final = PORTS[-1]
+_COUNT: Final = len(PORTS)
 _INDEX: Final = "listener-port"
 
 
@@ -40,7 +43,7 @@ class Ports:
         Raises PortsExhausted.
         """
         mine = self._taken_by(key)
-        if mine is not None:
+        if mine is not None and self.holder(mine) == key:
             self._reserved.pop(key, None)
             return mine
         self._release()
@@ -51,10 +54,22 @@ class Ports:
             port = self._reserved[key] = self._search(zlib.crc32("/".join(key).encode()), others)
         return port
 
+    def holder(self, port: int) -> Key | None:
+        """Whose port it is: the oldest deployment's of those that have it in their status; None: nobody's."""
+        claims = self._cache.by_index(_INDEX, port)
+        return min(map(_claim, claims))[-1] if claims else None
+
+    def others(self, body: JsonObject) -> tuple[Key, ...]:
+        """Other deployments with the port that is in this one's status."""
+        port, key = _taken(body), _claim(body)[-1]
+        found = self._cache.by_index(_INDEX, port) if port is not None else ()
+        return tuple(one for one in (_claim(other)[-1] for other in found) if one != key)
+
     def _release(self) -> None:
         """Forget what was set aside for deployments that have their port by now, or are gone."""
         for key in list(self._reserved):
-            if self._taken_by(key) is not None or self._cache.get(kinds.MODEL_DEPLOYMENT, *key) is None:
+            mine = self._taken_by(key)
+            if (mine is not None and self.holder(mine) == key) or self._cache.get(kinds.MODEL_DEPLOYMENT, *key) is None:
                 del self._reserved[key]
 
     def _taken_by(self, key: Key) -> int | None:
@@ -67,6 +82,13 @@ class Ports:
             if port not in others and not self._cache.by_index(_INDEX, port):
                 return port
         raise PortsExhausted(f"all {_COUNT} listener ports of the router are taken: delete model deployments")
+
+
+def _claim(body: JsonObject) -> tuple[str, str, Key]:
+    """What a claim to a port is worth: the smallest has it. The deployment that makes it comes last."""
+    metadata = body["metadata"]
+    key = metadata["namespace"], metadata["name"]
+    return str(metadata.get("creationTimestamp") or ""), str(metadata.get("uid") or ""), key
 
 
 def _taken(body: JsonObject) -> int | None:

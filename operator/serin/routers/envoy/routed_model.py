@@ -18,7 +18,8 @@ from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
 from serin.routers.envoy.settings import NAME, EnvoySettings, read_settings, with_defaults
 
-_PORTS: Final = range(1, 65536)
+# Ports of the router's that are given to deployments; it has others of its own.
+PORTS: Final = range(10_000, 30_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,6 @@ def port_of(state: State) -> int | None:
     port = (state.router.get(NAME) or {}).get("port")
     if port is None:
         return None
-    if type(port) is not int or port not in _PORTS:
-        raise ValueError(f"status.router.{NAME}.port: {port!r} is no port")
+    if type(port) is not int or port not in PORTS:
+        raise ValueError(f"status.router.{NAME}.port: {port!r} is no listener port")
     return port

@@ -1,25 +1,28 @@
 """The router `envoy`, as the rest of Serin sees it: its parts put together, and what they say about a deployment."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
+import structlog
 from prometheus_client import Gauge, Histogram
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.spec import ModelDeployment
-from serin.api.split import NOWHERE
+from serin.api.split import NOWHERE, Split
 from serin.api.state import State
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Capabilities, RouterContext
+from serin.routers.base import Capabilities, Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, slice_name
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.routed_model import port_of
+from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import NAME, read_settings
 from serin.routers.envoy.templates import templates
@@ -29,11 +32,13 @@ from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
 from serin.routers.envoy.xds_peers import XdsPeers
 
+log: Final = structlog.get_logger("serin.router")
+
 _PROPAGATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# For how long a move waits for Envoy's word, and how often it is asked. Not longer: an Envoy that asks a replica of the
-# operator that nobody can reach is not seen from here.
+# For how long a move waits for Envoy's word before that is told, and how often it is asked until then.
 _PATIENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.5
+_WATCH_SECONDS = 2.0
 
 
 class EnvoyRouter:
@@ -53,10 +58,15 @@ class EnvoyRouter:
             registry=context.registry,
         )
         self._pods = ServicePods(context.cache, context.namespace)
+
+        def propagated(key: Key, seconds: float) -> None:
+            propagation.observe(seconds)
+            context.enqueue(key)  # something may have waited for that
+
         self._tokens = Tokens(context.signing_keys) if context.options["xds_authentication"] == "token" else None
         self._xds = XdsServer(
             access=PodAccess(context.cache, self._pods, self._tokens, context.namespace) if self._tokens else ANYBODY,
-            propagated=lambda _key, seconds: propagation.observe(seconds),
+            propagated=propagated,
             denied=Denials(context.registry),
             limits=Limits(
                 shielded_bytes=int(str(context.options["shielded_request_bytes"])),
@@ -65,30 +75,40 @@ class EnvoyRouter:
         )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
-        self._feed = XdsFeed(context.cache, self._xds, context.enqueue)
+        self._ports = Ports(context.cache)
+        self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports)
         token_file = Path(str(context.options["xds_token_file"]))
         self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file)
-        self._ports = Ports(context.cache)
+        self._router_pods = RouterPods(self._pods, time.monotonic)
+        self._enqueue = context.enqueue
+        unheard = Gauge(
+            "serin_router_pods_unheard",
+            "Router pods that serve and that no replica has heard for a while; 0 on a replica that does not decide.",
+            registry=context.registry,
+        )
+        unheard.set_function(lambda: len(self._unheard))
+        self._unheard: tuple[str, ...] = ()
 
     def templates(self) -> Mapping[str, JsonObject]:
         """Built-in metric templates that read Envoy's series."""
         return templates()
 
-    def observe(self, deployment: ModelDeployment, state: State) -> Route:
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:  # noqa: ARG002 - the ports know it
         """What Envoy serves for this deployment. Raises InvalidSpec."""
         key = deployment.key
         protocol, routers = read_settings(deployment.spec.router.settings).protocol, self._pods.ready(ROUTER)
-        port = self._listener_port(key, state)
+        port = self._ports.free_for(key)
         clients = ClientRoute(deployment, protocol, port, routers)
         service = self._cache.get(kinds.SERVICE, *key)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         not_ours = clients.not_ours(service, endpoints)
-        taken = self._peers.observe(*key)
-        if taken is None:
-            # No replica has an Envoy that it knows of (yet): then what was decided is the best that is known.
-            taken = NOWHERE if self._peers.envoys() else state.split
+        instances = self._instances(key)
+        splits = list(instances.values())
+        agreed = splits[0] if splits and all(split == splits[0] for split in splits) else None
         return Route(
-            split=taken,
+            split=agreed or NOWHERE,
+            instances=instances,
+            unheard=_sentence(self._unheard),
             refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
             not_ours=not_ours,
@@ -98,6 +118,10 @@ class EnvoyRouter:
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,
         )
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        """Serve what this status says for as long as the deployment is in that version; None: as the cluster says."""
+        self._feed.lower(key, lowered)
 
     def concerns(self, kind: Kind, body: JsonObject) -> Iterable[Key]:
         """Every deployment when a router pod comes or goes: it is in the endpoints of all of them."""
@@ -118,11 +142,39 @@ class EnvoyRouter:
 
     async def lead(self) -> None:
         """Ask the other replicas about their Envoys, until cancelled."""
-        await self._peers.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._peers.run())
+            group.create_task(self._watch_unheard())
 
-    def _listener_port(self, key: Key, state: State) -> int:
+    async def _watch_unheard(self) -> None:
+        """Keep count of the router's pods that nobody hears: when they change, there is something to say everywhere."""
+        self._router_pods.begin()
         try:
-            port = port_of(state)
-        except ValueError:
-            port = None
-        return self._ports.free_for(key) if port is None else port
+            while True:
+                self._router_pods.hear(self._peers.heard())
+                unheard = self._router_pods.unheard()
+                if unheard != self._unheard:
+                    (log.warning if unheard else log.info)("router.unheard", pods=unheard)
+                    self._unheard = unheard
+                    for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
+                        self._enqueue((one["metadata"]["namespace"], one["metadata"]["name"]))
+                await asyncio.sleep(_WATCH_SECONDS)
+        finally:
+            self._unheard = ()
+
+    def _instances(self, key: Key) -> Mapping[str, Split | None]:
+        """What each pod of the router serves of a deployment, None where that is not known.
+
+        Of an Envoy that is none of them nobody knows what it is; it counts where no pods are known at all.
+        """
+        serves, counted = self._peers.serves(*key), self._router_pods.counted()
+        return {name: serves.get(name) for name in sorted(counted)} if counted else serves
+
+
+def _sentence(unheard: Sequence[str]) -> str:
+    """What is to be said of pods that nobody hears; "" when there are none."""
+    if not unheard:
+        return ""
+    if len(unheard) == 1:
+        return f"router pod {unheard[0]} serves, and no replica of the operator hears it"
+    return f"router pods {', '.join(unheard)} serve, and no replica of the operator hears them"

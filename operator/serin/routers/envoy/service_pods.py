@@ -43,6 +43,20 @@ class ServicePods:
                     found.update(endpoint["addresses"][:1])
         return tuple(sorted(found))
 
+    def serving(self, service: str) -> dict[str, bool]:
+        """Every pod that is listed, by name, and whether it serves: also one that terminates may, for those it has.
+
+        An endpoint that is no pod's goes by its address.
+        """
+        found: dict[str, bool] = {}
+        for body in self._cache.by_index(_INDEX, (self._namespace, service)):
+            for endpoint in body.get("endpoints") or ():
+                conditions = endpoint.get("conditions") or {}
+                serves = conditions.get("ready") in (None, True) or bool(conditions.get("serving"))
+                name = (endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"][0]
+                found[name] = found.get(name, False) or serves
+        return found
+
     def all(self, service: str) -> Iterator[ServicePod]:
         """Every pod, ready or not, until it is gone."""
         for body in self._cache.by_index(_INDEX, (self._namespace, service)):

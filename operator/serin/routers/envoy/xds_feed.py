@@ -16,6 +16,8 @@ from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
+from serin.routers.base import Lowered
+from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import Reading, RoutedModel, read_model
 from serin.routers.envoy.xds.server import XdsServer
 
@@ -28,12 +30,16 @@ _PAUSE_SECONDS: Final = 0.02
 
 
 class XdsFeed:
-    """Keeps `xds` up to date with `cache`. `enqueue`: asks for a look at a deployment whose problem has changed."""
+    """Keeps `xds` up to date with `cache`. `enqueue`: asks for a look at a deployment whose problem has changed.
 
-    def __init__(self, cache: ObjectCache, xds: XdsServer, enqueue: Callable[[Key], None]) -> None:
-        self._cache, self._xds, self._enqueue = cache, xds, enqueue
+    `ports`: says whose a listener port is.
+    """
+
+    def __init__(self, cache: ObjectCache, xds: XdsServer, enqueue: Callable[[Key], None], ports: Ports) -> None:
+        self._cache, self._xds, self._enqueue, self._ports = cache, xds, enqueue, ports
         self._last: dict[Key, RoutedModel] = {}
         self._problems: dict[Key, str] = {}
+        self._lowered: dict[Key, Lowered] = {}
         self._dirty: set[Key] = set()
         self._changed = asyncio.Event()
         cache.listen(self._on_change)
@@ -41,6 +47,12 @@ class XdsFeed:
     def problem(self, key: Key) -> str | None:
         """What cannot be read of a deployment, in a sentence; the last good reading of it is served."""
         return self._problems.get(key)
+
+    def lower(self, key: Key, lowered: Lowered | None) -> None:
+        """Read this status in place of the deployment's own while that is in its version; None: no more."""
+        _set(self._lowered, key, lowered)
+        self._dirty.add(key)
+        self._changed.set()
 
     async def run(self) -> None:
         """Feed until cancelled."""
@@ -65,10 +77,13 @@ class XdsFeed:
             reading = Reading(None)
         else:
             try:
-                reading = read_model(body, self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last)
+                reading = read_model(
+                    self._as_decided(key, body), self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last
+                )
             except Exception as error:
                 log.exception("route.unreadable", namespace=key[0], deployment=key[1])
                 reading = Reading(last, f"it cannot be read: {error!r}")
+        reading = self._without_others_port(key, reading)
         _set(self._last, key, reading.model)
         if reading.problem != self._problems.get(key, ""):
             if reading.problem:
@@ -77,11 +92,32 @@ class XdsFeed:
             self._enqueue(key)
         return reading.model
 
+    def _without_others_port(self, key: Key, reading: Reading) -> Reading:
+        """Nothing, when the listener port is another deployment's: clients of one never reach the other's model."""
+        if reading.model is None:
+            return reading
+        port = reading.model.port
+        holder = self._ports.holder(port)
+        if holder in (None, key):
+            return reading
+        return Reading(
+            None, f"listener port {port} is the older deployment {'/'.join(holder or ())}'s: another is given"
+        )
+
+    def _as_decided(self, key: Key, body: JsonObject) -> JsonObject:
+        """The deployment with the status that is on its way, unless something newer than that is known."""
+        lowered, metadata = self._lowered.get(key), body["metadata"]
+        if lowered is None or (lowered.uid, lowered.version) != (metadata["uid"], metadata["resourceVersion"]):
+            return body
+        return {**body, "status": lowered.status}
+
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         for body in (before, after):
             key = _concerned(kind, body) if body is not None else None
-            if key is not None:
+            if key is not None and body is not None:
                 self._dirty.add(key)
+                if kind == kinds.MODEL_DEPLOYMENT:
+                    self._dirty.update(self._ports.others(body))
                 self._changed.set()
 
 

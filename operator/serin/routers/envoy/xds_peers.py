@@ -1,12 +1,12 @@
 """What the Envoys of *all* operator replicas have taken and refused.
 
 Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So it asks the
-others, over the port that serves the router. Their answers only make a report more exact (a refusal becomes a
-condition, the first readiness is known): nothing waits for a replica that does not answer, lowering traffic needs none.
+others, over the port that serves the router. Their answers decide only what may be taken away: a router pod that no
+replica hears may use every pod that it ever knew of. Lowering traffic waits for nobody's answer.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,11 +25,16 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One replica's Envoys: how many, what they agree on, and what they refuse."""
+    """One replica's Envoys: what they agree on, each one's differences from that, and what they refuse."""
 
-    envoys: int
     taken: Mapping[Key, Split]
+    nodes: Mapping[str, Mapping[Key, Split | None]]
     refused: Mapping[Key, str]
+
+    def serves(self, key: Key) -> Iterator[tuple[str, Split | None]]:
+        """What each Envoy serves of a deployment."""
+        for node, differs in self.nodes.items():
+            yield node, differs.get(key, self.taken.get(key))
 
 
 class XdsPeers:
@@ -46,15 +51,20 @@ class XdsPeers:
         self._token_file = token_file
         self._peers: tuple[_State, ...] = ()
 
-    def observe(self, namespace: str, name: str) -> Split | None:
-        """The split that every connected Envoy has taken; None when there is none, or they do not agree (yet)."""
-        found = [self._own.observe(namespace, name)] if self._own.envoys() else []
-        found += [peer.taken.get((namespace, name)) for peer in self._peers if peer.envoys]
-        return found[0] if found and all(split == found[0] for split in found) else None
+    def serves(self, namespace: str, name: str) -> Mapping[str, Split | None]:
+        """What each Envoy serves that is connected to any replica, by its node.
 
-    def envoys(self) -> int:
-        """How many Envoys are connected to any replica."""
-        return self._own.envoys() + sum(peer.envoys for peer in self._peers)
+        None: not known, also because two replicas say different things about it.
+        """
+        found = dict(self._own.serves(namespace, name))
+        for peer in self._peers:
+            for node, split in peer.serves((namespace, name)):
+                found[node] = split if found.get(node, split) == split else None
+        return found
+
+    def heard(self) -> frozenset[str]:
+        """Nodes of the Envoys that are connected to any replica."""
+        return frozenset(self._own.nodes()).union(*(peer.nodes for peer in self._peers))
 
     def refused(self) -> Mapping[Key, str]:
         """A sentence per deployment whose configuration an Envoy refuses."""
@@ -99,8 +109,11 @@ class XdsPeers:
 
 def _read(body: JsonObject) -> _State:
     return _State(
-        envoys=body["envoys"],
         taken={_key(name): Split(weights) for name, weights in body["taken"].items()},
+        nodes={
+            node: {_key(name): None if weights is None else Split(weights) for name, weights in differs.items()}
+            for node, differs in body["nodes"].items()
+        },
         refused={_key(name): words for name, words in body["refused"].items()},
     )
 

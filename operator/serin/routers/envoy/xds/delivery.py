@@ -20,7 +20,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.split import Split
+from serin.api.split import NOWHERE, Split
 from serin.routers.envoy.clusters import cluster as render_cluster
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import Rendered, render
@@ -344,7 +344,8 @@ class Delivery:
         item = self._wanted.get(request.name) if request.kind is Kind.ROUTES else None
         left = item.since + GRACE - self._clock() if item is not None else 0.0
         left = max(left, self._settling(self._nodes[request.node], request))
-        return left if left > 0 else float("inf")
+        # Never so short that a clock does not see it pass.
+        return max(left, 0.001) if left > 0 else float("inf")
 
     def observe(self, key: Key) -> Split | None:
         """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""
@@ -352,10 +353,34 @@ class Delivery:
         found = [self._split_of(node, name) for node in self._connected()]
         return found[0] if found and all(split == found[0] for split in found) else None
 
+    def serves(self, key: Key) -> dict[str, Split | None]:
+        """What each connected Envoy serves of a deployment, by node; None: a route of before this process' time."""
+        name = "/".join(key)
+        return {one: self._served_by(self._nodes[one], name) for one in self.nodes()}
+
+    def _served_by(self, node: _Node, name: str) -> Split | None:
+        """An Envoy that is known to have no listener of a deployment sends nobody anywhere for it."""
+        if (Kind.ROUTES, name) not in node.versions:
+            return NOWHERE if node.listeners is not None and name not in node.listeners else None
+        return self._split_of(node, name)
+
     def taken(self) -> dict[Key, Split]:
         """The same for every deployment that they agree on."""
         keys = (wanted.model.key for wanted in self._wanted.values())
         return {key: split for key in keys if (split := self.observe(key)) is not None}
+
+    def differing(self) -> dict[str, dict[Key, Split | None]]:
+        """Of each connected Envoy what is not in `taken`; empty where it serves what all do."""
+        found: dict[str, dict[Key, Split | None]] = {node: {} for node in self.nodes()}
+        for key in [wanted.model.key for wanted in self._wanted.values()]:
+            if self.observe(key) is None:
+                for node, split in self.serves(key).items():
+                    found[node][key] = split
+        return found
+
+    def nodes(self) -> list[str]:
+        """The Envoys that are connected."""
+        return [name for name, node in self._nodes.items() if self._is_connected(node)]
 
     def size(self) -> int:
         """How many resources there are by name."""
@@ -372,8 +397,10 @@ class Delivery:
 
     def _connected(self) -> list[_Node]:
         """Envoys that hold a request open, or did a moment ago."""
-        now = self._clock()
-        return [node for node in self._nodes.values() if node.open or now - node.seen < _GONE_AFTER]
+        return [node for node in self._nodes.values() if self._is_connected(node)]
+
+    def _is_connected(self, node: _Node) -> bool:
+        return node.open > 0 or self._clock() - node.seen < _GONE_AFTER
 
     def _split_of(self, node: _Node, name: str) -> Split | None:
         return self._splits.get(name, {}).get(node.versions.get((Kind.ROUTES, name), ""))

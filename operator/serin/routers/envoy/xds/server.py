@@ -14,7 +14,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -122,18 +122,33 @@ class XdsServer:
         """The split that every connected Envoy has taken. None: there is no Envoy, or they do not agree (yet)."""
         return self._delivery.observe((namespace, name))
 
+    def serves(self, namespace: str, name: str) -> Mapping[str, Split | None]:
+        """What each connected Envoy serves, by its node; None: a route of before this process' time."""
+        return self._delivery.serves((namespace, name))
+
     def refused(self) -> Mapping[Key, str]:
         """A sentence per deployment whose configuration an Envoy refuses."""
         return self._delivery.refused()
 
     def state(self) -> JsonObject:
-        """The same for another replica: `identity` of this server, `envoys`, and by "namespace/name" the rest."""
+        """The same for another replica: `identity` of this server, `envoys`, and by "namespace/name" the rest.
+
+        `taken`: what all Envoys here serve. `nodes`: each of them, with what is not in `taken`.
+        """
         return {
             "identity": self.identity,
             "envoys": self.envoys(),
+            "nodes": {
+                node: {"/".join(key): split and dict(split.weights) for key, split in differs.items()}
+                for node, differs in self._delivery.differing().items()
+            },
             "taken": {"/".join(key): dict(split.weights) for key, split in self._delivery.taken().items()},
             "refused": {"/".join(key): words for key, words in self.refused().items()},
         }
+
+    def nodes(self) -> Collection[str]:
+        """The Envoys that are connected to this replica."""
+        return self._delivery.nodes()
 
     def envoys(self) -> int:
         """How many Envoys are connected to this replica."""
