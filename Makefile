@@ -66,7 +66,7 @@ test-unit: venv ## run the tests that need no cluster
 	$(PYTEST) tests/crash tests/property tests/unit tests/narratives tests/simulation  # the longest modules first
 
 .PHONY: prove
-prove: venv ## play every fault at every write of every story of the whole operator (about an hour; SHARE=0.1: a tenth)
+prove: venv ## play every fault at every write of every story of the whole operator (hours; SHARE=0.01: a hundredth)
 	$(BIN)/python -m tests.system.prove $(SHARE)
 
 .PHONY: test-cluster

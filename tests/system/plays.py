@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from serin.api.names import MODEL_DEPLOYMENT
+from serin.cluster import kinds
 from tests.simulation.api import faults
 from tests.simulation.api.faults import Fault, Request
 from tests.system.invariants import Rules
@@ -37,7 +38,10 @@ class Outcome:
 
 
 class Nth:
-    """The fault at the n-th write of all lives of a replica together, once."""
+    """The fault at the n-th write of all lives of all replicas together, once.
+
+    A Deployment is not answered with 422: that means that its pod template can never run, so it rightly ends a rollout.
+    """
 
     def __init__(self, number: int, fault: Fault) -> None:
         self._left, self._fault = number, fault
@@ -46,7 +50,8 @@ class Nth:
         if request.write:
             self._left -= 1
             if self._left == 0:
-                return self._fault
+                template = self._fault is Fault.INVALID and request.kind == kinds.DEPLOYMENT
+                return None if template else self._fault
         return None
 
 
