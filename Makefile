@@ -62,8 +62,12 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 	$(PYTEST)
 
 .PHONY: test-unit
-test-unit: venv ## run the tests that need no cluster
+test-unit: venv ## run the tests of functions and rules: no cluster, a minute
 	$(PYTEST) tests/crash tests/property tests/unit tests/narratives tests/simulation  # the longest modules first
+
+.PHONY: test-system
+test-system: venv ## play the whole operator on the simulated cluster: stories, faults, seeded bugs
+	$(PYTEST) tests/system
 
 .PHONY: prove
 prove: venv ## play every fault at every write of every story of the whole operator (hours; SHARE=0.01: a hundredth)
