@@ -21,8 +21,9 @@ from tests.system.stage import BAD, Stage, Story
 REST = 75.0  # seconds in which everything that was drained is gone, also when the leader dies meanwhile
 
 
-async def _two_tenants(stage: Stage) -> None:
-    stage.create("shop")
+async def _two_tenants(stage: Stage, **changes: Any) -> None:
+    """Both have version 1, and `bank` is on its way to version 2. `changes`: of the spec of `shop`."""
+    stage.create("shop", **changes)
     stage.create("bank")
     await stage.serves("shop", "1")
     await stage.serves("bank", "1")
@@ -148,11 +149,7 @@ async def each_step_by_itself(stage: Stage) -> None:
             ]
         }
     }
-    stage.create("shop", strategy=strategy)
-    stage.create("bank")
-    await stage.serves("shop", "1")
-    await stage.serves("bank", "1")
-    stage.upgrade("bank", "2")
+    await _two_tenants(stage, strategy=strategy)
     stage.upgrade("shop", "2")
     await stage.serves("shop", "2")
     await _rest(stage)
@@ -163,11 +160,7 @@ async def slow_candidate(stage: Stage) -> None:
     stage.qualities["shop", "2"] = Quality(errors=0.002, median=200.0)
     errors = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
     latency = {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"}
-    stage.create("shop", metrics=[errors, latency])
-    stage.create("bank")
-    await stage.serves("shop", "1")
-    await stage.serves("bank", "1")
-    stage.upgrade("bank", "2")
+    await _two_tenants(stage, metrics=[errors, latency])
     stage.upgrade("shop", "2")
     await stage.until(lambda: stage.state("shop").last_rollback)
     await stage.serves("shop", "1")
