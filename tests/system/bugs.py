@@ -262,8 +262,8 @@ BUGS: Final = (
     Bug(
         "a changed route is not carried to the Envoys",
         "routers.envoy.xds_feed",
-        "                self._dirty.add(key)\n                self._changed.set()",
-        "                self._dirty.add(key)",
+        "                    self._dirty.update(self._ports.others(body))\n                self._changed.set()",
+        "                    self._dirty.update(self._ports.others(body))",
         ("good_candidate",),
     ),
     Bug(
