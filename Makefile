@@ -63,11 +63,11 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 
 .PHONY: test-unit
 test-unit: venv ## run the tests of functions and rules: no cluster, a minute
-	$(PYTEST) tests/crash tests/property tests/unit tests/narratives tests/simulation  # the longest modules first
+	$(PYTEST) tests/property tests/unit tests/narratives  # the longest module first
 
 .PHONY: test-system
-test-system: venv ## play the whole operator on the simulated cluster: stories, faults, seeded bugs
-	$(PYTEST) tests/system
+test-system: venv ## play crashes, and the whole operator on the simulated cluster: stories, faults, seeded bugs
+	$(PYTEST) tests/system tests/crash tests/simulation
 
 .PHONY: prove
 prove: venv ## play every fault at every write of every story of the whole operator (hours; SHARE=0.01: a hundredth)
