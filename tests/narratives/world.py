@@ -6,9 +6,9 @@ invariants of the design, so that a story that ends well by breaking a rule on t
 """
 
 import json
+import marshal
 import math
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -173,7 +173,7 @@ class World:
 
     @property
     def body_spec_content(self) -> Mapping[str, Any]:
-        return parse_spec(_answered(self.spec)).content
+        return parse_spec(_copied(self.spec)).content
 
     @property
     def body(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class World:
             "generation": self.generation,
             "annotations": dict(self.annotations),
         }
-        return {"metadata": metadata, "spec": _answered(self.spec), "status": _answered(self.status)}
+        return {"metadata": metadata, "spec": _copied(self.spec), "status": _copied(self.status)}
 
     @property
     def weights(self) -> dict[str, int]:
@@ -449,7 +449,7 @@ class World:
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
             raise BrokenRule(f"traffic is lost: {after.split}")
         self.proven = {}
-        self.status = deepcopy(action.status)
+        self.status = _stored(action.status)
 
     def _check_rollback(self, before: State, after: State) -> None:
         """Nothing but a person takes the traffic from a version that serves, and gives it to one that does not."""
@@ -469,9 +469,15 @@ class World:
             raise BrokenRule(f"{there} pods get what {carried} carried")
 
 
-def _answered(value: dict[str, Any]) -> dict[str, Any]:
-    """Through JSON as from an API server: what the planner does to its copy is not stored."""
+def _stored(value: dict[str, Any]) -> dict[str, Any]:
+    """Through JSON, as to an API server."""
     copy: dict[str, Any] = json.loads(json.dumps(value))
+    return copy
+
+
+def _copied(value: dict[str, Any]) -> dict[str, Any]:
+    """As an API server answers: what the planner does to its copy is not stored."""
+    copy: dict[str, Any] = marshal.loads(marshal.dumps(value))
     return copy
 
 
