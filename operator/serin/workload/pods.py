@@ -22,7 +22,7 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
     metadata = deployment["metadata"]
     snapshot = metadata["name"]
     since = parse_rfc3339(metadata["creationTimestamp"])
-    mine = [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot and _is_of(pod, since)]
+    mine = _own(deployment, [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot], since)
     ready = [pod for pod in mine if is_ready(pod) and (listed is None or _address(pod) in listed)]
     return Workload(
         snapshot=snapshot,
@@ -60,12 +60,17 @@ def _leaving(pod: JsonObject) -> bool:
     return "deletionTimestamp" in pod["metadata"] or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
-def _is_of(pod: JsonObject, since: float) -> bool:
-    """Whether the pod can be the Deployment's that was made at `since`, and stays.
+def _own(deployment: JsonObject, pods: Sequence[JsonObject], since: float) -> list[JsonObject]:
+    """The Deployment's own pods that stay; it was made at `since` (unix seconds).
 
-    A pod that is older was left by another one of the same name, and goes as soon as the garbage collector finds it.
+    A pod that is older was left by another one of the same name, and goes as soon as the garbage collector finds it:
+    unless the Deployment counts it, because it has taken over what was deleted with `--cascade=orphan`.
     """
-    return not _leaving(pod) and parse_rfc3339(pod["metadata"]["creationTimestamp"]) >= since
+    staying = [pod for pod in pods if not _leaving(pod)]
+    young = [pod for pod in staying if parse_rfc3339(pod["metadata"]["creationTimestamp"]) >= since]
+    older = [pod for pod in staying if pod not in young]
+    counted = int((deployment.get("status") or {}).get("replicas") or 0)
+    return [*young, *older[: max(0, counted - len(young))]]
 
 
 def _label(body: JsonObject, label: str) -> str:

@@ -54,6 +54,15 @@ def test_a_pod_that_an_earlier_deployment_of_this_name_has_left_is_none_of_its()
     assert workload(DEPLOYMENT, [left, pod("b", ready=True)]).ready == 1
 
 
+def test_pods_that_a_deployment_has_taken_over_are_its_own() -> None:
+    taken = [pod("a", ready=True), pod("b", ready=True)]
+    for one in taken:
+        one["metadata"]["creationTimestamp"] = "2025-12-31T23:59:59Z"
+    for counted, ready in ((0, 0), (1, 1), (2, 2)):
+        assert workload(DEPLOYMENT | {"status": {"replicas": counted}}, taken).ready == ready
+    assert workload(DEPLOYMENT | {"status": {"replicas": 1}}, [*taken, pod("c", ready=True)]).ready == 1
+
+
 def test_a_ready_pod_counts_when_the_router_knows_it() -> None:
     pods = [pod("a", ready=True, podIP="10.0.0.1"), pod("b", ready=True, podIP="10.0.0.2")]
     assert [workload(DEPLOYMENT, pods, listed).ready for listed in (None, {"10.0.0.2"}, ())] == [2, 1, 0]
