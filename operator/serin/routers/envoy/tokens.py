@@ -61,7 +61,7 @@ class Tokens:
             try:
                 self._take(await self._read_keys())
                 failure = ""
-            except (ClusterError, jwt.PyJWTError, KeyError, TypeError, AttributeError) as error:
+            except (ClusterError, jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError) as error:
                 if failure != str(error):
                     log.warning("xds.keys-not-read", why=str(error))
                 failure = str(error)
@@ -110,7 +110,7 @@ class Tokens:
                 options={"require": list(_MUST), "verify_iat": False, "verify_nbf": False},
             )
             return _pod_of(claims["kubernetes.io"]), float(claims["exp"]) + _LEEWAY
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError) as error:  # ValueError: bytes of a header that are no text
             raise Denied(f"the token is not valid: {error}") from None
         except (KeyError, TypeError, AttributeError):
             raise Denied("the token is not one of a pod") from None
