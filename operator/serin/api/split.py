@@ -1,32 +1,71 @@
-"""A traffic split: which snapshot answers which share of the requests. What every router is asked for, and reports."""
+"""A traffic split: which snapshot answers which requests. What every router is asked for, and reports.
+
+Rules come first: a request that a rule matches goes where the rule says. All others are shared out by the weights.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from serin.api.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Requests with all of these headers and cookies go to `snapshot`.
+
+    Values are compared whole; names of headers are in lower case. `preview`: these are requests of people who try the
+    snapshot. Nothing else answers in its place, and nobody judges it by them.
+    """
+
+    snapshot: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    preview: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.headers and not self.cookies:
+            raise ValueError(f"a rule needs a header or a cookie, or it takes every request: {self.snapshot}")
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Weights in whole percent per snapshot name.
+    """Weights in whole percent per snapshot name, and the rules that come before them.
 
-    They sum to 100, or there are none: nothing can serve yet.
+    The weights sum to 100, or there are none: nothing can serve yet.
     Raises ValueError on anything else, so that a wrong split cannot be carried any further.
     """
 
     weights: Mapping[str, int]
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         negative = {name: weight for name, weight in self.weights.items() if weight < 0}
         total = sum(self.weights.values())
         if negative or total not in (0, 100):
             raise ValueError(f"a split's weights are 0 or more and sum to 100, got {dict(self.weights)} (sum {total})")
+        if self.rules and not total:
+            raise ValueError("a split with rules has weights too: somebody answers the other requests")
 
     def of(self, snapshot: str) -> int:
-        """Weight of one snapshot in percent, 0 when it has none."""
+        """Weight of one snapshot in percent of the requests that no rule matches, 0 when it has none."""
         return self.weights.get(snapshot, 0)
 
     def serving(self) -> tuple[str, ...]:
-        """Names of the snapshots that get traffic, sorted."""
+        """Names of the snapshots that have a weight, sorted."""
         return tuple(sorted(name for name, weight in self.weights.items() if weight))
+
+    def reached(self) -> tuple[str, ...]:
+        """Names of the snapshots that requests can reach, by weight or by rule, sorted."""
+        return tuple(sorted({*self.serving(), *(rule.snapshot for rule in self.rules)}))
+
+    def has_clients(self, snapshot: str) -> bool:
+        """Whether clients are sent to a snapshot, beside people who try it."""
+        return self.of(snapshot) > 0 or any(one.snapshot == snapshot and not one.preview for one in self.rules)
+
+    def is_all_to(self, snapshot: str) -> bool:
+        """Whether every request goes to this snapshot."""
+        return self.of(snapshot) == 100 and all(rule.snapshot == snapshot for rule in self.rules)
 
 
 NOWHERE = Split({})
@@ -42,3 +81,30 @@ def between(stable: str, candidate: str, weight: int) -> Split:
     if 0 < weight < 100:
         return Split({stable: 100 - weight, candidate: weight})
     return all_to(candidate if weight else stable)
+
+
+def write_split(split: Split) -> JsonObject:
+    """As JSON."""
+    rules = [_write_rule(rule) for rule in split.rules]
+    return {"weights": dict(split.weights), **({"rules": rules} if rules else {})}
+
+
+def read_split(body: Any) -> Split:
+    """The inverse. Raises ValueError for what is no split."""
+    try:
+        weights = {str(name): int(weight) for name, weight in body["weights"].items()}
+        return Split(weights, tuple(map(_read_rule, body.get("rules") or ())))
+    except (AttributeError, KeyError, TypeError) as error:  # no map, no list, or a part is missing
+        raise ValueError(f"no split: {error!r}") from None
+
+
+def _write_rule(rule: Rule) -> JsonObject:
+    parts: JsonObject = {"headers": dict(rule.headers), "cookies": dict(rule.cookies), "preview": rule.preview}
+    return {"snapshot": rule.snapshot, **{key: value for key, value in parts.items() if value}}
+
+
+def _read_rule(row: Any) -> Rule:
+    headers, cookies = (
+        {str(name): str(value) for name, value in (row.get(key) or {}).items()} for key in ("headers", "cookies")
+    )
+    return Rule(str(row["snapshot"]), headers, cookies, preview=row.get("preview") is True)

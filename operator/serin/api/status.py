@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from serin.api.json import JsonObject
-from serin.api.split import NOWHERE, Split, all_to
+from serin.api.split import NOWHERE, Split, all_to, read_split, write_split
 from serin.api.state import (
     Arm,
     ManualRollback,
@@ -104,10 +104,12 @@ def _read_arm(row: JsonObject) -> Arm:
 
 
 def _read_split(status: JsonObject, stable: str | None) -> Split:
-    weights = _map(status, "traffic").get("weights") or {}
+    traffic = _map(status, "traffic")
+    if not traffic.get("weights"):
+        return NOWHERE
     try:
-        return Split({str(name): int(weight) for name, weight in weights.items()})
-    except (AttributeError, TypeError, ValueError):  # no map, no numbers, or no split
+        return read_split(traffic)
+    except ValueError:
         return all_to(stable) if stable else NOWHERE
 
 
@@ -230,7 +232,7 @@ def write_status(status: Status) -> JsonObject:
 
 def write_state(state: State) -> JsonObject:
     """The decided part alone: the smallest status that loses nothing."""
-    result: JsonObject = {"phase": state.phase.value, "traffic": {"weights": dict(state.split.weights)}}
+    result: JsonObject = {"phase": state.phase.value, "traffic": write_split(state.split)}
     if state.unrouted_since is not None:
         result["traffic"]["unroutedSince"] = rfc3339(state.unrouted_since)
     if state.stable:

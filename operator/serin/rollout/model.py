@@ -85,7 +85,7 @@ class Route:
         Until then the version that served before stays stable: it answers what the other one cannot yet, and what an
         instance that nobody hears may still send it.
         """
-        return self.split.of(snapshot) == 100
+        return self.split.is_all_to(snapshot)
 
     def look_after(self, waited: float) -> float:
         """Seconds until the next look while a move waits for the router's word, and has for `waited` seconds."""
@@ -103,7 +103,7 @@ class Route:
         return Note(Reason.ROUTE_NOT_TAKEN, f"{message}. The version before keeps its pods until it is", warning=True)
 
     def _missing(self, snapshot: str) -> str:
-        late = [name for name, split in self.instances.items() if split is not None and split.of(snapshot) < 100]
+        late = [name for name, split in self.instances.items() if split is not None and not split.is_all_to(snapshot)]
         told = [f"{', '.join(sorted(late))} serves an earlier route"] if late else []
         silent = [name for name, split in self.instances.items() if split is None]
         told += [f"{', '.join(sorted(silent))} is ready and not heard"] if silent else []
@@ -114,7 +114,8 @@ class Route:
 
         `decided`: as before this look. Who serves just that takes what is decided now in a moment.
         """
-        return any(split is None or (split != decided and split.of(snapshot)) for split in self.instances.values())
+        served = self.instances.values()
+        return any(split is None or (split != decided and snapshot in split.reached()) for split in served)
 
     def is_unsure(self) -> bool:
         """Whether it is not known what some instance serves: then it may use every pod that it ever knew of."""

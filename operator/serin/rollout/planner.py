@@ -175,7 +175,7 @@ def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
     context = _context(builder, rollout)
     if (finding := gates.first(gates.ROLL_BACK, context)) and not _would_serve_nobody(context):
         roll_back(builder, context, finding)
-    elif context.weight and not context.ready:
+    elif context.has_clients and not context.ready:
         _withdraw_traffic(builder, context)
     else:
         _advance(builder, context)
@@ -189,7 +189,7 @@ def _would_serve_nobody(context: RolloutContext) -> bool:
 
     Then it is held where it is (gates.stable_down) until stable is back, or until a person decides.
     """
-    return bool(context.weight and context.ready and not context.seen.ready(context.stable))
+    return bool(context.has_clients and context.ready and not context.seen.ready(context.stable))
 
 
 def _context(builder: PlanBuilder, rollout: Rollout) -> RolloutContext:
@@ -294,8 +294,9 @@ def _keep_looking(builder: PlanBuilder) -> None:
 
 def _rises(after: State, before: State) -> bool:
     """Whether any snapshot gets more traffic that was not stable before."""
-    rising = (name for name in after.split.serving() if after.split.of(name) > before.split.of(name))
-    return any(name != before.stable for name in rising)
+    rising = {name for name in after.split.serving() if after.split.of(name) > before.split.of(name)}
+    rising |= {rule.snapshot for rule in after.split.rules if rule not in before.split.rules}
+    return bool(rising - {before.stable})
 
 
 def _await_router(builder: PlanBuilder) -> None:

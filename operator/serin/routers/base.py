@@ -26,15 +26,18 @@ if TYPE_CHECKING:  # the command line starts with the table, and without what on
 class Capabilities:
     """What a router can do; what it cannot is refused before a rollout begins.
 
-    `mirror`: copies of a share of the requests. `matches`: a header or cookie to a snapshot. `sticky`: a client stays
-    with a snapshot. `shield`: stable answers what the candidate fails.
+    `weights`: shares of the requests. `headers`, `cookies`: requests with such a one to a snapshot. `mirror`: copies of
+    a share of the requests. `sticky`: a client stays with a snapshot, also when the weights change. `shield`: stable
+    answers what the candidate fails. `fallback`: a fixed answer, or another Service's, in place of every version's.
     """
 
     weights: bool = True
+    headers: bool = False
+    cookies: bool = False
     mirror: bool = False
-    matches: bool = False
     sticky: bool = False
     shield: bool = False
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """Envoy's resources as data: what must never be in them, and what must. tests/integration runs them in a real Envoy."""
 
 import json
+import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from serin.api.split import Rule
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import bootstrap
 from serin.routers.envoy.limits import CONNECTION_BUFFER, UNSENT_BUFFER, Limits
@@ -167,3 +170,43 @@ def test_the_administration_interface_stays_on_loopback() -> None:
 def test_buckets_see_a_latency_that_doubles() -> None:
     assert list(BUCKETS) == sorted(set(BUCKETS))
     assert all(upper <= 2 * lower for lower, upper in pairwise(BUCKETS) if lower < 60_000)
+
+
+BETA = Rule("b", headers={"x-beta": "true"}, cookies={"a.b": "1"})
+PREVIEW = Rule("b", headers={"x-serin-preview": "true"}, preview=True)
+
+
+def test_rules_come_before_the_shares() -> None:
+    found = replace(model(Arm("a", 95, POD), Arm("b", 5, POD)), rules=(BETA, PREVIEW))
+    assert shares(found) == [("b", None), ("b", None), ("b", 500), ("a", None)]
+    first, second = routes(found)[:2]
+    assert [one["name"] for one in first["match"]["headers"]] == ["x-beta", "cookie"]
+    assert first["route"]["retry_policy"]["retry_priority"], "stable answers what the cohort's version fails"
+    assert "retry_priority" not in second["route"]["retry_policy"], "who tries a version sees what it does"
+    assert render(found).split.rules == (BETA, PREVIEW)
+
+
+@pytest.mark.parametrize(
+    ("cookie", "same"),
+    [
+        ("a.b=1", True),
+        ("x=2; a.b=1", True),
+        ("a.b=1;x=2", True),
+        ("x=2;a.b=1; y=3", True),
+        ("a.b=12", False),
+        ("xa.b=1", False),
+        ("axb=1", False),
+        ("x=a.b=1", False),
+    ],
+)
+def test_a_cookie_is_matched_whole_wherever_it_stands(cookie: str, same: bool) -> None:
+    match = routes(replace(model(Arm("a", 100, POD), Arm("b", 0, POD)), rules=(BETA,)))[0]["match"]
+    pattern = match["headers"][1]["string_match"]["safe_regex"]["regex"]
+    assert bool(re.fullmatch(pattern, cookie)) is same
+
+
+def test_a_cohort_goes_to_stable_while_its_version_has_no_pod() -> None:
+    found = replace(model(Arm("a", 100, POD), Arm("b", 0, ())), rules=(BETA,))
+    assert shares(found) == [("a", None)]
+    preview = replace(found, rules=(PREVIEW,))
+    assert routes(preview)[0]["direct_response"]["status"] == 503, "who tries a version hears that it is not there"

@@ -106,6 +106,11 @@ class RolloutContext:
         return self.state.split.of(self.candidate)
 
     @property
+    def has_clients(self) -> bool:
+        """Whether clients are sent to the candidate, by weight or by rule."""
+        return self.state.split.has_clients(self.candidate)
+
+    @property
     def workload(self) -> Workload | None:
         """The candidate's workload, None before it exists."""
         return self.seen.workloads.get(self.candidate)

@@ -12,7 +12,7 @@ from typing import Final
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.split import NOWHERE, Split
+from serin.api.split import NOWHERE, Rule, Split
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
@@ -36,7 +36,8 @@ class RoutedModel:
     """One ModelDeployment as its clients see it: a port of the router, and the snapshots behind it.
 
     `stable`: the snapshot that answers when another one fails (None: none yet). `arms`: every snapshot that the router
-    must know, also those that get no traffic yet, so that their clusters are there before a route names them.
+    must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
+    which requests go to one of them, whatever the weights are.
     """
 
     namespace: str
@@ -45,6 +46,7 @@ class RoutedModel:
     settings: EnvoySettings
     stable: str | None
     arms: tuple[Arm, ...]
+    rules: tuple[Rule, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -56,7 +58,7 @@ class RoutedModel:
         return next((arm for arm in self.arms if arm.snapshot == snapshot), None)
 
     def split(self) -> Split:
-        """What can be served now: the weight of an arm without a ready pod goes to stable.
+        """What can be served now: what an arm without a ready pod should get goes to stable.
 
         Stable keeps its own weight without pods: an unproven version never gets more than was decided.
         """
@@ -68,7 +70,7 @@ class RoutedModel:
         served = {snapshot: weight for snapshot, weight in weights.items() if snapshot not in gone}
         if moved:
             served[self.stable] = served.get(self.stable, 0) + moved
-        return Split(served)
+        return Split(served, tuple(rule for rule in self.rules if rule.preview or rule.snapshot not in gone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,19 @@ def read_model(body: JsonObject, slices: Iterable[JsonObject], last: RoutedModel
         return Reading(None, problem)
     pods = pods_by_snapshot(slices)
     evaluated = (arm.snapshot for arm in state.rollout.arms) if state.rollout else ()
-    snapshots = {*state.split.weights, *pods, *([state.stable] if state.stable else []), *evaluated}
+    snapshots = {
+        *state.split.weights,
+        *state.split.reached(),
+        *pods,
+        *([state.stable] if state.stable else []),
+        *evaluated,
+    }
     arms = tuple(
         Arm(snapshot, state.split.of(snapshot), pods[snapshot].serving() if snapshot in pods else ())
         for snapshot in sorted(snapshots)
     )
     metadata = body["metadata"]
-    model = RoutedModel(metadata["namespace"], metadata["name"], port, settings, state.stable, arms)
+    model = RoutedModel(metadata["namespace"], metadata["name"], port, settings, state.stable, arms, state.split.rules)
     return Reading(model, problem)
 
 

@@ -45,7 +45,7 @@ class EnvoyRouter:
     """A shared Envoy with a listener of its own for every deployment."""
 
     name = NAME
-    capabilities = Capabilities(weights=True, shield=True)
+    capabilities = Capabilities(weights=True, headers=True, cookies=True, shield=True)
     request_template = "request-errors"
 
     def __init__(self, context: RouterContext) -> None:

@@ -1,7 +1,8 @@
 """Routes: the split, and the shield.
 
-The split is a list of routes that each match a share of the requests. Envoy draws one random number per request and
-compares it with every route in turn, so the shares are cumulative; the last route takes the rest.
+The split is a list of routes. The first ones are its rules; the others each match a share of the requests. Envoy draws
+one random number per request and compares it with every route in turn, so the shares are cumulative; the last route
+takes the rest.
 
 The shield is the retry policy of a route to a snapshot that is not stable. Its second attempt goes to the next priority
 of the same cluster, which is stable's pods (clusters.py):
@@ -19,9 +20,12 @@ A request is kept until its answer begins, or it could not be sent again: with t
 stands still for as long is ended.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.api.split import Rule
 from serin.routers.envoy.clusters import cluster_name
 from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import RoutedModel
@@ -70,39 +74,42 @@ def _routes(model: RoutedModel, limits: Limits) -> list[JsonObject]:
     split = model.split()
     # Stable last: it takes the rest.
     order = sorted(split.serving(), key=lambda snapshot: (snapshot == model.stable, snapshot))
-    routes, below = [], 0
+    routes = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
+    below = 0
     for snapshot in order:
         below += split.of(snapshot)
-        routes.append(_route(model, limits, snapshot, below))
-    return routes or [_unavailable(model, model.stable or "none", 100)]
+        routes.append(_route(model, limits, snapshot, _match(below)))
+    return routes or [_unavailable(model, model.stable or "none", _match(100))]
 
 
-def _route(model: RoutedModel, limits: Limits, snapshot: str, below: int) -> JsonObject:
+def _route(model: RoutedModel, limits: Limits, snapshot: str, match: JsonObject, *, shield: bool = True) -> JsonObject:
+    """One route. `shield`: what the snapshot fails may be answered by stable."""
     arm = model.arm(snapshot)
     if arm is None or not arm.endpoints:
-        return _unavailable(model, snapshot, below)
+        return _unavailable(model, snapshot, match)
+    is_stable = snapshot == model.stable
     action: JsonObject = {
         "cluster": cluster_name(model, snapshot),
         "timeout": "0s",  # of the whole answer; its beginning and its pauses are limited below
         "idle_timeout": seconds(_patience(model)),
-        "retry_policy": _own_policy(model) if snapshot == model.stable else _shield_policy(model),
+        "retry_policy": _own_policy(model) if is_stable else _shield_policy(model, shield=shield),
     }
-    if hedges(model) and snapshot != model.stable:
+    if hedges(model) and shield and not is_stable:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
-    shields = snapshot != model.stable and model.settings.shield is Shield.FAILURES
+    shields = shield and not is_stable and model.settings.shield is Shield.FAILURES
     return {
         "name": snapshot,
-        "match": _match(below),
+        "match": match,
         "route": action,
         "request_body_buffer_limit": max(limits.shielded_bytes, UNSENT_BUFFER) if shields else UNSENT_BUFFER,
     }
 
 
-def _unavailable(model: RoutedModel, snapshot: str, below: int) -> JsonObject:
+def _unavailable(model: RoutedModel, snapshot: str, match: JsonObject) -> JsonObject:
     body = f"serin: no pod of model deployment {model.namespace}/{model.name} is ready (snapshot {snapshot})\n"
     return {
         "name": snapshot,
-        "match": _match(below),
+        "match": match,
         "direct_response": {"status": 503, "body": {"inline_string": body}},
     }
 
@@ -112,6 +119,19 @@ def _match(below: int) -> JsonObject:
         return {"prefix": "/"}
     share = {"numerator": below * _SCALE, "denominator": "TEN_THOUSAND"}
     return {"prefix": "/", "runtime_fraction": {"default_value": share}}
+
+
+def _match_rule(rule: Rule) -> JsonObject:
+    exact = [{"name": name, "string_match": {"exact": value}} for name, value in sorted(rule.headers.items())]
+    return {"prefix": "/", "headers": [*exact, *_cookies(rule.cookies)]}
+
+
+def _cookies(cookies: Mapping[str, str]) -> list[JsonObject]:
+    """All cookies of a request are one header, in any order."""
+    patterns = [
+        f"(?:.*;)?[ ]*{re.escape(name)}={re.escape(value)}[ ]*(?:;.*)?" for name, value in sorted(cookies.items())
+    ]
+    return [{"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}} for pattern in patterns]
 
 
 def _patience(model: RoutedModel) -> float:
@@ -139,11 +159,11 @@ def _own_policy(model: RoutedModel) -> JsonObject:
     }
 
 
-def _shield_policy(model: RoutedModel) -> JsonObject:
+def _shield_policy(model: RoutedModel, *, shield: bool) -> JsonObject:
     """Without a pod of stable nothing can answer in its place: one attempt, as with the shield off."""
     settings, stable = model.settings, model.arm(model.stable)
     after = settings.hedge_after if hedges(model) and settings.hedge_after is not None else settings.timeout
-    if settings.shield is Shield.OFF or stable is None or not stable.endpoints:
+    if not shield or settings.shield is Shield.OFF or stable is None or not stable.endpoints:
         return _per_try(settings.timeout)
     policy: JsonObject = {
         "retry_on": _FAILURES if settings.shield is Shield.FAILURES else _UNSENT,

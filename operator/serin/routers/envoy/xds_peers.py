@@ -15,7 +15,7 @@ import aiohttp
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.split import Split
+from serin.api.split import Split, read_split
 from serin.routers.envoy.service_pods import XDS, ServicePods
 from serin.routers.envoy.xds.server import STATE_PATH, XdsServer
 
@@ -109,13 +109,18 @@ class XdsPeers:
 
 def _read(body: JsonObject) -> _State:
     return _State(
-        taken={_key(name): Split(weights) for name, weights in body["taken"].items()},
+        taken={_key(name): _split(told) for name, told in body["taken"].items()},
         nodes={
-            node: {_key(name): None if weights is None else Split(weights) for name, weights in differs.items()}
+            node: {_key(name): None if told is None else _split(told) for name, told in differs.items()}
             for node, differs in body["nodes"].items()
         },
         refused={_key(name): words for name, words in body["refused"].items()},
     )
+
+
+def _split(told: JsonObject) -> Split:
+    """As the server writes it. Raises ValueError."""
+    return read_split(told if "rules" in told else {"weights": told})
 
 
 def _key(name: str) -> Key:

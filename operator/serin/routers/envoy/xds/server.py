@@ -23,7 +23,7 @@ from aiohttp import web
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.split import Split
+from serin.api.split import Split, write_split
 from serin.routers.envoy.bootstrap import XDS_PORT
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.routed_model import RoutedModel
@@ -139,10 +139,10 @@ class XdsServer:
             "identity": self.identity,
             "envoys": self.envoys(),
             "nodes": {
-                node: {"/".join(key): split and dict(split.weights) for key, split in differs.items()}
+                node: {"/".join(key): split and _written(split) for key, split in differs.items()}
                 for node, differs in self._delivery.differing().items()
             },
-            "taken": {"/".join(key): dict(split.weights) for key, split in self._delivery.taken().items()},
+            "taken": {"/".join(key): _written(split) for key, split in self._delivery.taken().items()},
             "refused": {"/".join(key): words for key, words in self.refused().items()},
         }
 
@@ -277,6 +277,11 @@ class XdsServer:
         for topic in topics:
             for held in self._waiting.get(topic, ()):
                 held.changed.set()
+
+
+def _written(split: Split) -> JsonObject:
+    """Weights alone where there are no rules: a replica of an earlier version knows no more."""
+    return write_split(split) if split.rules else dict(split.weights)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

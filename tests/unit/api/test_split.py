@@ -1,0 +1,51 @@
+"""A split says who gets which request, in a form that survives JSON; what is no split is never carried further."""
+
+from typing import Any
+
+import pytest
+
+from serin.api.split import NOWHERE, Rule, Split, all_to, between, read_split, write_split
+
+BETA = Rule("fraud-b", headers={"x-beta": "true"}, cookies={"group": "beta"})
+PREVIEW = Rule("fraud-b", headers={"x-serin-preview": "true"}, preview=True)
+
+
+@pytest.mark.parametrize("split", [NOWHERE, between("fraud-a", "fraud-b", 5), Split({"fraud-a": 100}, (BETA, PREVIEW))])
+def test_it_survives_json(split: Split) -> None:
+    assert read_split(write_split(split)) == split
+
+
+def test_without_rules_it_is_its_weights() -> None:
+    assert write_split(all_to("fraud-a")) == {"weights": {"fraud-a": 100}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"weights": {"fraud-a": 50}},
+        {"weights": {"fraud-a": "all"}},
+        {"weights": {"fraud-a": 100}, "rules": [{}]},
+        {"weights": {"fraud-a": 100}, "rules": [{"snapshot": "fraud-b"}]},
+        {"weights": {"fraud-a": 100}, "rules": 3},
+        {"weights": {}, "rules": [{"snapshot": "fraud-b", "headers": {"x": "y"}}]},
+        [],
+    ],
+)
+def test_what_is_no_split_is_refused(told: Any) -> None:
+    with pytest.raises(ValueError, match=r"split|sum|rule|literal"):
+        read_split(told)
+
+
+def test_a_rule_reaches_a_snapshot_that_has_no_weight() -> None:
+    split = Split({"fraud-a": 100}, (BETA,))
+    assert split.reached() == ("fraud-a", "fraud-b")
+    assert (split.of("fraud-b"), split.has_clients("fraud-b")) == (0, True)
+    assert not split.is_all_to("fraud-a")
+    assert split.is_all_to("fraud-b") is False
+
+
+def test_people_who_try_a_snapshot_are_no_clients_of_it() -> None:
+    split = Split({"fraud-a": 100}, (PREVIEW,))
+    assert split.reached() == ("fraud-a", "fraud-b")
+    assert not split.has_clients("fraud-b")
