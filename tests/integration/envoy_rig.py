@@ -73,6 +73,7 @@ class ModelServer:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/broken", self._broken)
+        app.router.add_get("/socket", self._socket)
         app.router.add_route("*", "/{path:.*}", self._predict)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
@@ -122,6 +123,24 @@ class ModelServer:
             await asyncio.sleep(float(request.query["pause"]))
         await response.write_eof()
         return response
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        """A WebSocket that sends back what comes, with its name; "break" ends it without a closing handshake."""
+        self.truth["received"] += 1
+        if self.error_share:
+            self.truth["failed"] += 1
+            return web.Response(status=500, text=self.name)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.truth["sockets"] += 1
+        async for message in socket:
+            if message.data == "break":
+                self.truth["failed"] += 1
+                assert request.transport is not None
+                request.transport.abort()
+            await socket.send_str(f"{self.name} {message.data}")
+        self.truth["closed"] += 1
+        return socket
 
     async def _broken(self, request: web.Request) -> web.StreamResponse:
         """An answer that breaks off in its middle, when `cut` says so."""

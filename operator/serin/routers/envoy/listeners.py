@@ -10,7 +10,7 @@ from serin.api.json import JsonObject
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
-from serin.routers.envoy.series import answer_logs, attempt_logs
+from serin.routers.envoy.series import answer_logs, attempt_logs, upgrade_logs
 from serin.routers.envoy.shape import config_source, typed
 
 _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -21,6 +21,10 @@ _LONGEST_CONNECTION: Final = "10s"
 _HEADERS_TIMEOUT: Final = "10s"
 # A connection on which nothing is under way. Long, as a client's next request may meet its end.
 _IDLE_TIMEOUT: Final = "300s"
+# What a client may ask to go on with in place of HTTP; whether it may is the model server's answer (101, or another).
+_UPGRADES: Final = ("websocket",)
+# Offers that a client makes to whomever it may concern and does without. (Envoy itself passes h2c over.)
+_IGNORED_UPGRADES: Final = ("TLS/", "HTTP/")
 _LIMIT: Final = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 
@@ -49,11 +53,19 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
         "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
         "rds": {"route_config_name": name, "config_source": config_source()},
         "http_filters": [typed("router", _ROUTER, router)],
-        "access_log": answer_logs(model),
+        "access_log": [*answer_logs(model), *upgrade_logs(model)],
+        "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
         "use_remote_address": True,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
+        # HTTP/1.0 is what nginx's proxy_pass and ApacheBench speak by default. It needs no Host header, HTTP/1.1 does.
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": f"{model.name}.{model.namespace}",
+            "ignore_http_11_upgrade": [{"prefix": one} for one in _IGNORED_UPGRADES],
+        },
+        "upgrade_configs": [{"upgrade_type": one} for one in _UPGRADES],
         "http2_protocol_options": dict(HTTP2_WINDOWS),
         "common_http_protocol_options": {
             "max_connection_duration": _LONGEST_CONNECTION,

@@ -11,8 +11,8 @@ counted exactly once, whether it was shielded or not.
   gRPC status 2, 4, 12, 13, 14 or 15;
 - `envoy_serin_hedged`: those that had not begun to answer after `hedgeAfter`, so that stable was asked as well. Not
   failures;
-- `envoy_serin_milliseconds` (histogram): from the attempt's start to its end. One that was cancelled because the other
-  one answered counts with the time that it had lasted;
+- `envoy_serin_milliseconds` (histogram): from the attempt's start to its end (WebSocket: to the handshake's answer).
+  One that was cancelled because the other one answered counts with the time that it had lasted;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
@@ -21,6 +21,9 @@ All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Thos
 so evidence reads `first` alone. Attempts and failures carry `serin_slot`, the pod's place among those of its snapshot:
 how much the pods differ tells how far failures are from independent. A place and not a name, so that series do not pile
 up as pods come and go. A request that the client cancelled counts and is no failure. 4xx is no failure.
+
+Of a connection that goes on as WebSocket its handshake counts, at the moment that it is answered: its end may be hours
+away, and one that is closed in order looks like one whose process died.
 
 A series appears with its first increment, never with 0. `envoy_cluster_membership_total`, with the same labels, is
 there from the moment that Envoy knows the snapshot.
@@ -59,17 +62,18 @@ _TIMER_SECONDS: Final = 1.0
 
 
 def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
-    """Loggers of attempts (the router filter's upstream_log)."""
-    tags = {**_tags(model), "serin_snapshot": _host("snapshot"), "serin_attempt": _host("attempt")}
-    by_pod = {**tags, "serin_slot": _host("slot")}
-    duration = {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": "%DURATION%"}
+    """Loggers of attempts (the router filter's upstream_log). Attempts that were upgraded are in `upgrade_logs`."""
+    tags, by_pod = _attempt_tags(model)
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, _LATE)
     failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(lost)}}]
     if hedged and model.settings.timeout:
         failed.append(_all_of(_no_status(), _lasted(model.settings.timeout)))
     logs = [
-        _logger([_counter("attempts", by_pod)], histograms=[duration]),
-        _logger([_counter("failures", by_pod)], only=_any_of(*failed, *_grpc_failed(model.settings.protocol))),
+        _logger([_counter("attempts", by_pod)], histograms=[_duration(tags, "%DURATION%")], only=_not_upgraded()),
+        _logger(
+            [_counter("failures", by_pod)],
+            only=_all_of(_not_upgraded(), _any_of(*failed, *_grpc_failed(model.settings.protocol))),
+        ),
     ]
     if hedged:
         flag: JsonObject = {"response_flag_filter": {"flags": [_LATE]}}
@@ -82,13 +86,20 @@ def answer_logs(model: RoutedModel) -> list[JsonObject]:
     tags = {**_tags(model), "serin_snapshot": "%ROUTE_NAME%"}
     failed = [
         _status_at_least(500),
-        _all_of(_status_at_least(100), {"response_flag_filter": {"flags": list(_LOST_DOWNSTREAM)}}),
+        _all_of(_status_at_least(200), {"response_flag_filter": {"flags": list(_LOST_DOWNSTREAM)}}),
         *_grpc_failed(model.settings.protocol),
     ]
     return [
-        _logger([_counter("answers", tags)], only=_status_at_least(100)),
+        _logger([_counter("answers", tags)], only=_any_of(_upgraded(), _status_at_least(200))),
         _logger([_counter("answer_failures", tags)], only=_any_of(*failed)),
     ]
+
+
+def upgrade_logs(model: RoutedModel) -> list[JsonObject]:
+    """Loggers of connections that went on as WebSocket (the listener's access_log): at the moment that they do."""
+    tags, by_pod = _attempt_tags(model)
+    to_headers = _duration(tags, "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:ms)%")
+    return [_logger([_counter("attempts", by_pod)], histograms=[to_headers], only=_upgraded())]
 
 
 def stats_config() -> JsonObject:
@@ -121,6 +132,16 @@ def stats_config() -> JsonObject:
         },
         "histogram_bucket_settings": [{"match": {"prefix": "serin."}, "buckets": list(BUCKETS)}],
     }
+
+
+def _attempt_tags(model: RoutedModel) -> tuple[dict[str, str], dict[str, str]]:
+    """Labels of a series about attempts: without the pod's place, and with it."""
+    tags = {**_tags(model), "serin_snapshot": _host("snapshot"), "serin_attempt": _host("attempt")}
+    return tags, {**tags, "serin_slot": _host("slot")}
+
+
+def _duration(tags: Mapping[str, str], value: str) -> JsonObject:
+    return {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": value}
 
 
 def _tags(model: RoutedModel) -> dict[str, str]:
@@ -159,6 +180,15 @@ def _compare(operator: str, value: int) -> JsonObject:
 
 def _status_at_least(code: int) -> JsonObject:
     return {"status_code_filter": _compare("GE", code)}
+
+
+def _upgraded() -> JsonObject:
+    """A connection that goes on as WebSocket, at the moment that it does."""
+    return {"log_type_filter": {"types": ["DownstreamTunnelSuccessfullyEstablished"]}}
+
+
+def _not_upgraded() -> JsonObject:
+    return {"status_code_filter": _compare("NE", 101)}
 
 
 def _no_status() -> JsonObject:
