@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.workload import drain
 from serin.workload.profiles import ready_path
 
-# Seconds between "no new requests, please" and SIGTERM: the router must have heard of it by then.
-_DRAIN_BEFORE_STOP: Final = 5
 _CONFIG_PATH: Final = "/etc/serin/config"
 _CONFIG_VOLUME: Final = "serin-config"
 _CONFIG_ANNOTATION: Final = f"config.{names.GROUP}/"
@@ -63,12 +62,16 @@ def deployment(
 
 
 def environment(content: Mapping[str, JsonObject | None]) -> list[JsonObject]:
-    """What the version tells its containers: SERIN_MODEL_*, SERIN_CONFIG_*, SERIN_FEATURES_SCHEMA."""
+    """What the version tells its containers: SERIN_MODEL_*, SERIN_CONFIG_*, SERIN_FEATURES_SCHEMA.
+
+    The kubelet reads `$(NAME)` in a value as a variable and `$$` as `$`, so that each `$` is written twice.
+    """
     model, config, features = (content.get(one) or {} for one in ("model", "config", "features"))
     values = {f"SERIN_MODEL_{key.upper()}": model.get(key) for key in ("name", "version", "uri", "digest")}
     values |= {names.config_variable(key): value for key, value in sorted(config.items())}
     values["SERIN_FEATURES_SCHEMA"] = features.get("schemaVersion")
-    return [{"name": name, "value": value} for name, value in values.items() if value is not None]
+    given = {name: value for name, value in values.items() if value is not None}
+    return [{"name": name, "value": str(value).replace("$", "$$")} for name, value in given.items()]
 
 
 def _metadata(owner: Owner, snapshot: str, labels: Mapping[str, str]) -> JsonObject:
@@ -104,8 +107,10 @@ def _pod_template(owner: Owner, snapshot: str, content: Mapping[str, JsonObject 
         _CONFIG_ANNOTATION + key: config[key] for key in sorted(config)
     }
     server, *others = spec["containers"]
-    shared = [_with_version(container, content) for container in (_serving(server, content), *others)]
-    spec["containers"] = shared
+    spec["containers"] = [_with_version(one, content) for one in (_serving(server, content), *others)]
+    if spec.get("initContainers"):
+        spec["initContainers"] = [_with_version(one, content) for one in spec["initContainers"]]
+    spec["terminationGracePeriodSeconds"] = drain.grace_period(spec.get("terminationGracePeriodSeconds"))
     if config:
         spec["volumes"] = [*(spec.get("volumes") or []), _config_volume(config)]
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
@@ -131,8 +136,7 @@ def _config_volume(config: Mapping[str, Any]) -> JsonObject:
 
 def _serving(container: JsonObject, content: Mapping[str, JsonObject | None]) -> JsonObject:
     """The first container serves: it is ready when its model is, and stops only after the router has left it."""
-    result = dict(container)
-    result.setdefault("lifecycle", {"preStop": {"sleep": {"seconds": _DRAIN_BEFORE_STOP}}})
+    result = {**container, "lifecycle": drain.lifecycle(container.get("lifecycle"))}
     probe = _model_probe(content)
     if "readinessProbe" not in container:
         result["readinessProbe"] = {**probe, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}

@@ -52,6 +52,10 @@ REFUSED: Refusals = {
         "spec: {port: 80, template: {spec: {containers: [{name: a, env: [{name: SERIN_MODEL_URI, value: x}]}]}}}",
         ("spec.template.spec.containers[0]", "start with SERIN_", "rename them"),
     ),
+    "environment variable of Serin in an init container": (
+        "spec: {template: {spec: {initContainers: [{name: a, env: [{name: SERIN_MODEL_URI, value: x}]}]}}}",
+        ("spec.template.spec.initContainers[0]", "start with SERIN_", "rename them"),
+    ),
     "label of Serin": (
         "spec: {template: {metadata: {labels: {serin.dev/role: stable}}}}",
         ("spec.template.metadata.labels", "set by Serin: remove them"),

@@ -89,10 +89,29 @@ def test_a_generic_server_without_a_probe_is_ready_when_it_listens() -> None:
     assert _containers(content)[0]["readinessProbe"]["tcpSocket"] == {"port": 8080}
 
 
-def test_the_users_own_lifecycle_stays() -> None:
+def test_init_containers_and_sidecars_know_their_version_too() -> None:
     content = deepcopy(CONTENT)
-    content["runtime"]["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 1}}}
-    assert _containers(content)[0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 1}}}
+    fetch = {"name": "fetch", "image": "f:1", "args": ["$(SERIN_MODEL_URI)"], "env": [{"name": "A", "value": "1"}]}
+    proxy = {"name": "proxy", "image": "p:1", "restartPolicy": "Always"}
+    content["runtime"]["template"]["spec"]["initContainers"] = [fetch, proxy]
+    made = _deployment(content)["spec"]["template"]["spec"]["initContainers"]
+    for given, container in zip((fetch, proxy), made, strict=True):
+        assert container == {
+            **given,
+            "env": [*environment(content), *given.get("env", [])],
+            "volumeMounts": [{"name": "serin-config", "mountPath": "/etc/serin/config", "readOnly": True}],
+        }
+
+
+def test_a_value_reaches_the_container_as_it_was_written() -> None:
+    """The kubelet reads $(NAME) as a variable and $$ as $."""
+    content = {**CONTENT, "config": {"prompt": "costs $$5 $(HOME)"}, "model": {"name": "m", "uri": "s3://$(A)/b"}}
+    values = {one["name"]: one["value"] for one in environment(content)}
+    assert values["SERIN_CONFIG_PROMPT"] == "costs $$$$5 $$(HOME)"
+    assert values["SERIN_MODEL_URI"] == "s3://$$(A)/b"
+    assert _deployment(content)["spec"]["template"]["metadata"]["annotations"] == {
+        "config.serin.dev/prompt": "costs $$5 $(HOME)"
+    }
 
 
 def test_the_service_selects_this_snapshot_only() -> None:
