@@ -1,6 +1,7 @@
 """The stories: what a user does and what happens around it. Each is compared, as told, with a golden file."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import ReferenceTick, Tick
@@ -239,6 +240,27 @@ def steps_change_in_mid_rollout(world: World) -> None:
         spec("2", strategy={"canary": {"steps": [{"weight": 5, "bake": "60s"}, {"weight": 10, "bake": "60s"}]}})
     )
     world.run(200)
+
+
+def running_step_is_edited(world: World) -> None:
+    world.sampler = undecided
+    serving(world)
+    world.change(spec("2", strategy=_steps({"weight": 50, "bake": "10m"}, {"weight": 80, "bake": "10m"})))
+    world.run(60)
+    world.annotate(names.ANNOTATION_PAUSE)
+    world.run(30)
+    world.change(spec("2", strategy=_steps({"weight": 10, "bake": "10m"}, {"weight": 80, "bake": "10m"})))
+    world.run(30)
+    world.annotate(names.ANNOTATION_PAUSE, None)
+    world.change(spec("2", strategy=_steps({"weight": 30, "bake": "10m"}, {"weight": 80, "bake": "10m"})))
+    world.run(30)
+    world.tell(f"sees: {world.status['reason']}: {world.status['message']}")
+    world.sampler = passes
+    world.run(30)
+
+
+def _steps(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"canary": {"steps": list(steps)}}
 
 
 def stable_unhealthy(world: World) -> None:
@@ -547,6 +569,7 @@ ALL: tuple[Story, ...] = (
     spec_back_while_going_back,
     too_little_traffic,
     rolled_back_while_the_router_is_not_heard,
+    running_step_is_edited,
 )
 
 

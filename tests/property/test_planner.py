@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from serin.api import names
-from serin.api.state import Phase
+from serin.api.state import Phase, State
 from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
@@ -16,12 +16,20 @@ STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
     [{"weight": 10, "bake": "10s"}, {"pause": {}}, {"weight": 100, "bake": "10s"}],
     [{"pause": {"for": "20s"}}, {"weight": 30, "bake": "5s", "minRequests": 10}],
+    [{"pause": {}}, {"weight": 2, "bake": "10s"}, {"pause": {}}, {"weight": 60, "bake": "10s"}],
+    [{"weight": 80, "bake": "1h"}],
 )
 
 
 def _user(world: World, dice: random.Random) -> None:
     steps = {"canary": {"steps": dice.choice(STEPS)}}
     world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6)))
+
+
+def _edit(world: World, dice: random.Random) -> None:
+    """The same version with other steps: in mid-rollout when there is one."""
+    steps = {"canary": {"steps": dice.choice(STEPS)}}
+    world.change(world.spec | {"strategy": steps})
 
 
 def _annotation(world: World, dice: random.Random) -> None:
@@ -61,6 +69,7 @@ def _router_hears(world: World, _: random.Random) -> None:
 
 HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
     _user,
+    _edit,
     _annotation,
     _goes_back,
     _pods,
@@ -68,6 +77,18 @@ HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
     _router,
     _router_hears,
 )
+
+
+def _has_no_more_than_its_step(world: World, state: State) -> None:
+    """The candidate has no more than the steps say as they are now, unless stable could not take the rest."""
+    rollout = state.rollout
+    if rollout is None or not world.ready(rollout.stable):
+        return
+    steps = world.spec["strategy"]["canary"]["steps"]
+    index = rollout.stage.index
+    reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
+    allowed = 100 if index >= len(steps) else max(reached, default=0)
+    assert world.candidate_weight <= allowed, f"{world.candidate_weight}% at step {index + 1} of {steps}"
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -81,6 +102,7 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
             world.look(crash_after=dice.randrange(7))
         world.run(dice.choice((1.0, 15.0, 40.0)))
         state = read_state(world.status)
+        _has_no_more_than_its_step(world, state)
         assert read_state(write_state(state)) == state, "the status loses something on its way through JSON"
     # When everything is well again and the user asks for it, every rollout ends.
     world.problems.clear()

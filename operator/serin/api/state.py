@@ -66,7 +66,7 @@ class Rollout:
     """What is under evaluation; exists only while something is.
 
     `arms`: at least one, the leading one first. `since`: when it began (unix seconds). `warned`: that the traffic is
-    too low for the policy has been told.
+    too low for the policy has been told. `strategy`: its name, which `stage` counts the stages of; "" is not known.
     """
 
     stable: str
@@ -74,6 +74,7 @@ class Rollout:
     since: float
     stage: StageState = StageState()
     warned: bool = False
+    strategy: str = ""
 
     @property
     def candidate(self) -> str:

@@ -91,7 +91,14 @@ def _read_rollout(status: JsonObject, stable: str | None) -> Rollout | None:
         requests_before=_count(step, "requestsBefore"),
         forced=step.get("forced") is True,
     )
-    return Rollout(stable, arms, _moment(candidate, "since") or 0.0, stage, warned=candidate.get("warned") is True)
+    return Rollout(
+        stable,
+        arms,
+        _moment(candidate, "since") or 0.0,
+        stage,
+        warned=candidate.get("warned") is True,
+        strategy=_text(candidate, "strategy"),
+    )
 
 
 def _read_arm(row: JsonObject) -> Arm:
@@ -293,6 +300,8 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
     candidate: JsonObject = {"snapshot": rollout.candidate, "since": rfc3339(rollout.since)}
     if rollout.warned:
         candidate["warned"] = True
+    if rollout.strategy:
+        candidate["strategy"] = rollout.strategy
     arms = [
         {
             "snapshot": arm.snapshot,

@@ -207,6 +207,9 @@ def _stage(facts: Facts) -> Iterator[str]:
         return
     if stage.approval:
         return
+    if stage.until is None:  # the step was edited to more than the candidate has
+        yield f"{where}; it begins once what {facts.weight}% shows is enough for that, and the pods are ready for it."
+        return
     seconds = seconds_left(facts) or 0.0
     time = f"{human(seconds)} of that are left" if seconds else "that time is over"
     after = f"step {number + 1}, {stage.next}" if stage.next else "the promotion"

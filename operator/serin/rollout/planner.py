@@ -121,20 +121,35 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
 def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
     """The spec wants another version than the stable one."""
     rollout = builder.state.rollout
-    if rollout is None or rollout.candidate != wanted:
-        if rollout:
-            message = f"{rollout.candidate} is superseded by {wanted}: all traffic to {stable} first"
-            builder.add_event(Reason.SUPERSEDED, message)
-            builder.state = without_rollout(builder.state, builder.seen.now)
+    if rollout and (superseded := _superseded(builder, rollout, wanted)):
+        builder.add_event(Reason.SUPERSEDED, f"{superseded}: all traffic to {stable} first")
+        builder.state = without_rollout(builder.state, builder.seen.now)
+        rollout = None
+    if rollout is None:
         if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):
             return
         rollout = _begin(builder, wanted, stable)
     _progress(builder, rollout)
 
 
+def _superseded(builder: PlanBuilder, rollout: Rollout, wanted: str) -> str:
+    """Why this is no longer the rollout that the spec asks for, in words; "" when it is.
+
+    The stages of two strategies have nothing in common. With the same candidate another one can wait for stable to be
+    up, so that no request is sent to nobody.
+    """
+    if rollout.candidate != wanted:
+        return f"{rollout.candidate} is superseded by {wanted}"
+    now, before = builder.seen.deployment.spec.strategy.name, rollout.strategy
+    if before in ("", now) or _would_serve_nobody(_context(builder, rollout)):
+        return ""
+    return f"the strategy was changed from {before} to {now} in mid-rollout, which starts over"
+
+
 def _begin(builder: PlanBuilder, wanted: str, stable: str) -> Rollout:
-    now = builder.seen.now
-    rollout = Rollout(stable, builder.strategy.arms(wanted), since=now, stage=StageState(entered=now))
+    now, strategy = builder.seen.now, builder.seen.deployment.spec.strategy.name
+    arms = builder.strategy.arms(wanted)
+    rollout = Rollout(stable, arms, since=now, stage=StageState(entered=now), strategy=strategy)
     arms = {arm.snapshot for arm in rollout.arms}
     draining = {name: at for name, at in builder.state.draining.items() if name not in arms}
     builder.state = replace(builder.state, rollout=rollout, rollback_failure="", draining=draining)

@@ -106,6 +106,38 @@ def test_the_gates_hold_for_it_as_for_every_other() -> None:
     assert world.snapshots[second].rejected
 
 
+def test_another_strategy_in_mid_rollout_starts_it_over() -> None:
+    """The stages of two strategies have nothing in common: the second of four is no half."""
+    world = World()
+    world.run(20)
+    first_version = world.wanted
+    world.change(spec("2"))
+    world.run(90)
+    assert world.candidate_weight == 25
+    world.delay, world.pods[world.wanted].grown = 10.0, world.now
+    world.change(halves("2"))
+    world.look()
+    assert world.weights == {first_version: 100}
+    assert any("the strategy was changed from canary to half in mid-rollout" in line for line in world.said)
+    world.run(30)
+    assert world.candidate_weight == 50
+
+
+def test_another_strategy_waits_while_stable_is_down() -> None:
+    world = World()
+    world.run(20)
+    stable = world.wanted
+    world.change(spec("2"))
+    world.run(90)
+    world.problems[stable] = "pod fraud-a: its node is lost"
+    world.change(halves("2"))
+    world.run(30)
+    assert world.candidate_weight == 25
+    del world.problems[stable]
+    world.run(20)
+    assert world.candidate_weight == 50
+
+
 def test_a_strategy_that_is_in_no_table_is_refused_with_those_that_are() -> None:
     with pytest.raises(InvalidSpec, match=r"^spec\.strategy\.third is unknown: write one of canary, half$"):
         strategy_of(parse_spec(spec(strategy={"third": {}})))

@@ -98,9 +98,7 @@ class Canary:
         Stable keeps all of its pods. With fewer candidate pods, a latency that comes from the load would be held
         against the version.
         """
-        replicas, index = context.seen.deployment.spec.replicas, context.stage.index
-        reached = [step.weight for step in self.steps[: index + 1] if isinstance(step, WeightStep)]
-        weight = 100 if index >= len(self.steps) else max(reached, default=0)
+        replicas, weight = context.seen.deployment.spec.replicas, self._weight(context.stage.index)
         others = 100 - weight
         return replicas if weight >= others else max(1, -(-replicas * weight // others))
 
@@ -112,13 +110,14 @@ class Canary:
         """The present step."""
         stage, step = context.stage, self._step(context.stage)
         length = step.bake if isinstance(step, WeightStep) else step.seconds if step else None
+        begun = stage.since is not None and context.weight == self._weight(stage.index)
         return StageStatus(
             of=len(self.steps),
             weight=context.weight,
             position=f"{stage.index + 1}/{len(self.steps)}" if step else "promoting",
             titles=tuple(one.title for one in self.steps),
             index=stage.index,
-            until=stage.since + length if stage.since is not None and length else None,
+            until=stage.since + length if begun and stage.since is not None and length is not None else None,
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if step else 0,
             min_requests=step.min_requests if isinstance(step, WeightStep) else 0,
@@ -127,7 +126,10 @@ class Canary:
 
     def advance(self, context: RolloutContext, *, approved: bool) -> Advance:
         """Take the rollout one step further, or say what it waits for."""
-        step = self._step(context.stage)
+        context = self._fitted(context)
+        step, weight = self._step(context.stage), self._weight(context.stage.index)
+        if context.weight > weight and context.seen.ready(context.stable):
+            return self._lower(context, weight)
         if step is None:
             return self._promote(context)
         if isinstance(step, PauseStep):
@@ -139,6 +141,38 @@ class Canary:
     def _step(self, stage: StageState) -> Step | None:
         """The present step, None when all have passed."""
         return self.steps[stage.index] if stage.index < len(self.steps) else None
+
+    def _weight(self, index: int) -> int:
+        """The weight that the step of this index stands for: of a pause, that of the steps before it."""
+        if index >= len(self.steps):
+            return 100
+        return max((step.weight for step in self.steps[: index + 1] if isinstance(step, WeightStep)), default=0)
+
+    def _fitted(self, context: RolloutContext) -> RolloutContext:
+        """The same in the steps as they are now: the user may have edited them since the last look.
+
+        A stage keeps its number. No edit lets the first traffic skip a step, ends a promotion that a person asked for,
+        or takes its own wait for pods from the promotion.
+        """
+        stage, last = context.stage, len(self.steps)
+        if stage.forced:
+            return context.at(replace(stage, index=last))
+        fresh = StageState(last, entered=context.seen.now, requests_before=context.requests)
+        if not context.weight and stage.index and self._weight(stage.index - 1):
+            return context.at(replace(fresh, index=0))
+        waits_like_a_step = stage.since is not None and context.weight < 100
+        if stage.index > last or (stage.index == last and waits_like_a_step):
+            return context.at(fresh)
+        return context
+
+    def _lower(self, context: RolloutContext, weight: int) -> Advance:
+        """The user has edited the steps to less than the candidate has: that needs neither proof nor pods."""
+        now, number = context.seen.now, context.stage.index + 1
+        stage = replace(context.stage, since=now, requests_before=context.requests)
+        split = between(context.stable, context.candidate, weight)
+        why = f"step {number} of {len(self.steps)} was edited: {weight}% of the traffic to {context.candidate}, at once"
+        state = replace(context.at(stage).state, split=split)
+        return Advance(state, Finding(Reason.STEP_STARTED, why), event=True, requeue_after=0.0)
 
     def _next(self, context: RolloutContext) -> Advance:
         """Enter the next step and look at it at once."""
@@ -169,7 +203,7 @@ class Canary:
             return _held(context, _waiting_for_pods(context, step.weight))
         now, number = context.seen.now, context.stage.index + 1
         state = replace(
-            context.at(replace(context.stage, since=now)).state,
+            context.at(replace(context.stage, since=now, requests_before=context.requests)).state,
             split=between(context.stable, context.candidate, step.weight),
         )
         message = f"step {number} of {len(self.steps)}: {step.weight}% of the traffic to {context.candidate}"
