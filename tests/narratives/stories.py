@@ -6,6 +6,7 @@ from typing import Any
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import ReferenceTick, Tick
 from serin.api import names
+from serin.api.conditions import Reason
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
 from tests.narratives.world import Sampler, World, fails, passes, silent, spec, undecided
@@ -223,6 +224,40 @@ def scaled_in_mid_rollout(world: World) -> None:
     world.run(90)
     world.change(spec("2", replicas=2))
     world.run(300)
+
+
+def metric_template_is_missing(world: World) -> None:
+    serving(world)
+    world.invalid = Reason.METRIC_TEMPLATE_NOT_FOUND, "metric cost: there is no MetricTemplate cost-per-answer in shop"
+    world.change(spec("1", progressDeadline="11m"))
+    world.run(20)
+    _tell_conditions(world)
+    world.annotate(names.ANNOTATION_PAUSE)
+    world.change(spec("2"))
+    world.run(40)
+    _tell_conditions(world)
+    world.annotate(names.ANNOTATION_PAUSE, None)
+    world.invalid = None
+    world.run(300)
+    _tell_conditions(world)
+
+
+def service_is_not_ours(world: World) -> None:
+    serving(world)
+    words = "the Service fraud in shop exists and is not Serin's: rename the ModelDeployment or delete the Service"
+    world.route = Route(not_ours=words)
+    world.run(20)
+    _tell_conditions(world)
+    world.annotate(names.ANNOTATION_PAUSE)
+    world.change(spec("2"))
+    world.run(40)
+    _tell_conditions(world)
+
+
+def _tell_conditions(world: World) -> None:
+    world.tell(f"sees: {world.status['reason']}: {world.status['message']}")
+    for kind in ("Ready", "Stalled"):
+        world.tell(f"sees: {kind}={_condition(world, kind)}")
 
 
 def only_steps_change(world: World) -> None:
@@ -570,6 +605,8 @@ ALL: tuple[Story, ...] = (
     too_little_traffic,
     rolled_back_while_the_router_is_not_heard,
     running_step_is_edited,
+    metric_template_is_missing,
+    service_is_not_ours,
 )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.narratives.film import played
+from tests.narratives.film import film, played
 from tests.narratives.stories import Story, named
+from tests.narratives.told import contradicts_nothing
 
 pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
 
@@ -23,6 +24,13 @@ def test_story(name: str, story: Story) -> None:
     if os.environ.get("SERIN_WRITE_GOLDEN"):
         golden.write_text(told)
     assert told == golden.read_text(), f"the story differs from {golden.name}"
+
+
+@pytest.mark.parametrize(("name", "story"), [pytest.param(*one, id=one[0]) for one in named()])
+def test_what_is_told_contradicts_nothing(name: str, story: Story) -> None:
+    assert name
+    for frame in film(story):
+        contradicts_nothing(frame.body, frame.now)
 
 
 def test_no_golden_file_is_left_over() -> None:

@@ -131,6 +131,7 @@ class World:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     pods: dict[str, Pods] = field(default_factory=dict)
     evidence_delay: str = ""  # what delays all evidence, in words
+    invalid: tuple[Reason, str] | None = None  # a part of the spec cannot work
     problems: dict[str, str] = field(default_factory=dict)  # snapshot -> why its pods are never ready
     lost: dict[str, int] = field(default_factory=dict)  # snapshot -> how many of its pods have that problem; else all
     refused: dict[str, str] = field(default_factory=dict)
@@ -220,6 +221,7 @@ class World:
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},
             route=self.observe_route(deployment, state),
+            invalid=self.invalid,
             samples=Samples(
                 dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}, delay=self.evidence_delay
             ),

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from serin.api import names
+from serin.api.conditions import Reason
 from serin.api.state import Phase, State
 from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
+from tests.narratives.told import contradicts_nothing
 from tests.narratives.world import World, fails, passes, silent, spec
 
 STEPS = (
@@ -19,6 +21,9 @@ STEPS = (
     [{"pause": {}}, {"weight": 2, "bake": "10s"}, {"pause": {}}, {"weight": 60, "bake": "10s"}],
     [{"weight": 80, "bake": "1h"}],
 )
+
+
+NOT_OURS = "the Service fraud exists and is not Serin's"
 
 
 def _user(world: World, dice: random.Random) -> None:
@@ -42,6 +47,11 @@ def _goes_back(world: World, dice: random.Random) -> None:
     world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{asked}@{world.now}")
 
 
+def _template(world: World, dice: random.Random) -> None:
+    missing = Reason.METRIC_TEMPLATE_NOT_FOUND, "metric cost: there is no MetricTemplate cost-per-answer in shop"
+    world.invalid = dice.choice((None, missing))
+
+
 def _pods(world: World, dice: random.Random) -> None:
     if not world.pods:
         return
@@ -60,7 +70,7 @@ def _evidence(world: World, dice: random.Random) -> None:
 
 
 def _router(world: World, dice: random.Random) -> None:
-    world.route = dice.choice((Route(), Route(), Route(ready=False), Route(refused="no")))
+    world.route = dice.choice((Route(), Route(), Route(ready=False), Route(refused="no"), Route(not_ours=NOT_OURS)))
 
 
 def _router_hears(world: World, _: random.Random) -> None:
@@ -74,6 +84,7 @@ HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
     _goes_back,
     _pods,
     _evidence,
+    _template,
     _router,
     _router_hears,
 )
@@ -103,11 +114,13 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
         world.run(dice.choice((1.0, 15.0, 40.0)))
         state = read_state(world.status)
         _has_no_more_than_its_step(world, state)
+        contradicts_nothing(world.body, world.now)
         assert read_state(write_state(state)) == state, "the status loses something on its way through JSON"
     # When everything is well again and the user asks for it, every rollout ends.
     world.problems.clear()
     world.crashed.clear()
     world.sampler, world.route, world.router_hears, world.annotations = passes, Route(), True, {}
+    world.invalid = None
     world.change(spec("9"))
     world.run(900)
     assert read_state(world.status).phase is Phase.HEALTHY

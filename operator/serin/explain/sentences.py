@@ -43,8 +43,9 @@ def headline(facts: Facts) -> str:
 
 
 def _serving(facts: Facts, serves: str) -> str:
-    if facts.reason == Reason.INVALID_SPEC:
-        return f"{serves}; the new spec cannot work and changes nothing"
+    if facts.invalid or facts.reason in (Reason.INVALID_SPEC, Reason.METRIC_TEMPLATE_NOT_FOUND):
+        what = "the new spec cannot work and changes nothing" if facts.invalid else "a metric of the spec cannot work"
+        return f"{serves}; {what}"
     if facts.rejected:
         last = facts.state.last_rollback
         ago = f" {_ago(facts.now - last.at)}" if last and last.source == facts.wanted else ""
@@ -75,9 +76,13 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
     else:
         rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
         what = f"tries {candidate} on {facts.weight}% of the requests; {rest}"
-    held = {Reason.PAUSED_BY_USER: "; it is paused", Reason.WAITING_FOR_APPROVAL: "; it waits for approval"}
+    held = ""
+    if facts.paused and facts.state.phase is Phase.PAUSED:
+        held = "; it is paused"
+    elif facts.reason == Reason.WAITING_FOR_APPROVAL:
+        held = "; it waits for approval"
     lost = "; clients reach neither of them" if _unready(facts) and not down else ""
-    return what + next((words for reason, words in held.items() if reason == facts.reason), "") + lost
+    return f"{what}{held}{lost}"
 
 
 def _forced(facts: Facts) -> bool:
@@ -102,8 +107,8 @@ def _manual_rollback(facts: Facts, stable: str) -> str:
 
 def waiting(facts: Facts) -> str:
     """The operator's own reason and sentence, with the time and the requests that are left."""
-    if not facts.reason or (facts.reason == Reason.SERVING and _unready(facts)):
-        return ""  # the headline says what is missing
+    if not facts.reason:
+        return ""
     told = facts.message
     if facts.reason == Reason.REJECTED_CONTENT and (cause := _cause(facts)):
         return f"{cause.reason}: {cause.message}"  # the long sentence repeats it, with a command for kubectl
@@ -156,6 +161,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         f"{headline(facts)}.",
         *_unseen(facts),
         *_why(facts, serin),
+        *_stall(facts, serin),
         *_stage(facts),
         *_metrics(facts, serin),
         *_traffic(facts, serin),
@@ -183,10 +189,6 @@ def _unseen(facts: Facts) -> Iterator[str]:
 def _why(facts: Facts, serin: str) -> Iterator[str]:
     if not facts.reason:
         return
-    if facts.reason == Reason.SERVING and _unready(facts):
-        if found := _advice(facts, facts.ready.reason, serin):
-            yield f"What to do: {found}"
-        return
     if facts.reason == Reason.SERVING and facts.rollout is None:
         yield "Nothing is under way: the spec describes what serves."
         return
@@ -194,6 +196,15 @@ def _why(facts: Facts, serin: str) -> Iterator[str]:
     yield f"Why: {_full(waiting(facts))}"
     if found := _advice(facts, cause.reason if cause else facts.reason, serin):
         yield f"What to do: {found}"
+
+
+def _stall(facts: Facts, serin: str) -> Iterator[str]:
+    """What somebody has to change, when something else matters more now."""
+    stalled = facts.condition(ConditionType.STALLED)
+    if stalled.holds and stalled.reason != facts.reason:
+        yield f"In the way as well: {stalled.reason}: {_full(stalled.message)}"
+        if found := _advice(facts, stalled.reason, serin):
+            yield f"What to do about that: {found}"
 
 
 def _stage(facts: Facts) -> Iterator[str]:

@@ -120,16 +120,15 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
 
 def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
     """The spec wants another version than the stable one."""
-    rollout = builder.state.rollout
-    if rollout and (superseded := _superseded(builder, rollout, wanted)):
+    if (rollout := builder.state.rollout) and (superseded := _superseded(builder, rollout, wanted)):
         builder.add_event(Reason.SUPERSEDED, f"{superseded}: all traffic to {stable} first")
         builder.state = without_rollout(builder.state, builder.seen.now)
-        rollout = None
-    if rollout is None:
+    if builder.state.rollout is None:
         if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):
             return
-        rollout = _begin(builder, wanted, stable)
-    _progress(builder, rollout)
+        _begin(builder, wanted, stable)
+    if builder.state.rollout:
+        _progress(builder, builder.state.rollout)
 
 
 def _superseded(builder: PlanBuilder, rollout: Rollout, wanted: str) -> str:
@@ -146,16 +145,15 @@ def _superseded(builder: PlanBuilder, rollout: Rollout, wanted: str) -> str:
     return f"the strategy was changed from {before} to {now} in mid-rollout, which starts over"
 
 
-def _begin(builder: PlanBuilder, wanted: str, stable: str) -> Rollout:
+def _begin(builder: PlanBuilder, wanted: str, stable: str) -> None:
     now, strategy = builder.seen.now, builder.seen.deployment.spec.strategy.name
-    arms = builder.strategy.arms(wanted)
-    rollout = Rollout(stable, arms, since=now, stage=StageState(entered=now), strategy=strategy)
+    stage = StageState(entered=now)
+    rollout = Rollout(stable, builder.strategy.arms(wanted), since=now, stage=stage, strategy=strategy)
     arms = {arm.snapshot for arm in rollout.arms}
     draining = {name: at for name, at in builder.state.draining.items() if name not in arms}
     builder.state = replace(builder.state, rollout=rollout, rollback_failure="", draining=draining)
     changed = ", ".join(summary.changed(builder.seen, stable, wanted)) or "content"
     builder.add_event(Reason.ROLLOUT_STARTED, f"{wanted} is the candidate: {changed} changed from {stable}")
-    return rollout
 
 
 # ── Rejected content ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -272,11 +270,11 @@ def _record(builder: PlanBuilder) -> None:
     _tell_of_the_unheard(builder)
     phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
     builder.state = replace(builder.state, phase=phase)
-    before = builder.seen.state
-    status = summary.status(builder)
-    news = builder.why.reason not in ROUTINE and builder.why not in builder.events
-    if news and builder.why.reason.value != builder.seen.status.reason:
-        builder.events.append(builder.why)
+    before, told = builder.seen.state, summary.told(builder)
+    status = summary.status(builder, told)
+    news = told.reason not in ROUTINE and told not in builder.events
+    if news and told.reason.value != builder.seen.status.reason:
+        builder.events.append(told)
     if status == builder.seen.deployment.status:
         return
     if _rises(builder.state, before):
@@ -293,7 +291,7 @@ def _tell_of_the_unheard(builder: PlanBuilder) -> None:
     """A router pod that nobody hears is told once, whatever else this look is about."""
     reason, unheard = Reason.ROUTE_NOT_TAKEN, builder.seen.route.unheard
     shown = (one for one in builder.seen.status.conditions if one["type"] == ConditionType.ROUTED)
-    told = any(one["reason"] == reason for one in shown) or builder.why.reason is reason
+    told = any((one["status"], one["reason"]) == ("False", reason) for one in shown) or builder.why.reason is reason
     if unheard and not told and builder.seen.route.problem() is None:  # which Routed shows instead
         builder.add_event(reason, unheard, warning=True)
 

@@ -5,6 +5,7 @@ has just replaced by something unreadable loses its traffic, because nobody woul
 """
 
 from dataclasses import replace
+from typing import Final
 
 from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
@@ -12,6 +13,9 @@ from serin.api.state import Phase
 from serin.api.status import cut, read_status, write_status
 from serin.api.times import rfc3339_whole
 from serin.rollout.rollback import without_rollout
+
+# What these say is about a rollout, and there is none.
+_OF_A_ROLLOUT: Final = {ConditionType.EVIDENCE_AVAILABLE.value, ConditionType.POLICY_FEASIBLE.value}
 
 
 def refuse(status: JsonObject, message: str, *, generation: int, now: float) -> JsonObject:
@@ -24,7 +28,8 @@ def refuse(status: JsonObject, message: str, *, generation: int, now: float) -> 
         condition(kind, is_so, reason, message, generation=generation, now=rfc3339_whole(now))
         for kind, is_so in ((ConditionType.STALLED, True), (ConditionType.RECONCILING, False))
     ]
-    others = [one for one in known.conditions if one["type"] not in {one["type"] for one in told}]
+    gone = {one["type"] for one in told} | _OF_A_ROLLOUT
+    others = [one for one in known.conditions if one["type"] not in gone]
     state = known.state
     if state.rollout:
         state = replace(without_rollout(state, now), phase=Phase.HEALTHY)

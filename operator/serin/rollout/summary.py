@@ -16,7 +16,7 @@ from serin.api.status import metric_row, write_status
 from serin.api.times import rfc3339_whole
 from serin.api.verdicts import BLOCKING, Trouble, Verdict
 from serin.evaluation.samples import SPLIT
-from serin.rollout.model import Observation
+from serin.rollout.model import Note, Observation
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.base import RolloutContext
@@ -54,9 +54,9 @@ def metric_rows(builder: PlanBuilder) -> list[JsonObject]:
     return [metric_row(_metric(one)) for one in _verdicts(builder)]
 
 
-def status(builder: PlanBuilder) -> JsonObject:
-    """The whole status of the deployment after this look."""
-    seen, state, why = builder.seen, builder.state, builder.why
+def status(builder: PlanBuilder, why: Note) -> JsonObject:
+    """The whole status of the deployment after this look. `why`: what `told` says of it."""
+    seen, state = builder.seen, builder.state
     stable = seen.workloads.get(state.stable) if state.stable else None
     shown = Status(
         state=state,
@@ -64,7 +64,7 @@ def status(builder: PlanBuilder) -> JsonObject:
         reason=why.reason.value,
         message=why.message,
         versions=_versions(seen, state),
-        conditions=tuple(merge(seen.status.conditions, _conditions(builder))),
+        conditions=tuple(merge(seen.status.conditions, _conditions(builder, why))),
         replicas=(stable.desired if stable else 0) if state.stable else None,
         selector=f"{names.LABEL_SNAPSHOT}={state.stable}" if state.stable else "",
     )
@@ -147,29 +147,66 @@ def _version(seen: Observation, snapshot: str, different: tuple[str, ...] = ()) 
 
 # ── Conditions ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_STALLED = frozenset(
-    {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED, Reason.SERVICE_NOT_OURS, Reason.ROUTE_REFUSED}
-)
-
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
+_ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTE_REFUSED)
+_STALLS: Final = (Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED)
 
-def _conditions(builder: PlanBuilder) -> list[JsonObject]:
-    """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others."""
+
+def told(builder: PlanBuilder) -> Note:
+    """The reason and sentence of the whole look: what keeps clients from being served, else what somebody must change.
+
+    With neither, what the look has come to. So what is printed never contradicts Ready or Stalled. A person who goes
+    back while stable is down waits for the earlier version, and hears of that.
+    """
+    _, ready, reason, message = _ready(builder)
+    if not ready and not (builder.state.manual_rollback and reason is Reason.STABLE_UNAVAILABLE):
+        return (
+            builder.why
+            if builder.why.reason is reason
+            else Note(reason, message, warning=reason is not Reason.INITIALIZING)
+        )
+    return _stall(builder) or builder.why
+
+
+def _stall(builder: PlanBuilder) -> Note | None:
+    """What somebody has to change before it can go on, None when nothing."""
+    seen, why = builder.seen, builder.why
+    lost = seen.route.problem()
+    if lost and lost.reason in _ROUTE_STALLS:
+        return lost
+    if why.reason in _STALLS:
+        return why
+    if builder.state.manual_rollback is None and (rejected := _rejection(builder)):
+        return rejected
+    return Note(*seen.invalid, warning=True) if seen.invalid else None
+
+
+def _rejection(builder: PlanBuilder) -> Note | None:
+    """That the version which the spec describes was rejected, and is not tried again by itself; None when it is not."""
     seen, state, why = builder.seen, builder.state, builder.why
-    rejected = _rejected(builder)
-    stalled = (
-        (bool(rejected[1]) and state.manual_rollback is None)
-        or why.reason in _STALLED
-        or bool(seen.invalid)
-        or bool(seen.route.not_ours)
-    )
+    wanted, last = seen.wanted, state.last_rollback
+    if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
+        return None
+    if why.reason is Reason.REJECTED_CONTENT or (last and last.at == seen.now and why.reason.value == last.reason):
+        return why
+    return Note(Reason.REJECTED_CONTENT, f"{wanted} was rejected before", warning=True)
+
+
+def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
+    """Every condition, every time: a missing one would mean "unknown" to some readers and "fine" to others.
+
+    What does not hold says what is the case instead.
+    """
+    seen, state = builder.seen, builder.state
+    busy = bool(state.rollout or state.manual_rollback) or state.stable is None
+    rejected, stall = _rejection(builder), _stall(builder)
     found = [
         _ready(builder),
-        _routed(seen),
-        _reconciling(builder),
-        rejected,
-        (ConditionType.STALLED, stalled, why.reason, why.message if stalled else "nothing is in the way"),
+        _routed(builder),
+        (ConditionType.RECONCILING, busy, why.reason, why.message),
+        _holds(ConditionType.CANDIDATE_REJECTED, rejected, why),
+        _holds(ConditionType.STALLED, stall, why),
     ]
     if state.rollout:
         found += (_evidence(builder), _feasible(builder))
@@ -180,16 +217,9 @@ def _conditions(builder: PlanBuilder) -> list[JsonObject]:
     ]
 
 
-def _rejected(builder: PlanBuilder) -> _Condition:
-    """Whether the version that the spec describes was rejected, and is not tried again by itself."""
-    seen, state, why = builder.seen, builder.state, builder.why
-    wanted = seen.wanted
-    kind = ConditionType.CANDIDATE_REJECTED
-    if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
-        return kind, False, why.reason, "nothing is rejected"
-    if state.manual_rollback:  # that is what the reason is about then
-        return kind, True, Reason.REJECTED_CONTENT, f"{wanted} was rejected before"
-    return kind, True, why.reason, why.message
+def _holds(kind: ConditionType, cause: Note | None, otherwise: Note) -> _Condition:
+    said = cause or otherwise
+    return kind, cause is not None, said.reason, said.message
 
 
 def _ready(builder: PlanBuilder) -> _Condition:
@@ -198,32 +228,37 @@ def _ready(builder: PlanBuilder) -> _Condition:
         return kind, False, lost.reason, lost.message  # a router that refuses goes on with what it had
     if not state.stable:
         return kind, False, why.reason, why.message
-    moved = state.manual_rollback if state.manual_rollback and state.manual_rollback.moved is not None else None
-    serving = moved.target if moved else state.stable
+    # Whoever has everything serves: on the way to a promotion, or back to an earlier version, that is not stable.
+    serving = state.stable if state.split.of(state.stable) else state.split.serving()[0]
     workload = seen.workloads.get(serving)
     if not workload or not workload.ready:
         return kind, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{seen.problem(serving)}"
-    if state.unrouted_since is not None:
-        missing = seen.route.unheard or "the router has not taken the route yet"
-        return kind, False, Reason.ROUTE_NOT_TAKEN, missing
+    if unrouted := _unrouted(builder):
+        return kind, False, unrouted.reason, unrouted.message
     return kind, True, Reason.SERVING, f"{serving} serves with {workload.ready} of {workload.desired} pods"
 
 
-def _routed(seen: Observation) -> _Condition:
-    if lost := seen.route.problem():
-        return ConditionType.ROUTED, False, lost.reason, lost.message
-    if seen.route.unheard:
-        return ConditionType.ROUTED, False, Reason.ROUTE_NOT_TAKEN, seen.route.unheard
-    return ConditionType.ROUTED, True, Reason.ROUTED, "the router has taken the weights"
+def _routed(builder: PlanBuilder) -> _Condition:
+    route, kind, late = builder.seen.route, ConditionType.ROUTED, Reason.ROUTE_NOT_TAKEN
+    if lost := route.problem():
+        return kind, False, lost.reason, lost.message
+    if route.unheard:
+        return kind, False, late, route.unheard
+    if unrouted := _unrouted(builder):
+        return kind, False if unrouted.reason is late else None, unrouted.reason, unrouted.message
+    if builder.why.reason is late:
+        return kind, False, late, builder.why.message
+    return kind, True, Reason.ROUTED, "the router has taken the weights"
 
 
-def _reconciling(builder: PlanBuilder) -> _Condition:
-    state, kind = builder.state, ConditionType.RECONCILING
-    busy = bool(state.rollout or state.manual_rollback) or state.stable is None
-    return (kind, busy, builder.why.reason, builder.why.message) if busy else _IDLE
-
-
-_IDLE: Final = (ConditionType.RECONCILING, False, Reason.SERVING, "nothing is under way")
+def _unrouted(builder: PlanBuilder) -> Note | None:
+    """That no client reaches the first version yet, because the router has not taken its route; None when it has."""
+    since, route = builder.state.unrouted_since, builder.seen.route
+    if since is None:
+        return None
+    usual = builder.seen.now - since < route.patience and not route.unheard
+    message = route.unheard or "the router has not taken the route yet"
+    return Note(Reason.INITIALIZING if usual else Reason.ROUTE_NOT_TAKEN, message, warning=not usual)
 
 
 def _feasible(builder: PlanBuilder) -> _Condition:

@@ -97,12 +97,27 @@ class TestHeadline:
         assert headline(facts(status)) == f"fraud goes back to model 1{words}"
 
     def test_clients_that_are_not_served(self) -> None:
-        down, away = (facts(replace(SERVING, conditions=(one,))) for one in (DOWN, AWAY))
+        down, away = (
+            facts(replace(SERVING, reason=one["reason"], message=one["message"], conditions=(one,)))
+            for one in (DOWN, AWAY)
+        )
         assert headline(down) == "fraud is down: none of its pods is ready"
         assert headline(away) == "clients do not reach fraud: no router pod is ready"
         assert explain(away)[1:] == [
-            "What to do: kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router"
+            "Why: RouterNotReady: no router pod is ready.",
+            "What to do: kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
         ]
+
+
+def test_what_stalls_it_is_named_also_when_something_else_matters_more() -> None:
+    words = "metric cost: there is no MetricTemplate cost-per-answer in shop"
+    stalled = said(ConditionType.STALLED, True, Reason.METRIC_TEMPLATE_NOT_FOUND, words)
+    status = replace(SERVING, reason="RouterNotReady", message="no router pod is ready", conditions=(AWAY, stalled))
+    assert f"In the way as well: MetricTemplateNotFound: {words}." in told(status)
+    assert "What to do about that: Create the MetricTemplate in" in told(status)
+    alone = replace(SERVING, reason=stalled["reason"], message=words, conditions=(READY, stalled))
+    assert f"Why: MetricTemplateNotFound: {words}." in told(alone)
+    assert "In the way as well" not in told(alone)
 
 
 class TestWhatIsLeft:

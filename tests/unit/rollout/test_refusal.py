@@ -28,7 +28,10 @@ def test_a_candidate_that_nobody_weighs_loses_its_traffic() -> None:
     candidate = world.change(spec("2"))
     world.run(30)
     assert world.candidate_weight
-    after = read_state(_refused(world))
+    refused = _refused(world)
+    told = {one["type"] for one in refused["conditions"]}  # type: ignore[attr-defined]
+    assert not told & {"EvidenceAvailable", "PolicyFeasible"}, "there is no rollout that these could be about"
+    after = read_state(refused)
     assert after.split.of(candidate) == 0
     assert after.candidate is None
     assert candidate in after.draining

@@ -26,6 +26,22 @@ def test_an_interval_is_both_ends_or_nothing() -> None:
     assert interval(0.6, None) == ""
 
 
+def test_stable_may_be_down_once_the_candidate_has_everything() -> None:
+    world = World(spec=spec("1"))
+    world.run(20)
+    stable = world.wanted
+    candidate = world.change(spec("2"))
+    while world.weights.get(candidate) != 100:
+        world.look()
+        world.now += 5
+    world.router_hears = False
+    world.problems[stable] = "pod fraud-a: its node is lost"
+    world.look()
+    told = {one["type"]: (one["status"], one["message"]) for one in world.status["conditions"]}
+    assert world.status["stable"]["snapshot"] == stable
+    assert told["Ready"] == ("True", f"{candidate} serves with 4 of 4 pods")
+
+
 def test_evidence_that_is_late_says_so() -> None:
     world = World(spec=spec("1"))
     world.run(20)
