@@ -122,6 +122,10 @@ REFUSED: Refusals = {
     "hedge at once": ("spec: {router: {envoy: {hedgeAfter: 0s}}}", ("router.envoy.hedgeAfter", "from 1ms to 1h")),
     "time-out without a unit": ("spec: {router: {envoy: {timeout: '300'}}}", ("router.envoy.timeout", "30s or 5m")),
     "unknown protocol": ("spec: {router: {envoy: {protocol: gRPC}}}", ("router.envoy.protocol", '"HTTP1", "HTTP2"')),
+    "unknown event streams": (
+        "spec: {router: {envoy: {eventStreams: Yes please}}}",
+        ("router.envoy.eventStreams", '"Opaque", "Read"'),
+    ),
     # --- the steps ---
     "no steps": (
         "spec: {strategy: {canary: {steps: []}}}",

@@ -16,7 +16,7 @@ from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.series import BUCKETS
-from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
+from serin.routers.envoy.settings import EnvoySettings, EventStreams, Protocol, Shield
 
 POD = (Endpoint("10.0.0.1", 80),)
 
@@ -98,7 +98,9 @@ def test_the_shield_is_the_candidates_retry_policy(router: dict[str, Any], retry
     candidate = routes(model(Arm("a", 90, POD), Arm("b", 10, POD), **router))[0]["route"]
     assert candidate["retry_policy"].get("retry_on") == retry_on
     assert ("hedge_policy" in candidate) is hedged
-    assert candidate["retry_policy"]["per_try_timeout"] == ("1.000s" if hedged else "300.000s")
+    policy = candidate["retry_policy"]
+    limits = {name: policy[name] for name in ("per_try_timeout", "per_try_idle_timeout") if name in policy}
+    assert limits == ({"per_try_timeout": "1.000s"} if hedged else {"per_try_idle_timeout": "300.000s"})
 
 
 def test_a_request_is_kept_where_it_can_be_sent_again_and_nowhere_else() -> None:
@@ -144,11 +146,25 @@ def test_a_full_heap_is_relieved_before_the_process_ends() -> None:
     }
 
 
+def test_what_reads_event_streams_is_there_only_where_it_is_asked_for() -> None:
+    def filters(**router: Any) -> tuple[list[str], str]:
+        made = render(model(Arm("a", 100, POD), **router)).listener
+        http = made["filter_chains"][0]["filters"][-1]["typed_config"]
+        return [one["name"] for one in http["http_filters"]], json.dumps(http["access_log"])
+
+    names, logs = filters()
+    assert names == ["router"]
+    assert "metadata_filter" not in logs
+    names, logs = filters(event_streams=EventStreams.READ)
+    assert names == ["envoy.filters.http.lua", "router"]
+    assert "metadata_filter" in logs
+
+
 def test_no_time_out_is_no_limit_anywhere() -> None:
     for one in routes(model(Arm("a", 90, POD), Arm("b", 10, POD), timeout=0.0)):
         assert one["route"]["timeout"] == "0s"
         assert one["route"]["idle_timeout"] == "0.000s"
-        assert "per_try_timeout" not in one["route"]["retry_policy"]
+        assert not {"per_try_timeout", "per_try_idle_timeout"} & set(one["route"]["retry_policy"])
     text = json.dumps(render(model(Arm("a", 100, POD), timeout=0.0, hedge_after=1.0)).listener)
     assert "duration_filter" not in text
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serin.api.fields import InvalidSpec
-from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield, read_settings, with_defaults
+from serin.routers.envoy.settings import EnvoySettings, EventStreams, Protocol, Shield, read_settings, with_defaults
 from tests.unit.api.test_parse import documents, smallest, stored
 
 
@@ -22,11 +22,11 @@ def test_the_defaults_of_the_schema_are_those_of_the_type() -> None:
 def test_every_setting() -> None:
     sample = stored(documents("canary.yaml")[0])["spec"]["router"]["envoy"]
     assert read_settings(sample) == EnvoySettings(hedge_after=2.0, timeout=30.0)
-    found = read_settings({"shield": "Off", "timeout": "2m", "protocol": "HTTP2"})
-    assert found == EnvoySettings(Shield.OFF, None, 120.0, Protocol.HTTP2)
+    found = read_settings({"shield": "Off", "timeout": "2m", "protocol": "HTTP2", "eventStreams": "Read"})
+    assert found == EnvoySettings(Shield.OFF, None, 120.0, Protocol.HTTP2, EventStreams.READ)
 
 
-@pytest.mark.parametrize("missing", ["shield", "timeout", "protocol"])
+@pytest.mark.parametrize("missing", ["shield", "timeout", "protocol", "eventStreams"])
 def test_an_object_from_before_a_default_existed_says_to_apply_it_again(missing: str) -> None:
     settings = defaulted()
     del settings[missing]
@@ -38,6 +38,7 @@ def test_an_object_from_before_a_default_existed_says_to_apply_it_again(missing:
     ("changed", "message"),
     [
         ({"shield": "Sometimes"}, "shield: 'Sometimes' is unknown: write one of Failures, Unsent, Off"),
+        ({"eventStreams": "Seen"}, "eventStreams: 'Seen' is unknown: write one of Opaque, Read"),
         ({"protocol": "HTTP3"}, "protocol: 'HTTP3' is unknown: write one of HTTP1, HTTP2"),
         ({"timeout": "soon"}, "timeout: 'soon' is no duration: write"),
     ],

@@ -10,8 +10,10 @@ from serin.api.json import JsonObject
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
-from serin.routers.envoy.series import answer_logs, attempt_logs, upgrade_logs
+from serin.routers.envoy.series import answer_logs, attempt_logs
+from serin.routers.envoy.settings import EventStreams
 from serin.routers.envoy.shape import config_source, typed
+from serin.routers.envoy.streams import stream_filter
 
 _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 # Clients that keep a connection are asked to open another one after this time, so that a router pod on its way out has
@@ -48,12 +50,13 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
         "upstream_log": attempt_logs(model, hedged=hedges(model)),
         "suppress_envoy_headers": True,
     }
+    reading = [stream_filter()] if model.settings.event_streams is EventStreams.READ else []
     return {
         "stat_prefix": "serin-clients",
         "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
         "rds": {"route_config_name": name, "config_source": config_source()},
-        "http_filters": [typed("router", _ROUTER, router)],
-        "access_log": [*answer_logs(model), *upgrade_logs(model)],
+        "http_filters": [*reading, typed("router", _ROUTER, router)],
+        "access_log": answer_logs(model),
         "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
         "use_remote_address": True,

@@ -24,7 +24,7 @@ from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
-from serin.routers.envoy.settings import NAME, read_settings
+from serin.routers.envoy.settings import NAME, read_settings, with_defaults
 from serin.routers.envoy.templates import templates
 from serin.routers.envoy.tokens import Tokens
 from serin.routers.envoy.xds.access import ANYBODY
@@ -96,7 +96,8 @@ class EnvoyRouter:
     def observe(self, deployment: ModelDeployment, state: State) -> Route:  # noqa: ARG002 - the ports know it
         """What Envoy serves for this deployment. Raises InvalidSpec."""
         key = deployment.key
-        protocol, routers = read_settings(deployment.spec.router.settings).protocol, self._pods.ready(ROUTER)
+        settings = read_settings(with_defaults(deployment.spec.router.settings))
+        protocol, routers = settings.protocol, self._pods.ready(ROUTER)
         port = self._ports.free_for(key)
         clients = ClientRoute(deployment, protocol, port, routers)
         service = self._cache.get(kinds.SERVICE, *key)

@@ -16,8 +16,9 @@ Stable's own route tries another pod of stable for what never reached the model,
 A request is kept until its answer begins, or it could not be sent again: with the shield `Failures` all of it, up to
 `Limits.shielded_bytes`; elsewhere no more than may have come before a pod was reached.
 
-`timeout` is the longest time until an answer *begins*: an answer that streams for an hour is no time-out, one that
-stands still for as long is ended.
+`timeout` is the longest time until an answer *begins*, and the longest that one which has begun may stand still: one
+that streams for an hour is no time-out. Envoy's `per_try_idle_timeout` is both. A hedge needs `per_try_timeout`, which
+ends Envoy's look at the pauses when it comes; there the route's own `idle_timeout` ends what stands still.
 """
 
 import re
@@ -155,16 +156,15 @@ def _own_policy(model: RoutedModel) -> JsonObject:
         # A pod that has gone has no requests in flight, so the load balancer likes it best: draw until it is another.
         "host_selection_retry_max_attempts": 20,
         **_back_off(),
-        **_per_try(model.settings.timeout),
+        **_give_up(model),
     }
 
 
 def _shield_policy(model: RoutedModel, *, shield: bool) -> JsonObject:
     """Without a pod of stable nothing can answer in its place: one attempt, as with the shield off."""
     settings, stable = model.settings, model.arm(model.stable)
-    after = settings.hedge_after if hedges(model) and settings.hedge_after is not None else settings.timeout
     if not shield or settings.shield is Shield.OFF or stable is None or not stable.endpoints:
-        return _per_try(settings.timeout)
+        return _give_up(model)
     policy: JsonObject = {
         "retry_on": _FAILURES if settings.shield is Shield.FAILURES else _UNSENT,
         "num_retries": 1,
@@ -174,8 +174,10 @@ def _shield_policy(model: RoutedModel, *, shield: bool) -> JsonObject:
             {"update_frequency": 1},
         ),
         **_back_off(),
-        **_per_try(after),
+        **_give_up(model),
     }
+    if settings.hedge_after is not None and hedges(model):
+        policy["per_try_timeout"] = seconds(settings.hedge_after)
     if settings.shield is Shield.FAILURES and settings.protocol is Protocol.HTTP2:
         policy["retry_on"] += ",retriable-headers"
         policy["retriable_headers"] = [_GRPC_FAILURE]
@@ -186,8 +188,10 @@ def _back_off() -> JsonObject:
     return {"retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"}}
 
 
-def _per_try(limit: float) -> JsonObject:
-    return {"per_try_timeout": seconds(limit)} if limit else {}
+def _give_up(model: RoutedModel) -> JsonObject:
+    """When an attempt has taken too long."""
+    limit = "per_try_timeout" if hedges(model) else "per_try_idle_timeout"
+    return {limit: seconds(model.settings.timeout)} if model.settings.timeout else {}
 
 
 def _header(name: str, field: str) -> JsonObject:

@@ -3,16 +3,18 @@
 Envoy's own counters of a cluster cannot tell the candidate's attempts from stable's when stable answers in the
 candidate's place, so the evidence does not rest on them. Envoy's stats logger counts instead: the router's *upstream*
 log has one entry per attempt, with the metadata of the very pod that got it; the listener's log has one entry per
-answer that a client got. Failures are a subset of the same entries, so they can never exceed the requests, and each is
-counted exactly once, whether it was shielded or not.
+answer that a client got. Each failure is counted exactly once, whether it was shielded or not: in the attempt's own
+entry, or, where that shows none, in the listener's (a stream that says it has failed, one that stands still beside a
+hedge). So failures never exceed the attempts.
 
 - `envoy_serin_attempts`: requests that were sent to a pod of the snapshot, or could not be;
-- `envoy_serin_failures`: those of them that failed: 5xx, no connection, reset before or within the answer, time-out,
-  gRPC status 2, 4, 12, 13, 14 or 15;
+- `envoy_serin_failures`: those of them that failed: 5xx, no connection, reset before or within the answer, time-out
+  before it or a pause of that length in it, gRPC status 2, 4, 12, 13, 14 or 15; and event streams as in streams.py;
 - `envoy_serin_hedged`: those that had not begun to answer after `hedgeAfter`, so that stable was asked as well. Not
   failures;
-- `envoy_serin_milliseconds` (histogram): from the attempt's start to its end (WebSocket: to the handshake's answer).
-  One that was cancelled because the other one answered counts with the time that it had lasted;
+- `envoy_serin_milliseconds` (histogram): from the attempt's start to its end (event stream: to the first byte of
+  its body; WebSocket: to the handshake's answer). One that was cancelled because the other one answered counts with
+  the time that it had lasted;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
@@ -29,13 +31,28 @@ A series appears with its first increment, never with 0. `envoy_cluster_membersh
 there from the moment that Envoy knows the snapshot.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.routers.envoy.log_filters import (
+    all_of,
+    any_of,
+    flags,
+    grpc_status,
+    lasted,
+    no_status,
+    request_header,
+    status_at_least,
+    status_at_most,
+    status_is_not,
+    upgraded,
+)
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.settings import Protocol
+from serin.routers.envoy.settings import EventStreams, Protocol
 from serin.routers.envoy.shape import typed
+from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
 
 METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags below and by the response headers
 FIRST: Final = "first"
@@ -50,56 +67,65 @@ BUCKETS: Final = (
 
 # UF: no connection. UC, UR: reset. UPE: broken answer.
 _LOST_UPSTREAM: Final = ("UF", "UC", "UR", "UPE")
-# A client's answer that had begun and broke off, or never came (UT: time-out, SI: the stream stood still).
-_LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, "UT", "SI")
-# An attempt that took longer than it may. With a hedge that is no failure yet, only the reason for a second attempt.
-_LATE: Final = "UT"
+_STOOD_STILL: Final = "SI"
+# An attempt that took longer than it may, or that stood still for as long. With a hedge that is no failure yet, only
+# the reason for a second attempt.
+_LATE: Final = ("UT", _STOOD_STILL)
+# A client's answer that had begun and broke off, or never came.
+_LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)
 _GRPC_FAILURES: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
 # Envoy's timers run by a clock that a busy worker reads late, so a time-out can come that much too early.
 _TIMER_SHARE: Final = 0.1
 _TIMER_SECONDS: Final = 1.0
 
+# From the beginning of the entry. A stream of which no byte came counts with the time that it had lasted.
+_TO_END: Final = "%DURATION%"
+_TO_HEADERS: Final = "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:ms)%"
+_BODY: Final = {"command": "COMMON_DURATION", "param": "DS_RX_BEG:US_RX_BODY_BEG:ms"}
+_TO_FIRST_BYTE: Final = f"%COALESCE({json.dumps({'operators': [_BODY, 'DURATION']})})%"
+
+# A connection that goes on as WebSocket counts when it does (`upgraded`), and its end does not.
+_NOT_UPGRADED: Final = status_is_not(101)
+
 
 def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
-    """Loggers of attempts (the router filter's upstream_log). Attempts that were upgraded are in `upgrade_logs`."""
+    """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
-    lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, _LATE)
-    failed = [_status_at_least(500), {"response_flag_filter": {"flags": list(lost)}}]
+    lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, *_LATE)
+    failed = [status_at_least(500), flags(*lost), *_grpc_failed(model.settings.protocol)]
     if hedged and model.settings.timeout:
-        failed.append(_all_of(_no_status(), _lasted(model.settings.timeout)))
+        failed.append(all_of(no_status(), lasted(_surely(model.settings.timeout))))
     logs = [
-        _logger([_counter("attempts", by_pod)], histograms=[_duration(tags, "%DURATION%")], only=_not_upgraded()),
-        _logger(
-            [_counter("failures", by_pod)],
-            only=_all_of(_not_upgraded(), _any_of(*failed, *_grpc_failed(model.settings.protocol))),
-        ),
+        _logger([_counter("attempts", by_pod)], only=_NOT_UPGRADED),
+        _logger([_counter("failures", by_pod)], only=all_of(_NOT_UPGRADED, any_of(*failed))),
+        _logger(histograms=[_duration(tags, _TO_END)], only=all_of(_NOT_UPGRADED, is_no_stream())),
+        _logger(histograms=[_duration(tags, _TO_FIRST_BYTE)], only=is_stream()),
     ]
     if hedged:
-        flag: JsonObject = {"response_flag_filter": {"flags": [_LATE]}}
-        logs.append(_logger([_counter("hedged", tags)], only=flag))
+        logs.append(_logger([_counter("hedged", tags)], only=flags(*_LATE)))
     return logs
 
 
 def answer_logs(model: RoutedModel) -> list[JsonObject]:
-    """Loggers of answers (the listener's access_log). Routes are named after the snapshot that the weights chose."""
+    """Loggers of answers (the listener's access_log). Routes are named after the snapshot that the weights chose.
+
+    Of attempts: those that went on as WebSocket, when they do; and those that failed after their headers in a way that
+    the attempt's own entry does not show. Such an entry has no failure of its own, so none counts twice.
+    """
     tags = {**_tags(model), "serin_snapshot": "%ROUTE_NAME%"}
-    failed = [
-        _status_at_least(500),
-        _all_of(_status_at_least(200), {"response_flag_filter": {"flags": list(_LOST_DOWNSTREAM)}}),
-        *_grpc_failed(model.settings.protocol),
-    ]
+    attempt, by_pod = _attempt_tags(model)
+    later = [flags(_STOOD_STILL), *([failed_in_order()] if model.settings.event_streams is EventStreams.READ else [])]
+    begun_well = all_of(status_at_least(200), status_at_most(499))
+    failed_later = all_of(begun_well, any_of(*later))
+    lost = all_of(status_at_least(200), flags(*_LOST_DOWNSTREAM))
+    failed = any_of(status_at_least(500), lost, failed_later, *_grpc_failed(model.settings.protocol))
     return [
-        _logger([_counter("answers", tags)], only=_any_of(_upgraded(), _status_at_least(200))),
-        _logger([_counter("answer_failures", tags)], only=_any_of(*failed)),
+        _logger([_counter("answers", tags)], only=any_of(upgraded(), status_at_least(200))),
+        _logger([_counter("answer_failures", tags)], only=failed),
+        _logger([_counter("failures", by_pod)], only=failed_later),
+        _logger([_counter("attempts", by_pod)], histograms=[_duration(attempt, _TO_HEADERS)], only=upgraded()),
     ]
-
-
-def upgrade_logs(model: RoutedModel) -> list[JsonObject]:
-    """Loggers of connections that went on as WebSocket (the listener's access_log): at the moment that they do."""
-    tags, by_pod = _attempt_tags(model)
-    to_headers = _duration(tags, "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:ms)%")
-    return [_logger([_counter("attempts", by_pod)], histograms=[to_headers], only=_upgraded())]
 
 
 def stats_config() -> JsonObject:
@@ -144,6 +170,11 @@ def _duration(tags: Mapping[str, str], value: str) -> JsonObject:
     return {"stat": _stat("milliseconds", tags), "unit": "Milliseconds", "value_format": value}
 
 
+def _surely(seconds: float) -> int:
+    """Milliseconds that an attempt which has timed out has surely lasted."""
+    return max(round((seconds - min(_TIMER_SECONDS, _TIMER_SHARE * seconds)) * 1000), 1)
+
+
 def _tags(model: RoutedModel) -> dict[str, str]:
     return {"serin_namespace": model.namespace, "serin_model_deployment": model.name}
 
@@ -161,56 +192,20 @@ def _counter(name: str, tags: Mapping[str, str]) -> JsonObject:
 
 
 def _logger(
-    counters: list[JsonObject], *, histograms: list[JsonObject] | None = None, only: JsonObject | None = None
+    counters: Sequence[JsonObject] = (), *, histograms: Sequence[JsonObject] = (), only: JsonObject
 ) -> JsonObject:
     """A stats logger. The shared scope keeps the counts when a listener is replaced; idle series are dropped."""
     config = {
         "stats_scope": {"prefix": "serin", "sharing_name": "serin", "enable_eviction": True},
-        "counters": counters,
-        "histograms": histograms or [],
+        "counters": list(counters),
+        "histograms": list(histograms),
     }
     logger = typed("envoy.access_loggers.stats", "envoy.extensions.access_loggers.stats.v3.Config", config)
-    return {**logger, "filter": only} if only else logger
-
-
-def _compare(operator: str, value: int) -> JsonObject:
-    # Envoy wants a runtime key beside every number; nobody sets it.
-    return {"comparison": {"op": operator, "value": {"default_value": value, "runtime_key": "serin.unset"}}}
-
-
-def _status_at_least(code: int) -> JsonObject:
-    return {"status_code_filter": _compare("GE", code)}
-
-
-def _upgraded() -> JsonObject:
-    """A connection that goes on as WebSocket, at the moment that it does."""
-    return {"log_type_filter": {"types": ["DownstreamTunnelSuccessfullyEstablished"]}}
-
-
-def _not_upgraded() -> JsonObject:
-    return {"status_code_filter": _compare("NE", 101)}
-
-
-def _no_status() -> JsonObject:
-    return {"status_code_filter": _compare("LE", 0)}
-
-
-def _lasted(seconds: float) -> JsonObject:
-    limit = seconds - min(_TIMER_SECONDS, _TIMER_SHARE * seconds)
-    return {"duration_filter": _compare("GE", max(round(limit * 1000), 1))}
-
-
-def _any_of(*filters: JsonObject) -> JsonObject:
-    return {"or_filter": {"filters": list(filters)}}
-
-
-def _all_of(*filters: JsonObject) -> JsonObject:
-    return {"and_filter": {"filters": list(filters)}}
+    return {**logger, "filter": only}
 
 
 def _grpc_failed(protocol: Protocol) -> list[JsonObject]:
     """gRPC says 200 and puts its status into headers or trailers. Plain requests must not be read as gRPC's."""
     if protocol is not Protocol.HTTP2:
         return []
-    is_grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
-    return [_all_of(is_grpc, {"grpc_status_filter": {"statuses": list(_GRPC_FAILURES)}})]
+    return [all_of(request_header("content-type", {"prefix": "application/grpc"}), grpc_status(*_GRPC_FAILURES))]

@@ -25,6 +25,13 @@ class Protocol(StrEnum):
     HTTP2 = "HTTP2"  # also gRPC
 
 
+class EventStreams(StrEnum):
+    """What the router knows of answers of the type text/event-stream."""
+
+    OPAQUE = "Opaque"  # when they break off, and when they stand still
+    READ = "Read"  # also what their events say
+
+
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
     """Request time-out and hedge in seconds (no hedge: None; no time-out: 0)."""
@@ -33,12 +40,18 @@ class EnvoySettings:
     hedge_after: float | None = None
     timeout: float = 300.0
     protocol: Protocol = Protocol.HTTP1
+    event_streams: EventStreams = EventStreams.OPAQUE
 
 
 def with_defaults(settings: JsonObject) -> JsonObject:
     """The same with what the schema fills in, as it may be missing in an object from before the CRD was updated."""
     default = EnvoySettings()
-    known = {"shield": default.shield, "timeout": f"{default.timeout:g}s", "protocol": default.protocol}
+    known = {
+        "shield": default.shield,
+        "timeout": f"{default.timeout:g}s",
+        "protocol": default.protocol,
+        "eventStreams": default.event_streams,
+    }
     return known | settings
 
 
@@ -50,4 +63,5 @@ def read_settings(settings: JsonObject) -> EnvoySettings:
         hedge_after=field.duration_of("hedgeAfter"),
         timeout=field["timeout"].duration(),
         protocol=field["protocol"].one_of(Protocol),
+        event_streams=field["eventStreams"].one_of(EventStreams),
     )
