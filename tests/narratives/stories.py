@@ -557,6 +557,60 @@ def _condition(world: World, kind: str) -> str:
     return f"{found['status']} {found['reason']}: {found['message']}"
 
 
+def kill_switch_in_mid_rollout(world: World) -> None:
+    serving(world)
+    world.change(spec("2"))
+    world.run(90)
+    world.annotate(names.ANNOTATION_KILL_SWITCH, "Candidate")
+    world.run(60)
+    world.tell(f"sees: {world.status['killSwitch']}, Stalled={_condition(world, 'Stalled')}")
+    world.change(spec("3"))
+    world.run(60)
+    world.annotate(names.ANNOTATION_KILL_SWITCH, None)
+    world.run(300)
+
+
+def kill_switch_for_all(world: World) -> None:
+    serving(world)
+    world.change(spec("2", fallback={"service": {"name": "rules-engine", "port": 8080}}))
+    world.run(30)
+    world.annotate(names.ANNOTATION_PAUSE)
+    world.annotate(names.ANNOTATION_KILL_SWITCH, "candidate")
+    world.run(10)
+    world.route = Route(no_fallback="there is no Service rules-engine in this namespace: create it")
+    world.annotate(names.ANNOTATION_KILL_SWITCH, "All")
+    world.run(60)
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
+    world.tell(f"sees: FallbackReady={_condition(world, 'FallbackReady')}")
+    world.route = Route()
+    world.run(10)
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
+    world.tell(f"sees: FallbackReady={_condition(world, 'FallbackReady')}")
+    world.annotate(names.ANNOTATION_KILL_SWITCH, "off")
+    world.annotate(names.ANNOTATION_PAUSE, None)
+    world.run(300)
+
+
+def kill_switch_before_the_first_version(world: World) -> None:
+    world.spec = spec(
+        "1", killSwitch="All", fallback={"answer": {"status": 200, "contentType": "text/plain", "body": "0"}}
+    )
+    serving(world)
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
+    world.spec = spec("1")
+    world.run(10)
+    world.tell(f"sees: Ready={_condition(world, 'Ready')}")
+
+
+def kill_switch_while_going_back(world: World) -> None:
+    first = _second_version(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@1")
+    world.run(2)
+    world.annotate(names.ANNOTATION_KILL_SWITCH, "stop it")
+    world.run(60)
+    world.tell(f"sees: {world.status['message']}")
+
+
 ALL: tuple[Story, ...] = (
     first_version,
     first_version_never_ready,
@@ -607,6 +661,10 @@ ALL: tuple[Story, ...] = (
     running_step_is_edited,
     metric_template_is_missing,
     service_is_not_ours,
+    kill_switch_in_mid_rollout,
+    kill_switch_for_all,
+    kill_switch_before_the_first_version,
+    kill_switch_while_going_back,
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from serin.analysis.traffic import Traffic
 from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
+from serin.api.kill_switch import read_kill_switch
 from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment, parse_spec
 from serin.api.snapshots import Snapshot
@@ -446,6 +447,11 @@ class World:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
+        killed = read_kill_switch(self.annotations, self.spec)
+        if killed and after.rollout:
+            raise BrokenRule(f"a rollout goes on while the kill switch is {killed.level}")
+        if after.kill_switch is not killed.level:
+            raise BrokenRule(f"the status says that the kill switch is {after.kill_switch}, and it is {killed.level}")
         self._check_manual_rollback(before, after)
         self._check_rollback(before, after)
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:

@@ -52,6 +52,10 @@ def _template(world: World, dice: random.Random) -> None:
     world.invalid = dice.choice((None, missing))
 
 
+def _kill_switch(world: World, dice: random.Random) -> None:
+    world.annotate(names.ANNOTATION_KILL_SWITCH, dice.choice(("Candidate", "All", "Off", None, None)))
+
+
 def _pods(world: World, dice: random.Random) -> None:
     if not world.pods:
         return
@@ -82,6 +86,7 @@ HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
     _edit,
     _annotation,
     _goes_back,
+    _kill_switch,
     _pods,
     _evidence,
     _template,

@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     ROUTED = "Routed"
     POLICY_FEASIBLE = "PolicyFeasible"
+    FALLBACK_READY = "FallbackReady"
 
 
 class Reason(StrEnum):
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     PROMOTED = "Promoted"
     SUPERSEDED = "Superseded"
     SPEC_BACK_TO_STABLE = "SpecBackToStable"
+    KILL_SWITCH = "KillSwitch"
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"
@@ -86,6 +88,8 @@ class Reason(StrEnum):
     ROUTE_NOT_TAKEN = "RouteNotTaken"
     ROUTE_REFUSED = "RouteRefused"
     SERVICE_NOT_OURS = "ServiceNotOurs"
+    FALLBACK_READY = "FallbackReady"
+    NO_FALLBACK = "NoFallback"
     # What the user must mend
     INVALID_SPEC = "InvalidSpec"
     METRIC_TEMPLATE_NOT_FOUND = "MetricTemplateNotFound"

@@ -42,6 +42,7 @@ ANNOTATION_PROMOTE: Final = f"{GROUP}/promote"
 ANNOTATION_ABORT: Final = f"{GROUP}/abort"
 ANNOTATION_RETRY: Final = f"{GROUP}/retry"
 ANNOTATION_ROLLBACK_TO: Final = f"{GROUP}/rollback-to"
+ANNOTATION_KILL_SWITCH: Final = f"{GROUP}/kill-switch"
 
 DIMENSIONS: Final = ("runtime", "model", "config", "features")
 

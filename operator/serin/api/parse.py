@@ -13,6 +13,7 @@ from typing import Any
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.kill_switch import read_fallback, read_kill_switch
 from serin.api.names import config_variable, dimension_hashes
 from serin.api.spec import (
     Analysis,
@@ -35,6 +36,7 @@ from serin.api.verdicts import Against, Severity
 def parse_model_deployment(body: JsonObject) -> ModelDeployment:
     """Read a ModelDeployment as the API server returns it. Raises InvalidSpec."""
     metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
     return ModelDeployment(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -42,14 +44,15 @@ def parse_model_deployment(body: JsonObject) -> ModelDeployment:
         resource_version=metadata["resourceVersion"],
         generation=metadata["generation"],
         deleting="deletionTimestamp" in metadata,
-        annotations=metadata.get("annotations") or {},
-        spec=parse_spec(body["spec"]),
+        annotations=annotations,
+        spec=parse_spec(body["spec"], metadata["name"]),
         status=body.get("status") or {},
+        killed=read_kill_switch(annotations, body["spec"]),
     )
 
 
-def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
-    """Read `spec`, defaults included. Raises InvalidSpec."""
+def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
+    """Read `spec`, defaults included. `name`: the deployment's, where it has one. Raises InvalidSpec."""
     root = Field(spec, "spec")
     content = content_of(spec)
     _check_config(spec.get("config") or {})
@@ -64,6 +67,7 @@ def parse_spec(spec: JsonObject) -> ModelDeploymentSpec:
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
         analysis=_analysis(root["analysis"]),
         progress_deadline=root["progressDeadline"].duration(),
+        fallback=read_fallback(spec, name),
     )
 
 

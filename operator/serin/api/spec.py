@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serin.api.json import JsonObject
+from serin.api.kill_switch import OFF, Fallback, Killed
 from serin.api.names import Key
 from serin.api.verdicts import Against, Severity
 
@@ -130,6 +131,7 @@ class ModelDeploymentSpec:
     metrics: tuple[Metric, ...]
     analysis: Analysis
     progress_deadline: float
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ class ModelDeployment:
     annotations: Mapping[str, str]
     spec: ModelDeploymentSpec
     status: JsonObject
+    killed: Killed = OFF
 
     @property
     def key(self) -> Key:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serin.api.json import JsonObject
+from serin.api.kill_switch import KillSwitch
 from serin.api.split import NOWHERE, Split
 
 
@@ -119,7 +120,7 @@ class State:
     opaque to everybody else. `unrouted_since`: since when the first readiness waits for the router, None when it does
     not. `draining`: snapshot to the time since when it gets no new requests. `handled`: annotation to the value that
     was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
-    `looked`: when that was looked at last, while time alone can change it.
+    `looked`: when that was looked at last, while time alone can change it. `kill_switch`: as at the last look.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -135,6 +136,7 @@ class State:
     rollback_failure: str = ""
     handled: Mapping[str, str] = field(default_factory=dict)
     looked: float | None = None
+    kill_switch: KillSwitch = KillSwitch.OFF
 
     @property
     def candidate(self) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from serin.api.json import JsonObject
+from serin.api.kill_switch import KillSwitch
 from serin.api.split import NOWHERE, Split, all_to, read_split, write_split
 from serin.api.state import (
     Arm,
@@ -39,7 +40,7 @@ def read_state(status: JsonObject) -> State:
     """What was decided; an empty status is a deployment that nothing was decided about."""
     stable = _map(status, "stable")
     name = _text(stable, "snapshot") or None
-    phase = _text(status, "phase")
+    phase, kill_switch = _text(status, "phase"), _text(status, "killSwitch")
     return State(
         phase=Phase(phase) if phase in Phase.__members__.values() else Phase.INITIALIZING,
         stable=name,
@@ -54,6 +55,7 @@ def read_state(status: JsonObject) -> State:
         rollback_failure=_text(status, "rollbackFailure"),
         handled={key: value for key, value in _map(status, "handled").items() if isinstance(value, str)},
         looked=_moment(status, "lookedAt"),
+        kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
 
@@ -262,6 +264,8 @@ def write_state(state: State) -> JsonObject:
         result["handled"] = dict(state.handled)
     if state.looked is not None:
         result["lookedAt"] = rfc3339(state.looked)
+    if state.kill_switch is not KillSwitch.OFF:
+        result["killSwitch"] = state.kill_switch.value
     return result
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from serin.api import names
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.kill_switch import KillSwitch
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.times import rfc3339
@@ -135,6 +136,22 @@ def request_rollback(connection: Connection, name: str, to: str | None, *, wait:
         return annotations.items() <= now.state.handled.items()
 
     return _request(connection, name, "roll back", annotations, taken, wait=wait)
+
+
+def request_kill_switch(connection: Connection, name: str, level: KillSwitch, *, wait: bool) -> str:
+    """Set the kill switch by annotation (Off: remove that); as `request` otherwise. Raises Stop.
+
+    It is written whatever the state is: who needs it does not wait for a read.
+    """
+    off = level is KillSwitch.OFF
+    annotations: dict[str, str | None] = {names.ANNOTATION_KILL_SWITCH: None if off else level.value}
+
+    def taken(now: Facts) -> bool:
+        return now.state.kill_switch is now.killed.level
+
+    told = _request(connection, name, f"set the kill switch to {level}", annotations, taken, wait=wait)
+    left = read(connection, name).killed if off else None
+    return f"{told}\nIt is still on by {left.by}: change the spec too" if left else told
 
 
 def snapshots(connection: Connection, name: str) -> dict[str, Snapshot]:

@@ -355,6 +355,25 @@ def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
     console().print(request_rollback(_connect(options), name, to, wait=wait), soft_wrap=True)
 
 
+@verbs.command("kill-switch")
+@_NAME
+@click.argument("level", type=click.Choice(["candidate", "all", "off"], case_sensitive=False))
+@_WAIT
+@_access
+def kill_switch(name: str, level: str, wait: bool, **options: Any) -> None:
+    """Stop versions from answering, at once.
+
+    candidate: everything goes to stable, and no other version starts. all: no version answers, spec.fallback does (503
+    without one). off: go on.
+    """
+    from serin.api.kill_switch import KillSwitch
+    from serin.cli.actions import request_kill_switch
+    from serin.cli.output import console
+
+    asked = KillSwitch(level.capitalize())
+    console().print(request_kill_switch(_connect(options), name, asked, wait=wait), soft_wrap=True)
+
+
 def _add_actions() -> None:
     from serin.cli.actions import ACTIONS
 

@@ -12,6 +12,7 @@ import structlog
 
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.kill_switch import read_kill_switch
 from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
@@ -89,8 +90,9 @@ class Reconciler:
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
         """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""
-        status = body.get("status") or {}
-        told = refuse(status, message, generation=body["metadata"]["generation"], now=self._clock())
+        status, metadata = body.get("status") or {}, body["metadata"]
+        killed = read_kill_switch(metadata.get("annotations") or {}, body["spec"])
+        told = refuse(status, message, generation=metadata["generation"], now=self._clock(), killed=killed)
         if told is status:
             return Outcome.DONE
         outcome = await self._applier.refuse(body, told)

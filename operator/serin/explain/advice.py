@@ -19,6 +19,10 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.WAITING_FOR_CAPACITY: "Nothing, unless it lasts: then make room for the candidate's pods.",
     Reason.WAITING_FOR_APPROVAL: "Look at the metrics, then {serin} approve {name}, or {serin} abort {name}.",
     Reason.PAUSED_BY_USER: "{serin} resume {name} lets it go on. A bad verdict rolls it back even while it is paused.",
+    Reason.KILL_SWITCH: (
+        "When the danger is over, {serin} kill-switch {name} off; where spec.killSwitch says so, change that. "
+        "A version that has lost its traffic begins at its first step then."
+    ),
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
     Reason.DIFFERENT_FROM_STABLE: (
@@ -60,6 +64,7 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     Reason.ROUTE_REFUSED: "The router goes on with what it had. Correct what its words name under spec.router.",
     Reason.SERVICE_NOT_OURS: "Rename the ModelDeployment, or delete the Service {name}: Serin leaves it alone.",
+    Reason.NO_FALLBACK: "Create the Service in {namespace}, or correct spec.fallback: clients would get 503.",
     Reason.INVALID_SPEC: "Correct the field that the message names and apply again; {serin} lint -f FILE checks it.",
     Reason.METRIC_TEMPLATE_NOT_FOUND: "Create the MetricTemplate in {namespace}, or correct the name in spec.metrics.",
 }
@@ -85,6 +90,7 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.NOT_WORSE,
         Reason.TRAFFIC_SUFFICES,
         Reason.ROUTED,
+        Reason.FALLBACK_READY,
     }
 )
 

@@ -14,6 +14,7 @@ from serin.api import names
 from serin.api.conditions import ConditionType
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.kill_switch import OFF, Killed, read_kill_switch
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.parse import parse_spec
 from serin.api.spec import ModelDeploymentSpec
@@ -37,7 +38,8 @@ _HOLDS: Final = {"True": True, "False": False}
 class Facts:
     """Everything at one moment. `now`: unix seconds. `spec`: None when it cannot be parsed; `invalid` says why.
 
-    `problems`: by snapshot, why its pods are not all ready, in the words of whoever refused.
+    `problems`: by snapshot, why its pods are not all ready, in the words of whoever refused. `killed`: the kill switch,
+    as the resource says it now.
     """
 
     namespace: str
@@ -49,6 +51,7 @@ class Facts:
     spec: ModelDeploymentSpec | None
     invalid: str = ""
     problems: Mapping[str, str] = field(default_factory=dict)
+    killed: Killed = OFF
 
     @property
     def state(self) -> State:
@@ -153,6 +156,7 @@ def gather(body: JsonObject, now: float, problems: Mapping[str, str] = MappingPr
     """Read a ModelDeployment. `now`: unix seconds. `problems`: by snapshot, why its pods are not all ready."""
     metadata = body["metadata"]
     spec, invalid = None, ""
+    annotations = metadata.get("annotations") or {}
     try:
         spec = parse_spec(body["spec"])
     except InvalidSpec as error:
@@ -162,9 +166,10 @@ def gather(body: JsonObject, now: float, problems: Mapping[str, str] = MappingPr
         name=metadata["name"],
         now=now,
         generation=metadata.get("generation", 0),
-        annotations=metadata.get("annotations") or {},
+        annotations=annotations,
         status=read_status(body.get("status") or {}),
         spec=spec,
         invalid=invalid,
         problems=problems,
+        killed=read_kill_switch(annotations, body["spec"]),
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason
+from serin.api.kill_switch import KillSwitch
 from serin.api.spec import NoDataAction
 from serin.api.state import MetricStatus, Phase, RollbackRecord
 from serin.api.text import count
@@ -30,6 +31,8 @@ def headline(facts: Facts) -> str:
     state, name = facts.state, facts.name
     if not facts.known:
         return f"{name}: Serin has not looked at it yet"
+    if state.kill_switch is KillSwitch.ALL:
+        return f"{name} is switched off: no version of it answers"
     if state.stable is None:
         first = facts.version(facts.wanted) if facts.wanted else "its first version"
         return f"{name} {'cannot start' if facts.stalled else 'starts'} {first}, the first one; nothing serves yet"
@@ -46,6 +49,8 @@ def _serving(facts: Facts, serves: str) -> str:
     if facts.invalid or facts.reason in (Reason.INVALID_SPEC, Reason.METRIC_TEMPLATE_NOT_FOUND):
         what = "the new spec cannot work and changes nothing" if facts.invalid else "a metric of the spec cannot work"
         return f"{serves}; {what}"
+    if facts.state.kill_switch is KillSwitch.CANDIDATE:
+        return f"{serves}; the kill switch lets no other version start"
     if facts.rejected:
         last = facts.state.last_rollback
         ago = f" {_ago(facts.now - last.at)}" if last and last.source == facts.wanted else ""
@@ -291,6 +296,9 @@ def _route(facts: Facts, serin: str) -> Iterator[str]:
     routed = facts.condition(ConditionType.ROUTED)
     if routed.holds is False and routed.reason != facts.reason:
         yield f"The route: {_full(routed.message)} {_advice(facts, routed.reason, serin)}"
+    fallback = facts.condition(ConditionType.FALLBACK_READY)
+    if fallback.holds is False:
+        yield f"The fallback: {_full(fallback.message)} {_advice(facts, fallback.reason, serin)}"
 
 
 def _pods(facts: Facts) -> Iterator[str]:
@@ -347,20 +355,26 @@ def _earlier(facts: Facts) -> Iterator[str]:
 
 
 def _can(facts: Facts, serin: str) -> Iterator[str]:
-    if not (facts.rollout or facts.state.manual_rollback or facts.rejected):
+    ways = [(f"{serin} {verb} {facts.name}{argument}", what) for verb, argument, what in _ways(facts)]
+    if not ways:
         return
-    ways = [(f"{serin} {verb} {facts.name}", what) for verb, what in _ways(facts)]
     width = max(len(command) for command, _ in ways)
     yield "\n".join(["You can:", *(f"  {command:{width}}   {what}" for command, what in ways)])
 
 
-def _ways(facts: Facts) -> Iterator[tuple[str, str]]:
+def _ways(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Verb, what follows the name, and what it does."""
+    if facts.killed:
+        yield "kill-switch", " off", "let versions answer and start again"
     if facts.state.manual_rollback:
-        yield "abort", f"stay with {facts.version(facts.state.stable or '')}"
-        return
-    if facts.rollout is None:
-        yield "retry", "try the same version again"
-        return
+        yield "abort", "", f"stay with {facts.version(facts.state.stable or '')}"
+    elif facts.rollout:
+        yield from ((verb, "", what) for verb, what in _ways_of_a_rollout(facts))
+    elif facts.rejected and not facts.killed:
+        yield "retry", "", "try the same version again"
+
+
+def _ways_of_a_rollout(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.stage.approval:
         yield "approve", "go on now"
     yield ("resume", "go on with the steps") if facts.paused else ("pause", "hold it where it is")

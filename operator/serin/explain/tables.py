@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from serin.api import names
+from serin.api.kill_switch import KillSwitch
 from serin.api.snapshots import Snapshot
 from serin.api.state import MetricStatus
 from serin.api.text import count
@@ -114,6 +115,8 @@ def _versions(facts: Facts) -> Table:
 def _version(facts: Facts, snapshot: str, role: str) -> Row:
     shown, measured = facts.pods(snapshot), facts.status.observed.get(snapshot)
     share = f"{facts.state.split.of(snapshot)}%{f' ({measured} seen)' if measured else ''}"
+    if facts.state.kill_switch is KillSwitch.ALL:
+        share = "none"
     pods = f"{shown.ready} of {shown.replicas}"
     return _plain(role, shown.model or NONE, snapshot, share, pods, ", ".join(shown.changed))
 

@@ -53,7 +53,8 @@ class Route:
     which words it refused a configuration (None: it did not).
     `ready`: there is a router that can serve. `not_ours`: an object of the clients' Service's name exists that Serin
     did not make, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its
-    name, and what it wants kept in the status under that name. `patience`: seconds after which it is worth telling that
+    name, and what it wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback` cannot
+    answer, in a sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling that
     a move waits for its word; `poll`: seconds between two looks before that.
     """
 
@@ -66,6 +67,7 @@ class Route:
     repairs: tuple[JsonObject, ...] = ()
     router: str = ""
     state: JsonObject = field(default_factory=dict)
+    no_fallback: str = ""
     patience: float = 10.0
     poll: float = 0.5
 

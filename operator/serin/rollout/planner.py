@@ -14,6 +14,7 @@ from serin.api.state import Rollout, StageState, State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
 from serin.rollout.credit import EVERY, credited, is_waiting, looked
+from serin.rollout.kill_switch import hold_on_stable, record_kill_switch
 from serin.rollout.manual_rollback import manual_rollback
 from serin.rollout.model import (
     ApplyRouteObject,
@@ -75,6 +76,8 @@ def _decide(builder: PlanBuilder, wanted: str) -> None:
         _initialize(builder, wanted)
     elif manual_rollback(builder, wanted, stable):
         pass  # what the spec wants has to wait
+    elif builder.seen.deployment.killed:
+        hold_on_stable(builder, wanted, stable)
     elif wanted == stable:
         _settle(builder, stable)
     else:
@@ -265,6 +268,7 @@ def _requeue_at_the_end(builder: PlanBuilder, rollout: Rollout) -> None:
 
 def _record(builder: PlanBuilder) -> None:
     """One status write a plan, placed by what it does to the traffic."""
+    record_kill_switch(builder)
     _await_router(builder)
     _keep_looking(builder)
     _tell_of_the_unheard(builder)

@@ -24,7 +24,7 @@ def record_verdicts(builder: PlanBuilder) -> None:
     arms = {arm.snapshot for arm in state.rollout.arms} if state.rollout else set()
     rejected = _record_rejected(builder, arms)
     for name in sorted(arms & snapshots.keys()):
-        if snapshots[name].rejected or snapshots[name].verdict is None:
+        if snapshots[name].rejected or snapshots[name].verdict in (None, SnapshotVerdict.SUPERSEDED):
             _record(builder, name, {"verdict": SnapshotVerdict.UNDER_EVALUATION.value, "rejected": False})
     for snapshot in snapshots.values():
         if snapshot.verdict is SnapshotVerdict.UNDER_EVALUATION and snapshot.name not in (arms | {rejected}):

@@ -11,6 +11,7 @@ from serin.analysis.types import MetricVerdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FallbackService, KillSwitch
 from serin.api.state import MetricStatus, State, Status, VersionStatus
 from serin.api.status import metric_row, write_status
 from serin.api.times import rfc3339_whole
@@ -47,6 +48,23 @@ def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
     after = seen.snapshots[new].hashes if new in seen.snapshots else seen.deployment.spec.hashes
     before = seen.snapshots[old].hashes
     return tuple(one for one in names.DIMENSIONS if before.get(one) != after.get(one))
+
+
+def switched_off(seen: Observation, stable: str | None) -> str:
+    """What the kill switch holds, and who says so."""
+    killed = seen.deployment.killed
+    if killed.level is KillSwitch.ALL:
+        return f"the kill switch is All ({killed.by}): no version answers, {_answered(seen)}"
+    serves = f"{stable} serves all traffic" if stable else "the first version comes up"
+    return f"the kill switch is Candidate ({killed.by}): {serves}, and no other version starts"
+
+
+def _answered(seen: Observation) -> str:
+    """What clients get while no version answers."""
+    fallback = seen.deployment.spec.fallback
+    if fallback is None:
+        return "clients get 503 (there is no spec.fallback)"
+    return f"clients get 503: {seen.route.no_fallback}" if seen.route.no_fallback else str(fallback)
 
 
 def metric_rows(builder: PlanBuilder) -> list[JsonObject]:
@@ -177,6 +195,8 @@ def _stall(builder: PlanBuilder) -> Note | None:
         return lost
     if why.reason in _STALLS:
         return why
+    if _is_kept_back(builder):
+        return why if why.reason is Reason.KILL_SWITCH else _switched_off_note(builder)
     if builder.state.manual_rollback is None and (rejected := _rejection(builder)):
         return rejected
     return Note(*seen.invalid, warning=True) if seen.invalid else None
@@ -210,6 +230,8 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
     ]
     if state.rollout:
         found += (_evidence(builder), _feasible(builder))
+    if isinstance(seen.deployment.spec.fallback, FallbackService):
+        found.append(_fallback(seen, seen.deployment.spec.fallback))
     now = rfc3339_whole(seen.now)
     return [
         condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
@@ -222,8 +244,27 @@ def _holds(kind: ConditionType, cause: Note | None, otherwise: Note) -> _Conditi
     return kind, cause is not None, said.reason, said.message
 
 
+def _is_kept_back(builder: PlanBuilder) -> bool:
+    """Whether the kill switch keeps from serving what the spec describes."""
+    state, seen = builder.state, builder.seen
+    return bool(seen.deployment.killed and state.manual_rollback is None and seen.wanted != state.stable)
+
+
+def _switched_off_note(builder: PlanBuilder) -> Note:
+    return Note(Reason.KILL_SWITCH, switched_off(builder.seen, builder.state.stable), warning=True)
+
+
+def _fallback(seen: Observation, service: FallbackService) -> _Condition:
+    kind, missing = ConditionType.FALLBACK_READY, seen.route.no_fallback
+    if missing:
+        return kind, False, Reason.NO_FALLBACK, missing
+    return kind, True, Reason.FALLBACK_READY, f"with the kill switch at All, {service}"
+
+
 def _ready(builder: PlanBuilder) -> _Condition:
     seen, state, why, kind = builder.seen, builder.state, builder.why, ConditionType.READY
+    if seen.deployment.killed.level is KillSwitch.ALL:
+        return kind, False, Reason.KILL_SWITCH, switched_off(seen, state.stable)
     if (lost := seen.route.problem()) and lost.reason is not Reason.ROUTE_REFUSED:
         return kind, False, lost.reason, lost.message  # a router that refuses goes on with what it had
     if not state.stable:

@@ -16,6 +16,35 @@ REFUSED: Refusals = {
     "name too long": ("metadata: {name: " + "a" * 53 + "}", ("metadata.name", "at most 52 characters")),
     "name with a dot": ("metadata: {name: fraud.v2}", ("metadata.name", "no dots, for example fraud-model")),
     "name starts with a digit": ("metadata: {name: 2fraud}", ("metadata.name", "a letter first")),
+    # --- the kill switch ---
+    "kill switch of YAML": ("spec: {killSwitch: Off}", ("spec.killSwitch", "string")),
+    "unknown kill switch": ("spec: {killSwitch: Everything}", ("spec.killSwitch", '"Off", "Candidate", "All"')),
+    "no fallback at all": ("spec: {fallback: {}}", ("spec.fallback", "exactly one of service")),
+    "two fallbacks": (
+        "spec: {fallback: {service: {name: rules, port: 80}, answer: {body: x}}}",
+        ("spec.fallback", "exactly one of service"),
+    ),
+    "fallback in another namespace": (
+        "spec: {fallback: {service: {name: rules.other, port: 80}}}",
+        ("spec.fallback.service.name", "of this namespace, without dots"),
+    ),
+    "namespace of a fallback": (
+        "spec: {fallback: {service: {name: rules, namespace: other, port: 80}}}",
+        ('unknown field "spec.fallback.service.namespace"',),
+    ),
+    "fallback without a port": (
+        "spec: {fallback: {service: {name: rules}}}",
+        ("spec.fallback.service", "name and port"),
+    ),
+    "fallback is the Service itself": (
+        "{metadata: {name: fraud}, spec: {fallback: {service: {name: fraud, port: 80}}}}",
+        ("spec.fallback.service.name", "in its own place"),
+    ),
+    "large answer": (
+        "spec: {fallback: {answer: {body: " + "a" * 4097 + "}}}",
+        ("spec.fallback.answer.body", "4096"),
+    ),
+    "no media type": ("spec: {fallback: {answer: {contentType: json}}}", ("contentType", "write a media type")),
     # --- fields that do not exist ---
     "misspelt field": ("spec: {replica: 3}", ('unknown field "spec.replica"',)),
     "misspelt field of a step": (

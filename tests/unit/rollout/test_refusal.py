@@ -1,5 +1,7 @@
 """A spec that only the parser can refuse: nobody loses traffic, and nobody gets traffic that is not weighed."""
 
+from serin.api.kill_switch import read_kill_switch
+from serin.api.names import ANNOTATION_KILL_SWITCH
 from serin.api.status import read_state
 from serin.rollout.refusal import refuse
 from tests.narratives.world import World, spec
@@ -42,3 +44,17 @@ def test_saying_it_again_changes_nothing() -> None:
     world.run(20)
     refused = _refused(world)
     assert refuse(refused, MESSAGE, generation=7, now=world.now + 60) is refused
+
+
+def test_the_kill_switch_is_told_beside_it() -> None:
+    world = World()
+    world.run(20)
+    killed = read_kill_switch({ANNOTATION_KILL_SWITCH: "All"}, {})
+    refused = refuse(world.status, MESSAGE, generation=7, now=world.now, killed=killed)
+    assert refused["killSwitch"] == "All"
+    assert "kill switch is All" in refused["message"]
+    conditions = {one["type"]: one for one in refused["conditions"]}
+    assert (conditions["Ready"]["status"], conditions["Ready"]["reason"]) == ("False", "KillSwitch")
+    again = refuse(refused, MESSAGE, generation=7, now=world.now)
+    assert "killSwitch" not in again
+    assert {one["type"]: one["status"] for one in again["conditions"]}["Ready"] == "Unknown"

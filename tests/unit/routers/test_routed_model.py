@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from serin.api.kill_switch import FixedAnswer
 from serin.api.split import NOWHERE, Split
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.routed_model import Arm, Reading, RoutedModel, read_model
@@ -178,3 +179,48 @@ def test_weight_without_pods_goes_to_stable_and_never_from_it(
 def test_no_weights_is_nowhere() -> None:
     assert RoutedModel("shop", "fraud", 1, EnvoySettings(), None, ()).split() == NOWHERE
     assert RoutedModel("shop", "fraud", 1, EnvoySettings(), "a", (Arm("a", 0, ()),)).split() == NOWHERE
+
+
+def killed(level: str, **spec: Any) -> dict[str, Any]:
+    """A candidate has half of the traffic, by the status."""
+    body = deployment(
+        router={"envoy": {"port": 10001}},
+        stable={"snapshot": "fraud-a"},
+        arms=[{"snapshot": "fraud-b"}],
+        traffic={"weights": {"fraud-a": 50, "fraud-b": 50}, "rules": [{"snapshot": "fraud-b", "headers": {"x": "y"}}]},
+    )
+    body["metadata"]["annotations"] = {"serin.dev/kill-switch": level}
+    body["spec"] |= spec
+    return body
+
+
+@pytest.mark.parametrize("level", ["Candidate", "All"])
+def test_the_kill_switch_waits_for_no_status(level: str) -> None:
+    found = read(killed(level), endpoint_slice("fraud-a", pod("10.0.0.1")), endpoint_slice("fraud-b", pod("10.0.0.2")))
+    assert found.split() == Split({"fraud-a": 100})
+    assert found.killed is (level == "All")
+
+
+def test_the_kill_switch_needs_no_valid_spec() -> None:
+    body = killed("All", router={"envoy": {"shield": "Nonsense"}}, fallback={"service": 3, "answer": None})
+    body["spec"]["fallback"] = {"answer": {"status": 200}}
+    found = read_model(body, [])
+    assert found.model is not None
+    assert (found.model.killed, found.model.fallback) == (True, None)
+
+
+def test_a_way_back_goes_on_under_the_kill_switch() -> None:
+    body = killed("Candidate")
+    del body["status"]["arms"], body["status"]["traffic"]["rules"]
+    body["status"] |= {"rollingBack": {"snapshot": "fraud-b", "since": "2026-01-01T00:00:00Z"}}
+    body["status"]["traffic"] = {"weights": {"fraud-b": 100}}
+    assert read(body, endpoint_slice("fraud-b", pod("10.0.0.2"))).split() == Split({"fraud-b": 100})
+
+
+def test_what_answers_in_place_of_all_versions() -> None:
+    answer = {"status": 200, "contentType": "text/plain", "body": "0"}
+    assert read(killed("All", fallback={"answer": answer})).fallback == FixedAnswer(200, "text/plain", "0")
+    body, found = killed("Off", fallback={"service": {"name": "rules", "port": 80}}), Endpoint("10.96.0.7", 80)
+    model = read_model(body, [], None, lambda service: found if service.name == "rules" else None).model
+    assert model is not None
+    assert (model.killed, model.fallback) == (False, found)

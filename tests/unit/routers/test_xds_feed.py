@@ -9,6 +9,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.server import XdsServer
@@ -43,13 +44,13 @@ class Bench:
         self.feed = XdsFeed(self.cache, self.xds, self.looks.append, Ports(self.cache))
         self._version = 0
 
-    def put(self, number: int, *, weight: int = 0, settings: Any = None, **status: Any) -> None:
+    def put(self, number: int, *, weight: int = 0, settings: Any = None, fallback: Any = None, **status: Any) -> None:
         """A deployment that serves, with `weight` percent for its candidate."""
         name = f"m{number}"
         weights = {f"{name}-a": 100 - weight, f"{name}-b": weight}
         body: JsonObject = {
             "metadata": self._metadata(name),
-            "spec": {"router": {"envoy": settings or {}}},
+            "spec": {"router": {"envoy": settings or {}}, "fallback": fallback},
             "status": {
                 "router": {"envoy": {"port": 10_000 + number}},
                 "stable": {"snapshot": f"{name}-a"},
@@ -63,6 +64,15 @@ class Bench:
         body = endpoint_slice(f"m{number}-a", *(pod(one, ready=True) for one in addresses), deployment=f"m{number}")
         body["metadata"] |= self._metadata(body["metadata"]["name"])
         self.cache.put(kinds.ENDPOINT_SLICE, body)
+
+    def put_service(self, name: str, address: str, namespace: str = "shop") -> None:
+        metadata = self._metadata(name) | {"namespace": namespace, "uid": f"{namespace}/{name}"}
+        body = {"metadata": metadata, "spec": {"clusterIP": address, "ports": [{"port": 80}]}}
+        self.cache.put(kinds.SERVICE, body)
+
+    def model(self, number: int) -> RoutedModel:
+        """As it would be served now."""
+        return self.xds._delivery._wanted[f"shop/m{number}"].model
 
     def _metadata(self, name: str) -> JsonObject:
         self._version += 1
@@ -182,3 +192,18 @@ async def test_the_older_one_takes_its_port_back_from_the_younger() -> None:
         it.put(0, router={"envoy": {"port": 10_001}})
         await it.passed_on()
         assert it.ports() == {"shop/m0": 10_001}
+
+
+async def test_a_deployment_is_read_again_when_the_service_of_its_fallback_changes() -> None:
+    async with feeding(2) as it:
+        it.put(1, fallback={"service": {"name": "rules", "port": 80}})
+        await it.passed_on()
+        it.put_service("rules", "10.96.0.7", namespace="other")
+        it.put_service("other", "10.96.0.8")
+        it.put_service("rules", "10.96.0.9")
+        await it.passed_on()
+        assert it.xds.changed == {("shop", "m1")}
+        assert it.model(1).fallback == Endpoint("10.96.0.9", 80)
+        it.cache.drop(kinds.SERVICE, {"metadata": {"uid": "shop/rules", "resourceVersion": "1000"}})
+        await it.passed_on()
+        assert it.model(1).fallback is None

@@ -7,6 +7,7 @@ from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split
 from serin.routers.envoy.clusters import cluster, cluster_name, endpoints
+from serin.routers.envoy.fallbacks import fallback_clusters, fallback_endpoints
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.listeners import listener
 from serin.routers.envoy.routed_model import RoutedModel
@@ -36,6 +37,8 @@ def render(model: RoutedModel, address: str = "0.0.0.0", limits: Limits = _DEFAU
         split=model.split(),
         listener=listener(model, limits, address),
         routes=route_configuration(model, limits),
-        clusters={cluster_name(model, arm.snapshot): cluster(model, arm) for arm in model.arms},
-        endpoints={cluster_name(model, arm.snapshot): endpoints(model, arm) for arm in model.arms},
+        clusters={cluster_name(model, arm.snapshot): cluster(model, arm) for arm in model.arms}
+        | fallback_clusters(model),
+        endpoints={cluster_name(model, arm.snapshot): endpoints(model, arm) for arm in model.arms}
+        | fallback_endpoints(model),
     )

@@ -5,14 +5,15 @@ of the snapshots' Services. What somebody wrote badly never takes a deployment o
 the last good reading stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
-from serin.api.split import NOWHERE, Rule, Split
+from serin.api.split import NOWHERE, Rule, Split, all_to
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
@@ -37,7 +38,8 @@ class RoutedModel:
 
     `stable`: the snapshot that answers when another one fails (None: none yet). `arms`: every snapshot that the router
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
-    which requests go to one of them, whatever the weights are.
+    which requests go to one of them, whatever the weights are. `killed`: no version may answer. `fallback`: what does
+    then (None: 503).
     """
 
     namespace: str
@@ -47,6 +49,8 @@ class RoutedModel:
     stable: str | None
     arms: tuple[Arm, ...]
     rules: tuple[Rule, ...] = ()
+    killed: bool = False
+    fallback: FixedAnswer | Endpoint | None = None
 
     @property
     def key(self) -> Key:
@@ -81,12 +85,26 @@ class Reading:
     problem: str = ""
 
 
-def read_model(body: JsonObject, slices: Iterable[JsonObject], last: RoutedModel | None = None) -> Reading:
+def _nothing(_: FallbackService) -> None:
+    """No Service is known."""
+
+
+def read_model(
+    body: JsonObject,
+    slices: Iterable[JsonObject],
+    last: RoutedModel | None = None,
+    address: Callable[[FallbackService], Endpoint | None] = _nothing,
+) -> Reading:
     """Read a ModelDeployment; `slices`: the EndpointSlices with its label, `last`: what was read of it before.
 
+    `address`: of a Service of its namespace, None when that cannot answer.
     A deployment without a listener port in its status has no model: nobody can reach it yet.
     """
-    state = read_state(body.get("status") or {})
+    metadata, state = body["metadata"], read_state(body.get("status") or {})
+    killed = read_kill_switch(metadata.get("annotations") or {}, body["spec"])
+    if killed and state.rollout:
+        # Whatever the status still says: this waits for no plan.
+        state = replace(state, split=all_to(state.rollout.stable))
     settings, bad_settings = _read_settings(body["spec"], last)
     port, bad_port = _read_port(state, last)
     problem = "; ".join(one for one in (bad_settings, bad_port) if one)
@@ -105,9 +123,29 @@ def read_model(body: JsonObject, slices: Iterable[JsonObject], last: RoutedModel
         Arm(snapshot, state.split.of(snapshot), pods[snapshot].serving() if snapshot in pods else ())
         for snapshot in sorted(snapshots)
     )
-    metadata = body["metadata"]
-    model = RoutedModel(metadata["namespace"], metadata["name"], port, settings, state.stable, arms, state.split.rules)
+    model = RoutedModel(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        port=port,
+        settings=settings,
+        stable=state.stable,
+        arms=arms,
+        rules=state.split.rules,
+        killed=killed.level is KillSwitch.ALL,
+        fallback=_read_fallback(body, address),
+    )
     return Reading(model, problem)
+
+
+def _read_fallback(
+    body: JsonObject, address: Callable[[FallbackService], Endpoint | None]
+) -> FixedAnswer | Endpoint | None:
+    """What answers in the place of every version. What is wrong with it is told by the planner, not here."""
+    try:
+        found = read_fallback(body["spec"], body["metadata"]["name"])
+    except InvalidSpec:
+        return None
+    return address(found) if isinstance(found, FallbackService) else found
 
 
 def _read_settings(spec: JsonObject, last: RoutedModel | None) -> tuple[EnvoySettings, str]:

@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import Gauge, Histogram
 
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FallbackService
 from serin.api.names import Key
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
@@ -31,6 +32,7 @@ from serin.routers.envoy.xds.access import ANYBODY
 from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
 from serin.routers.envoy.xds_peers import XdsPeers
+from serin.routers.fallback import NoFallback, fallback_endpoint
 
 log: Final = structlog.get_logger("serin.router")
 
@@ -45,7 +47,7 @@ class EnvoyRouter:
     """A shared Envoy with a listener of its own for every deployment."""
 
     name = NAME
-    capabilities = Capabilities(weights=True, headers=True, cookies=True, shield=True)
+    capabilities = Capabilities(weights=True, headers=True, cookies=True, shield=True, fallback=True)
     request_template = "request-errors"
 
     def __init__(self, context: RouterContext) -> None:
@@ -116,16 +118,33 @@ class EnvoyRouter:
             repairs=() if not_ours else clients.repairs(service, endpoints),
             router=NAME,
             state={"port": port},
+            no_fallback=self._no_fallback(deployment),
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,
         )
+
+    def _no_fallback(self, deployment: ModelDeployment) -> str:
+        """Why the Service of `spec.fallback` cannot answer."""
+        fallback = deployment.spec.fallback
+        if not isinstance(fallback, FallbackService):
+            return ""
+        try:
+            fallback_endpoint(fallback, self._cache.get(kinds.SERVICE, deployment.namespace, fallback.name))
+        except NoFallback as why:
+            return str(why)
+        return ""
 
     def lower(self, key: Key, lowered: Lowered | None) -> None:
         """Serve what this status says for as long as the deployment is in that version; None: as the cluster says."""
         self._feed.lower(key, lowered)
 
     def concerns(self, kind: Kind, body: JsonObject) -> Iterable[Key]:
-        """Every deployment when a router pod comes or goes: it is in the endpoints of all of them."""
+        """Every deployment when a router pod comes or goes: it is in the endpoints of all of them.
+
+        Those that fall back on a Service, when that changes.
+        """
+        if kind == kinds.SERVICE:
+            yield from self._feed.falling_back_on(body)
         if kind == kinds.ENDPOINT_SLICE and self._pods.belongs(body, ROUTER):
             for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
                 yield one["metadata"]["namespace"], one["metadata"]["name"]

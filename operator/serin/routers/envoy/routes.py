@@ -28,6 +28,7 @@ from typing import Final
 from serin.api.json import JsonObject
 from serin.api.split import Rule
 from serin.routers.envoy.clusters import cluster_name
+from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import METADATA
@@ -51,11 +52,12 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": f"{model.namespace}/{model.name}",
+        "max_direct_response_body_size_bytes": LONGEST_BODY,
         "virtual_hosts": [
             {
                 "name": f"{model.namespace}/{model.name}",
                 "domains": ["*"],
-                "routes": _routes(model, limits),
+                "routes": fallback_routes(model) if model.killed else _routes(model, limits),
                 "response_headers_to_add": [
                     _header("x-serin-snapshot", "snapshot"),
                     _header("x-serin-shielded", "shielded"),

@@ -11,20 +11,25 @@ from typing import Final, TypeVar
 
 import structlog
 
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FallbackService, read_fallback
 from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
 from serin.routers.base import Lowered
+from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import Reading, RoutedModel, read_model
 from serin.routers.envoy.xds.server import XdsServer
+from serin.routers.fallback import NoFallback, fallback_endpoint
 
 log: Final = structlog.get_logger("serin.router")
 
 _Value = TypeVar("_Value")
 
+_FALLBACK: Final = "fallback"  # index: deployments by the Service that they fall back on
 # Between two updates: bounds the work when many pods come at once, and is not felt by anybody.
 _PAUSE_SECONDS: Final = 0.02
 
@@ -42,6 +47,7 @@ class XdsFeed:
         self._lowered: dict[Key, Lowered] = {}
         self._dirty: set[Key] = set()
         self._changed = asyncio.Event()
+        cache.add_index(_FALLBACK, kinds.MODEL_DEPLOYMENT, _fallback_of)
         cache.listen(self._on_change)
 
     def problem(self, key: Key) -> str | None:
@@ -78,7 +84,10 @@ class XdsFeed:
         else:
             try:
                 reading = read_model(
-                    self._as_decided(key, body), self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key), last
+                    self._as_decided(key, body),
+                    self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key),
+                    last,
+                    lambda service: self._address(key[0], service),
                 )
             except Exception as error:
                 log.exception("route.unreadable", namespace=key[0], deployment=key[1])
@@ -91,6 +100,16 @@ class XdsFeed:
             _set(self._problems, key, reading.problem or None)
             self._enqueue(key)
         return reading.model
+
+    def _address(self, namespace: str, wanted: FallbackService) -> Endpoint | None:
+        try:
+            return fallback_endpoint(wanted, self._cache.get(kinds.SERVICE, namespace, wanted.name))
+        except NoFallback:
+            return None  # which its condition says
+
+    def falling_back_on(self, service: JsonObject) -> tuple[Key, ...]:
+        """Deployments that name this Service in `spec.fallback`."""
+        return tuple(_key(one) for one in self._cache.by_index(_FALLBACK, _key(service)))
 
     def _without_others_port(self, key: Key, reading: Reading) -> Reading:
         """Nothing, when the listener port is another deployment's: clients of one never reach the other's model."""
@@ -112,6 +131,10 @@ class XdsFeed:
         return {**body, "status": lowered.status}
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
+        if kind == kinds.SERVICE:
+            self._dirty.update(key for body in (before, after) if body for key in self.falling_back_on(body))
+            self._changed.set()
+            return
         for body in (before, after):
             key = _concerned(kind, body) if body is not None else None
             if key is not None and body is not None:
@@ -119,6 +142,15 @@ class XdsFeed:
                 if kind == kinds.MODEL_DEPLOYMENT:
                     self._dirty.update(self._ports.others(body))
                 self._changed.set()
+
+
+def _fallback_of(body: JsonObject) -> Key | None:
+    """Namespace and name of the Service that a deployment falls back on."""
+    try:
+        found = read_fallback(body["spec"], body["metadata"]["name"])
+    except InvalidSpec:
+        return None
+    return (body["metadata"]["namespace"], found.name) if isinstance(found, FallbackService) else None
 
 
 def _set(values: dict[Key, _Value], key: Key, value: _Value | None) -> None:
