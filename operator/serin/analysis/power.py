@@ -6,12 +6,17 @@ deviation around that, less the cost of the mixture over sizes and starts. The b
 
 import math
 from functools import lru_cache
+from typing import Final
 
 from scipy.special import ndtri
 
 from serin.analysis.decision import TOLERANCE
 from serin.analysis.sequential import MIXTURE_COST
 from serin.analysis.types import Policy
+
+# Requests, and the share of bad ones, that count before any is known.
+_BEFORE: Final = 50.0
+_USUAL: Final = 0.001
 
 
 @lru_cache(maxsize=1024)
@@ -57,9 +62,50 @@ def bernoulli_crossing(rate: float, gains: tuple[float, float], threshold: float
 
     `rate`: the true share of bad requests. `gains`: log evidence per bad and per good request.
     """
+    return crossing(*bernoulli_moments(rate, gains), threshold, power)
+
+
+def bernoulli_moments(rate: float, gains: tuple[float, float]) -> tuple[float, float]:
+    """Mean and variance per request of a one-arm log-likelihood ratio; as in `bernoulli_crossing`."""
     hit, miss = gains
-    mean, variance = rate * hit + (1.0 - rate) * miss, rate * (1.0 - rate) * (hit - miss) ** 2
-    return crossing(mean, variance, threshold, power)
+    return rate * hit + (1.0 - rate) * miss, rate * (1.0 - rate) * (hit - miss) ** 2
+
+
+def expected_rate(requests: float, bad: float) -> float:
+    """The share of requests that will go wrong, as an estimate of what is still needed takes it.
+
+    A few requests say little of it: ten without a failure are not taken for none ever, nor one failure of ten for a
+    tenth.
+    """
+    return (bad + _BEFORE * _USUAL) / (requests + _BEFORE)
+
+
+def first_passage(mean: float, variance: float, threshold: float) -> float:
+    """Smallest n by which a walk has been at the threshold with probability one half; inf: unless by luck.
+
+    `mean`, `variance`: of one step. Brownian motion with drift, whose first passage is inverse Gaussian. Evidence is
+    looked at after every request, so this comes well before the mean has grown to the threshold.
+    """
+    if threshold <= 0.0:
+        return 0.0
+    if mean <= 0.0:
+        return math.inf
+    if variance <= 0.0:
+        return threshold / mean
+    low, high = 0.0, threshold / mean  # the median is less than the mean, and that is exact
+    reflected = math.exp(min(2.0 * mean * threshold / variance, 700.0))
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        spread = math.sqrt(variance * middle)
+        passed = _below((mean * middle - threshold) / spread)
+        passed += reflected * _below(-(mean * middle + threshold) / spread)
+        low, high = (low, middle) if passed >= 0.5 else (middle, high)
+    return high
+
+
+def _below(z: float) -> float:
+    """Standard normal distribution function."""
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
 def crossing(mean: float, variance: float, threshold: float, power: float) -> float:

@@ -39,7 +39,13 @@ from serin.analysis.decision import (
 )
 from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihood
-from serin.analysis.power import requests_to_catch, requests_to_pass
+from serin.analysis.power import (
+    bernoulli_moments,
+    expected_rate,
+    first_passage,
+    log_likelihood_ratio_moments,
+    requests_to_catch,
+)
 from serin.analysis.sequential import PRIOR, Mixture, advance, begin
 from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
 from serin.api.conditions import Reason
@@ -309,8 +315,25 @@ def _needed(policy: Policy, state: State) -> int | None:
     if not total.stable:
         return None
     share = total.candidate / (total.candidate + total.stable)
-    rate = max(total.stable_share, FLOOR)
-    by_power = requests_to_catch(policy, rate, share, policy.minimum_detectable_effect) - total.candidate
-    by_evidence = requests_to_pass(policy, rate, share, PASS_THRESHOLD - state.better)
-    soonest = min(by_power, by_evidence)
-    return None if math.isinf(soonest) else math.ceil(max(0.0, soonest))
+    seen = max(total.stable_share, FLOOR)
+    if total.candidate >= requests_to_catch(policy, seen, share, policy.minimum_detectable_effect):
+        return 0
+    soonest = _outlook(policy, state, share)
+    return None if math.isinf(soonest) else max(1, math.ceil(soonest))
+
+
+def _outlook(policy: Policy, state: State, share: float) -> float:
+    """Candidate requests until the earliest of the three ways to a Pass, if nothing is wrong; inf: none is in sight.
+
+    From the evidence so far, at the rate of both arms together.
+    """
+    total = state.total
+    requests, bad = total.candidate + total.stable, total.candidate_bad + total.stable_bad
+    rate = expected_rate(requests, bad)
+    gains, effect = floor_gains(policy.minimum_detectable_effect), policy.minimum_detectable_effect
+    better, low = ((PASS_THRESHOLD - one) * policy.overdispersion for one in (state.better, state.low))
+    return min(
+        requests_to_catch(policy, max(rate, FLOOR), share, effect) - total.candidate,
+        first_passage(*log_likelihood_ratio_moments(rate, share, 1.0, effect), better),
+        first_passage(*bernoulli_moments(rate, gains), low),
+    )

@@ -8,13 +8,16 @@ makes the test more cautious, not less.
 Formula: per period of constant weights, the Dirichlet-multinomial likelihood of the counts over the multinomial one;
 the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). The
 evidence of periods multiplies. A mismatch must also matter: a share that is off by less than a percentage point is let
-pass (heuristic), so that millions of requests do not turn a rounding of weights into an alarm.
+pass (heuristic), so that millions of requests do not turn a rounding of weights into an alarm. For the same reason a
+weight of 0 is taken for one of a percentage point: requests that were routed before are answered after.
 
-The verdict is about now and may be taken back: the split can be corrected without a new candidate.
+The verdict is about now and is taken back: the split can be corrected without a new candidate, and requests that were
+routed by the weights before come to an end. Once ENOUGH new requests look more as routed than not, what was counted
+before them is forgotten. That is done in an alarm alone, so it adds nothing to the probability of the first one.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaln, xlogy
@@ -29,41 +32,65 @@ from serin.api.verdicts import Verdict
 ALPHA = 0.001
 CONCENTRATION = 100.0
 MATTERS = 0.01  # share by which a snapshot must be off
-IMPOSSIBLE = 1e6  # log evidence of a request that the weights do not allow
 ENOUGH = 100  # requests before the split can be called right
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Weights of this period, its counts, and the log evidence of the periods before it."""
+    """Weights of this period, its counts, and the log evidence of the periods before it.
+
+    `newest`: the counts of the latest ticks, fewer than ENOUGH requests.
+    """
 
     at: float
     weights: Floats
     requests: Floats
     before: float
+    newest: Floats
 
 
 def fold(policy: Policy, before: State | None, tick: SplitTick) -> State:
     """The state after `tick`. Nothing of `policy` counts: the promise is the same for every deployment."""
     weights, new = _check(policy, tick)
     if before is None:
-        return State(tick.at, weights, new, 0.0)
+        return _in_blocks(State(tick.at, weights, new, 0.0, new))
     if before.weights.shape == weights.shape and bool((before.weights == weights).all()):
-        return State(tick.at, weights, before.requests + new, before.before)
-    return State(tick.at, weights, new, log_e(before))
+        both, newest = before.requests + new, before.newest + new
+        return _in_blocks(State(tick.at, weights, both, before.before, newest))
+    return _in_blocks(State(tick.at, weights, new, log_e(before), new))
+
+
+def _in_blocks(state: State) -> State:
+    """With what has come since the last ENOUGH requests; the rest is forgotten when an alarm turns out to be over."""
+    if state.newest.sum() < ENOUGH:
+        return state
+    as_routed = not _matters(state.weights, state.newest) or _log_e(state.weights, state.newest) <= 0.0
+    if as_routed and _is_off(state):
+        state = replace(state, requests=state.newest, before=0.0)
+    return replace(state, newest=np.zeros(state.weights.size))
+
+
+def _is_off(state: State) -> bool:
+    """Whether a mismatch is proven, and matters."""
+    return _matters(state.weights, state.requests) and log_e(state) >= -math.log(ALPHA)
+
+
+def _matters(weights: Floats, seen: Floats) -> bool:
+    return bool((np.abs(seen / max(1.0, float(seen.sum())) - weights / weights.sum()) >= MATTERS).any())
 
 
 def log_e(state: State) -> float:
     """Log evidence against the weights: earlier periods and this one."""
-    shares = state.weights / state.weights.sum()
-    sent = shares > 0.0
-    if state.requests[~sent].any():
-        return IMPOSSIBLE
-    prior, seen = CONCENTRATION * shares[sent], state.requests[sent]
-    total = float(seen.sum())
+    return state.before + _log_e(state.weights, state.requests)
+
+
+def _log_e(weights: Floats, seen: Floats) -> float:
+    shares = np.maximum(weights / weights.sum(), MATTERS)
+    shares = shares / shares.sum()
+    prior, total = CONCENTRATION * shares, float(seen.sum())
     mixture = float(gammaln(CONCENTRATION) - gammaln(CONCENTRATION + total))
     mixture += float((gammaln(prior + seen) - gammaln(prior)).sum())
-    return state.before + mixture - float(xlogy(seen, shares[sent]).sum())
+    return mixture - float(xlogy(seen, shares).sum())
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -71,11 +98,10 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     shares, total = state.weights / state.weights.sum(), float(state.requests.sum())
     observed = state.requests / max(1.0, total)
     evidence = log_e(state)
-    off = bool((np.abs(observed - shares) >= MATTERS).any())
     kind, reason = Verdict.PASS, Reason.NOT_WORSE
     if total < ENOUGH:
         kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
-    if evidence >= -math.log(ALPHA) and off:
+    if _is_off(state):
         kind, reason = Verdict.FAIL_MINOR, Reason.SPLIT_NOT_AS_ROUTED
     received = ", ".join(f"{text.percent(float(share))}" for share in observed)
     routed = ", ".join(f"{100.0 * share:.3g}%" for share in shares)
@@ -104,13 +130,15 @@ def write(state: State) -> Evidence:
         "weights": state.weights.astype(int).tolist(),
         "requests": state.requests.astype(int).tolist(),
         "before": state.before,
+        "newest": state.newest.astype(int).tolist(),
     }
 
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
     weights = array(evidence, "weights")
-    return State(number(evidence, "at"), weights, array(evidence, "requests", weights.size), number(evidence, "before"))
+    requests, newest = (array(evidence, key, weights.size) for key in ("requests", "newest"))
+    return State(number(evidence, "at"), weights, requests, number(evidence, "before"), newest)
 
 
 def _check(policy: Policy, tick: SplitTick) -> tuple[Floats, Floats]:

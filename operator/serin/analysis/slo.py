@@ -22,7 +22,7 @@ from serin.analysis import text
 from serin.analysis.decision import CAP, PASS_THRESHOLD, Conclusion, conclude, failure
 from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.power import bernoulli_crossing
+from serin.analysis.power import bernoulli_crossing, bernoulli_moments, expected_rate, first_passage
 from serin.analysis.sequential import MIXTURE_COST, PRIOR, Mixture, advance, begin
 from serin.analysis.types import HistogramTick, MetricVerdict, Policy, RatioTick
 from serin.api.conditions import Reason
@@ -208,4 +208,17 @@ def _needed(policy: Policy, state: State) -> int:
         return 0
     limit = _allowed(policy, state.slower_than)
     by_power = requests_to_catch(policy, limit, policy.minimum_detectable_effect) - state.requests
-    return math.ceil(max(0.0, by_power))
+    if by_power <= 0.0:
+        return 0
+    rate = expected_rate(state.requests, state.bad)
+    hit, miss = _gains(limit)
+    by_evidence = [
+        first_passage(*bernoulli_moments(rate, (float(hit[at]), float(miss[at]))), _missing(policy, state, at))
+        for at in range(-BETTER.size, 0)
+    ]
+    return max(1, math.ceil(min(by_power, *by_evidence)))
+
+
+def _missing(policy: Policy, state: State, at: int) -> float:
+    """Nats that one alternative under the limit would have to gather for a Pass by itself."""
+    return (PASS_THRESHOLD + math.log(BETTER.size) - float(state.under[at])) * policy.overdispersion
