@@ -28,7 +28,8 @@ def contradicts_nothing(body: JsonObject, now: float) -> None:
         assert argo.status == "Degraded", everything
         assert argo.message == f"{stalled.reason}: {stalled.message}", everything
     if ready.holds is False:
-        assert shown.reason == ready.reason or (going_back and shown.reason == Reason.ROLLING_BACK), everything
+        waits_for = (ready.reason, *((Reason.ROLLING_BACK, stalled.reason) if going_back else ()))
+        assert shown.reason in waits_for, everything
         words = shown.message if shown.reason == ready.reason else ready.message
         assert words in explained or going_back, f"{everything}\n{explained}"
     elif stalled.holds:

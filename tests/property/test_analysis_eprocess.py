@@ -167,7 +167,8 @@ def test_the_mean_of_drift_evidence_is_at_most_one_while_categories_are_found(
 @given(st.integers(1, 40), st.integers(1, 99))
 def test_the_mean_of_split_evidence_is_one(requests: int, weight: int) -> None:
     weights, law = np.array([100.0 - weight, float(weight)]), stats.binom(requests, weight / 100.0)
-    states = [Split(1.0, weights, np.array([float(requests - x), float(x)]), 0.0) for x in range(requests + 1)]
+    seen = [np.array([float(requests - x), float(x)]) for x in range(requests + 1)]
+    states = [Split(1.0, weights, counts, 0.0, np.zeros(2)) for counts in seen]
     mean = sum(float(law.pmf(x)) * math.exp(split_log_e(state)) for x, state in enumerate(states))
     assert abs(mean - 1.0) <= ROUNDING
 
