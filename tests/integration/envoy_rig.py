@@ -20,6 +20,8 @@ import aiohttp
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from serin.api.json import JsonObject
+from serin.api.serving import Serving
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import MAX_HEAP, bootstrap, token_secret
 from serin.routers.envoy.limits import Limits
@@ -193,7 +195,18 @@ class Envoy:
 
     async def start(self) -> "Envoy":
         self.metrics_port, self.admin_port = free_port(), free_port()
-        config = bootstrap(
+        path = self.folder / f"{self.name}.json"
+        path.write_text(json.dumps(self.config()))
+        self.log = self.folder / f"{self.name}.log"
+        self.process = await asyncio.create_subprocess_exec(
+            *(str(ENVOY), "--config-path", str(path), "--concurrency", "2", "--use-dynamic-base-id"),
+            *("--log-level", "warning", "--log-path", str(self.log), "--drain-time-s", "5"),
+        )
+        return self
+
+    def config(self) -> JsonObject:
+        """What it starts with."""
+        return bootstrap(
             "127.0.0.1",
             self.xds_port,
             token_secret_file=str(self.token.secret) if self.token else None,
@@ -203,14 +216,6 @@ class Envoy:
             admin_port=self.admin_port,
             max_heap=self.max_heap,
         )
-        path = self.folder / f"{self.name}.json"
-        path.write_text(json.dumps(config))
-        self.log = self.folder / f"{self.name}.log"
-        self.process = await asyncio.create_subprocess_exec(
-            *(str(ENVOY), "--config-path", str(path), "--concurrency", "2", "--use-dynamic-base-id"),
-            *("--log-level", "warning", "--log-path", str(self.log), "--drain-time-s", "5"),
-        )
-        return self
 
     async def stop(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -228,6 +233,10 @@ class Envoy:
 
     async def ready(self) -> None:
         await eventually(lambda: self.get("/ready"), lambda found: found[0] == 200)
+
+    async def live(self) -> None:
+        """Wait until it serves what it has started with."""
+        await eventually(lambda: self.get("/ready", self.admin_port), lambda found: found[0] == 200)
 
     async def listens(self, wanted: RoutedModel) -> None:
         """Wait until requests meet a deployment's listener as it is now."""
@@ -303,12 +312,14 @@ def model(
     weight: int = 0,
     router: EnvoySettings | None = None,
     *,
+    serving: Serving | None = None,
     name: str = DEPLOYMENT,
 ) -> RoutedModel:
-    """A deployment with a stable and (when it has servers) a candidate snapshot."""
-    arms = [Arm(f"{name}-stable", 100 - weight, tuple(server.endpoint for server in stable))]
+    """A deployment with a stable and (when it has servers) a candidate snapshot, which are spoken to alike."""
+    spoken = serving or Serving()
+    arms = [Arm(f"{name}-stable", 100 - weight, tuple(server.endpoint for server in stable), spoken)]
     if candidate:
-        arms.append(Arm(f"{name}-candidate", weight, tuple(server.endpoint for server in candidate)))
+        arms.append(Arm(f"{name}-candidate", weight, tuple(server.endpoint for server in candidate), spoken))
     return RoutedModel(NAMESPACE, name, port, router or EnvoySettings(), f"{name}-stable", tuple(arms))
 
 
@@ -331,9 +342,10 @@ class Rig:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def route(self, weight: int, router: EnvoySettings | None = None) -> None:
-        """Set the split and the router's options, and wait until every Envoy has them."""
-        wanted = model(self.port, (self.stable,), (self.candidate,), weight, router)
+    async def route(self, weight: int, router: EnvoySettings | None = None, patience: float = 300.0) -> None:
+        """Set the split, the router's options and the time-out of both, and wait until every Envoy has them."""
+        serving = Serving(timeout=patience)
+        wanted = model(self.port, (self.stable,), (self.candidate,), weight, router, serving=serving)
         self.xds.update([wanted])
         await self.served(wanted)
         for envoy in self.envoys:

@@ -69,7 +69,7 @@ async def test_a_protocol_that_is_no_longer_wanted_goes_with_one_write(
 
     control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
     async with operating(control_plane, cluster, tmp_path) as (_, proxy):
-        cluster.deploy(router={"envoy": {"protocol": "HTTP2"}})
+        cluster.deploy(service={"appProtocol": "kubernetes.io/h2c"})
         await serving(cluster)
         await quiet(proxy)
         assert (spoken(), writes(proxy)[SERVICE]) == ("kubernetes.io/h2c", 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from serin.api.serving import Serving
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.settings import EnvoySettings, EventStreams
 from tests.cluster.ports import free_port
@@ -17,7 +18,7 @@ from tests.integration.envoy_rig import CANDIDATE, Rig, eventually, model, rig
 from tests.integration.stream_server import ERROR, Stream, StreamServer, token
 
 TIMEOUT = 2.0
-READ = EnvoySettings(timeout=TIMEOUT, event_streams=EventStreams.READ)
+READ = EnvoySettings(event_streams=EventStreams.READ)
 HEDGED = replace(READ, hedge_after=0.3)
 FIRST = {"serin_snapshot": CANDIDATE, "serin_attempt": "first"}
 # What breaks in HTTP, whether or not events are read.
@@ -40,11 +41,13 @@ GOOD = (
 
 
 @asynccontextmanager
-async def streaming(folder: Path, settings: EnvoySettings, server: StreamServer | None = None) -> AsyncIterator[Rig]:
+async def streaming(
+    folder: Path, settings: EnvoySettings, server: StreamServer | None = None, patience: float = TIMEOUT
+) -> AsyncIterator[Rig]:
     """All traffic to a candidate that answers with streams."""
     server = server or await StreamServer().start()
     async with rig(folder) as it:
-        wanted = to(it, server, settings)
+        wanted = to(it, server, settings, patience)
         it.xds.update([wanted])
         await it.served(wanted)
         await it.envoy.listens(wanted)
@@ -52,8 +55,8 @@ async def streaming(folder: Path, settings: EnvoySettings, server: StreamServer 
     await server.stop()
 
 
-def to(it: Rig, server: StreamServer, settings: EnvoySettings) -> RoutedModel:
-    plain = model(it.port, (it.stable,), (it.candidate,), 100, settings)
+def to(it: Rig, server: StreamServer, settings: EnvoySettings, patience: float = TIMEOUT) -> RoutedModel:
+    plain = model(it.port, (it.stable,), (it.candidate,), 100, settings, serving=Serving(timeout=patience))
     return replace(plain, arms=(plain.arms[0], replace(plain.arms[1], endpoints=(server.endpoint,))))
 
 
@@ -95,7 +98,7 @@ async def test_every_broken_stream_counts_once_and_no_good_one(tmp_path: Path, s
 
 
 async def test_opaque_streams_count_when_they_break_and_their_events_are_not_read(tmp_path: Path) -> None:
-    async with streaming(tmp_path, EnvoySettings(timeout=TIMEOUT)) as it:
+    async with streaming(tmp_path, EnvoySettings()) as it:
         await asyncio.gather(*(read(it, name) for name in (*GOOD, *SAID, *UNFINISHED)))
         quiet = len(GOOD) + len(SAID) + len(UNFINISHED)
         assert await failures(it, quiet) == (0, 0)
@@ -155,7 +158,7 @@ async def test_a_process_that_is_killed_fails_its_streams(tmp_path: Path) -> Non
 
 
 async def test_the_latency_of_a_stream_is_the_time_to_its_first_byte(tmp_path: Path) -> None:
-    async with streaming(tmp_path, EnvoySettings()) as it:
+    async with streaming(tmp_path, EnvoySettings(), patience=300.0) as it:
         total = 0.0
         for number, (name, least, most) in enumerate(
             (("long", 0, 2000), ("slow-first", 900, 3000), ("json", 15, 2000))

@@ -11,10 +11,11 @@ import aiohttp
 import grpc.aio
 import pytest
 
+from serin.api.serving import Protocol, Serving
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import SHIELDED_BYTES, Limits
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
+from serin.routers.envoy.settings import EnvoySettings, Shield
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import ModelServer, Rig, eventually, model, rig
 from tests.integration.test_envoy_streams import METHOD
@@ -89,7 +90,7 @@ async def reading_nothing() -> AsyncIterator[tuple[Endpoint, list[int]]]:
 
 async def test_requests_over_http2_that_a_model_does_not_read_take_little(tmp_path: Path) -> None:
     async with rig(tmp_path) as it, reading_nothing() as (pod, connected):
-        plain = model(it.port, (it.stable,), router=EnvoySettings(protocol=Protocol.HTTP2))
+        plain = model(it.port, (it.stable,), serving=Serving(Protocol.HTTP2))
         await route(it, replace(plain, arms=(replace(plain.arms[0], endpoints=(pod,)),)))
         before = it.envoy.memory()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:

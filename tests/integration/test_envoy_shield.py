@@ -95,7 +95,7 @@ async def test_a_dead_candidate_costs_no_request(tmp_path: Path) -> None:
 
 async def test_a_slow_candidate_is_hedged(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoySettings(hedge_after=0.3, timeout=2 * FOR_EVER))
+        await it.route(WEIGHT, EnvoySettings(hedge_after=0.3), patience=2 * FOR_EVER)
         it.candidate.delay, it.candidate.slow_share = FOR_EVER, 0.5
         loop = asyncio.get_running_loop()
         slowest, seen = 0.0, Counter[str]()
@@ -123,7 +123,7 @@ async def test_a_slow_candidate_is_hedged(tmp_path: Path) -> None:
 
 async def test_a_hedged_candidate_that_fails_late_is_a_failure_once(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(100, EnvoySettings(hedge_after=0.05, timeout=FOR_EVER))
+        await it.route(100, EnvoySettings(hedge_after=0.05), patience=FOR_EVER)
         it.candidate.error_share = 1.0
         # No failure before stable was asked as well, and no answer of stable before Envoy knows of every failure.
         it.candidate.hold = lambda: eventually(lambda: it.stable.count("received"), lambda count: count == 20)
@@ -141,7 +141,7 @@ async def test_a_hedged_candidate_that_fails_late_is_a_failure_once(tmp_path: Pa
 
 async def test_time_outs_are_shielded_and_counted(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(WEIGHT, EnvoySettings(timeout=5.0))  # long enough that nothing else takes so long
+        await it.route(WEIGHT, patience=5.0)  # long enough that nothing else takes so long
         it.candidate.delay, it.candidate.slow_share = FOR_EVER, 0.3
         seen = await it.send(200)
         found = await evidence(it, seen[CANDIDATE] + seen["shielded"])
@@ -150,10 +150,10 @@ async def test_time_outs_are_shielded_and_counted(tmp_path: Path) -> None:
         assert found["failures"] == found["shielding"] == it.candidate.truth["slow"]
 
 
-@pytest.mark.parametrize("router", [EnvoySettings(timeout=2.0), EnvoySettings(timeout=5.0, hedge_after=1.0)])
-async def test_time_outs_of_both_fail_once_each(tmp_path: Path, router: EnvoySettings) -> None:
+@pytest.mark.parametrize(("patience", "hedge_after"), [(2.0, None), (5.0, 1.0)])
+async def test_time_outs_of_both_fail_once_each(tmp_path: Path, patience: float, hedge_after: float | None) -> None:
     async with rig(tmp_path) as it:
-        await it.route(100, router)
+        await it.route(100, EnvoySettings(hedge_after=hedge_after), patience)
         it.candidate.delay = it.stable.delay = FOR_EVER
         seen = await it.send(20)
         found = await evidence(it, 20)

@@ -11,10 +11,11 @@ import grpc
 import grpc.aio
 import pytest
 
+from serin.api.serving import Protocol, Serving
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy import listeners
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.settings import EnvoySettings, Protocol
+from serin.routers.envoy.settings import EnvoySettings
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
@@ -50,13 +51,12 @@ class GrpcModel:
 
 
 async def grpc_route(it: Rig, stable: Endpoint, candidate: Endpoint, weight: int) -> RoutedModel:
-    plain = model(it.port, (it.stable,), (it.candidate,), weight, EnvoySettings(protocol=Protocol.HTTP2))
+    plain = model(it.port, (it.stable,), (it.candidate,), weight, serving=Serving(Protocol.HTTP2))
     arms = (replace(plain.arms[0], endpoints=(stable,)), replace(plain.arms[1], endpoints=(candidate,)))
     wanted = replace(plain, arms=arms)
     it.xds.update([wanted])
     await it.served(wanted)
-    # The protocol is the cluster's and the log's: both are new, beside the route.
-    await it.envoy.listens(wanted)
+    # The protocol is the cluster's: that is new, beside the route.
     await eventually(
         lambda: it.envoy.get("/config_dump?resource=dynamic_active_clusters", it.envoy.admin_port),
         lambda found: found[1].count("http2_protocol_options") == 2,
@@ -91,9 +91,12 @@ async def test_grpc_is_served_shielded_and_counted(tmp_path: Path) -> None:
 async def test_a_stream_outlives_the_time_out(tmp_path: Path) -> None:
     """The time-out is for the beginning of an answer: 9 seconds of events with a time-out of 6 s, and with a hedge."""
     async with rig(tmp_path) as it:
-        hedging = model(free_port(), (it.stable,), (it.candidate,), 100, EnvoySettings(timeout=6.0, hedge_after=5.0))
+        hedging = model(
+            *(free_port(), (it.stable,), (it.candidate,), 100, EnvoySettings(hedge_after=5.0)),
+            serving=Serving(timeout=6.0),
+        )
         hedging = replace(hedging, name="hedging")
-        plain = model(it.port, (it.stable,), (it.candidate,), 100, EnvoySettings(timeout=6.0))
+        plain = model(it.port, (it.stable,), (it.candidate,), 100, serving=Serving(timeout=6.0))
         it.xds.update([plain, hedging])
         for one in (plain, hedging):
             await it.served(one)

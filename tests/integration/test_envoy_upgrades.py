@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from serin.api.serving import Protocol, Serving
 from serin.routers.envoy import listeners
-from serin.routers.envoy.settings import EnvoySettings, Protocol
 from tests.integration.envoy_rig import CANDIDATE, STABLE, Rig, eventually, model, rig
 
 
@@ -78,12 +78,12 @@ async def test_websockets_follow_the_weights_and_stay_where_they_are(
     """Longer than clients' connections otherwise last, and than `timeout`; a rollback ends none."""
     monkeypatch.setattr(listeners, "_LONGEST_CONNECTION", "1s")
     async with rig(tmp_path) as it:
-        await it.route(100, EnvoySettings(timeout=2.0))
+        await it.route(100, patience=2.0)
         async with it.client.ws_connect(it.url + "/socket") as socket:
             assert await say(socket, "a") == "candidate a"
             found = await counted(it, 1)
             assert found["answers"] == 1, "counted as soon as it is open"
-            await it.route(0, EnvoySettings(timeout=2.0))
+            await it.route(0, patience=2.0)
             for number in range(4):
                 await asyncio.sleep(1.0)
                 assert await say(socket, str(number)) == f"candidate {number}"
@@ -109,7 +109,7 @@ async def test_half_of_the_websockets_at_half_of_the_weight(tmp_path: Path) -> N
 
 async def test_a_handshake_is_shielded_and_what_comes_after_is_not(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(100, EnvoySettings(timeout=5.0))
+        await it.route(100, patience=5.0)
         async with it.client.ws_connect(it.url + "/socket") as socket:
             with suppress(aiohttp.ClientError):
                 await say(socket, "break")
@@ -134,7 +134,7 @@ async def test_a_handshake_is_shielded_and_what_comes_after_is_not(tmp_path: Pat
 
 async def test_a_websocket_on_which_nothing_moves_is_closed_and_nobody_is_blamed(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        await it.route(100, EnvoySettings(timeout=1.0))
+        await it.route(100, patience=1.0)
         async with it.client.ws_connect(it.url + "/socket") as socket:
             ended = await socket.receive(60)
             assert ended.type is aiohttp.WSMsgType.CLOSED
@@ -145,8 +145,7 @@ async def test_a_websocket_on_which_nothing_moves_is_closed_and_nobody_is_blamed
 
 async def test_a_model_that_speaks_http_2_alone_refuses_a_websocket_and_nothing_ends(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        settings = EnvoySettings(protocol=Protocol.HTTP2)
-        wanted = model(it.port, (it.stable,), (it.candidate,), 0, settings)
+        wanted = model(it.port, (it.stable,), (it.candidate,), 0, serving=Serving(Protocol.HTTP2))
         it.xds.update([wanted])
         await it.served(wanted)
         await it.envoy.listens(wanted)

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from serin.api.names import Key
+from serin.api.serving import Serving
 from serin.api.split import Split, all_to, between
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.routed_model import Arm, RoutedModel
@@ -186,18 +187,17 @@ async def test_a_router_option_changes_without_a_failed_request(tmp_path: Path) 
     async with rig(tmp_path) as it:
         await it.route(50)
         traffic = asyncio.create_task(it.send(600))
-        for timeout in (10.0, 20.0, 30.0):
+        for hedge_after in (100.0, None, 100.0):
             await asyncio.sleep(0.6)
-            it.xds.update([model(it.port, (it.stable,), (it.candidate,), 50, EnvoySettings(timeout=timeout))])
+            it.xds.update([model(it.port, (it.stable,), (it.candidate,), 50, EnvoySettings(hedge_after=hedge_after))])
         seen = await traffic
         assert seen["200"] == 600
         await eventually(lambda: it.envoy.count("envoy_serin_attempts"), lambda count: count == 600)
 
 
-def other(port: int, *endpoints: Endpoint) -> RoutedModel:
-    return RoutedModel(
-        NAMESPACE, "other", port, EnvoySettings(), "other-stable", (Arm("other-stable", 100, endpoints),)
-    )
+def other(port: int, *endpoints: Endpoint, timeout: float = 300.0) -> RoutedModel:
+    arm = Arm("other-stable", 100, endpoints, Serving(timeout=timeout))
+    return RoutedModel(NAMESPACE, "other", port, EnvoySettings(), "other-stable", (arm,))
 
 
 async def assert_isolated(it: Rig, bad: RoutedModel, words: str) -> None:
@@ -245,7 +245,7 @@ async def test_an_address_that_envoy_refuses_blocks_its_own_deployment_alone(tmp
 async def test_a_cluster_that_envoy_refuses_gets_no_route(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         # No protocol of HTTP knows such a time-out, and Envoy's durations end at 315,576,000,000 s.
-        bad = replace(other(free_port(), it.stable.endpoint), settings=EnvoySettings(timeout=1e13))
+        bad = other(free_port(), it.stable.endpoint, timeout=1e13)
         await assert_isolated(it, bad, "shop/other")
 
 
@@ -266,7 +266,7 @@ async def test_over_rest_envoy_says_that_it_refuses_but_not_why(
     bad = {
         "listeners": other(server.port, server.endpoint),
         "endpoints": other(free_port(), Endpoint("no-address", 80)),
-        "routes": replace(other(free_port(), server.endpoint), settings=EnvoySettings(timeout=1e13)),
+        "routes": other(free_port(), server.endpoint, timeout=1e13),
     }
     try:
         xds.update([])

@@ -64,7 +64,8 @@ def spec(version: str = "1", **changes: Any) -> dict[str, Any]:
         "runtime": "generic",
         "model": {"name": "fraud", "version": version},
         "template": {"spec": {"containers": [container]}},
-        "router": {"envoy": {"shield": "Failures", "timeout": "300s", "protocol": "HTTP1"}},
+        "router": {"envoy": {"shield": "Failures"}},
+        "timeout": "300s",
         "strategy": {
             "canary": {
                 "steps": [{"weight": 5, "bake": "60s"}, {"weight": 25, "bake": "60s"}, {"weight": 50, "bake": "60s"}]

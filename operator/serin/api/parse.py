@@ -15,6 +15,7 @@ from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
 from serin.api.names import config_variable, dimension_hashes
+from serin.api.serving import serving_content
 from serin.api.spec import (
     Analysis,
     DistributionQuery,
@@ -26,6 +27,7 @@ from serin.api.spec import (
     NoDataAction,
     RatioQuery,
     RouterSpec,
+    ServiceSpec,
     StrategySpec,
     TemplateRef,
     ValueQuery,
@@ -58,10 +60,11 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
     _check_config(spec.get("config") or {})
     return ModelDeploymentSpec(
         replicas=root["replicas"].value,
-        port=_port(root),
+        port=int((content["runtime"] or {})["port"]),
         runtime=root["runtime"].value,
         content=content,
         hashes=dimension_hashes(content),
+        service=_service(spec.get("service") or {}),
         router=RouterSpec(*_member(root["router"], "router")),
         strategy=StrategySpec(*_member(root["strategy"], "strategy")),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
@@ -74,9 +77,9 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
 def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     """The four dimensions of the version that `spec` describes; None for one that it does not use. Raises InvalidSpec.
 
-    `runtime` is {"template", "runtime", "port"}. The port is in it because it is the pod's contract: if it were not
-    versioned, a new port would be sent to the running stable pods at once, with no step and no way back. It is the
-    effective port, so writing the derived one out changes nothing.
+    `runtime` is {"template", "runtime", "port", ...}. How a pod is spoken to (serving.py) is in it because it is the
+    pod's contract: if it were not versioned, a new port or protocol would be used for the running stable pods at once,
+    with no step and no way back. It is the effective port, so writing the derived one out changes nothing.
 
     Nulls, empty lists, empty maps of Serin's own fields and empty pod metadata mean the same as nothing at all and are
     left out. The pod's spec is kept as written otherwise: there an empty map can mean something (`emptyDir: {}`). A
@@ -88,24 +91,18 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     if metadata:
         template["metadata"] = metadata
     return {
-        "runtime": {"template": template, "runtime": root["runtime"].value, "port": _port(root)},
+        "runtime": {"template": template, "runtime": root["runtime"].value, **serving_content(root)},
         **{name: _without_absent(spec.get(name) or {}) or None for name in ("model", "config", "features")},
     }
 
 
-def _port(root: Field) -> int:
-    """`spec.port`, or else the first port of the first container."""
-    given = root.get("port")
-    if given is not None:
-        return int(given.value)
-    containers = root["template"]["spec"]["containers"].value
-    ports = (containers[0].get("ports") if containers else None) or []
-    if not ports:
-        raise InvalidSpec(
-            "spec.port: write the port that the model server answers on, either port: 8080 or ports: "
-            "[{containerPort: 8080}] in the first container of the template"
-        )
-    return int(ports[0]["containerPort"])
+def _service(service: JsonObject) -> ServiceSpec:
+    return ServiceSpec(
+        port=service.get("port"),
+        type=service.get("type"),
+        app_protocol=service.get("appProtocol"),
+        annotations=service.get("annotations") or {},
+    )
 
 
 def _check_config(config: Mapping[str, str]) -> None:

@@ -30,6 +30,19 @@ class RouterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """`spec.service`: the Service that clients use, which is the deployment's own, whatever version it serves.
+
+    None: the user leaves it to Serin (the port) or to whoever else sets it (the rest).
+    """
+
+    port: int | None = None
+    type: str | None = None
+    app_protocol: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StrategySpec:
     """The one member of `spec.strategy`: its name, and its settings as JSON (rollout/strategies reads them)."""
 
@@ -126,6 +139,7 @@ class ModelDeploymentSpec:
     runtime: str  # profile name
     content: Mapping[str, JsonObject | None]
     hashes: Mapping[str, str]
+    service: ServiceSpec
     router: RouterSpec
     strategy: StrategySpec
     metrics: tuple[Metric, ...]

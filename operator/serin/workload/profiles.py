@@ -1,25 +1,50 @@
 """Runtime profiles: how each kind of model server says that its *model* is loaded, not only that the server is up.
 
-A server that is up without its model answers every prediction with an error, so readiness is asked of the model.
-A new runtime is a line in the table.
+A server that is up without its model answers every prediction with an error, so readiness is asked of the model. It is
+asked over HTTP/1.1, as the kubelet's probes speak it. A model server that serves gRPC has another port for that.
+
+A new runtime is a line in the table. It has none for servers that cannot be asked in this way: TensorFlow Serving and
+TorchServe answer 200 about a model that is still loading, and vLLM listens only when its model is loaded.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-# Path that answers 200 once the model is loaded; {model} is the model's name. None: the profile knows no such path.
-# KServe, MLServer and Triton all serve the Open Inference Protocol ("V2").
+from serin.api.serving import Protocol, Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Where an HTTP request is answered with 200 once the model is loaded."""
+
+    path: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """`ready_path`: {model} is the model's name. `http_port`: the runtime's own default, None: it has none."""
+
+    ready_path: str
+    http_port: int | None = None
+
+
+# The Open Inference Protocol ("V2"), which KServe's, MLServer's and Triton's servers speak too.
 _OPEN_INFERENCE: Final = "/v2/models/{model}/ready"
-_READY_PATHS: Final[Mapping[str, str | None]] = {
+_PROFILES: Final[Mapping[str, _Profile | None]] = {
     "generic": None,
-    "openInference": _OPEN_INFERENCE,
-    "mlserver": _OPEN_INFERENCE,
-    "kserve": _OPEN_INFERENCE,
-    "triton": _OPEN_INFERENCE,
+    "openInference": _Profile(_OPEN_INFERENCE),
+    "mlserver": _Profile(_OPEN_INFERENCE, 8080),  # gRPC 8081, metrics 8082
+    "kserve": _Profile(_OPEN_INFERENCE, 8080),  # gRPC 8081
+    "triton": _Profile(_OPEN_INFERENCE, 8000),  # gRPC 8001, metrics 8002
 }
 
 
-def ready_path(runtime: str, model: str) -> str | None:
-    """HTTP path on the serving port that answers 200 once `model` is loaded; None when the runtime has none."""
-    path = _READY_PATHS[runtime]
-    return path.format(model=model) if path else None
+def health(runtime: str, model: str, port: int, serving: Serving) -> Health | None:
+    """Where a version says that `model` is loaded; `port`: where it serves. None when the runtime cannot say it."""
+    profile = _PROFILES[runtime]
+    if profile is None:
+        return None
+    own = profile.http_port if serving.protocol is Protocol.HTTP2 else port
+    return Health(profile.ready_path.format(model=model), serving.health_port or own or port)

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.serving import read_serving
 from serin.workload import drain
-from serin.workload.profiles import ready_path
+from serin.workload.profiles import health
 
 _CONFIG_PATH: Final = "/etc/serin/config"
 _CONFIG_VOLUME: Final = "serin-config"
@@ -148,5 +149,7 @@ def _serving(container: JsonObject, content: Mapping[str, JsonObject | None]) ->
 
 def _model_probe(content: Mapping[str, JsonObject | None]) -> JsonObject:
     runtime, model = _runtime(content), content.get("model") or {}
-    path = ready_path(runtime["runtime"], str(model.get("name", "")))
-    return {"httpGet": {"path": path, "port": _port(content)}} if path else {"tcpSocket": {"port": _port(content)}}
+    found = health(runtime["runtime"], str(model.get("name", "")), _port(content), read_serving(runtime))
+    if found is None:
+        return {"tcpSocket": {"port": _port(content)}}
+    return {"httpGet": {"path": found.path, "port": found.port}}

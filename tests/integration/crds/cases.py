@@ -145,15 +145,36 @@ REFUSED: Refusals = {
         ("spec.router.envoy.hedgeAfter", "remove hedgeAfter, or write shield: Failures"),
     ),
     "hedge after the time-out": (
-        "spec: {router: {envoy: {hedgeAfter: 2m, timeout: 60s}}}",
-        ("spec.router.envoy.hedgeAfter", "shorter than timeout"),
+        "spec: {router: {envoy: {hedgeAfter: 2m}}, timeout: 60s}",
+        ("spec.router.envoy.hedgeAfter", "shorter than spec.timeout"),
     ),
     "hedge at once": ("spec: {router: {envoy: {hedgeAfter: 0s}}}", ("router.envoy.hedgeAfter", "from 1ms to 1h")),
-    "time-out without a unit": ("spec: {router: {envoy: {timeout: '300'}}}", ("router.envoy.timeout", "30s or 5m")),
-    "unknown protocol": ("spec: {router: {envoy: {protocol: gRPC}}}", ("router.envoy.protocol", '"HTTP1", "HTTP2"')),
     "unknown event streams": (
         "spec: {router: {envoy: {eventStreams: Yes please}}}",
         ("router.envoy.eventStreams", '"Opaque", "Read"'),
+    ),
+    "time-out of the router": (
+        "spec: {router: {envoy: {timeout: 30s}}}",
+        ('unknown field "spec.router.envoy.timeout"',),
+    ),
+    "time-out without a unit": ("spec: {timeout: '300'}", ("spec.timeout", "30s or 5m")),
+    "unknown protocol": ("spec: {protocol: gRPC}", ("spec.protocol", '"HTTP1", "HTTP2"')),
+    "Triton's gRPC port without a protocol": (
+        "spec: {runtime: triton, model: {name: m}, port: 8001}",
+        ("spec.protocol: Required value", "write protocol: HTTP2"),
+    ),
+    "MLServer's gRPC port of the container without a protocol": (
+        "spec: {runtime: mlserver, model: {name: m}, "
+        "template: {spec: {containers: [{name: model, image: i, ports: [{containerPort: 8081}]}]}}}",
+        ("spec.protocol: Required value", "write protocol: HTTP2"),
+    ),
+    "nobody knows where an HTTP/2 server is asked for its model": (
+        "spec: {runtime: openInference, model: {name: m}, protocol: HTTP2}",
+        ("spec.healthPort: Required value", "for example healthPort: 8000"),
+    ),
+    "a health port that nobody asks at": (
+        "spec: {healthPort: 8000}",
+        ("spec.healthPort", "readinessProbe with a port of its own"),
     ),
     # --- the steps ---
     "no steps": (
@@ -422,7 +443,12 @@ ACCEPTED = {
     "a model in a file": "spec: {model: {uri: 'file:///models/7'}}",
     "keys of config": "spec: {config: {a: '', max-age: '3', b.c_D: x}}",
     "no shield": "spec: {router: {envoy: {shield: 'Off'}}}",
-    "a hedge without a time-out": "spec: {router: {envoy: {hedgeAfter: 500ms, timeout: 0s}}}",
+    "a hedge without a time-out": "spec: {router: {envoy: {hedgeAfter: 500ms}}, timeout: 0s}",
+    "Triton over gRPC": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP2}",
+    "HTTP/1.1 at Triton's gRPC port": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP1}",
+    "an open inference server over gRPC": (
+        "spec: {runtime: openInference, model: {name: m}, port: 9000, protocol: HTTP2, healthPort: 8080}"
+    ),
     "a single step with everything": "spec: {strategy: {canary: {steps: [{weight: 100, bake: 0s}]}}}",
     "the same weight twice": "spec: {strategy: {canary: {steps: [{weight: 5, bake: 1m}, {weight: 5, bake: 1m}]}}}",
     "a pause before the first weight": "spec: {strategy: {canary: {steps: [{pause: {}}, {weight: 5, bake: 1m}]}}}",

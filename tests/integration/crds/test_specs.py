@@ -57,7 +57,8 @@ class TestStored:
         assert stored == {
             "replicas": 1,
             "runtime": "generic",
-            "router": {"envoy": {"shield": "Failures", "timeout": "300s", "protocol": "HTTP1"}},
+            "timeout": "300s",
+            "router": {"envoy": {"shield": "Failures", "eventStreams": "Opaque"}},
             "strategy": {
                 "canary": {
                     "steps": [

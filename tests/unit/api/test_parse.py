@@ -198,7 +198,13 @@ class TestContent:
         spec = stored(documents("canary.yaml")[0])["spec"]
         content = content_of(spec)
         assert set(content) == set(names.DIMENSIONS)
-        assert content["runtime"] == {"template": spec["template"], "runtime": "mlserver", "port": 8080}
+        assert content["runtime"] == {
+            "template": spec["template"],
+            "runtime": "mlserver",
+            "port": 8080,
+            "timeout": "30s",
+            "healthPort": 8080,
+        }
         assert (content["model"], content["config"], content["features"]) == (
             spec["model"],
             {"threshold": "0.5"},
@@ -218,11 +224,32 @@ class TestContent:
             {"model": {"version": None}},
             {"port": 8080},
             {"runtime": "generic"},
+            {"protocol": "HTTP1"},
+            {"timeout": "5m"},
+            {"service": {"port": 80, "type": "NodePort"}},
+            {"router": {"envoy": {"shield": "Off"}}},
         ],
         ids=str,
     )
     def test_writing_out_what_is_so_anyway_is_the_same_version(self, same: dict[str, Any]) -> None:
         assert content_of(smallest(**same)) == content_of(smallest())
+
+    @pytest.mark.parametrize(
+        ("other", "written"),
+        [
+            ({"port": 9000}, {"port": 9000}),
+            ({"protocol": "HTTP2"}, {"protocol": "HTTP2"}),
+            ({"timeout": "1m30s"}, {"timeout": "90s"}),
+            ({"timeout": "1500ms"}, {"timeout": "1500ms"}),
+            ({"timeout": "0s"}, {"timeout": "0s"}),
+            ({"healthPort": 9001}, {"healthPort": 9001}),
+        ],
+        ids=str,
+    )
+    def test_how_pods_are_spoken_to_is_a_part_of_the_version(self, other: Any, written: Any) -> None:
+        before, after = content_of(smallest()), content_of(smallest(**other))
+        assert before | {"runtime": {**(before["runtime"] or {}), **written}} == after
+        assert names.snapshot_name("fraud", before) != names.snapshot_name("fraud", after)
 
     @pytest.mark.parametrize("metadata", [{}, None, {"labels": {}}, {"labels": None, "annotations": {}}], ids=str)
     def test_empty_pod_metadata_is_the_same_version(self, metadata: Any) -> None:

@@ -24,7 +24,8 @@ def spec(version: str = "2", **changes: Any) -> JsonObject:
         "runtime": "generic",
         "model": {"name": "fraud", "version": version},
         "template": {"spec": {"containers": [container]}},
-        "router": {"envoy": {"shield": "Failures", "timeout": "300s", "protocol": "HTTP1"}},
+        "router": {"envoy": {"shield": "Failures"}},
+        "timeout": "300s",
         "strategy": {"canary": {"steps": [{"weight": 5, "bake": "60s"}]}},
         "metrics": [{"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}],
         "analysis": {

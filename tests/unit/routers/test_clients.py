@@ -8,21 +8,18 @@ import pytest
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
-from serin.routers.envoy.clients import ClientRoute
-from serin.routers.envoy.settings import Protocol
+from serin.api.state import State
+from serin.routers.envoy.clients import ClientRoute, clients_port
 from tests.narratives.world import World
 
 ROUTERS = ("10.1.0.1", "10.1.0.2")
 Found = list[JsonObject]  # the Service and its endpoints
 
 
-def route(
-    *routers: str, protocol: Protocol = Protocol.HTTP1, listener: int = 10_000, port: int | None = None
-) -> ClientRoute:
+def route(*routers: str, listener: int = 10_000, port: int = 8080, service: JsonObject | None = None) -> ClientRoute:
     world = World()
-    if port is not None:
-        world.spec["port"] = port
-    return ClientRoute(parse_model_deployment(world.body), protocol, listener, routers)
+    world.spec["service"] = service or {}
+    return ClientRoute(parse_model_deployment(world.body), port, listener, routers)
 
 
 def stored(*bodies: JsonObject) -> list[JsonObject]:
@@ -161,18 +158,44 @@ def test_the_endpoints_are_serins_alone(change: Any) -> None:
 
 def test_what_serin_no_longer_sets_is_written_once() -> None:
     """Nothing of it is missing in the Service, so only the hash tells that Serin set more."""
-    http2, http1 = route(*ROUTERS, protocol=Protocol.HTTP2), route(*ROUTERS)
-    service, endpoints = published(http2)
-    assert kinds_of(http1.repairs(service, endpoints)) == ["Service"]
+    more, less = route(*ROUTERS, service={"appProtocol": "kubernetes.io/h2c"}), route(*ROUTERS)
+    service, endpoints = published(more)
+    assert kinds_of(less.repairs(service, endpoints)) == ["Service"]
     # Somebody else owns the field as well: it stays, and that is no reason to write again.
-    [after] = stored(http1.service())
+    [after] = stored(less.service())
     after["spec"]["ports"][0]["appProtocol"] = "kubernetes.io/h2c"
-    assert http1.repairs(after, endpoints) == ()
+    assert less.repairs(after, endpoints) == ()
 
 
-def test_another_port_of_the_model_server_is_written() -> None:
+def test_another_port_for_clients_is_written() -> None:
     service, endpoints = published(route(*ROUTERS))
     assert kinds_of(route(*ROUTERS, port=9000).repairs(service, endpoints)) == ["Service"]
+
+
+def test_what_users_set_of_the_service_is_in_it() -> None:
+    service = route(
+        *ROUTERS,
+        port=80,
+        service={"type": "LoadBalancer", "appProtocol": "grpc", "annotations": {"example.com/internal": "true"}},
+    ).service()
+    assert service["spec"] == {
+        "type": "LoadBalancer",
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "appProtocol": "grpc"}],
+    }
+    assert set(service["metadata"]["annotations"]) == {"example.com/internal", names.ANNOTATION_APPLIED_HASH}
+
+
+@pytest.mark.parametrize(
+    ("written", "kept", "port"),
+    [(None, None, 8080), (80, None, 80), (None, 9000, 9000), (80, 9000, 80), (None, "9000", 8080), (None, 0, 8080)],
+)
+def test_the_port_for_clients_is_the_users_or_stays_or_is_the_first_versions(
+    written: int | None, kept: Any, port: int
+) -> None:
+    world = World()
+    world.spec["service"] = {"port": written} if written else {}
+    state = State(router={"envoy": {"servicePort": kept} if kept is not None else {}})
+    assert clients_port(parse_model_deployment(world.body), state) == port
 
 
 def test_without_a_router_pod_the_endpoints_of_before_stay() -> None:

@@ -5,20 +5,23 @@ loses a cluster that a response leaves out, and breaks (a failed assertion) when
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from serin.api.names import Key
+from serin.api.serving import Protocol, Serving
 from serin.api.split import all_to, between
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import Limits
+from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.settings import EnvoySettings
 from serin.routers.envoy.xds.delivery import GRACE, SETTLE, Delivery
 from serin.routers.envoy.xds.resources import DiscoveryRequest, DiscoveryResponse, Kind, Topic
 
+HTTP2 = Serving(Protocol.HTTP2)
 POD = (Endpoint("10.0.0.1", 80),)
 
 
@@ -43,6 +46,7 @@ class FakeEnvoy:
     delivery: Delivery
     versions: dict[Topic, str] = field(default_factory=dict)
     clusters: set[str] = field(default_factory=set)
+    aggregates: set[str] = field(default_factory=set)
     warm: set[str] = field(default_factory=set)
     listeners: set[str] = field(default_factory=set)
     routes: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -51,7 +55,7 @@ class FakeEnvoy:
     def topics(self) -> list[Topic]:
         """What it would ask now. Listeners come after all clusters are warm for the first time."""
         asked: list[Topic] = [(Kind.CLUSTERS, "")]
-        asked += [(Kind.ENDPOINTS, name) for name in sorted(self.clusters)]
+        asked += [(Kind.ENDPOINTS, name) for name in sorted(self.clusters - self.aggregates)]
         if self.versions.get((Kind.CLUSTERS, "")) and (self.clusters <= self.warm or self.listeners):
             asked.append((Kind.LISTENERS, ""))
         return asked + [(Kind.ROUTES, name) for name in sorted(self.listeners)]
@@ -74,7 +78,8 @@ class FakeEnvoy:
             case Kind.CLUSTERS:
                 for name in self.clusters - names:
                     self.versions.pop((Kind.ENDPOINTS, name), None)
-                self.clusters, self.warm = names, self.warm & names
+                self.aggregates = {item.name for item in response.resources if "cluster_type" in item.body}
+                self.clusters, self.warm = names, self.warm & names | self.aggregates
                 used = {name for route in self.routes.values() for name in route}
                 assert used <= self.clusters, f"{used - self.clusters} was taken away from under a route"
             case Kind.ENDPOINTS:
@@ -317,6 +322,32 @@ def test_a_restarted_operator_takes_nothing_away_that_it_does_not_know(it: Setti
     assert envoy.clusters == {"shop/fraud/fraud-a"}
 
 
+def test_a_restarted_operator_keeps_a_cluster_that_is_made_of_others(it: Setting) -> None:
+    two = model("fraud", ("fraud-a", 50), ("fraud-b", 50))
+    it.delivery.update([replace(two, arms=(two.arms[0], replace(two.arms[1], serving=HTTP2)))])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    assert envoy.routes["shop/fraud"] >= envoy.aggregates == {"shop/fraud/fraud-b+shielded"}
+    again = setting()
+    envoy.delivery = again.delivery
+    again.delivery.update([model("fraud", ("fraud-a", 100))])
+    again.clock.now += SETTLE
+    for _ in range(3):  # FakeEnvoy checks that nothing is taken from under its route
+        envoy.ask((Kind.CLUSTERS, ""))
+    envoy.settle(again.clock)
+    assert envoy.clusters == {"shop/fraud/fraud-a"}
+
+
+def test_a_route_waits_for_what_its_cluster_is_made_of_and_no_longer(it: Setting) -> None:
+    two = model("fraud", ("fraud-a", 100), ("fraud-b", 0))
+    two = replace(two, arms=(two.arms[0], replace(two.arms[1], serving=HTTP2)))
+    it.delivery.update([two])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    it.delivery.update([replace(two, arms=(replace(two.arms[0], weight=50), replace(two.arms[1], weight=50)))])
+    assert envoy.ask((Kind.ROUTES, "shop/fraud")), "everything is there: at once"
+
+
 def test_a_restarted_operator_withholds_nothing_that_serves(it: Setting) -> None:
     models = [model(f"m{number}", (f"m{number}-a", 100), port=number) for number in range(4)]
     it.delivery.update(models)
@@ -377,7 +408,7 @@ def test_no_order_of_events_breaks_a_route(seed: int) -> None:
     for envoy in envoys:
         envoy.settle(it.clock)
         assert envoy.listeners == {f"shop/{one.name}" for one in models}
-        assert envoy.clusters == {f"shop/{one.name}/{arm.snapshot}" for one in models for arm in one.arms}
+        assert envoy.clusters == {cluster for one in models for cluster in render(one).clusters}
     for one in models:
         assert it.delivery.observe(one.key) == one.split()
     assert it.delivery.refused() == {}
@@ -419,4 +450,7 @@ def random_model(draw: random.Random, number: int) -> RoutedModel:
     weight = draw.choice([0, 5, 50, 100]) if len(snapshots) > 1 else 0
     weights = [100 - weight, weight, 0]
     arms = [(f"m{number}-{snapshot}", share) for snapshot, share in zip(snapshots, weights, strict=False)]
-    return model(f"m{number}", *arms, port=number + 1)
+    found = model(f"m{number}", *arms, port=number + 1)
+    # What a snapshot speaks never changes.
+    spoken = {f"m{number}-b": HTTP2}
+    return replace(found, arms=tuple(replace(arm, serving=spoken.get(arm.snapshot, arm.serving)) for arm in found.arms))

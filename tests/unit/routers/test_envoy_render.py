@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serin.api.serving import Protocol, Serving
 from serin.api.split import Rule
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import bootstrap
@@ -16,9 +17,10 @@ from serin.routers.envoy.rendered import render
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.series import BUCKETS
-from serin.routers.envoy.settings import EnvoySettings, EventStreams, Protocol, Shield
+from serin.routers.envoy.settings import EnvoySettings, EventStreams, Shield
 
 POD = (Endpoint("10.0.0.1", 80),)
+HTTP2 = Serving(Protocol.HTTP2)
 
 
 def model(*arms: Arm, **router: Any) -> RoutedModel:
@@ -88,7 +90,6 @@ def test_a_version_without_pods_is_said_to_be_unavailable() -> None:
     [
         ({}, "5xx,reset,connect-failure,refused-stream", False),
         ({"hedge_after": 1.0}, "5xx,reset,connect-failure,refused-stream", True),
-        ({"protocol": Protocol.HTTP2}, "5xx,reset,connect-failure,refused-stream,retriable-headers", False),
         ({"shield": Shield.UNSENT}, "connect-failure,refused-stream,reset-before-request", False),
         ({"shield": Shield.UNSENT, "hedge_after": 1.0}, "connect-failure,refused-stream,reset-before-request", False),
         ({"shield": Shield.OFF, "hedge_after": 1.0}, None, False),
@@ -121,7 +122,7 @@ def test_a_request_is_kept_where_it_can_be_sent_again_and_nowhere_else() -> None
 
 
 def test_buffers_of_all_connections_are_bounded() -> None:
-    found = render(model(Arm("a", 100, POD), protocol=Protocol.HTTP2), limits=Limits(connections=7))
+    found = render(model(Arm("a", 100, POD, HTTP2)), limits=Limits(connections=7))
     limit, http = (one["typed_config"] for one in found.listener["filter_chains"][0]["filters"])
     assert limit["max_connections"] == 7
     [cluster] = found.clusters.values()
@@ -161,11 +162,12 @@ def test_what_reads_event_streams_is_there_only_where_it_is_asked_for() -> None:
 
 
 def test_no_time_out_is_no_limit_anywhere() -> None:
-    for one in routes(model(Arm("a", 90, POD), Arm("b", 10, POD), timeout=0.0)):
+    unlimited = Serving(timeout=0.0)
+    for one in routes(model(Arm("a", 90, POD, unlimited), Arm("b", 10, POD, unlimited))):
         assert one["route"]["timeout"] == "0s"
         assert one["route"]["idle_timeout"] == "0.000s"
         assert not {"per_try_timeout", "per_try_idle_timeout"} & set(one["route"]["retry_policy"])
-    text = json.dumps(render(model(Arm("a", 100, POD), timeout=0.0, hedge_after=1.0)).listener)
+    text = json.dumps(render(model(Arm("a", 100, POD, unlimited), hedge_after=1.0)).listener)
     assert "duration_filter" not in text
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serin.api.fields import InvalidSpec
-from serin.routers.envoy.settings import EnvoySettings, EventStreams, Protocol, Shield, read_settings, with_defaults
+from serin.routers.envoy.settings import EnvoySettings, EventStreams, Shield, read_settings, with_defaults
 from tests.unit.api.test_parse import documents, smallest, stored
 
 
@@ -21,12 +21,12 @@ def test_the_defaults_of_the_schema_are_those_of_the_type() -> None:
 
 def test_every_setting() -> None:
     sample = stored(documents("canary.yaml")[0])["spec"]["router"]["envoy"]
-    assert read_settings(sample) == EnvoySettings(hedge_after=2.0, timeout=30.0)
-    found = read_settings({"shield": "Off", "timeout": "2m", "protocol": "HTTP2", "eventStreams": "Read"})
-    assert found == EnvoySettings(Shield.OFF, None, 120.0, Protocol.HTTP2, EventStreams.READ)
+    assert read_settings(sample) == EnvoySettings(hedge_after=2.0)
+    found = read_settings({"shield": "Off", "eventStreams": "Read"})
+    assert found == EnvoySettings(Shield.OFF, None, EventStreams.READ)
 
 
-@pytest.mark.parametrize("missing", ["shield", "timeout", "protocol", "eventStreams"])
+@pytest.mark.parametrize("missing", ["shield", "eventStreams"])
 def test_an_object_from_before_a_default_existed_says_to_apply_it_again(missing: str) -> None:
     settings = defaulted()
     del settings[missing]
@@ -39,8 +39,7 @@ def test_an_object_from_before_a_default_existed_says_to_apply_it_again(missing:
     [
         ({"shield": "Sometimes"}, "shield: 'Sometimes' is unknown: write one of Failures, Unsent, Off"),
         ({"eventStreams": "Seen"}, "eventStreams: 'Seen' is unknown: write one of Opaque, Read"),
-        ({"protocol": "HTTP3"}, "protocol: 'HTTP3' is unknown: write one of HTTP1, HTTP2"),
-        ({"timeout": "soon"}, "timeout: 'soon' is no duration: write"),
+        ({"hedgeAfter": "soon"}, "hedgeAfter: 'soon' is no duration: write"),
     ],
 )
 def test_what_cannot_be_read_names_its_field_and_what_to_write(changed: dict[str, Any], message: str) -> None:

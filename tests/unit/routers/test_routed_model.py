@@ -8,7 +8,7 @@ from serin.api.kill_switch import FixedAnswer
 from serin.api.split import NOWHERE, Split
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.routed_model import Arm, Reading, RoutedModel, read_model
-from serin.routers.envoy.settings import EnvoySettings, Protocol, Shield
+from serin.routers.envoy.settings import EnvoySettings, Shield
 
 
 def deployment(**status: Any) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def test_a_deployment_without_a_port_is_left_out() -> None:
 
 def test_router_options_are_read() -> None:
     body = deployment(router={"envoy": {"port": 10001}})
-    body["spec"]["router"]["envoy"] = {"shield": "Off", "hedgeAfter": "1s500ms", "timeout": "2m", "protocol": "HTTP2"}
-    assert read(body).settings == EnvoySettings(Shield.OFF, 1.5, 120.0, Protocol.HTTP2)
+    body["spec"]["router"]["envoy"] = {"shield": "Off", "hedgeAfter": "1s500ms"}
+    assert read(body).settings == EnvoySettings(Shield.OFF, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_word_that_only_a_newer_serin_knows_keeps_the_last_settings_and_the_re
     last = read(body)
     lowered = serving(traffic={"weights": {"fraud-a": 100}})
     lowered["spec"]["router"]["envoy"] = {"shield": "Sometimes"}
-    found = read_model(lowered, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last)
+    found = read_model(lowered, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last=last)
     assert found.problem.startswith("spec.router.envoy.shield: 'Sometimes' is unknown: write one of Failures")
     assert found.model is not None
     assert found.model.settings == EnvoySettings(Shield.UNSENT)
@@ -145,7 +145,7 @@ def test_a_word_that_only_a_newer_serin_knows_keeps_the_last_settings_and_the_re
 def test_what_is_no_port_keeps_the_last_one_and_the_rest_goes_on(port: Any) -> None:
     last = read(serving())
     broken = serving(router={"envoy": {"port": port}}, traffic={"weights": {"fraud-a": 100}})
-    found = read_model(broken, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last)
+    found = read_model(broken, [endpoint_slice("fraud-a", pod("10.0.0.9"))], last=last)
     assert found.problem == f"status.router.envoy.port: {port!r} is no listener port"
     assert found.model is not None
     assert (found.model.port, found.model.split()) == (10001, Split({"fraud-a": 100}))
@@ -221,6 +221,6 @@ def test_what_answers_in_place_of_all_versions() -> None:
     answer = {"status": 200, "contentType": "text/plain", "body": "0"}
     assert read(killed("All", fallback={"answer": answer})).fallback == FixedAnswer(200, "text/plain", "0")
     body, found = killed("Off", fallback={"service": {"name": "rules", "port": 80}}), Endpoint("10.96.0.7", 80)
-    model = read_model(body, [], None, lambda service: found if service.name == "rules" else None).model
+    model = read_model(body, [], address=lambda service: found if service.name == "rules" else None).model
     assert model is not None
     assert (model.killed, model.fallback) == (False, found)

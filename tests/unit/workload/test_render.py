@@ -74,6 +74,16 @@ def test_readiness_asks_for_the_model() -> None:
     assert "readinessProbe" not in _containers()[1]
 
 
+def test_a_grpc_server_is_asked_for_its_model_at_its_http_port() -> None:
+    content = deepcopy(CONTENT)
+    content["runtime"] |= {"runtime": "triton", "port": 8001, "protocol": "HTTP2"}
+    [container, _] = _containers(content)
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/models/fraud/ready", "port": 8000}
+    assert service(OWNER, "fraud-abc", content)["spec"]["ports"][0]["port"] == 8001
+    content["runtime"]["healthPort"] = 9000
+    assert _containers(content)[0]["readinessProbe"]["httpGet"]["port"] == 9000
+
+
 def test_the_users_own_probe_stays_and_the_model_is_asked_for_before_it() -> None:
     content = deepcopy(CONTENT)
     own = {"httpGet": {"path": "/mine", "port": 8080}}

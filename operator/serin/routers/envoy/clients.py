@@ -1,5 +1,8 @@
 """The Service that clients use, and its endpoints: the router's pods at the deployment's own listener port.
 
+The port that clients use is the deployment's own: a version that listens elsewhere changes nothing for them. Left out
+of the spec it is the port that the first version listened on, and stays that; the status keeps it.
+
 The Service has no selector, because the router's pods live in another namespace; Serin keeps its EndpointSlice. Each
 deployment has a port of its own on the router, so the Host header that a client happens to send decides nothing.
 
@@ -16,9 +19,11 @@ from typing import Any, Final
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
+from serin.api.state import State
 from serin.routers.endpoints import SERVICE_LABEL
-from serin.routers.envoy.settings import Protocol
+from serin.routers.envoy.settings import NAME
 
+_KEPT_PORT: Final = "servicePort"  # under status.router.envoy
 _MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
 # Of an EndpointSlice. Each is one value to the API server: whoever adds an item has replaced Serin's list.
 _WHOLE_LISTS: Final = ("endpoints", "ports")
@@ -26,20 +31,25 @@ _WHOLE_LISTS: Final = ("endpoints", "ports")
 
 @dataclass(frozen=True, slots=True)
 class ClientRoute:
-    """What leads clients to the router: `listener` is the router's port, `routers` the addresses of its ready pods."""
+    """What leads clients to the router.
+
+    `port`: the clients' port, `listener`: the router's, `routers`: the addresses of its ready pods.
+    """
 
     deployment: ModelDeployment
-    protocol: Protocol
+    port: int
     listener: int
     routers: tuple[str, ...]
 
     def service(self) -> JsonObject:
-        """The clients' Service, at the port that the model server has too."""
-        port: JsonObject = {"name": names.PORT_NAME, "port": self.deployment.spec.port, "protocol": "TCP"}
-        if self.protocol is Protocol.HTTP2:
-            port["appProtocol"] = "kubernetes.io/h2c"
-        metadata = self._metadata(self.deployment.name, {})
-        return _stamped({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}})
+        """The clients' Service."""
+        wanted = self.deployment.spec.service
+        port: JsonObject = {"name": names.PORT_NAME, "port": self.port, "protocol": "TCP"}
+        if wanted.app_protocol:
+            port["appProtocol"] = wanted.app_protocol
+        spec: JsonObject = {"ports": [port]} | ({"type": wanted.type} if wanted.type else {})
+        metadata = self._metadata(self.deployment.name, {}) | {"annotations": dict(wanted.annotations)}
+        return _stamped({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 
     def endpoint_slice(self) -> JsonObject:
         """The Service's endpoints."""
@@ -85,6 +95,18 @@ class ClientRoute:
         }
 
 
+def clients_port(deployment: ModelDeployment, state: State) -> int:
+    """The port of the clients' Service: the user's, or the one that it has, or the first version's."""
+    kept = (state.router.get(NAME) or {}).get(_KEPT_PORT)
+    known = kept if type(kept) is int and 0 < kept < 65536 else None
+    return deployment.spec.service.port or known or deployment.spec.port
+
+
+def kept_for_clients(port: int) -> JsonObject:
+    """What the status keeps of it."""
+    return {_KEPT_PORT: port}
+
+
 def slice_name(deployment: str) -> str:
     """Name of the EndpointSlice behind a deployment's Service."""
     return f"{deployment}-router"
@@ -96,8 +118,8 @@ def _family(addresses: Sequence[str]) -> int:
 
 def _stamped(body: JsonObject) -> JsonObject:
     """The body with the hash of what Serin sets in it."""
-    metadata = {**body["metadata"], "annotations": {names.ANNOTATION_APPLIED_HASH: names.content_hash(body)}}
-    return body | {"metadata": metadata}
+    metadata, stamp = body["metadata"], {names.ANNOTATION_APPLIED_HASH: names.content_hash(body)}
+    return body | {"metadata": {**metadata, "annotations": {**metadata["annotations"], **stamp}}}
 
 
 def _has(found: JsonObject | None, wanted: JsonObject) -> bool:

@@ -4,17 +4,22 @@ A cluster of a snapshot that is not stable has two priorities: its own pods, the
 pod counts as healthy, so a first attempt goes to the snapshot's own pods as long as there is one; the shield's retry
 policy (routes.py) turns to the next priority. Which pod belongs to whom is written into the endpoints' metadata: it
 labels the series, and the answer's headers.
+
+A cluster speaks one protocol to all of its pods. So when the snapshot's is not stable's there are two more clusters
+beside it: `...+stable` has stable's pods and speaks as stable does, and `...+shielded`, which the route names, is an
+aggregate cluster. Its priorities are those of the snapshot's own cluster, then those of the other, and each attempt
+uses the connections of the cluster that its pod is from.
 """
 
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.api.serving import Protocol
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS
-from serin.routers.envoy.settings import Protocol
-from serin.routers.envoy.shape import any_of, config_source
+from serin.routers.envoy.shape import any_of, config_source, typed
 
 # A pod that a node took with it does not refuse a connection, it never answers.
 _CONNECT_TIMEOUT: Final = "1s"
@@ -25,46 +30,123 @@ _IDLE_TIMEOUT: Final = "4s"
 _NO_LIMIT: Final = 1_000_000_000
 
 
+# Behind a snapshot's name; no name of Kubernetes has a plus. series.py leaves their counters out.
+_STABLE: Final = "+stable"
+_SHIELDED: Final = "+shielded"
+
+
 def cluster_name(model: RoutedModel, snapshot: str) -> str:
     """Name of a snapshot's cluster; series.py takes it apart again."""
     return f"{model.namespace}/{model.name}/{snapshot}"
 
 
-def cluster(model: RoutedModel, arm: Arm) -> JsonObject:
-    """The cluster of one snapshot, without its endpoints, which change far more often."""
-    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+def shielded_cluster(model: RoutedModel, arm: Arm) -> str:
+    """Name of the cluster whose second attempts go to stable."""
+    name = cluster_name(model, arm.snapshot)
+    return name + _SHIELDED if _other_stable(model, arm) else name
+
+
+def with_parts(name: str) -> frozenset[str]:
+    """A cluster that a route names, and those that it is made of."""
+    own = name.removesuffix(_SHIELDED)
+    return frozenset({name}) if own == name else frozenset({name, own, own + _STABLE})
+
+
+def built_of(part: str) -> frozenset[str]:
+    """A cluster with endpoints, and the one that it may be a part of."""
+    own = part.removesuffix(_STABLE)
+    return frozenset({part}) if own == part else frozenset({part, own + _SHIELDED})
+
+
+def has_endpoints(name: str) -> bool:
+    """Whether Envoy asks for endpoints of a cluster of this name."""
+    return not name.endswith(_SHIELDED)
+
+
+def clusters(model: RoutedModel) -> dict[str, JsonObject]:
+    """All clusters of a deployment by name, without their endpoints, which change far more often."""
+    found: dict[str, JsonObject] = {}
+    for arm in model.arms:
+        name = cluster_name(model, arm.snapshot)
+        found[name] = _eds_cluster(name, arm.serving.protocol)
+        if stable := _other_stable(model, arm):
+            found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol)
+            found[name + _SHIELDED] = _aggregate(name)
+    return found
+
+
+def former_cluster(name: str) -> JsonObject:
+    """A cluster that has no pods any more, for an Envoy that may still have a route to it."""
+    own = name.removesuffix(_SHIELDED)
+    return _eds_cluster(name, Protocol.HTTP1) if own == name else _aggregate(own)
+
+
+def endpoints(model: RoutedModel) -> dict[str, JsonObject]:
+    """The pods of every snapshot, and behind them those of stable that answer in their place, by cluster."""
+    found: dict[str, JsonObject] = {}
+    stable = model.arm(model.stable)
+    for arm in model.arms:
+        name, groups = cluster_name(model, arm.snapshot), [_endpoints(arm, FIRST)]
+        if other := _other_stable(model, arm):
+            found[name + _STABLE] = _assignment(name + _STABLE, [_endpoints(other, SHIELD)])
+        elif stable is not None and stable.snapshot != arm.snapshot:
+            groups.append(_endpoints(stable, SHIELD))
+        found[name] = _assignment(name, groups)
+    return found
+
+
+def _other_stable(model: RoutedModel, arm: Arm) -> Arm | None:
+    """Stable, when it is another snapshot and speaks another protocol."""
+    stable = model.arm(model.stable)
+    if stable is None or stable.snapshot == arm.snapshot or stable.serving.protocol is arm.serving.protocol:
+        return None
+    return stable
+
+
+def _eds_cluster(name: str, protocol: Protocol) -> JsonObject:
     return {
-        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-        "name": cluster_name(model, arm.snapshot),
+        **_cluster(name),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": config_source()},
-        "connect_timeout": _CONNECT_TIMEOUT,
-        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _NO_LIMIT)]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any_of(
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 {
                     "common_http_protocol_options": {"idle_timeout": _IDLE_TIMEOUT},
-                    "explicit_http_config": _protocol(model.settings.protocol),
+                    "explicit_http_config": _protocol(protocol),
                 },
             )
         },
     }
 
 
-def endpoints(model: RoutedModel, arm: Arm) -> JsonObject:
-    """The pods of one snapshot, and behind them those of stable that answer in their place."""
-    stable = model.arm(model.stable)
-    groups = [{"priority": 0, "lb_endpoints": _endpoints(arm, FIRST)}]
-    if stable is not None and stable.snapshot != arm.snapshot:
-        groups.append({"priority": 1, "lb_endpoints": _endpoints(stable, SHIELD)})
+def _aggregate(own: str) -> JsonObject:
+    aggregate = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
+    return {
+        **_cluster(own + _SHIELDED),
+        "cluster_type": typed("envoy.clusters.aggregate", aggregate, {"clusters": [own, own + _STABLE]}),
+        "lb_policy": "CLUSTER_PROVIDED",
+    }
+
+
+def _cluster(name: str) -> JsonObject:
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": name,
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _NO_LIMIT)]},
+    }
+
+
+def _assignment(name: str, groups: list[list[JsonObject]]) -> JsonObject:
     return {
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": cluster_name(model, arm.snapshot),
-        "endpoints": groups,
+        "cluster_name": name,
+        "endpoints": [{"priority": place, "lb_endpoints": pods} for place, pods in enumerate(groups)],
     }
 
 

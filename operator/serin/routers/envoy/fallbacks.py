@@ -9,6 +9,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FixedAnswer
+from serin.api.serving import UNWRITTEN
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, UNSENT_BUFFER
 from serin.routers.envoy.routed_model import RoutedModel
@@ -92,7 +93,8 @@ def _fixed(match: JsonObject, status: int, body: str, content_type: str) -> Json
 
 
 def _to_service(model: RoutedModel) -> JsonObject:
-    limit = model.settings.timeout
+    stable = model.arm(model.stable)
+    limit = (stable.serving if stable else UNWRITTEN).timeout  # nobody waits longer for it than for a version
     policy: JsonObject = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
     return {
         "name": NAME,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split
-from serin.routers.envoy.clusters import cluster, cluster_name, endpoints
+from serin.routers.envoy.clusters import clusters, endpoints
 from serin.routers.envoy.fallbacks import fallback_clusters, fallback_endpoints
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.listeners import listener
@@ -37,8 +37,6 @@ def render(model: RoutedModel, address: str = "0.0.0.0", limits: Limits = _DEFAU
         split=model.split(),
         listener=listener(model, limits, address),
         routes=route_configuration(model, limits),
-        clusters={cluster_name(model, arm.snapshot): cluster(model, arm) for arm in model.arms}
-        | fallback_clusters(model),
-        endpoints={cluster_name(model, arm.snapshot): endpoints(model, arm) for arm in model.arms}
-        | fallback_endpoints(model),
+        clusters=clusters(model) | fallback_clusters(model),
+        endpoints=endpoints(model) | fallback_endpoints(model),
     )

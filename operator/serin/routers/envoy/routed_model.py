@@ -1,8 +1,11 @@
 """What a router needs to know of one ModelDeployment: pure data, and how to read it from cached Kubernetes objects.
 
 Weights come from `status.traffic.weights` (the decision and the route are one write), addresses from the EndpointSlices
-of the snapshots' Services. What somebody wrote badly never takes a deployment out of the router: of what cannot be read
-the last good reading stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
+of the snapshots' Services, and how their pods are spoken to from each ModelSnapshot: never from the spec, which may
+describe another version already.
+
+What somebody wrote badly never takes a deployment out of the router: of what cannot be read the last good reading
+stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +16,7 @@ from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
+from serin.api.serving import UNWRITTEN, Serving, read_serving
 from serin.api.split import NOWHERE, Rule, Split, all_to
 from serin.api.state import State
 from serin.api.status import read_state
@@ -25,11 +29,12 @@ PORTS: Final = range(10_000, 30_000)
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One snapshot: its weight in whole percent and its ready pods, sorted."""
+    """One snapshot: its weight in whole percent, its ready pods, sorted, and how they are spoken to."""
 
     snapshot: str
     weight: int
     endpoints: tuple[Endpoint, ...]
+    serving: Serving = UNWRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,11 @@ def _nothing(_: FallbackService) -> None:
 def read_model(
     body: JsonObject,
     slices: Iterable[JsonObject],
+    snapshots: Iterable[JsonObject] = (),
     last: RoutedModel | None = None,
     address: Callable[[FallbackService], Endpoint | None] = _nothing,
 ) -> Reading:
-    """Read a ModelDeployment; `slices`: the EndpointSlices with its label, `last`: what was read of it before.
+    """Read a ModelDeployment; `slices`, `snapshots`: those with its label, `last`: what was read of it before.
 
     `address`: of a Service of its namespace, None when that cannot answer.
     A deployment without a listener port in its status has no model: nobody can reach it yet.
@@ -107,12 +113,13 @@ def read_model(
         state = replace(state, split=all_to(state.rollout.stable))
     settings, bad_settings = _read_settings(body["spec"], last)
     port, bad_port = _read_port(state, last)
-    problem = "; ".join(one for one in (bad_settings, bad_port) if one)
+    servings, bad_servings = _read_servings(snapshots, last)
+    problem = "; ".join(one for one in (bad_settings, bad_port, *bad_servings) if one)
     if port is None:
         return Reading(None, problem)
     pods = pods_by_snapshot(slices)
     evaluated = (arm.snapshot for arm in state.rollout.arms) if state.rollout else ()
-    snapshots = {
+    known = {
         *state.split.weights,
         *state.split.reached(),
         *pods,
@@ -120,8 +127,13 @@ def read_model(
         *evaluated,
     }
     arms = tuple(
-        Arm(snapshot, state.split.of(snapshot), pods[snapshot].serving() if snapshot in pods else ())
-        for snapshot in sorted(snapshots)
+        Arm(
+            snapshot,
+            state.split.of(snapshot),
+            pods[snapshot].serving() if snapshot in pods else (),
+            servings.get(snapshot, UNWRITTEN),
+        )
+        for snapshot in sorted(known)
     )
     model = RoutedModel(
         namespace=metadata["namespace"],
@@ -155,6 +167,18 @@ def _read_settings(spec: JsonObject, last: RoutedModel | None) -> tuple[EnvoySet
         return read_settings(with_defaults(envoy)), ""
     except InvalidSpec as error:
         return last.settings if last else EnvoySettings(), str(error)
+
+
+def _read_servings(snapshots: Iterable[JsonObject], last: RoutedModel | None) -> tuple[dict[str, Serving], list[str]]:
+    """How each snapshot's pods are spoken to: as it was read last when its ModelSnapshot is gone or cannot be read."""
+    found, problems = {arm.snapshot: arm.serving for arm in last.arms} if last else {}, []
+    for body in snapshots:
+        name = body["metadata"]["name"]
+        try:
+            found[name] = read_serving(body["spec"]["content"]["runtime"])
+        except InvalidSpec as error:
+            problems.append(f"ModelSnapshot {name}: {error}")
+    return found, problems
 
 
 def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:

@@ -19,7 +19,7 @@ from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Capabilities, Lowered, RouterContext
-from serin.routers.envoy.clients import ClientRoute, slice_name
+from serin.routers.envoy.clients import ClientRoute, clients_port, kept_for_clients, slice_name
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
@@ -95,13 +95,13 @@ class EnvoyRouter:
         """Built-in metric templates that read Envoy's series."""
         return templates()
 
-    def observe(self, deployment: ModelDeployment, state: State) -> Route:  # noqa: ARG002 - the ports know it
+    def observe(self, deployment: ModelDeployment, state: State) -> Route:
         """What Envoy serves for this deployment. Raises InvalidSpec."""
         key = deployment.key
-        settings = read_settings(with_defaults(deployment.spec.router.settings))
-        protocol, routers = settings.protocol, self._pods.ready(ROUTER)
-        port = self._ports.free_for(key)
-        clients = ClientRoute(deployment, protocol, port, routers)
+        # What cannot be read is refused before anything is planned with it.
+        read_settings(with_defaults(deployment.spec.router.settings))
+        port, routers = self._ports.free_for(key), self._pods.ready(ROUTER)
+        clients = ClientRoute(deployment, clients_port(deployment, state), port, routers)
         service = self._cache.get(kinds.SERVICE, *key)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         not_ours = clients.not_ours(service, endpoints)
@@ -117,7 +117,7 @@ class EnvoyRouter:
             not_ours=not_ours,
             repairs=() if not_ours else clients.repairs(service, endpoints),
             router=NAME,
-            state={"port": port},
+            state={"port": port, **kept_for_clients(clients.port)},
             no_fallback=self._no_fallback(deployment),
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,

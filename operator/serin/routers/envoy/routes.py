@@ -16,9 +16,10 @@ Stable's own route tries another pod of stable for what never reached the model,
 A request is kept until its answer begins, or it could not be sent again: with the shield `Failures` all of it, up to
 `Limits.shielded_bytes`; elsewhere no more than may have come before a pod was reached.
 
-`timeout` is the longest time until an answer *begins*, and the longest that one which has begun may stand still: one
-that streams for an hour is no time-out. Envoy's `per_try_idle_timeout` is both. A hedge needs `per_try_timeout`, which
-ends Envoy's look at the pauses when it comes; there the route's own `idle_timeout` ends what stands still.
+A version's `timeout` is the longest time until an answer *begins*, and the longest that one which has begun may stand
+still: one that streams for an hour is no time-out. On the route of a candidate both attempts have the candidate's.
+Envoy's `per_try_idle_timeout` is both. A hedge needs `per_try_timeout`, which ends Envoy's look at the pauses when it
+comes; there the route's own `idle_timeout` ends what stands still.
 """
 
 import re
@@ -26,13 +27,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.api.serving import Protocol
 from serin.api.split import Rule
-from serin.routers.envoy.clusters import cluster_name
+from serin.routers.envoy.clusters import cluster_name, shielded_cluster, with_parts
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
-from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import METADATA
-from serin.routers.envoy.settings import Protocol, Shield
+from serin.routers.envoy.settings import Shield
 from serin.routers.envoy.shape import seconds, typed
 
 _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
@@ -68,9 +70,9 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
 
 
 def clusters_of(route: JsonObject) -> frozenset[str]:
-    """Names of the clusters that a route configuration sends requests to."""
+    """Names of the clusters that a route configuration sends requests to, with those that they are made of."""
     routes = route["virtual_hosts"][0]["routes"]
-    return frozenset(entry["route"]["cluster"] for entry in routes if "route" in entry)
+    return frozenset[str]().union(*(with_parts(entry["route"]["cluster"]) for entry in routes if "route" in entry))
 
 
 def _routes(model: RoutedModel, limits: Limits) -> list[JsonObject]:
@@ -92,10 +94,10 @@ def _route(model: RoutedModel, limits: Limits, snapshot: str, match: JsonObject,
         return _unavailable(model, snapshot, match)
     is_stable = snapshot == model.stable
     action: JsonObject = {
-        "cluster": cluster_name(model, snapshot),
+        "cluster": cluster_name(model, snapshot) if is_stable else shielded_cluster(model, arm),
         "timeout": "0s",  # of the whole answer; its beginning and its pauses are limited below
-        "idle_timeout": seconds(_patience(model)),
-        "retry_policy": _own_policy(model) if is_stable else _shield_policy(model, shield=shield),
+        "idle_timeout": seconds(_patience(model, arm)),
+        "retry_policy": _own_policy(model, arm) if is_stable else _shield_policy(model, arm, shield=shield),
     }
     if hedges(model) and shield and not is_stable:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
@@ -137,14 +139,14 @@ def _cookies(cookies: Mapping[str, str]) -> list[JsonObject]:
     return [{"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}} for pattern in patterns]
 
 
-def _patience(model: RoutedModel) -> float:
+def _patience(model: RoutedModel, arm: Arm) -> float:
     """Seconds that nothing may move. Two attempts may follow one another, except that a hedge lets both run at once."""
     attempts = 1 if hedges(model) else 2
     margin = 0 if hedges(model) else 1
-    return model.settings.timeout * attempts + margin if model.settings.timeout else 0
+    return arm.serving.timeout * attempts + margin if arm.serving.timeout else 0
 
 
-def _own_policy(model: RoutedModel) -> JsonObject:
+def _own_policy(model: RoutedModel, arm: Arm) -> JsonObject:
     return {
         "retry_on": _UNSENT,
         "num_retries": 3,
@@ -158,15 +160,15 @@ def _own_policy(model: RoutedModel) -> JsonObject:
         # A pod that has gone has no requests in flight, so the load balancer likes it best: draw until it is another.
         "host_selection_retry_max_attempts": 20,
         **_back_off(),
-        **_give_up(model),
+        **_give_up(model, arm),
     }
 
 
-def _shield_policy(model: RoutedModel, *, shield: bool) -> JsonObject:
+def _shield_policy(model: RoutedModel, arm: Arm, *, shield: bool) -> JsonObject:
     """Without a pod of stable nothing can answer in its place: one attempt, as with the shield off."""
     settings, stable = model.settings, model.arm(model.stable)
     if not shield or settings.shield is Shield.OFF or stable is None or not stable.endpoints:
-        return _give_up(model)
+        return _give_up(model, arm)
     policy: JsonObject = {
         "retry_on": _FAILURES if settings.shield is Shield.FAILURES else _UNSENT,
         "num_retries": 1,
@@ -176,11 +178,11 @@ def _shield_policy(model: RoutedModel, *, shield: bool) -> JsonObject:
             {"update_frequency": 1},
         ),
         **_back_off(),
-        **_give_up(model),
+        **_give_up(model, arm),
     }
     if settings.hedge_after is not None and hedges(model):
         policy["per_try_timeout"] = seconds(settings.hedge_after)
-    if settings.shield is Shield.FAILURES and settings.protocol is Protocol.HTTP2:
+    if settings.shield is Shield.FAILURES and arm.serving.protocol is Protocol.HTTP2:
         policy["retry_on"] += ",retriable-headers"
         policy["retriable_headers"] = [_GRPC_FAILURE]
     return policy
@@ -190,10 +192,10 @@ def _back_off() -> JsonObject:
     return {"retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"}}
 
 
-def _give_up(model: RoutedModel) -> JsonObject:
+def _give_up(model: RoutedModel, arm: Arm) -> JsonObject:
     """When an attempt has taken too long."""
     limit = "per_try_timeout" if hedges(model) else "per_try_idle_timeout"
-    return {limit: seconds(model.settings.timeout)} if model.settings.timeout else {}
+    return {limit: seconds(arm.serving.timeout)} if arm.serving.timeout else {}
 
 
 def _header(name: str, field: str) -> JsonObject:

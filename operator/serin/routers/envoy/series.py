@@ -50,7 +50,7 @@ from serin.routers.envoy.log_filters import (
     upgraded,
 )
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.settings import EventStreams, Protocol
+from serin.routers.envoy.settings import EventStreams
 from serin.routers.envoy.shape import typed
 from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
 
@@ -93,9 +93,11 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, *_LATE)
-    failed = [status_at_least(500), flags(*lost), *_grpc_failed(model.settings.protocol)]
-    if hedged and model.settings.timeout:
-        failed.append(all_of(no_status(), lasted(_surely(model.settings.timeout))))
+    failed = [status_at_least(500), flags(*lost), _grpc_failed()]
+    # Of versions with different time-outs the shortest: no attempt of either is known to have had less.
+    limits = [arm.serving.timeout for arm in model.arms if arm.serving.timeout]
+    if hedged and limits:
+        failed.append(all_of(no_status(), lasted(_surely(min(limits)))))
     logs = [
         _logger([_counter("attempts", by_pod)], only=_NOT_UPGRADED),
         _logger([_counter("failures", by_pod)], only=all_of(_NOT_UPGRADED, any_of(*failed))),
@@ -119,7 +121,7 @@ def answer_logs(model: RoutedModel) -> list[JsonObject]:
     begun_well = all_of(status_at_least(200), status_at_most(499))
     failed_later = all_of(begun_well, any_of(*later))
     lost = all_of(status_at_least(200), flags(*_LOST_DOWNSTREAM))
-    failed = any_of(status_at_least(500), lost, failed_later, *_grpc_failed(model.settings.protocol))
+    failed = any_of(status_at_least(500), lost, failed_later, _grpc_failed())
     return [
         _logger([_counter("answers", tags)], only=any_of(upgraded(), status_at_least(200))),
         _logger([_counter("answer_failures", tags)], only=failed),
@@ -133,7 +135,7 @@ def stats_config() -> JsonObject:
 
     Envoy has some 200 series per cluster; 1,000 model deployments would cost Prometheus 400,000.
     """
-    ours = r"^cluster\.[^/.]+/[^/.]+/[^/.]+\.(membership_total|upstream_rq_total)$"
+    ours = r"^cluster\.[^/.]+/[^/.]+/[^/.+]+\.(membership_total|upstream_rq_total)$"
     own = r"^server\.(live|state|uptime|memory_allocated|total_connections)$"
     xds = r"^(cluster_manager\.cds|listener_manager\.lds)\.update_(success|rejected|failure)$"
     # Clients' connections over a deployment's limit, and whether new requests are turned away for want of memory.
@@ -204,8 +206,10 @@ def _logger(
     return {**logger, "filter": only}
 
 
-def _grpc_failed(protocol: Protocol) -> list[JsonObject]:
-    """gRPC says 200 and puts its status into headers or trailers. Plain requests must not be read as gRPC's."""
-    if protocol is not Protocol.HTTP2:
-        return []
-    return [all_of(request_header("content-type", {"prefix": "application/grpc"}), grpc_status(*_GRPC_FAILURES))]
+def _grpc_failed() -> JsonObject:
+    """gRPC says 200 and puts its status into headers or trailers. Plain requests must not be read as gRPC's.
+
+    Nor those of gRPC-Web, whose trailers are in the body.
+    """
+    grpc = {"safe_regex": {"regex": r"application/grpc(\+[^;]*)?(;.*)?"}}
+    return all_of(request_header("content-type", grpc), grpc_status(*_GRPC_FAILURES))

@@ -18,13 +18,6 @@ class Shield(StrEnum):
     OFF = "Off"
 
 
-class Protocol(StrEnum):
-    """What clients and the model server speak."""
-
-    HTTP1 = "HTTP1"
-    HTTP2 = "HTTP2"  # also gRPC
-
-
 class EventStreams(StrEnum):
     """What the router knows of answers of the type text/event-stream."""
 
@@ -34,25 +27,17 @@ class EventStreams(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
-    """Request time-out and hedge in seconds (no hedge: None; no time-out: 0)."""
+    """What holds for the deployment, whatever version it serves; `hedge_after` in seconds, None for no hedge."""
 
     shield: Shield = Shield.FAILURES
     hedge_after: float | None = None
-    timeout: float = 300.0
-    protocol: Protocol = Protocol.HTTP1
     event_streams: EventStreams = EventStreams.OPAQUE
 
 
 def with_defaults(settings: JsonObject) -> JsonObject:
     """The same with what the schema fills in, as it may be missing in an object from before the CRD was updated."""
     default = EnvoySettings()
-    known = {
-        "shield": default.shield,
-        "timeout": f"{default.timeout:g}s",
-        "protocol": default.protocol,
-        "eventStreams": default.event_streams,
-    }
-    return known | settings
+    return {"shield": default.shield, "eventStreams": default.event_streams} | settings
 
 
 def read_settings(settings: JsonObject) -> EnvoySettings:
@@ -61,7 +46,5 @@ def read_settings(settings: JsonObject) -> EnvoySettings:
     return EnvoySettings(
         shield=field["shield"].one_of(Shield),
         hedge_after=field.duration_of("hedgeAfter"),
-        timeout=field["timeout"].duration(),
-        protocol=field["protocol"].one_of(Protocol),
         event_streams=field["eventStreams"].one_of(EventStreams),
     )

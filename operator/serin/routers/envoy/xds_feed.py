@@ -32,6 +32,8 @@ _Value = TypeVar("_Value")
 _FALLBACK: Final = "fallback"  # index: deployments by the Service that they fall back on
 # Between two updates: bounds the work when many pods come at once, and is not felt by anybody.
 _PAUSE_SECONDS: Final = 0.02
+# What a route is read from beside the deployment itself.
+_PARTS: Final = frozenset({kinds.ENDPOINT_SLICE, kinds.MODEL_SNAPSHOT})
 
 
 class XdsFeed:
@@ -86,6 +88,7 @@ class XdsFeed:
                 reading = read_model(
                     self._as_decided(key, body),
                     self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key),
+                    self._cache.of_deployment(kinds.MODEL_SNAPSHOT, *key),
                     last,
                     lambda service: self._address(key[0], service),
                 )
@@ -165,7 +168,7 @@ def _concerned(kind: Kind, body: JsonObject) -> Key | None:
     if kind == kinds.MODEL_DEPLOYMENT:
         return _key(body)
     owner = (body["metadata"].get("labels") or {}).get(LABEL_MODEL_DEPLOYMENT)
-    return (body["metadata"]["namespace"], owner) if kind == kinds.ENDPOINT_SLICE and owner else None
+    return (body["metadata"]["namespace"], owner) if kind in _PARTS and owner else None
 
 
 def _key(body: JsonObject) -> Key:

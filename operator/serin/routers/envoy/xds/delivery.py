@@ -21,10 +21,10 @@ from typing import Final
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import NOWHERE, Split
-from serin.routers.envoy.clusters import cluster as render_cluster
+from serin.routers.envoy.clusters import built_of, former_cluster, has_endpoints
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import Rendered, render
-from serin.routers.envoy.routed_model import Arm, RoutedModel
+from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import clusters_of
 from serin.routers.envoy.xds.quarantine import Quarantine
 from serin.routers.envoy.xds.resources import (
@@ -61,6 +61,7 @@ class _Node:
     clusters: frozenset[str] | None = None  # in the last response to it, None when that was before our time
     listeners: frozenset[str] | None = None  # that it has, None when it got them before our time
     active: set[str] = field(default_factory=set)  # clusters with endpoints
+    aggregates: frozenset[str] = frozenset()  # clusters that it has and that are made of others
     uses: dict[str, frozenset[str]] = field(default_factory=dict)  # clusters in the routes that it has or is getting
 
     def forget(self, kind: Kind, names: frozenset[str]) -> None:
@@ -75,8 +76,8 @@ class _Node:
         def unknown(name: str) -> bool:
             return name not in self.uses and (self.listeners is None or name in self.listeners)
 
-        perhaps = frozenset(cluster for cluster in self.active if unknown(cluster.rpartition("/")[0]))
-        return perhaps.union(*self.uses.values())
+        perhaps = (built_of(cluster) for cluster in self.active if unknown(cluster.rpartition("/")[0]))
+        return frozenset[str]().union(*perhaps, *self.uses.values())
 
 
 @dataclass(slots=True)
@@ -248,7 +249,8 @@ class Delivery:
             # A route of the same deployment may have waited for this.
             return {(Kind.ROUTES, request.name.rpartition("/")[0])}
         self._forget()
-        return {(Kind.CLUSTERS, "")}
+        waiting = {(Kind.ROUTES, name.rpartition("/")[0]) for name in node.aggregates}
+        return {(Kind.CLUSTERS, "")} | (waiting if request.kind is Kind.CLUSTERS else set())
 
     def _know(self, node: _Node, request: DiscoveryRequest, content: DiscoveryResponse) -> None:
         """This is what the Envoy has, no more and no less."""
@@ -262,6 +264,7 @@ class Delivery:
                 node.forget(Kind.ROUTES, names)
             case Kind.CLUSTERS:
                 node.clusters = names
+                node.aggregates = frozenset(name for name in names if not has_endpoints(name))
 
     def _on_refusal(self, node: _Node, request: DiscoveryRequest, sent: DiscoveryResponse) -> set[Topic]:
         """An Envoy that still has its old version has refused the response, or the response was lost: send it twice."""
@@ -304,16 +307,12 @@ class Delivery:
             return [safe] if safe else []
         resources = [safe for item in wanted.values() if (safe := node.quarantine.safe(request.kind, item))]
         if request.kind is Kind.CLUSTERS:
-            resources += [kept for name in node.used() if name not in wanted and (kept := self._keep(name))]
+            resources += [self._keep(name) for name in node.used() if name not in wanted]
         return resources
 
-    def _keep(self, cluster: str) -> Resource | None:
+    def _keep(self, cluster: str) -> Resource:
         """A cluster that is no longer wanted, for an Envoy that may still have a route to it."""
-        if kept := self._retired[Kind.CLUSTERS].get(cluster):
-            return kept
-        deployment, _, snapshot = cluster.rpartition("/")
-        item = self._wanted.get(deployment)
-        return resource(cluster, render_cluster(item.model, Arm(snapshot, 0, ()))) if item is not None else None
+        return self._retired[Kind.CLUSTERS].get(cluster) or resource(cluster, former_cluster(cluster))
 
     def _settling(self, node: _Node, request: DiscoveryRequest) -> float:
         """Seconds for which the requests of an Envoy that an earlier operator has configured are only read."""
@@ -325,6 +324,7 @@ class Delivery:
         """From now on the Envoy has these clusters, and whatever it had of others is gone."""
         node.forget(Kind.ENDPOINTS, clusters)
         node.active &= clusters
+        node.aggregates &= clusters
         node.clusters = clusters
 
     def _may_route(self, node: _Node, name: str) -> bool:
@@ -332,7 +332,7 @@ class Delivery:
         item = self._wanted.get(name)
         if item is None:
             return False
-        missing = clusters_of(item.rendered.routes) - node.active
+        missing = clusters_of(item.rendered.routes) - node.active - node.aggregates
         if not missing:
             return True
         known = self._resources[Kind.CLUSTERS]
