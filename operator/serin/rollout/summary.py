@@ -178,7 +178,9 @@ def told(builder: PlanBuilder) -> Note:
     back while stable is down waits for the earlier version, and hears of that.
     """
     _, ready, reason, message = _ready(builder)
-    if not ready and not (builder.state.manual_rollback and reason is Reason.STABLE_UNAVAILABLE):
+    if not ready and reason is Reason.STABLE_UNAVAILABLE and builder.why.reason is Reason.ROLLING_BACK:
+        return builder.why
+    if not ready:
         return (
             builder.why
             if builder.why.reason is reason
