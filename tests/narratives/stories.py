@@ -611,6 +611,37 @@ def kill_switch_while_going_back(world: World) -> None:
     world.tell(f"sees: {world.status['message']}")
 
 
+COHORT = {"match": {"headers": {"x-beta": "true"}, "cookies": {"group": "beta"}}, "bake": "60s", "minRequests": 50}
+COHORT_STEPS = [COHORT, {"pause": {}}, {"weight": 50, "bake": "60s"}]
+
+
+def cohort_first(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    world.run(60)
+    world.tell(f"sees: {world.status['step']['note']}; rules {len(world.status['traffic']['rules'])}")
+    world.run(60)
+    world.annotate(names.ANNOTATION_APPROVE, "1")
+    world.run(2)
+    world.tell(f"sees: {len(world.status['arms'][0]['evidence'])} metrics with evidence, {world.status['traffic']}")
+    world.run(120)
+
+
+def cohort_that_is_failed(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    world.run(20)
+    world.sampler = fails
+    world.run(30)
+
+
+def cohort_that_nobody_belongs_to(world: World) -> None:
+    serving(world)
+    world.sampler = silent
+    world.change(spec("2", strategy={"canary": {"steps": [{**COHORT, "replicas": 1}, *COHORT_STEPS[1:]]}}))
+    world.run(120)
+
+
 ALL: tuple[Story, ...] = (
     first_version,
     first_version_never_ready,
@@ -665,6 +696,9 @@ ALL: tuple[Story, ...] = (
     kill_switch_for_all,
     kill_switch_before_the_first_version,
     kill_switch_while_going_back,
+    cohort_first,
+    cohort_that_is_failed,
+    cohort_that_nobody_belongs_to,
 )
 
 

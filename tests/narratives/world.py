@@ -20,7 +20,7 @@ from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment, parse_spec
 from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment, ModelDeploymentSpec
-from serin.api.split import Split
+from serin.api.split import NOWHERE
 from serin.api.state import Phase, State
 from serin.api.status import read_state, read_status
 from serin.api.times import parse_rfc3339
@@ -232,11 +232,12 @@ class World:
     def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:
         """What the router says; a test may put a router of its own in this place."""
         if self.router_hears:
-            self.routed = self.weights
+            self.routed = dict.fromkeys(read_state(self.status).split.reached(), 1)
+        split = read_state(self.status).split
         return replace(
             self.route,
-            split=Split(self.weights if self.router_hears else {}),
-            instances={"router-a": Split(self.weights) if self.router_hears else None},
+            split=split if self.router_hears else NOWHERE,
+            instances={"router-a": split if self.router_hears else None},
             unheard=""
             if self.router_hears
             else "router pod router-a is ready, and no replica of the operator hears it",
@@ -446,6 +447,11 @@ class World:
             rejected = rises and self.snapshots[snapshot].verdict is SnapshotVerdict.ROLLED_BACK
             if rejected and snapshot != after.candidate:
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
+        for rule in after.split.rules:
+            if rule not in before.split.rules and (
+                action.order is not Order.RAISE or not self.proven.get(rule.snapshot)
+            ):
+                raise BrokenRule(f"requests go to {rule.snapshot} without live reads")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
         killed = read_kill_switch(self.annotations, self.spec)

@@ -17,6 +17,11 @@ from tests.narratives.world import World, fails, passes, silent, spec
 STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
     [{"weight": 10, "bake": "10s"}, {"pause": {}}, {"weight": 100, "bake": "10s"}],
+    [
+        {"match": {"headers": {"x-beta": "true"}}, "bake": "30s"},
+        {"pause": {"for": "5s"}},
+        {"weight": 40, "bake": "20s"},
+    ],
     [{"pause": {"for": "20s"}}, {"weight": 30, "bake": "5s", "minRequests": 10}],
     [{"pause": {}}, {"weight": 2, "bake": "10s"}, {"pause": {}}, {"weight": 60, "bake": "10s"}],
     [{"weight": 80, "bake": "1h"}],

@@ -68,6 +68,7 @@ class Rollout:
 
     `arms`: at least one, the leading one first. `since`: when it began (unix seconds). `warned`: that the traffic is
     too low for the policy has been told. `strategy`: its name, which `stage` counts the stages of; "" is not known.
+    `counted_since`: requests before then are no evidence (None: all count), as they were no random part of all.
     """
 
     stable: str
@@ -76,6 +77,7 @@ class Rollout:
     stage: StageState = StageState()
     warned: bool = False
     strategy: str = ""
+    counted_since: float | None = None
 
     @property
     def candidate(self) -> str:
@@ -163,7 +165,8 @@ class StageStatus:
 
     `titles`: every stage in words, such as `25% for 10m`; `index`: of the present one, after the last when all passed.
     `until`: when it has lasted long enough, `deadline`: when the rollout is given up (unix seconds). `requests`: of the
-    arm in this stage, of `min_requests`. `approval`: it waits for a person.
+    arm in this stage, of `min_requests`. `approval`: it waits for a person. `cohort`: whose requests go to the arm, as
+    long as they are no random part of all. `note`: what the evidence of this stage does not promise; "" when it does.
     """
 
     of: int = 0
@@ -176,6 +179,8 @@ class StageStatus:
     requests: int = 0
     min_requests: int = 0
     approval: bool = False
+    cohort: str = ""
+    note: str = ""
 
     @property
     def title(self) -> str:

@@ -100,6 +100,7 @@ def _read_rollout(status: JsonObject, stable: str | None) -> Rollout | None:
         stage,
         warned=candidate.get("warned") is True,
         strategy=_text(candidate, "strategy"),
+        counted_since=_moment(candidate, "countedSince"),
     )
 
 
@@ -161,6 +162,8 @@ def _read_stage_status(row: JsonObject) -> StageStatus:
         requests=_count(row, "requests"),
         min_requests=_count(row, "minRequests"),
         approval=row.get("approval") is True,
+        cohort=_text(row, "cohort"),
+        note=_text(row, "note"),
     )
 
 
@@ -306,6 +309,8 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
         candidate["warned"] = True
     if rollout.strategy:
         candidate["strategy"] = rollout.strategy
+    if rollout.counted_since is not None:
+        candidate["countedSince"] = rfc3339(rollout.counted_since)
     arms = [
         {
             "snapshot": arm.snapshot,
@@ -352,6 +357,7 @@ def _write_stage_status(stage: StageStatus) -> JsonObject:
     row: JsonObject = {"of": stage.of, "weight": stage.weight, "position": stage.position}
     row |= _without_empty({"titles": list(stage.titles), "requests": stage.requests})
     row |= _without_empty({"minRequests": stage.min_requests, "approval": stage.approval})
+    row |= _without_empty({"cohort": stage.cohort, "note": stage.note})
     times = {"until": stage.until, "deadline": stage.deadline}
     return row | {key: rfc3339(at) for key, at in times.items() if at is not None}
 

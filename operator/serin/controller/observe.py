@@ -26,7 +26,7 @@ from serin.metrics.sources import SourceError, is_built_in, resolve
 from serin.rollout.model import Observation, Workload
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.table import strategy_of
-from serin.routers import router_of
+from serin.routers import check_capabilities, router_of
 from serin.routers.base import Router
 from serin.routers.endpoints import ready_addresses
 from serin.workload import pods as workloads
@@ -51,7 +51,9 @@ class Observer:
     def observe(self, body: JsonObject, now: float) -> Observation:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
         deployment = parse_model_deployment(body)
-        strategy_of(deployment.spec)  # a strategy that cannot be read is refused before anything is planned with it
+        # A strategy that cannot be read, or carried out by this router, is refused before anything is planned with it.
+        strategy_of(deployment.spec)
+        check_capabilities(deployment.spec, {name: one.capabilities for name, one in self._routers.items()})
         status = read_status(deployment.status)
         state = status.state
         snapshots = self._snapshots(deployment)

@@ -109,6 +109,11 @@ class Facts:
         return self.state.split.of(self.state.candidate or "")
 
     @property
+    def has_clients(self) -> bool:
+        """Whether clients are sent to the candidate, by weight or by rule."""
+        return self.state.split.has_clients(self.state.candidate or "")
+
+    @property
     def rejected(self) -> bool:
         """Whether what the spec describes was rolled back and is not tried again by itself."""
         last = self.state.last_rollback

@@ -75,6 +75,8 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
     if facts.state.phase is Phase.PROMOTING:
         asked = ", as a person asked" if _forced(facts) else ""
         what = f"promotes {candidate}{asked}: all pods first, then all requests"
+    elif facts.stage.cohort:
+        what = f"tries {candidate} on requests with {facts.stage.cohort}; {stable} serves the rest"
     elif not facts.weight:
         rest = f"{stable}, which should serve all requests, is down" if down else f"{stable} serves all requests"
         what = f"brings up {candidate}; {rest}"
@@ -133,7 +135,7 @@ def left(facts: Facts) -> str:
     if seconds := seconds_left(facts):
         parts.append(human(seconds))
     requests = requests_left(facts)
-    if requests and facts.weight and facts.reason == Reason.BAKING:
+    if requests and facts.has_clients and facts.reason == Reason.BAKING:
         parts.append(f"about {count(requests)} more candidate requests")
     return f"{' and '.join(parts)} left" if parts else ""
 
@@ -229,13 +231,17 @@ def _stage(facts: Facts) -> Iterator[str]:
     seconds = seconds_left(facts) or 0.0
     time = f"{human(seconds)} of that are left" if seconds else "that time is over"
     after = f"step {number + 1}, {stage.next}" if stage.next else "the promotion"
-    yield f"{where}; {time}. After it comes {after}, once every critical and major metric has passed in this step."
+    proof = "once every critical and major metric has passed in this step"
+    if stage.note:
+        yield f"{where}; {time}. After it comes {after}, unless a metric fails before; {stage.note}."
+    else:
+        yield f"{where}; {time}. After it comes {after}, {proof}."
     if stage.min_requests:
         yield f"It has {count(stage.requests)} of the {count(stage.min_requests)} requests that minRequests asks for."
 
 
 def _metrics(facts: Facts, serin: str) -> Iterator[str]:
-    if facts.rollout is None or not facts.weight:
+    if facts.rollout is None or not facts.has_clients:
         return  # nobody asks the candidate anything yet, so there is nothing to say about it
     if _forced(facts):
         yield "A person asked to promote it, so it waits for no evidence."
@@ -337,7 +343,7 @@ def _deadlines(facts: Facts) -> Iterator[str]:
         rest = facts.stage.deadline - facts.now
         yield f"If it is not promoted {_within(rest)} (maxDuration), it is rolled back."
     silent = any(one.verdict == Verdict.NO_DATA and one.severity in BLOCKING for one in facts.metrics)
-    if silent and facts.weight and not rollout.stage.forced:
+    if silent and facts.has_clients and not rollout.stage.forced:
         if spec.analysis.on_no_data is NoDataAction.ROLLBACK:
             after = human(spec.analysis.on_no_data_after)
             yield f"Without any data for {after} it is rolled back (onNoData)."

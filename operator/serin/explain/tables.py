@@ -95,7 +95,7 @@ def status(facts: Facts) -> StatusView:
         waiting=waiting(facts),
         versions=_versions(facts) if facts.state.stable else None,
         stages=tuple(_stages(facts)),
-        metrics=_metrics(facts.metrics) if facts.rollout and facts.weight and facts.metrics else None,
+        metrics=_metrics(facts.metrics) if facts.rollout and facts.has_clients and facts.metrics else None,
     )
 
 
@@ -115,6 +115,8 @@ def _versions(facts: Facts) -> Table:
 def _version(facts: Facts, snapshot: str, role: str) -> Row:
     shown, measured = facts.pods(snapshot), facts.status.observed.get(snapshot)
     share = f"{facts.state.split.of(snapshot)}%{f' ({measured} seen)' if measured else ''}"
+    if snapshot == facts.state.candidate and facts.stage.cohort:
+        share = facts.stage.cohort
     if facts.state.kill_switch is KillSwitch.ALL:
         share = "none"
     pods = f"{shown.ready} of {shown.replicas}"

@@ -67,4 +67,5 @@ def _moved_rollout(rollout: Rollout, by: float) -> Rollout:
     stage = rollout.stage
     since = None if stage.since is None else stage.since + by
     stage = replace(stage, entered=stage.entered + by, since=since)
-    return replace(rollout, since=rollout.since + by, stage=stage)
+    counted = None if rollout.counted_since is None else rollout.counted_since + by
+    return replace(rollout, since=rollout.since + by, stage=stage, counted_since=counted)

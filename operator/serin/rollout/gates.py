@@ -153,6 +153,14 @@ def missing(context: RolloutContext) -> list[MetricVerdict]:
     return [one for one in verdicts if one.verdict is Verdict.NO_DATA and one.severity in BLOCKING]
 
 
+def minor_failed(context: RolloutContext) -> Finding | None:
+    """A minor metric has failed: no reason to go back, and none to go on."""
+    for one in context.verdicts:
+        if one.verdict is Verdict.FAIL_MINOR and one.severity is Severity.MINOR:
+            return Finding(Reason(one.reason), f"{one.metric}: {one.message}; a minor metric holds the rollout", one)
+    return None
+
+
 def unproven(context: RolloutContext) -> Finding | None:
     """Why the evidence does not allow the next step yet; None when every metric that counts has passed.
 
@@ -160,12 +168,10 @@ def unproven(context: RolloutContext) -> Finding | None:
     """
     if silent := missing(context):
         return Finding(Reason(silent[0].reason), f"{silent[0].metric}: {silent[0].message}", silent[0])
+    if held := minor_failed(context):
+        return held
     since = context.stage.since or 0.0
     for one in context.verdicts:
-        if one.severity is Severity.INFO:
-            continue
-        if one.verdict is Verdict.FAIL_MINOR and one.severity is Severity.MINOR:
-            return Finding(Reason(one.reason), f"{one.metric}: {one.message}; a minor metric holds the rollout", one)
         if one.severity in BLOCKING and (one.verdict is not Verdict.PASS or (one.at or 0.0) < since):
             return Finding(Reason.GATHERING_EVIDENCE, f"{one.metric}: {one.message}", one)
     unseen = [one.name for one in context.seen.deployment.spec.metrics if one.severity in BLOCKING]

@@ -223,6 +223,8 @@ def _withdraw_traffic(builder: PlanBuilder, context: RolloutContext) -> None:
 
     The evidence stays. Stages start at the first, because only a rollout without traffic may rise without proof.
     """
+    if context.state.split.rules:
+        context = context.counting_anew()
     state = context.at(StageState(entered=builder.seen.now)).state
     builder.state = replace(state, split=all_to(context.stable))
     problem = builder.seen.problem(context.candidate)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from serin.api.capabilities import Capability
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.spec import ModelDeployment
@@ -20,24 +21,6 @@ if TYPE_CHECKING:  # the command line starts with the table, and without what on
     from serin.cluster.cache import ObjectCache
     from serin.cluster.protocol import Kind
     from serin.rollout.model import Route
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a router can do; what it cannot is refused before a rollout begins.
-
-    `weights`: shares of the requests. `headers`, `cookies`: requests with such a one to a snapshot. `mirror`: copies of
-    a share of the requests. `sticky`: a client stays with a snapshot, also when the weights change. `shield`: stable
-    answers what the candidate fails. `fallback`: a fixed answer, or another Service's, in place of every version's.
-    """
-
-    weights: bool = True
-    headers: bool = False
-    cookies: bool = False
-    mirror: bool = False
-    sticky: bool = False
-    shield: bool = False
-    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +40,8 @@ class Router(Protocol):
         """The key under spec.router and status.router."""
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What it can do."""
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do; what it cannot is refused before anything begins."""
 
     @property
     def request_template(self) -> str:
@@ -111,10 +94,11 @@ class RouterContext:
 class RouterType:
     """One line of the table: how a router's own flags are defined, how it is built, and what is known without it.
 
-    `templates`: as in Router. `latency_bounds`: upper bounds of its latency histogram in milliseconds.
+    `capabilities`, `templates`: as in Router. `latency_bounds`: upper bounds of its latency histogram in milliseconds.
     """
 
     add_arguments: Callable[[Flag], None]
     build: Callable[[RouterContext], Router]
     templates: Callable[[], Mapping[str, JsonObject]]
+    capabilities: frozenset[Capability] = frozenset({Capability.WEIGHTS})
     latency_bounds: tuple[float, ...] = ()

@@ -16,6 +16,43 @@ REFUSED: Refusals = {
     "name too long": ("metadata: {name: " + "a" * 53 + "}", ("metadata.name", "at most 52 characters")),
     "name with a dot": ("metadata: {name: fraud.v2}", ("metadata.name", "no dots, for example fraud-model")),
     "name starts with a digit": ("metadata: {name: 2fraud}", ("metadata.name", "a letter first")),
+    # --- cohorts ---
+    "weight and match": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, match: {headers: {x-beta: 'true'}}, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0]", "write exactly one of weight and bake"),
+    ),
+    "match without bake": (
+        "spec: {strategy: {canary: {steps: [{match: {headers: {x-beta: 'true'}}}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].bake", "write how long"),
+    ),
+    "match of everybody": (
+        "spec: {strategy: {canary: {steps: [{match: {}, bake: 5m}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].match", "or every request would match"),
+    ),
+    "match after a weight": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {match: {headers: {x-beta: 'true'}}, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps", "before the first weight"),
+    ),
+    "only a match": (
+        "spec: {strategy: {canary: {steps: [{match: {headers: {x-beta: 'true'}}, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps", "at least one step with a weight"),
+    ),
+    "header in capitals": (
+        "spec: {strategy: {canary: {steps: [{match: {headers: {X-Beta: 'true'}}, bake: 5m}, {weight: 5, bake: 5m}]}}}",
+        ("match.headers", "in lower case"),
+    ),
+    "header of Serin": (
+        "spec: {strategy: {canary: {steps: [{match: {headers: {x-serin-a: b}}, bake: 5m}, {weight: 5, bake: 5m}]}}}",
+        ("match.headers", "Serin's own"),
+    ),
+    "cookie with a semicolon": (
+        "spec: {strategy: {canary: {steps: [{match: {cookies: {a: 'b;c'}}, bake: 5m}, {weight: 5, bake: 5m}]}}}",
+        ("match.cookies", "no spaces"),
+    ),
+    "replicas of a weight": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m, replicas: 2}]}}}",
+        ("spec.strategy.canary.steps[0].replicas", "belongs to a step with match"),
+    ),
     # --- the kill switch ---
     "kill switch of YAML": ("spec: {killSwitch: Off}", ("spec.killSwitch", "string")),
     "unknown kill switch": ("spec: {killSwitch: Everything}", ("spec.killSwitch", '"Off", "Candidate", "All"')),
@@ -203,15 +240,15 @@ REFUSED: Refusals = {
     ),
     "weight and pause in one step": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m, pause: {}}]}}}",
-        ("spec.strategy.canary.steps[0]", "write either weight and bake", "or pause"),
+        ("spec.strategy.canary.steps[0]", "write exactly one of weight and bake", "and pause"),
     ),
     "empty step": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {}]}}}",
-        ("spec.strategy.canary.steps[1]", "write either weight and bake", "or pause"),
+        ("spec.strategy.canary.steps[1]", "write exactly one of weight and bake", "and pause"),
     ),
     "pause without braces": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: }]}}}",
-        ("spec.strategy.canary.steps[1]", "or pause, for example {pause: {}}"),
+        ("spec.strategy.canary.steps[1]", "and pause, for example {pause: {}}"),
     ),
     "weight without bake": (
         "spec: {strategy: {canary: {steps: [{weight: 5}]}}}",

@@ -1,9 +1,14 @@
 """Observations: what the cache holds as the planner sees it, with the newest tick folded into the evidence."""
 
+import re
 from typing import Any
 
+import pytest
+
 from serin.analysis.types import Arm, NoData, RatioTick
+from serin.api.capabilities import Capability
 from serin.api.conditions import Reason
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.times import rfc3339
 from serin.api.verdicts import Verdict
@@ -192,3 +197,28 @@ async def test_a_sample_of_an_earlier_rollout_of_the_same_snapshot_counts_for_no
     await bench.tick()
     body["status"]["candidate"]["since"] = rfc3339(NOW - 1)
     assert verdicts(judged(bench, body))["errors"] is Verdict.NO_DATA
+
+
+MATCH = {"headers": {"x-beta": "true"}, "cookies": {"group": "beta"}}
+
+
+@pytest.mark.parametrize(
+    ("missing", "path"),
+    [
+        (Capability.HEADERS, "spec.strategy.canary.steps[0].match"),
+        (Capability.COOKIES, "spec.strategy.canary.steps[0].match"),
+        (Capability.WEIGHTS, "spec.strategy.canary"),
+        (Capability.FALLBACK, "spec.fallback"),
+    ],
+)
+def test_what_the_router_cannot_do_is_refused_before_anything_begins(missing: Capability, path: str) -> None:
+    body = deployment()
+    steps = [{"match": MATCH, "bake": "1m"}, {"weight": 50, "bake": "1m"}]
+    body["spec"]["strategy"] = {"canary": {"steps": steps}}
+    body["spec"]["fallback"] = {"answer": {"status": 200, "contentType": "text/plain", "body": ""}}
+    bench, router = Bench(body), Dummy("envoy")
+    observer = Observer(bench.cache, {"envoy": router}, bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    assert observer.observe(body, NOW).invalid is None
+    router.capabilities = frozenset(Capability) - {missing}
+    with pytest.raises(InvalidSpec, match=rf"^{re.escape(path)}: the router envoy .* cannot {missing}: write another"):
+        observer.observe(body, NOW)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from serin.analysis.traffic import Stage
+from serin.api.capabilities import Capability, Needs
 from serin.api.conditions import Reason
 from serin.api.fields import Field, InvalidSpec
 from serin.api.parse import parse_spec
@@ -28,6 +29,9 @@ class Half:
     @classmethod
     def read(cls, settings: Field) -> "Half":
         return cls(settings["for"].duration())
+
+    def needs(self) -> Needs:
+        return {Capability.WEIGHTS: "spec.strategy.half"}
 
     def schedule(self) -> Schedule:
         return Schedule((Stage(1, 50, self.seconds),), self.seconds)

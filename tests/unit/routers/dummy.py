@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from serin.api.capabilities import Capability
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.spec import ModelDeployment
@@ -11,7 +12,7 @@ from serin.api.split import Split
 from serin.api.state import State
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Capabilities, Flag, Lowered, RouterContext, RouterType
+from serin.routers.base import Flag, Lowered, RouterContext, RouterType
 
 PATIENCE, POLL = 3.0, 0.25
 
@@ -21,7 +22,7 @@ class Dummy:
     """`published`: what was applied for it. `frozen`: what it serves whatever is decided."""
 
     name: str = "dummy"
-    capabilities: Capabilities = field(default_factory=Capabilities)
+    capabilities: frozenset[Capability] = frozenset(Capability)
     request_template: str = "request-errors"
     lane: str = "left"
     published: list[JsonObject] = field(default_factory=list)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from serin.analysis.types import MetricVerdict
+from serin.api.capabilities import Needs
 from serin.api.conditions import Reason
 from serin.api.state import Arm, Rollout, StageState, StageStatus, State
 from serin.evaluation.evaluate import Assessment
@@ -49,6 +50,9 @@ class Strategy(Protocol):
     @property
     def max_duration(self) -> float | None:
         """Seconds after which the rollout is given up, None: never."""
+
+    def needs(self) -> Needs:
+        """What its router must be able to do."""
 
     def schedule(self) -> Schedule:
         """What is planned, as far as evidence depends on it."""
@@ -134,6 +138,12 @@ class RolloutContext:
     def requests(self) -> int:
         """Candidate requests counted so far, by the metric that counted most."""
         return max((one.requests for one in self.verdicts), default=0)
+
+    def counting_anew(self) -> "RolloutContext":
+        """The same without the evidence so far: what was asked until now was no random part of all requests."""
+        arms = tuple(replace(arm, evidence={}) for arm in self.rollout.arms)
+        rollout = replace(self.rollout, arms=arms, counted_since=self.seen.now)
+        return replace(self, rollout=rollout, state=replace(self.state, rollout=rollout))
 
     def at(self, stage: StageState) -> "RolloutContext":
         """The same at another stage."""

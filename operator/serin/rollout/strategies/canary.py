@@ -1,18 +1,25 @@
-"""The canary: weights that rise in steps, each earned by the one before."""
+"""The canary: weights that rise in steps, each earned by the one before; before them, cohorts.
 
+A cohort is not a random part of the users, so what the candidate does with it says nothing about stable at the promised
+error rates. It may still roll back, as any comparison with stable may; it proves nothing, and it is forgotten when the
+first weight begins.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from serin.analysis.traffic import Stage
+from serin.api.capabilities import Capability, Needs, needed_by
 from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE
-from serin.api.split import all_to, between
+from serin.api.split import Rule, Split, all_to, between
 from serin.api.state import Arm, StageState, StageStatus
-from serin.api.text import count
+from serin.api.text import count, cut_to_bytes
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
-from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
+from serin.rollout.gates import HOLD, first, minor_failed, paused, route_unsure, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 
 # How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
@@ -35,6 +42,37 @@ class WeightStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CohortStep:
+    """Send the requests with these headers and cookies to the candidate, for at least `bake` seconds.
+
+    `replicas`: pods for that, None: as many as stable has.
+    """
+
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    bake: float
+    min_requests: int = 1
+    replicas: int | None = None
+
+    @property
+    def cohort(self) -> str:
+        """Whose requests, in words that fit into the status."""
+        headers = [f"{name}: {value}" for name, value in self.headers.items()]
+        said = " and ".join([*headers, *(f"cookie {name}={value}" for name, value in self.cookies.items())])
+        return cut_to_bytes(said, _LONGEST_COHORT)
+
+    @property
+    def title(self) -> str:
+        """As people write it: `x-beta: true for 10m`."""
+        least = f", {count(self.min_requests)} requests" if self.min_requests > 1 else ""
+        return f"{self.cohort} for {human(self.bake)}{least}"
+
+    def split(self, stable: str, candidate: str) -> Split:
+        """Nobody else is sent to the candidate."""
+        return Split({stable: 100}, (Rule(candidate, self.headers, self.cookies),))
+
+
+@dataclass(frozen=True, slots=True)
 class PauseStep:
     """Wait for approval, or for `seconds` when given."""
 
@@ -46,7 +84,10 @@ class PauseStep:
         return "pause until approved" if self.seconds is None else f"pause for {human(self.seconds)}"
 
 
-Step = WeightStep | PauseStep
+Step = WeightStep | CohortStep | PauseStep
+# Bytes of what a cohort is called: a title has more than that, and 256.
+_LONGEST_COHORT: Final = 180
+_NO_PROMISE: Final = "no promise against stable: the cohort is no random part of the users"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +102,19 @@ class Canary:
         """From the settings, defaults included. Raises InvalidSpec."""
         return cls(tuple(_read_step(item) for item in settings["steps"].items()), settings.duration_of("maxDuration"))
 
+    def needs(self) -> Needs:
+        """Weights, and what the cohorts are known by."""
+        found: dict[Capability, str] = {Capability.WEIGHTS: "spec.strategy.canary"}
+        for index, step in enumerate(self.steps):
+            if isinstance(step, CohortStep):
+                path = f"spec.strategy.canary.steps[{index}].match"
+                found |= dict.fromkeys(needed_by(step.split("", "candidate")), path)
+        return found
+
     def schedule(self) -> Schedule:
         """Every step in which the candidate has traffic; a pause for a time goes on with the weight before it.
 
-        A pause until approval lasts as long as it lasts, and is left out.
+        A pause until approval lasts as long as it lasts, and is left out; so are cohorts, which are no evidence.
         """
         found: list[Stage] = []
         weight = 0
@@ -72,7 +122,7 @@ class Canary:
             if isinstance(step, WeightStep):
                 weight = step.weight
                 found.append(Stage(number, weight, step.bake, step.min_requests))
-            elif weight and step.seconds is not None:
+            elif isinstance(step, PauseStep) and weight and step.seconds is not None:
                 found.append(Stage(number, weight, step.seconds))
         bakes = sum(step.bake for step in self.steps if isinstance(step, WeightStep))
         return Schedule(tuple(found), bakes, self.max_duration)
@@ -90,7 +140,7 @@ class Canary:
         if stage.since is None or stage.index >= len(self.steps):
             return None
         bakes = [one.bake for one in self.steps[: stage.index + 1] if isinstance(one, WeightStep)]
-        return stage.since + min(_SETTLE_SECONDS, bakes[-1] / 4 if bakes else _SETTLE_SECONDS)
+        return stage.since + min(_SETTLE_SECONDS, bakes[-1] / 4) if bakes else None
 
     def pods(self, context: RolloutContext) -> int:
         """As many as make the candidate's load per pod no higher than stable's; all replicas for the promotion.
@@ -99,6 +149,8 @@ class Canary:
         against the version.
         """
         replicas, weight = context.seen.deployment.spec.replicas, self._weight(context.stage.index)
+        if cohort := self._cohort(context.stage):
+            return replicas if cohort.replicas is None else min(replicas, cohort.replicas)
         others = 100 - weight
         return replicas if weight >= others else max(1, -(-replicas * weight // others))
 
@@ -109,8 +161,9 @@ class Canary:
     def show(self, context: RolloutContext) -> StageStatus:
         """The present step."""
         stage, step = context.stage, self._step(context.stage)
-        length = step.bake if isinstance(step, WeightStep) else step.seconds if step else None
+        length = step.bake if isinstance(step, WeightStep | CohortStep) else step.seconds if step else None
         begun = stage.since is not None and context.weight == self._weight(stage.index)
+        cohort = self._served(context)
         return StageStatus(
             of=len(self.steps),
             weight=context.weight,
@@ -120,22 +173,25 @@ class Canary:
             until=stage.since + length if begun and stage.since is not None and length is not None else None,
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if step else 0,
-            min_requests=step.min_requests if isinstance(step, WeightStep) else 0,
+            min_requests=step.min_requests if isinstance(step, WeightStep | CohortStep) else 0,
             approval=self.waits_for_approval(stage),
+            cohort=cohort.cohort if cohort else "",
+            note=_NO_PROMISE if cohort else "",
         )
 
     def advance(self, context: RolloutContext, *, approved: bool) -> Advance:
         """Take the rollout one step further, or say what it waits for."""
         context = self._fitted(context)
         step, weight = self._step(context.stage), self._weight(context.stage.index)
-        if context.weight > weight and context.seen.ready(context.stable):
+        edited = bool(context.state.split.rules) and self._served(context) is None
+        if (context.weight > weight or edited) and context.seen.ready(context.stable):
             return self._lower(context, weight)
         if step is None:
             return self._promote(context)
         if isinstance(step, PauseStep):
             return self._pause(context, step, approved=approved)
-        # The user may have edited the steps in mid-rollout: then the weight is no longer this step's.
-        reached = context.stage.since is not None and context.weight == step.weight
+        # The user may have edited the steps in mid-rollout: then the split is no longer this step's.
+        reached = context.stage.since is not None and context.state.split == _split(context, step)
         return self._bake(context, step) if reached else self._reach(context, step)
 
     def _step(self, stage: StageState) -> Step | None:
@@ -169,10 +225,24 @@ class Canary:
         """The user has edited the steps to less than the candidate has: that needs neither proof nor pods."""
         now, number = context.seen.now, context.stage.index + 1
         stage = replace(context.stage, since=now, requests_before=context.requests)
+        if context.state.split.rules:
+            context, stage = context.counting_anew(), replace(stage, requests_before=0)
         split = between(context.stable, context.candidate, weight)
         why = f"step {number} of {len(self.steps)} was edited: {weight}% of the traffic to {context.candidate}, at once"
         state = replace(context.at(stage).state, split=split)
         return Advance(state, Finding(Reason.STEP_STARTED, why), event=True, requeue_after=0.0)
+
+    def _served(self, context: RolloutContext) -> CohortStep | None:
+        """Whose requests the candidate has now; None without a cohort, also when the user has edited it."""
+        cohorts = (one for one in self.steps[: context.stage.index + 1] if isinstance(one, CohortStep))
+        rules = context.state.split.rules
+        return next((one for one in cohorts if rules and _split(context, one).rules == rules), None)
+
+    def _cohort(self, stage: StageState) -> CohortStep | None:
+        """Whose requests the candidate has: of the newest step that is no pause, when that is a cohort's."""
+        until_now = [one for one in self.steps[: stage.index + 1] if not isinstance(one, PauseStep)]
+        last = until_now[-1] if until_now and stage.index < len(self.steps) else None
+        return last if isinstance(last, CohortStep) else None
 
     def _next(self, context: RolloutContext) -> Advance:
         """Enter the next step and look at it at once."""
@@ -195,35 +265,37 @@ class Canary:
             why = Finding(Reason.WAITING, f"step {stage.index + 1} waits for {human(step.seconds or 0)}")
         return Advance(state, why, event=stage.since is None, requeue_after=left)
 
-    def _reach(self, context: RolloutContext, step: WeightStep) -> Advance:
-        """Bring up the pods that the step's weight needs, then raise the weight."""
+    def _reach(self, context: RolloutContext, step: WeightStep | CohortStep) -> Advance:
+        """Bring up the pods that the step needs, then send the candidate its requests."""
         if held := first(HOLD, context) or (unproven(context) if context.weight else None):
             return _held(context, held)
         if context.ready < context.needed:
-            return _held(context, _waiting_for_pods(context, step.weight))
-        now, number = context.seen.now, context.stage.index + 1
-        state = replace(
-            context.at(replace(context.stage, since=now, requests_before=context.requests)).state,
-            split=between(context.stable, context.candidate, step.weight),
-        )
-        message = f"step {number} of {len(self.steps)}: {step.weight}% of the traffic to {context.candidate}"
+            whose = f"{step.weight}%" if isinstance(step, WeightStep) else _whose(step)
+            return _held(context, _waiting_for_pods(context, whose))
+        now, number, split = context.seen.now, context.stage.index + 1, _split(context, step)
+        stage = replace(context.stage, since=now, requests_before=context.requests)
+        if context.state.split.rules:
+            context, stage = context.counting_anew(), replace(stage, requests_before=0)
+        state = replace(context.at(stage).state, split=split)
+        message = f"step {number} of {len(self.steps)}: {_whose(step)} to {context.candidate}"
         why = Finding(Reason.STEP_STARTED, message)
         return Advance(state, why, event=True, proof=context.needed, requeue_after=step.bake)
 
-    def _bake(self, context: RolloutContext, step: WeightStep) -> Advance:
-        """Stay at the weight until time, requests and evidence are complete."""
+    def _bake(self, context: RolloutContext, step: WeightStep | CohortStep) -> Advance:
+        """Stay until time, requests and evidence are complete; a cohort's requests are no evidence."""
         stage, now = context.stage, context.seen.now
         left = step.bake - (now - (now if stage.since is None else stage.since))
         gathered = context.requests - stage.requests_before
         if held := first(HOLD, context):
             return _held(context, held)
         if left > 0:
-            until = f"step {stage.index + 1} bakes for {human(step.bake)} at {context.weight}%"
+            at = f"at {step.weight}%" if isinstance(step, WeightStep) else f"with {step.cohort} ({_NO_PROMISE})"
+            until = f"step {stage.index + 1} bakes for {human(step.bake)} {at}"
             return _held(context, Finding(Reason.BAKING, until), requeue_after=left)
         if gathered < step.min_requests:
             message = f"{gathered} of {step.min_requests} candidate requests (minRequests) in this step"
             return _held(context, Finding(Reason.GATHERING_EVIDENCE, message))
-        if waiting := unproven(context):
+        if waiting := unproven(context) if isinstance(step, WeightStep) else minor_failed(context):
             return _held(context, waiting)
         return self._next(context)
 
@@ -237,7 +309,7 @@ class Canary:
         if held:
             return _held(context, held)
         if context.ready < context.needed:
-            return _held(context, _waiting_for_pods(context, 100))
+            return _held(context, _waiting_for_pods(context, "100%"))
         state = replace(
             context.at(replace(context.stage, since=context.seen.now)).state, split=all_to(context.candidate)
         )
@@ -250,12 +322,30 @@ def _read_step(field: Field) -> Step:
     pause = field.get("pause")
     if pause is not None:
         return PauseStep(seconds=pause.duration_of("for"))
-    least = field.get("minRequests")
+    least, match = field.get("minRequests"), field.get("match")
+    if match is not None:
+        return CohortStep(
+            headers={name.lower(): value for name, value in (match.value.get("headers") or {}).items()},
+            cookies=match.value.get("cookies") or {},
+            bake=field["bake"].duration(),
+            min_requests=1 if least is None else least.value,
+            replicas=field.value.get("replicas"),
+        )
     return WeightStep(
         weight=field["weight"].value,
         bake=field["bake"].duration(),
         min_requests=0 if least is None else least.value,
     )
+
+
+def _split(context: RolloutContext, step: WeightStep | CohortStep) -> Split:
+    if isinstance(step, CohortStep):
+        return step.split(context.stable, context.candidate)
+    return between(context.stable, context.candidate, step.weight)
+
+
+def _whose(step: WeightStep | CohortStep) -> str:
+    return f"requests with {step.cohort}" if isinstance(step, CohortStep) else f"{step.weight}% of the traffic"
 
 
 def _arrive(context: RolloutContext) -> Advance:
@@ -275,10 +365,10 @@ def _arrive(context: RolloutContext) -> Advance:
     return Advance(promoted, why, event=True)
 
 
-def _waiting_for_pods(context: RolloutContext, weight: int) -> Finding:
-    reason = Reason.WAITING_FOR_CAPACITY if context.weight else Reason.CANDIDATE_STARTING
+def _waiting_for_pods(context: RolloutContext, whose: str) -> Finding:
+    reason = Reason.WAITING_FOR_CAPACITY if context.has_clients else Reason.CANDIDATE_STARTING
     problem = context.seen.problem(context.candidate)
-    return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {weight}%{problem}")
+    return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {whose}{problem}")
 
 
 def _held(context: RolloutContext, why: Finding, *, requeue_after: float | None = None) -> Advance:

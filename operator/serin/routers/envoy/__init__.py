@@ -9,10 +9,10 @@ from serin.routers.base import Flag, Router, RouterContext
 from serin.routers.envoy.bootstrap import TOKEN_FILE, XDS_PORT
 from serin.routers.envoy.limits import CONNECTIONS, SHIELDED_BYTES
 from serin.routers.envoy.series import BUCKETS
-from serin.routers.envoy.settings import NAME
+from serin.routers.envoy.settings import CAPABILITIES, NAME
 from serin.routers.envoy.templates import templates
 
-__all__ = ["BUCKETS", "NAME", "add_arguments", "build", "templates"]
+__all__ = ["BUCKETS", "CAPABILITIES", "NAME", "add_arguments", "build", "templates"]
 
 
 def add_arguments(flag: Flag) -> None:

@@ -18,14 +18,14 @@ from serin.api.state import State
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Capabilities, Lowered, RouterContext
+from serin.routers.base import Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, clients_port, kept_for_clients, slice_name
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
-from serin.routers.envoy.settings import NAME, read_settings, with_defaults
+from serin.routers.envoy.settings import CAPABILITIES, NAME, read_settings, with_defaults
 from serin.routers.envoy.templates import templates
 from serin.routers.envoy.tokens import Tokens
 from serin.routers.envoy.xds.access import ANYBODY
@@ -47,7 +47,7 @@ class EnvoyRouter:
     """A shared Envoy with a listener of its own for every deployment."""
 
     name = NAME
-    capabilities = Capabilities(weights=True, headers=True, cookies=True, shield=True, fallback=True)
+    capabilities = CAPABILITIES
     request_template = "request-errors"
 
     def __init__(self, context: RouterContext) -> None:

@@ -4,9 +4,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from serin.api.capabilities import Capability
 from serin.api.fields import Field
 from serin.api.json import JsonObject
 
+CAPABILITIES: Final = frozenset(
+    {
+        Capability.WEIGHTS,
+        Capability.HEADERS,
+        Capability.COOKIES,
+        Capability.SHIELD,
+        Capability.FALLBACK,
+    }
+)
 NAME: Final = "envoy"  # the key under spec.router and status.router
 
 
