@@ -635,6 +635,19 @@ def cohort_that_is_failed(world: World) -> None:
     world.run(30)
 
 
+def cohort_that_is_edited(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    world.run(20)
+    other = {**COHORT, "match": {"headers": {"x-team": "payments"}}}
+    world.annotate(names.ANNOTATION_PAUSE)
+    world.change(spec("2", strategy={"canary": {"steps": [other, *COHORT_STEPS[1:]]}}))
+    world.run(20)
+    world.annotate(names.ANNOTATION_PAUSE, None)
+    world.run(20)
+    world.tell(f"sees: {world.status['traffic']['rules'][0]['headers']}")
+
+
 def cohort_that_nobody_belongs_to(world: World) -> None:
     serving(world)
     world.sampler = silent
@@ -698,6 +711,7 @@ ALL: tuple[Story, ...] = (
     kill_switch_while_going_back,
     cohort_first,
     cohort_that_is_failed,
+    cohort_that_is_edited,
     cohort_that_nobody_belongs_to,
 )
 
