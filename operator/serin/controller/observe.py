@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from serin.api import names
+from serin.api.capabilities import check
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
@@ -25,8 +26,8 @@ from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, is_built_in, resolve
 from serin.rollout.model import Observation, Workload
 from serin.rollout.snapshots import is_rejected
-from serin.rollout.strategies.table import strategy_of
-from serin.routers import check_capabilities, router_of
+from serin.rollout.strategies.table import needs_of
+from serin.routers import router_of
 from serin.routers.base import Router
 from serin.routers.endpoints import ready_addresses
 from serin.workload import pods as workloads
@@ -52,8 +53,8 @@ class Observer:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
         deployment = parse_model_deployment(body)
         # A strategy that cannot be read, or carried out by this router, is refused before anything is planned with it.
-        strategy_of(deployment.spec)
-        check_capabilities(deployment.spec, {name: one.capabilities for name, one in self._routers.items()})
+        router, needs = router_of(self._routers, deployment), needs_of(deployment.spec)
+        check(deployment.spec.router.name, router.capabilities, needs)
         status = read_status(deployment.status)
         state = status.state
         snapshots = self._snapshots(deployment)
@@ -65,7 +66,7 @@ class Observer:
             snapshots=snapshots,
             workloads=self._refused(deployment, snapshots, state) | self._workloads(deployment),
             services=self._services(deployment),
-            route=router_of(self._routers, deployment).observe(deployment, state),
+            route=router.observe(deployment, state),
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
             invalid=self._invalid(deployment),
         )

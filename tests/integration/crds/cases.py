@@ -264,7 +264,7 @@ REFUSED: Refusals = {
     ),
     "requests for a pause": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {}, minRequests: 5}]}}}",
-        ("spec.strategy.canary.steps[1]", "belong to a step with a weight: remove them"),
+        ("spec.strategy.canary.steps[1]", "belong to a step with weight or match: remove them"),
     ),
     "pause of no time": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {for: 0s}}]}}}",

@@ -149,7 +149,7 @@ def _reaches(deployment: Document, template: Document) -> bool:
 
 def _deployment(body: JsonObject, templates: Mapping[str, JsonObject], catalog: Catalog) -> Iterator[Problem]:
     try:
-        spec = parse_spec(body["spec"])
+        spec = parse_spec(body["spec"], body["metadata"]["name"])
         planned = list(policy.check(spec))
     except InvalidSpec as error:
         path, _, message = str(error).partition(": ")

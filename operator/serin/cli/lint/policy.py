@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from serin.api import capabilities
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING
 from serin.cli.lint.schema import Problem
+from serin.routers import ROUTERS
 
 if TYPE_CHECKING:
     from serin.evaluation.feasibility import Schedule
@@ -105,8 +107,12 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 def check(spec: ModelDeploymentSpec) -> Iterator[Problem]:
     """Every check's findings, in the order of CHECKS. Raises InvalidSpec for settings that the strategy cannot read."""
-    from serin.rollout.strategies.table import strategy_of  # brings the analysis with it, which takes a second
+    from serin.rollout.strategies.table import (  # brings the analysis with it, which takes a second
+        needs_of,
+        strategy_of,
+    )
 
+    capabilities.check(spec.router.name, ROUTERS[spec.router.name].capabilities, needs_of(spec))
     schedule = strategy_of(spec).schedule()
     for one in CHECKS:
         yield from one(spec, schedule)

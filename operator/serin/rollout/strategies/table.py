@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from serin.api.capabilities import Capability, Needs
 from serin.api.fields import Field, InvalidSpec
 from serin.api.spec import ModelDeploymentSpec
 from serin.rollout.strategies.base import Strategy
@@ -20,3 +21,9 @@ def strategy_of(spec: ModelDeploymentSpec) -> Strategy:
     if name not in STRATEGIES:
         raise InvalidSpec(f"spec.strategy.{name} is unknown: write one of {', '.join(STRATEGIES)}")
     return STRATEGIES[name](Field(spec.strategy.settings, f"spec.strategy.{name}"))
+
+
+def needs_of(spec: ModelDeploymentSpec) -> Needs:
+    """What the spec needs of its router. Raises InvalidSpec."""
+    fallback = {Capability.FALLBACK: "spec.fallback"} if spec.fallback else {}
+    return {**strategy_of(spec).needs(), **fallback}
