@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from serin.analysis.latency import quantile
+from serin.analysis.buckets import quantile
 from serin.analysis.power import log_likelihood_ratio_moments
 from serin.analysis.psi import stability_index
 from serin.analysis.types import DistributionTick, HistogramTick, RatioTick

@@ -12,6 +12,8 @@ STEPS: tuple[dict[str, Any], ...] = (
 )
 # By this metric alone a version without failures cannot fail: for tests that are about something else.
 ERRORS: dict[str, Any] = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
+# Long enough for a cold process on a busy machine, and short enough for steps of seconds.
+WARMUP = "10s"
 # Enough to compare with; the machine that runs the tests has two cores.
 REPLICAS = 2
 
@@ -44,6 +46,7 @@ def fraud(
         "strategy": {"canary": {"steps": [dict(step) for step in steps]}},
         "progressDeadline": "4m",
     }
+    spec["analysis"] = {"warmup": WARMUP} | spec.get("analysis", {})
     if config:
         body["config"] = config
     return {

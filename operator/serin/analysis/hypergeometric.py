@@ -28,22 +28,24 @@ def log_likelihoods(candidate: Floats, stable: Floats, bad: Floats, candidate_ba
     """Log-likelihood of every odds ratio for every table, up to a constant of the table.
 
     `candidate`, `stable`: requests, `bad`: bad requests of both arms, `candidate_bad`: those of the candidate; shape
-    (tables,). `log_odds`: logarithms of the odds ratios, shape (ratios,). Returns shape (tables, ratios):
+    (tables,). `log_odds`: logarithms of the odds ratios, shape (ratios,), or (tables, ratios) where every table has its
+    own. Returns shape (tables, ratios):
     x log psi - log sum_k C(candidate, k) C(stable, bad - k) psi^k, the sum over all k that the margins allow.
     Source: Fisher 1935; Fog, Communications in Statistics 37 (2008).
     """
     lowest, highest = np.maximum(0.0, bad - stable), np.minimum(candidate, bad)
     chosen = highest > lowest  # margins that leave no choice are no evidence
     if not chosen.any():
-        return np.zeros((bad.size, log_odds.size))
+        return np.zeros((bad.size, log_odds.shape[-1]))
     rows = slice(None) if chosen.all() else chosen
+    odds = log_odds if log_odds.ndim == 1 else log_odds[rows]
     margins = candidate[rows, None, None], stable[rows, None, None], bad[rows, None, None]
     support = lowest[rows, None, None], highest[rows, None, None]
     short = float((highest - lowest).max()) < EXACT
-    found = (_exact if short else _thinned)(margins, support, candidate_bad[rows, None, None], log_odds[:, None])
+    found = (_exact if short else _thinned)(margins, support, candidate_bad[rows, None, None], odds[..., None])
     if isinstance(rows, slice):
         return found
-    logs = np.zeros((bad.size, log_odds.size))
+    logs = np.zeros((bad.size, log_odds.shape[-1]))
     logs[rows] = found
     return logs
 

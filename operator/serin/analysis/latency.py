@@ -3,18 +3,31 @@
 Quantiles are never compared: a quantile read from buckets is an interpolation (with common default buckets it reads
 420 ms where 323 ms is true). What can be counted exactly is how many requests took longer than a bucket bound.
 
-Guaranteed, like ratio.py and by the same Fisher tables: when at every bound the candidate's odds of being slower, and
-in every bucket its hazard odds of *not* finishing, are at most TOLERANCE times stable's, FailMinor is ever reached
-with probability at most `alpha_minor`; the same for CRITICAL_RATIO and FailCritical. Half of the evidence is the
-average over the bounds of "slower than this bound", which finds a heavier tail; half is a log-rank e-process over the
-buckets (each bucket is a table of those who finish in it among those who have not finished before: Cox 1972, as an
-e-process ter Schure et al. 2021), which finds a shift of the whole. Heuristic: dividing by `overdispersion`.
+A failure takes two things, both now:
 
-Pass needs evidence that the candidate is not `minimum_detectable_effect` times as often slow in the body (the bound
-that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it).
+1. *Proof* that it is slower. Guaranteed, like ratio.py and by the same Fisher tables: when at every bound the
+   candidate's odds of being slower, and in every bucket its hazard odds of *not* finishing, are at most TOLERANCE times
+   stable's, FailMinor is ever reached with probability at most `alpha_minor`; the same for CRITICAL_RATIO and
+   FailCritical. Half of the evidence is the average over the bounds of "slower than this bound", which finds a heavier
+   tail; half is a log-rank e-process over the buckets (each bucket is a table of those who finish in it among all
+   who have not finished before: Cox 1972, as an e-process ter Schure et al. 2021), which finds a shift of the whole.
+2. *Evidence that it matters*: that the difference is more than the tolerance, rather than less. The same tables,
+   against the odds of a candidate that is slower by just the tolerance (tolerance.py). It is an e-process for that one,
+   and it has to outweigh its opposite (MATTERS), not to be proof: to prove 30% slower to be more than 20% slower takes
+   five times the requests that it takes to prove it slower, by Wald's bound. So one that is slower by just the
+   tolerance is rolled back or not as chance has it, one that is slower by half of it hardly ever; the bench has both.
 
-At most 14 bounds are kept, so that the evidence stays small: a finer histogram is merged where the first requests
-are fewest. Kept weights are rounded to a thousandth of a nat.
+Heuristic: dividing by `overdispersion`, and the interpolation in tolerance.py.
+
+While pods warm up (warmup.py) nothing of this is counted, but a candidate that is COLD times the tolerance slower is
+slow and not cold: that is judged by itself, against that much, with its own part of alpha (COLD_SHARE).
+
+Pass needs evidence that it is not `minimum_detectable_effect` times as often slow as the tolerance allows, in the
+body (the bound that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it). Bounds at
+which the tolerance allows everything are neither.
+
+Kept weights are rounded to a hundredth of a nat, and of the bounds only some are kept (buckets.py), so that the
+evidence stays small.
 """
 
 import math
@@ -22,7 +35,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serin.analysis import text
+from serin.analysis import text, warmup
+from serin.analysis.buckets import choose_bounds, regroup, tables_of
 from serin.analysis.decision import (
     CAP,
     CRITICAL_RATIO,
@@ -38,13 +52,22 @@ from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.power import requests_to_catch
 from serin.analysis.ratio import ENOUGH, ONE_SIDED_MOST, Counts, crude_interval, describe, not_worse_than_floor
 from serin.analysis.sequential import Mixture, advance, begin
-from serin.analysis.types import HistogramTick, MetricVerdict, Policy
+from serin.analysis.tolerance import MOST, Allowed, Tolerance, allowed
+from serin.analysis.types import HistogramTick, Json, MetricVerdict, Policy
+from serin.analysis.warmup import WarmUp
 from serin.api.conditions import Reason
 
 ALTERNATIVES: Floats = np.array([2.0, 10.0])  # times the odds that the null allows
-MOST_BOUNDS = 14
+LOG_ODDS: Floats = np.log(np.concatenate([[c, *(c * ALTERNATIVES)] for c in (CRITICAL_RATIO, TOLERANCE)]))
+MORE = 1.1  # times slower than the tolerance: what "it matters" is weighed for in the log-rank process
+HEAVIER = 3.0  # times the odds of being slower that the tolerance allows, at each bound
+SHIFT = 0.7  # of the evidence that it matters: the log-rank process's part, for nearly all regressions are a shift
+MATTERS = 0.0  # nats: evidence for more than the tolerance outweighs that for less
+COLD = 20.0  # tolerances that a candidate may be slower while pods warm up: with the defaults 5 times, and 100 ms
+COLD_HEAVIER = 5.0  # times the odds that this allows
+COLD_SHARE = 0.05  # of alpha
 TAIL = 0.05
-DIGITS = 3
+DIGITS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +76,9 @@ class State:
 
     `bounds`: those kept, with `unit`. `candidate`, `stable`: all requests per kept bucket; `pending`: both arms' of
     ticks too small to judge, shape (2, buckets). `critical`, `minor`: evidence against the two nulls, alternatives
-    running fastest, bounds before log-rank. `better`: log evidence of no harm in body and tail; `low`: that almost no
-    request is beyond the tail's bound.
+    running fastest, bounds before log-rank. `matters`: that the difference is more than the tolerance; `cold`: that it
+    is COLD times that, of ticks in the warm-up. `better`: log evidence of no harm in body and tail; `low`: that almost
+    no request is beyond the tail's bound. `counted`: time of the newest tick that was not left out, 0: none was.
     """
 
     at: float
@@ -65,9 +89,13 @@ class State:
     pending: Floats
     critical: Mixture
     minor: Mixture
+    matters: Mixture
+    cold: Mixture
     better: tuple[float, float]
     low: float
     failed: str
+    counted: float
+    warm_up: WarmUp
 
 
 def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
@@ -76,24 +104,35 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     if not tick.bounds:
         raise Unusable(Reason.PARTIAL, "the histogram has a single bucket; nothing can be told from it")
     state = before or _empty(tick)
-    new = np.stack([_regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
+    new = np.stack([regroup(tick, state.bounds, arm) for arm in (tick.candidate, tick.stable)])
+    warm_up, left_out = warmup.leave_out(policy, state.warm_up, tick)
+    state = replace(state, at=tick.at, warm_up=warm_up)
+    if left_out:
+        return _cold(policy, state, new)
     pending = state.pending + new
-    after = replace(state, at=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1])
-    after = replace(after, low=round(_few_in_tail(policy, after, new[0]), DIGITS))
+    after = replace(
+        state, counted=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1], pending=pending
+    )
+    may = _allowed(policy, after)
+    after = replace(after, low=round(_few_in_tail(policy, after, may, new[0]), DIGITS))
     sums = pending.sum(axis=1)
     if sums.min() < 1 or sums.sum() < ENOUGH:
         return replace(after, pending=np.zeros_like(pending) if sums.sum() >= ONE_SIDED_MOST else pending)
-    after = _advanced(policy, after, pending)
-    return replace(after, failed=failure(policy, after.failed, after.critical.log_e, after.minor.log_e))
+    after = _advanced(policy, after, may, pending)
+    if after.matters.log_e < MATTERS:
+        return after
+    share = math.log1p(-COLD_SHARE)
+    return replace(after, failed=failure(policy, after.failed, after.critical.log_e + share, after.minor.log_e + share))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
     """The verdict now; estimate and interval: how many times as often the candidate is slow."""
-    bound = _shown_bound(state)
+    may = _allowed(policy, state)
+    bound = _shown_bound(state, may)
     counts = _at_bound(state, bound)
     estimate, low, high = crude_interval(policy, counts)
-    sentence = describe(counts, estimate, low, high, _slow(state, bound))
-    kind, reason, message, needed = _conclusion(policy, state, sentence)
+    sentence = describe(counts, estimate, low, high, _slow(state, bound)) if state.counted else ""
+    kind, reason, message, needed = _conclusion(policy, state, may, sentence)
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -106,39 +145,8 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         high,
         int(state.candidate.sum()),
         needed,
-        state.at,
+        state.counted or None,
     )
-
-
-def quantile(bounds: tuple[float, ...], counts: Floats, share: float) -> float | None:
-    """The value under which `share` of the requests are, interpolated within its bucket. For display, never to decide.
-
-    None when there are no requests; the largest bound when the quantile lies beyond it.
-    """
-    total = float(counts.sum())
-    if total == 0.0 or not bounds:
-        return None
-    below = np.cumsum(counts)
-    index = int(np.searchsorted(below, share * total))
-    if index >= len(bounds):
-        return bounds[-1]
-    start = bounds[index - 1] if index else min(0.0, bounds[0])
-    before = float(below[index - 1]) if index else 0.0
-    inside = float(counts[index])
-    return start + (bounds[index] - start) * ((share * total - before) / inside if inside else 1.0)
-
-
-def choose_bounds(bounds: tuple[float, ...], counts: Floats, most: int = MOST_BOUNDS) -> tuple[float, ...]:
-    """At most `most` of the bounds: the neighbouring buckets with the fewest requests are merged, the lowest first.
-
-    `counts`: of both arms together, so that the choice does not depend on which arm a request belongs to.
-    """
-    kept, buckets = list(bounds), [float(value) for value in counts]
-    while len(kept) > most:
-        index = min(range(len(kept)), key=lambda i: buckets[i] + buckets[i + 1])
-        buckets[index : index + 2] = [buckets[index] + buckets[index + 1]]
-        del kept[index]
-    return tuple(kept)
 
 
 def write(state: State) -> Evidence:
@@ -151,10 +159,14 @@ def write(state: State) -> Evidence:
         "candidate": state.candidate.astype(int).tolist(),
         "stable": state.stable.astype(int).tolist(),
         "pending": state.pending.astype(int).ravel().tolist() if state.pending.any() else [],
-        "critical": state.critical.as_list(),
-        "minor": state.minor.as_list(),
+        "critical": _stored(state.critical),
+        "minor": _stored(state.minor),
+        "matters": _stored(state.matters),
+        "cold": _stored(state.cold) if state.warm_up.requests else [],
         "better": [*state.better, state.low],
         "failed": state.failed,
+        "counted": state.counted,
+        "warmUp": state.warm_up.as_list(),
     }
 
 
@@ -173,20 +185,39 @@ def read(evidence: Evidence) -> State:
         np.array(floats(evidence, "candidate", buckets)),
         np.array(floats(evidence, "stable", buckets)),
         pending.reshape(2, buckets),
-        Mixture.of(floats(evidence, "critical", weights)),
-        Mixture.of(floats(evidence, "minor", weights)),
+        _mixture(evidence, "critical", weights),
+        _mixture(evidence, "minor", weights),
+        _mixture(evidence, "matters", len(bounds) + 2),
+        _rounded(begin(_even(len(bounds)))) if evidence.get("cold") == [] else _mixture(evidence, "cold", buckets),
         (body, tail),
         low,
         word(evidence, "failed"),
+        number(evidence, "counted"),
+        warmup.read(evidence),
     )
+
+
+def _stored(mixture: Mixture) -> list[Json]:
+    """In hundredths of a nat: whole numbers are short."""
+    weights = np.append(mixture.started, mixture.waiting)
+    found: list[Json] = np.rint(10**DIGITS * weights).astype(int).tolist()
+    return found
+
+
+def _mixture(evidence: Evidence, key: str, length: int) -> Mixture:
+    return Mixture.of([round(one / 10**DIGITS, DIGITS) for one in floats(evidence, key, length)])
 
 
 def _empty(tick: HistogramTick) -> State:
     pooled = np.array(tick.candidate, dtype=np.float64) + np.array(tick.stable, dtype=np.float64)
     bounds = choose_bounds(tick.bounds, pooled)
     none = np.zeros(len(bounds) + 1)
-    start = begin(_prior(len(bounds)))
-    return State(tick.at, bounds, tick.unit, none, none, np.stack([none, none]), start, start, (0.0, 0.0), 0.0, "")
+    start = _rounded(begin(_prior(len(bounds))))
+    matters, cold = _rounded(begin(_matters_prior(len(bounds)))), _rounded(begin(_even(len(bounds))))
+    both = np.stack([none, none])
+    return State(
+        tick.at, bounds, tick.unit, none, none, both, start, start, matters, cold, (0.0, 0.0), 0.0, "", 0.0, WarmUp()
+    )
 
 
 def _prior(bounds: int) -> Floats:
@@ -195,70 +226,120 @@ def _prior(bounds: int) -> Floats:
     return np.repeat(prior / ALTERNATIVES.size, ALTERNATIVES.size)
 
 
-def _regroup(tick: HistogramTick, bounds: tuple[float, ...], counts: tuple[int, ...]) -> Floats:
-    """Counts of one arm between the kept bounds."""
-    positions = {bound: index for index, bound in enumerate(tick.bounds)}
-    missing = [text.number(bound) for bound in bounds if bound not in positions]
-    if missing:
-        message = f"the histogram's buckets have changed: no bound at {', '.join(missing)} any more"
-        raise Unusable(Reason.PARTIAL, message)
-    starts = [0, *(positions[bound] + 1 for bound in bounds)]
-    return np.add.reduceat(np.array(counts, dtype=np.float64), starts)
+def _even(bounds: int) -> Floats:
+    """The same mass on every bound."""
+    return np.full(bounds, 1.0 / bounds)
 
 
-def _advanced(policy: Policy, state: State, table: Floats) -> State:
+def _matters_prior(bounds: int) -> Floats:
+    """SHIFT on the log-rank process, the rest evenly on the bounds."""
+    return np.append((1.0 - SHIFT) * _even(bounds), SHIFT)
+
+
+def _advanced(policy: Policy, state: State, may: Allowed, table: Floats) -> State:
     """The state with the evidence of one more table: the buckets of both arms, shape (2, buckets)."""
     bounds = len(state.bounds)
-    ratios = np.array([1.0, policy.minimum_detectable_effect, CRITICAL_RATIO, TOLERANCE])
-    critical, minor = CRITICAL_RATIO * ALTERNATIVES, TOLERANCE * ALTERNATIVES
-    logs = _log_likelihoods(table, np.log(np.concatenate([ratios, critical, minor])))
-    logs /= policy.overdispersion
-    worse = slice(4, 4 + ALTERNATIVES.size), slice(4 + ALTERNATIVES.size, None)
+    beside = _beside_tolerance(policy, state, may)
+    odds = np.concatenate([np.tile(LOG_ODDS, (beside.shape[0], 1)), beside], axis=1)
+    rows = log_likelihoods(*tables_of(table), odds) / policy.overdispersion
+    # What the tolerance allows is no evidence of more than that, what is faster is evidence of less.
+    more = rows[:, 7] - rows[:, 6]
+    more = _summed(np.where(may.everything(), np.minimum(more, 0.0), more))
+    logs = _summed(rows)
+    worse, minor = logs[:, 1:3] - logs[:, :1], logs[:, 4:6] - logs[:, 3:4]
+    # Fine is a candidate that is no slower at all, or one that is as slow as it may be.
+    harmless = np.logaddexp(logs[:bounds, 6], logs[:bounds, 3]) - math.log(2.0) - logs[:bounds, 8]
+    harmless = np.where(may.testable(), harmless, 0.0)
     prior = _prior(bounds)
-    harmless = logs[:bounds, 0] - logs[:bounds, 1]
     body, tail = (
         min(before + float(harmless[index]), PASS_THRESHOLD + CAP)
-        for before, index in zip(state.better, _body_and_tail(state), strict=True)
+        for before, index in zip(state.better, _body_and_tail(state, may), strict=True)
     )
     return replace(
         state,
         pending=np.zeros_like(table),
-        critical=_round(advance(state.critical, (logs[:, worse[0]] - logs[:, 2:3]).ravel(), prior, policy.hazard)),
-        minor=_round(advance(state.minor, (logs[:, worse[1]] - logs[:, 3:4]).ravel(), prior, policy.hazard)),
+        critical=_rounded(advance(state.critical, worse.ravel(), prior, policy.hazard)),
+        minor=_rounded(advance(state.minor, minor.ravel(), prior, policy.hazard)),
+        matters=_rounded(advance(state.matters, more, _matters_prior(bounds), policy.hazard)),
         better=(round(body, DIGITS), round(tail, DIGITS)),
     )
 
 
-def _round(mixture: Mixture) -> Mixture:
+def _beside_tolerance(policy: Policy, state: State, may: Allowed) -> Floats:
+    """Log odds of each table for a candidate that is slower by just the tolerance, by more, and by far more.
+
+    Far more: `minimum_detectable_effect` times as often slow at the bounds. Shape (tables, 3).
+    """
+    beyond = allowed(state.bounds, state.stable, _tolerance(policy, state.unit), MORE).sooner
+    beyond = np.where(may.sooner >= MOST, MOST + math.log(HEAVIER), beyond)
+    more = np.concatenate([may.slower + math.log(HEAVIER), beyond])
+    far_more = np.concatenate([may.slower + math.log(policy.minimum_detectable_effect), may.sooner])
+    return np.stack([np.concatenate([may.slower, may.sooner]), more, far_more], axis=1)
+
+
+def _cold(policy: Policy, state: State, table: Floats) -> State:
+    """The state with the evidence of a tick in the warm-up: is the candidate slower than any pod that warms up?
+
+    Exact, without interpolation: requests of the candidate that took longer than the first bound that is not under what
+    is let pass at another bound, beside those of stable that took longer than that other bound.
+    """
+    requests = table.sum(axis=1)
+    if requests.min() < 1.0:
+        return state
+    bounds = np.array(state.bounds)
+    later = np.searchsorted(bounds, _tolerance(policy, state.unit).times(COLD).after(bounds) * (1.0 - 1e-9))
+    compared = later < bounds.size
+    slow = table[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    candidate, stable = slow[0, later[compared]], slow[1, compared]
+    first, second = (np.full(candidate.size, one) for one in requests)
+    gained = np.zeros(bounds.size)
+    if candidate.size:
+        logs = log_likelihoods(first, second, candidate + stable, candidate, np.log([1.0, COLD_HEAVIER]))
+        gained[compared] = (logs[:, 1] - logs[:, 0]) / policy.overdispersion
+    cold = _rounded(advance(state.cold, gained, _even(bounds.size), policy.hazard))
+    evidence = cold.log_e + math.log(COLD_SHARE)
+    return replace(state, cold=cold, failed=failure(policy, state.failed, evidence, evidence))
+
+
+def _tolerance(policy: Policy, unit: str) -> Tolerance:
+    """What is let pass, in the unit of the bounds; of a plain number only the share."""
+    least = {"s": 1.0, "ms": 1000.0}.get(unit, 0.0) * policy.tolerance_least
+    return Tolerance(policy.tolerance, least)
+
+
+def _allowed(policy: Policy, state: State) -> Allowed:
+    return allowed(state.bounds, state.stable, _tolerance(policy, state.unit))
+
+
+def _rounded(mixture: Mixture) -> Mixture:
     """Short enough to store. Done when the weights change, so that the evidence says the same after a restart."""
     return Mixture(np.round(mixture.started, DIGITS), round(mixture.waiting, DIGITS))
 
 
-def _log_likelihoods(table: Floats, log_odds: Floats) -> Floats:
-    """Log-likelihoods of all odds ratios: one row per bound, then one for the log-rank process."""
-    left = table[:, ::-1].cumsum(axis=1)[:, ::-1]  # requests in this bucket or a slower one
-    at_risk, slower, done = left[:, :-1], left[:, 1:], table[:, :-1]
-    everyone = np.broadcast_to(left[:, :1], slower.shape)
-    # The log-rank tables have the arms swapped: a slow candidate is one that stable outruns.
-    first, second = np.concatenate([everyone[0], at_risk[1]]), np.concatenate([everyone[1], at_risk[0]])
-    events = np.concatenate([slower.sum(axis=0), done.sum(axis=0)])
-    logs = log_likelihoods(first, second, events, np.concatenate([slower[0], done[1]]), log_odds)
-    bounds = slower.shape[1]
-    return np.concatenate([logs[:bounds], logs[bounds:].sum(axis=0, keepdims=True)])
+def _summed(rows: Floats) -> Floats:
+    """Of one row per bound and one per bucket: those of the bounds, and one for the log-rank process."""
+    bounds = rows.shape[0] // 2
+    return np.concatenate([rows[:bounds], rows[bounds:].sum(axis=0, keepdims=True)])
 
 
-def _body_and_tail(state: State) -> tuple[int, int]:
-    """Indices of the bound that splits all requests best, and of the tail's bound. Looks at both arms together."""
+def _body_and_tail(state: State, may: Allowed) -> tuple[int, int]:
+    """Indices of the bound that splits all requests best, and of the tail's bound. Looks at both arms together.
+
+    Of the bounds at which the tolerance does not allow everything; where it does at all, the last one.
+    """
     pooled = state.candidate + state.stable
     beyond = pooled[::-1].cumsum()[::-1][1:] / max(1.0, float(pooled.sum()))
-    body = int(np.argmin(np.abs(beyond - 0.5)))
-    tail = int(np.argmax(beyond <= TAIL)) if bool((beyond <= TAIL).any()) else len(state.bounds) - 1
-    return body, tail
+    testable = may.testable()
+    if not testable.any():
+        return len(state.bounds) - 1, len(state.bounds) - 1
+    body = int(np.argmin(np.where(testable, np.abs(beyond - 0.5), np.inf)))
+    thin = testable & (beyond <= TAIL)
+    return body, int(np.argmax(thin)) if thin.any() else int(np.flatnonzero(testable)[-1])
 
 
-def _few_in_tail(policy: Policy, state: State, candidate: Floats) -> float:
+def _few_in_tail(policy: Policy, state: State, may: Allowed, candidate: Floats) -> float:
     """Log evidence that almost none of the candidate's requests are beyond the tail's bound."""
-    beyond = float(candidate[_body_and_tail(state)[1] + 1 :].sum())
+    beyond = float(candidate[_body_and_tail(state, may)[1] + 1 :].sum())
     return not_worse_than_floor(policy, state.low, float(candidate.sum()), beyond)
 
 
@@ -269,10 +350,18 @@ def _at_bound(state: State, index: int) -> Counts:
     return Counts(int(candidate.sum()), int(slower[0]), int(stable.sum()), int(slower[1]))
 
 
-def _shown_bound(state: State) -> int:
+def _shown_bound(state: State, may: Allowed) -> int:
     """The bound that the message names: the one with the strongest evidence if there is any, otherwise the tail's."""
-    by_bound = state.minor.started[: -ALTERNATIVES.size].reshape(-1, ALTERNATIVES.size).max(axis=1)
-    return int(np.argmax(by_bound)) if state.minor.log_e > 1.0 else _body_and_tail(state)[1]
+    if state.minor.log_e <= 1.0:
+        return _body_and_tail(state, may)[1]
+    if state.matters.log_e >= MATTERS:  # more than the tolerance at some bound: show one of those
+        return int(np.argmax(np.where(may.testable(), _by_bound(state) + state.matters.started[:-1], -np.inf)))
+    return int(np.argmax(_by_bound(state)))
+
+
+def _by_bound(state: State) -> Floats:
+    found: Floats = state.minor.started[: -ALTERNATIVES.size].reshape(-1, ALTERNATIVES.size).max(axis=1)
+    return found
 
 
 def _slow(state: State, index: int) -> str:
@@ -280,15 +369,32 @@ def _slow(state: State, index: int) -> str:
     return f"took longer than {bound}" if state.unit else f"were over {bound}"
 
 
-def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
-    cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often slow"
+def _conclusion(policy: Policy, state: State, may: Allowed, sentence: str) -> Conclusion:
+    if not state.counted and state.warm_up.requests:
+        far = replace(policy, tolerance=COLD * policy.tolerance, tolerance_least=COLD * policy.tolerance_least)
+        than = f"stable by more than {_words(far, state.unit)}"
+        return warmup.conclude(policy, state.warm_up, state.failed, Reason.WORSE_THAN_STABLE, than)
+    slower = f"{'slower' if state.unit else 'higher'} by more than {_words(policy, state.unit)}"
+    if not state.failed and state.minor.log_e >= -math.log(policy.alpha_minor):
+        sentence = f"{sentence}, but not {slower}, which is let pass"
+    elif state.failed:
+        sentence = f"{sentence}; {slower}"
+    cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often {slower}"
     received, reason = bool(state.candidate.any()), Reason.WORSE_THAN_STABLE
-    return conclude(received, state.failed, reason, lambda: _needed(policy, state), sentence, cleared)
+    return conclude(received, state.failed, reason, lambda: _needed(policy, state, may), sentence, cleared)
 
 
-def _needed(policy: Policy, state: State) -> int | None:
+def _words(policy: Policy, unit: str) -> str:
+    """The tolerance: `20% and 5 ms`."""
+    share = f"{100.0 * policy.tolerance:.3g}%"
+    return (
+        f"{share} and {text.number(1000.0 * policy.tolerance_least)} ms" if unit and policy.tolerance_least else share
+    )
+
+
+def _needed(policy: Policy, state: State, may: Allowed) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
-    body, tail = _body_and_tail(state)
+    body, tail = _body_and_tail(state, may)
     tail_fine = max(state.better[1], state.low) >= PASS_THRESHOLD
     if tail_fine and (body == tail or state.better[0] >= PASS_THRESHOLD):
         return 0

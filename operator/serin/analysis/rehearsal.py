@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
 from serin.analysis import engine
+from serin.analysis.buckets import choose_bounds
 from serin.analysis.evidence import Kind
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.latency import choose_bounds
 from serin.analysis.traffic import Stage, Traffic
 from serin.analysis.types import Arm, HistogramTick, Policy, RatioTick
 from serin.api.verdicts import Against, Verdict

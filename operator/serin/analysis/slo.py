@@ -8,27 +8,30 @@ Formula: Bernoulli likelihood ratio of 1.5, 3 and 10 times the limit's odds over
 sequential.py. The interval is the exact confidence sequence of a Beta(1/2, 1/2) mixture (Robbins 1970).
 
 A histogram can have a limit too: at most `1 - QUANTILE` of the requests may be slower than `limit`. The buckets decide
-what can be counted: the limit is read as the smallest bucket bound that is not under it.
+what can be counted: the limit is read as the smallest bucket bound that is not under it. While pods warm up (warmup.py)
+only requests count that take COLD times the limit.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import betaln
 
-from serin.analysis import text
+from serin.analysis import text, warmup
 from serin.analysis.decision import CAP, PASS_THRESHOLD, Conclusion, conclude, failure
 from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.power import bernoulli_crossing, bernoulli_moments, expected_rate, first_passage
 from serin.analysis.sequential import MIXTURE_COST, PRIOR, Mixture, advance, begin
 from serin.analysis.types import HistogramTick, MetricVerdict, Policy, RatioTick
+from serin.analysis.warmup import WarmUp
 from serin.api.conditions import Reason
 
 WORSE: Floats = np.array([1.5, 3.0, 10.0])  # times the odds of the limit
 BETTER: Floats = np.array([1.0 / 1.5, 1.0 / 4.0])
+COLD = 5.0
 QUANTILE = 0.99  # of a histogram: the share of requests that the limit is about, as "p99" in most latency objectives
 
 
@@ -46,6 +49,7 @@ class State:
     under: Floats
     slower_than: str
     failed: str
+    warm_up: WarmUp = field(default_factory=WarmUp)
 
 
 EMPTY = State(0.0, 0.0, 0.0, begin(PRIOR), np.zeros(BETTER.size), "", "")
@@ -54,6 +58,11 @@ EMPTY = State(0.0, 0.0, 0.0, begin(PRIOR), np.zeros(BETTER.size), "", "")
 def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) -> State:
     """The state after `tick`. Raises `Unusable` when the tick's numbers make no sense."""
     state = before or EMPTY
+    if isinstance(tick, HistogramTick):
+        warm_up, left_out = warmup.leave_out(policy, state.warm_up, tick)
+        state = replace(state, warm_up=warm_up)
+        if left_out:
+            return _cold(policy, replace(state, at=tick.at), tick)
     requests, bad, slower_than = _count(policy, tick)
     hit, miss = _gains(_allowed(policy, slower_than))
     logs = (bad * hit + (requests - bad) * miss) / policy.overdispersion
@@ -61,8 +70,21 @@ def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) 
     if requests:
         over = advance(over, logs[: WORSE.size], PRIOR, policy.hazard)
     under = np.minimum(state.under + logs[WORSE.size :], PASS_THRESHOLD + CAP)
-    after = State(tick.at, state.requests + requests, state.bad + bad, over, under, slower_than, state.failed)
+    total, all_bad = state.requests + requests, state.bad + bad
+    after = State(tick.at, total, all_bad, over, under, slower_than, state.failed, state.warm_up)
     return replace(after, failed=failure(policy, after.failed, after.over.log_e, after.over.log_e))
+
+
+def _cold(policy: Policy, state: State, tick: HistogramTick) -> State:
+    """The state with the evidence of a tick in the warm-up: nothing counts but requests that are far over the limit."""
+    try:
+        requests, bad, slower_than = _count(replace(policy, limit=COLD * _limit(policy)), tick)
+    except Unusable:  # no bucket is as long as that
+        return state
+    hit, miss = _gains(_allowed(policy, slower_than))
+    logs = (bad * hit + (requests - bad) * miss) / policy.overdispersion
+    over = advance(state.over, logs[: WORSE.size], PRIOR, policy.hazard) if requests else state.over
+    return replace(state, over=over, failed=failure(policy, state.failed, over.log_e, over.log_e))
 
 
 def judge(policy: Policy, state: State) -> MetricVerdict:
@@ -130,6 +152,7 @@ def write(state: State) -> Evidence:
         "under": state.under.tolist(),
         "slowerThan": state.slower_than,
         "failed": state.failed,
+        "warmUp": state.warm_up.as_list(),
     }
 
 
@@ -144,6 +167,7 @@ def read(evidence: Evidence) -> State:
         array(evidence, "under", BETTER.size),
         word(evidence, "slowerThan"),
         word(evidence, "failed"),
+        warmup.read(evidence),
     )
 
 
@@ -190,6 +214,8 @@ def _gains(limit: float) -> tuple[Floats, Floats]:
 
 def _conclusion(policy: Policy, state: State) -> Conclusion:
     received = state.requests > 0.0
+    if not received and state.warm_up.requests:
+        return warmup.conclude(policy, state.warm_up, state.failed, Reason.OVER_LIMIT, f"{COLD:g} times the limit")
     sentence = _sentence(policy, state) if received else ""
     return conclude(received, state.failed, Reason.OVER_LIMIT, lambda: _needed(policy, state), sentence)
 

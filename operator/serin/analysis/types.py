@@ -4,6 +4,7 @@ A *tick* is what one look at Prometheus found: counts since the look before, nev
 Evidence multiplies over ticks; a *verdict* is what it proves so far. Nothing here knows where the counts come from.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -62,7 +63,9 @@ class HistogramTick:
     """Requests per bucket (not cumulative) of both arms since the tick before.
 
     `bounds`: upper bounds of all buckets but the last, whose bound is infinite; both arms have len(bounds) + 1 counts.
-    `unit` of the bounds: "s", "ms", or "" for a plain number.
+    `unit` of the bounds: "s", "ms", or "" for a plain number. `since`: from when on it was counted, and no earlier than
+    the candidate's present share of the traffic; `ready`: when the newest pod of either arm became ready (unix
+    seconds). Without them there is no warm-up.
     """
 
     at: float
@@ -70,6 +73,8 @@ class HistogramTick:
     candidate: tuple[int, ...]
     stable: tuple[int, ...]
     unit: str = "s"
+    since: float = math.inf
+    ready: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,11 @@ class SplitTick:
 Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
 
 
+# How much slower than stable is let pass, unless the metric says otherwise: a share of its time, and seconds. A fifth
+# is what people who wait can hardly tell; 5 ms is what a pod's place and neighbours do to fast models.
+TOLERANCE = 0.2
+TOLERANCE_LEAST = 0.005
+
 OTHER = "other"  # the category of all answers that have none of their own
 
 
@@ -153,7 +163,9 @@ class Policy:
     histograms, where 99% of the requests must be no slower; for distributions the PSI that counts as drift (left out:
     0.1; between the arms, what is proven counts from 0.01); for means how many times stable's is still good (left out:
     1.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more.
-    `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward.
+    `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward. Latency alone:
+    `tolerance` (0.2: 20% more than stable's time) and `tolerance_least` (seconds) are let pass, the larger of them;
+    `warmup`: seconds for which a new pod's times do not count.
     """
 
     metric: str
@@ -169,6 +181,9 @@ class Policy:
     overdispersion: float = 1.0
     expected_ticks: int = 60
     lower_is_worse: bool = False
+    tolerance: float = TOLERANCE
+    tolerance_least: float = TOLERANCE_LEAST
+    warmup: float = 0.0
 
     @property
     def hazard(self) -> float:

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     CLOCK_SKEWED = "ClockSkewed"
     NOT_WORSE = "NotWorse"
+    WARMING_UP = "WarmingUp"
     NO_TRAFFIC = "NoTraffic"
     TARGET_DOWN = "TargetDown"
     SERIES_ABSENT = "SeriesAbsent"

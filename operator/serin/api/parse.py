@@ -17,6 +17,7 @@ from serin.api.kill_switch import read_fallback, read_kill_switch
 from serin.api.names import config_variable, dimension_hashes
 from serin.api.serving import serving_content
 from serin.api.spec import (
+    WARMUP,
     Analysis,
     DistributionQuery,
     MeanQuery,
@@ -30,6 +31,7 @@ from serin.api.spec import (
     ServiceSpec,
     StrategySpec,
     TemplateRef,
+    Tolerance,
     ValueQuery,
 )
 from serin.api.verdicts import Against, Severity
@@ -141,7 +143,15 @@ def _metric(field: Field) -> Metric:
         against=default if against is None else against.one_of(Against),
         limit=field.quantity_of("limit"),
         lower_is_worse=bool(field.value.get("lowerIsWorse")),
+        tolerance=_tolerance(field.get("tolerance")),
     )
+
+
+def _tolerance(field: Field | None) -> Tolerance:
+    if field is None:
+        return Tolerance()
+    percent = field.value.get("percent")
+    return Tolerance(None if percent is None else percent / 100.0, field.duration_of("atLeast"))
 
 
 def _source(field: Field) -> MetricSource:
@@ -166,7 +176,7 @@ def _source(field: Field) -> MetricSource:
 
 
 def _analysis(field: Field) -> Analysis:
-    promise, silence = field["falseRollbackRate"], field["onNoData"]
+    promise, silence, warmup = field["falseRollbackRate"], field["onNoData"], field.duration_of("warmup")
     return Analysis(
         interval=field.duration_of("interval"),
         false_rollback_rate_critical=promise["critical"].quantity(),
@@ -174,6 +184,7 @@ def _analysis(field: Field) -> Analysis:
         minimum_detectable_effect=field["minimumDetectableEffect"].quantity(),
         on_no_data=silence["action"].one_of(NoDataAction),
         on_no_data_after=silence["after"].duration(),
+        warmup=WARMUP if warmup is None else warmup,
     )
 
 

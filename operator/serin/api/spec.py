@@ -7,11 +7,14 @@ seconds, weights and percentages whole numbers, probabilities floats.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Fallback, Killed
 from serin.api.names import Key
 from serin.api.verdicts import Against, Severity
+
+WARMUP: Final = 30.0  # seconds, in an object from before the CRD was updated
 
 
 class NoDataAction(StrEnum):
@@ -100,11 +103,19 @@ MetricSource = TemplateRef | RatioQuery | DistributionQuery | MeanQuery | ValueQ
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How much slower than stable is let pass: a share of its time (0.2: 20%), and seconds; None: as by default."""
+
+    ratio: float | None = None
+    least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One entry of `spec.metrics`: exactly one source.
 
     `limit`: what is still good; for distributions the PSI that counts, for means how many times stable's.
-    `lower_is_worse`: means only.
+    `lower_is_worse`: means only. `tolerance`: latencies against stable only.
     """
 
     name: str
@@ -113,11 +124,12 @@ class Metric:
     against: Against
     limit: float | None = None
     lower_is_worse: bool = False
+    tolerance: Tolerance = Tolerance()
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """`spec.analysis`. `interval` is in seconds, None: the scrape interval of what is read."""
+    """`spec.analysis`. `interval` is in seconds, None: the scrape interval of what is read; `warmup` is in seconds."""
 
     interval: float | None = None
     false_rollback_rate_critical: float = 0.01
@@ -125,6 +137,7 @@ class Analysis:
     minimum_detectable_effect: float = 2.0
     on_no_data: NoDataAction = NoDataAction.HOLD
     on_no_data_after: float = 1800.0
+    warmup: float = WARMUP
 
 
 @dataclass(frozen=True, slots=True)

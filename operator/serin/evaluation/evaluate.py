@@ -4,12 +4,13 @@ Pure, so that every decision can be replayed from the samples that led to it. Th
 evidence: what is counted is not counted again.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from serin.analysis import engine
 from serin.analysis.diagnosis import Diagnosis
-from serin.analysis.types import Judgement, MetricVerdict, Policy, RatioTick, SplitTick
+from serin.analysis.types import HistogramTick, Judgement, MetricVerdict, Policy, RatioTick, SplitTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeploymentSpec
@@ -30,7 +31,8 @@ class Case:
     """One rollout, and all that its judgement needs.
 
     `split`: the weights that hold now. `settled_at`: from when on requests that end were routed by them (unix seconds),
-    None while that is not so. `elsewhere`: what is wrong with the router or with stable's pods, in sentences.
+    None while that is not so. `elsewhere`: what is wrong with the router or with stable's pods, in sentences. `ready`:
+    when the newest pod of each snapshot became ready (unix seconds), as far as that is known.
     """
 
     spec: ModelDeploymentSpec
@@ -40,6 +42,7 @@ class Case:
     settled_at: float | None
     samples: Samples
     elsewhere: tuple[str, ...] = ()
+    ready: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def evaluate(case: Case) -> Assessment:
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
     for arm in case.rollout.arms:
         subject = subject_of(arm, case.rollout)
-        judged = {name: _judge(policy, subject, samples) for name, policy in found.items()}
+        judged = {name: _judge(policy, subject, case) for name, policy in found.items()}
         verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
         evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
     split = _judge_split(case)
@@ -82,8 +85,19 @@ def evaluate(case: Case) -> Assessment:
     )
 
 
-def _judge(policy: Policy, subject: Subject, samples: Samples) -> Judgement:
-    return _fold(policy, subject, uncounted(subject, policy.metric, samples.newest))
+def _judge(policy: Policy, subject: Subject, case: Case) -> Judgement:
+    sample = uncounted(subject, policy.metric, case.samples.newest)
+    if sample is not None and isinstance(sample.tick, HistogramTick):
+        sample = replace(sample, tick=_with_ages(sample.tick, sample.since, subject, case))
+    return _fold(policy, subject, sample)
+
+
+def _with_ages(tick: HistogramTick, since: float, subject: Subject, case: Case) -> HistogramTick:
+    """The tick with what tells a warm-up: since when the newest pods are ready, and the candidate has this share."""
+    arms = (subject.snapshot, subject.baseline)
+    ready = max(case.ready.get(name, -math.inf) for name in arms if name is not None)
+    reached = case.rollout.stage.since
+    return replace(tick, since=since if reached is None else max(since, min(reached, tick.at)), ready=ready)
 
 
 def _judge_split(case: Case) -> Judgement:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from serin.analysis.combine import split_alpha
 from serin.analysis.dispersion import UNKNOWN
-from serin.analysis.types import Policy
+from serin.analysis.types import TOLERANCE, TOLERANCE_LEAST, Policy
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
 
@@ -54,6 +54,7 @@ def _policy(
     expected_ticks: int,
     overdispersion: float,
 ) -> Policy:
+    tolerance = metric.tolerance
     value = metric.source if isinstance(metric.source, ValueQuery) else None
     return Policy(
         metric=metric.name,
@@ -69,4 +70,7 @@ def _policy(
         expected_ticks=expected_ticks,
         overdispersion=overdispersion,
         lower_is_worse=metric.lower_is_worse,
+        tolerance=TOLERANCE if tolerance.ratio is None else tolerance.ratio,
+        tolerance_least=TOLERANCE_LEAST if tolerance.least is None else tolerance.least,
+        warmup=spec.analysis.warmup,
     )

@@ -88,6 +88,7 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.ROLLING_BACK,
         Reason.EVIDENCE_AVAILABLE,
         Reason.NOT_WORSE,
+        Reason.WARMING_UP,
         Reason.TRAFFIC_SUFFICES,
         Reason.ROUTED,
         Reason.FALLBACK_READY,

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 from serin.api.json import JsonObject
-from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, ValueQuery
+from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, Tolerance, ValueQuery
 from serin.api.verdicts import BLOCKING, Against
 from serin.metrics.catalog import Catalog
 from serin.metrics.enforced import render, restrict, restrict_terms
@@ -243,6 +243,8 @@ def _check_use(metric: Metric, found: Source) -> None:
             f"template {name} gives a number, and a number needs a limit: "
             'write against: limit and limit: "0.95" (the largest value that is still good)'
         )
+    if metric.tolerance != Tolerance():
+        _check_tolerance(metric, found)
     if metric.lower_is_worse and not isinstance(found, MeanSource):
         raise SourceError(f"lowerIsWorse belongs to a mean, and template {name} has none: remove lowerIsWorse")
     if metric.against == Against.REFERENCE and metric.severity in BLOCKING:
@@ -253,6 +255,16 @@ def _check_use(metric: Metric, found: Source) -> None:
         _check_limit(metric.limit, found)
     elif metric.limit is not None and metric.against != Against.LIMIT:
         raise SourceError("limit only counts with against: limit: write that too, or remove limit")
+
+
+def _check_tolerance(metric: Metric, found: Source) -> None:
+    if not isinstance(found, HistogramSource) or metric.against != Against.STABLE:
+        raise SourceError(
+            "tolerance belongs to a histogram that is compared with stable, such as request-latency: remove tolerance "
+            "(for a distribution, a mean, and against: limit, limit says what is still good)"
+        )
+    if not found.unit and metric.tolerance.least is not None:
+        raise SourceError("the histogram has no unit of time, so tolerance can have no atLeast: write percent alone")
 
 
 def _check_limit(limit: float | None, found: DistributionSource | MeanSource) -> None:

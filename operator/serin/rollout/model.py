@@ -41,6 +41,7 @@ class Workload:
     again_at: float = math.inf
     stamped: bool = True  # its template's hash is recorded: its making has come to its end
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
+    newest: float = -math.inf  # unix seconds when the newest of the ready pods became ready
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
 
 

@@ -4,6 +4,7 @@ The hard part is `problem`: why there are not more ready pods, in the words of w
 API server), because "not ready" alone sends people to three other commands.
 """
 
+import math
 from collections.abc import Container, Iterable, Sequence
 
 from serin.api import names
@@ -35,6 +36,7 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
         stamped=template_hash.is_stamped(deployment),
         problem=None if ready and len(ready) == len(mine) else _problem(deployment, mine),
         drifted=template_hash.has_drifted(deployment),
+        newest=max((_ready_since(pod) for pod in ready), default=-math.inf),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),
     )
 
@@ -49,6 +51,12 @@ def is_ready(pod: JsonObject) -> bool:
     if _leaving(pod):
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in _conditions(pod))
+
+
+def _ready_since(pod: JsonObject) -> float:
+    """When it became ready (unix seconds); a pod that restarts becomes ready anew. Minus infinity: it does not say."""
+    moments = (one.get("lastTransitionTime") for one in _conditions(pod) if one["type"] == "Ready")
+    return max((parse_rfc3339(moment) for moment in moments if moment), default=-math.inf)
 
 
 def _address(pod: JsonObject) -> str:

@@ -439,6 +439,18 @@ REFUSED: Refusals = {
         "spec: {metrics: [{name: a, " + ANSWERS + ", lowerIsWorse: true}]}",
         ("spec.metrics[0].lowerIsWorse", "lowerIsWorse belongs to a metric with mean"),
     ),
+    "tolerance of failures": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, tolerance: {percent: 10}}]}",
+        ("spec.metrics[0].tolerance", "tolerance belongs to a latency that is compared with stable"),
+    ),
+    "tolerance beside a limit": (
+        "spec: {metrics: [{name: a, template: {name: t}, against: limit, limit: '250', tolerance: {percent: 10}}]}",
+        ("spec.metrics[0].tolerance", "limit says what is still good"),
+    ),
+    "a warm-up without a unit": (
+        "spec: {analysis: {warmup: '30'}}",
+        ("spec.analysis.warmup", "write a duration of at most 1h, for example 30s, or 0s for none"),
+    ),
     "unknown severity": (
         "spec: {metrics: [{name: a, template: {name: t}, severity: high}]}",
         ("spec.metrics[0].severity", '"critical", "major", "minor", "info"'),
@@ -511,6 +523,10 @@ ACCEPTED = {
     ),
     "a template against its reference": (
         "spec: {metrics: [{name: a, template: {name: t}, against: reference, severity: info, limit: '0.2'}]}"
+    ),
+    "a latency with a tolerance and no warm-up": (
+        "spec: {metrics: [{name: a, template: {name: request-latency}, tolerance: {percent: 0, atLeast: 20ms}}], "
+        "analysis: {warmup: 0s}}"
     ),
     "a mean of which less is worse": "spec: {metrics: [{name: a, " + TOKENS + ", limit: '1', lowerIsWorse: true}]}",
     "a name with a slash for a runtime that is not asked": "spec: {model: {name: owner/fraud}}",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
@@ -58,3 +59,8 @@ def scores(rng: np.random.Generator, requests: int, shift: float = 0.0) -> tuple
     """Standard normal scores, `shift` standard deviations higher, in the buckets of the deciles."""
     counts = np.bincount(np.searchsorted(DECILES, rng.standard_normal(requests) + shift), minlength=10)
     return tuple(counts.tolist())
+
+
+def aged(tick: HistogramTick, since: float, ready: float) -> HistogramTick:
+    """The tick as of pods the newest of which was ready at `ready`, counted from `since` on."""
+    return replace(tick, since=since, ready=ready)

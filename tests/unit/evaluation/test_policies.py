@@ -68,3 +68,17 @@ def test_the_ticks_that_a_rollout_expects_follow_from_its_bakes() -> None:
     planned = strategy_of(found).schedule().expected_seconds
     assert planned == 180.0
     assert policies(found, 10.0, planned)["errors"].expected_ticks == 18
+
+
+def test_latencies_take_along_what_is_let_pass_and_how_long_pods_warm_up() -> None:
+    latency = {"template": {"name": "request-latency"}, "severity": "major"}
+    metrics = [
+        {"name": "a", **latency},
+        {"name": "b", **latency, "tolerance": {"percent": 50}},
+        {"name": "c", **latency, "tolerance": {"percent": 0, "atLeast": "20ms"}},
+    ]
+    body = spec(metrics=metrics)
+    body["analysis"] = {**body["analysis"], "warmup": "45s"}
+    found = policies(parse_spec(body), interval=10.0, expected_seconds=180.0)
+    assert [(one.tolerance, one.tolerance_least) for one in found.values()] == [(0.2, 0.005), (0.5, 0.005), (0.0, 0.02)]
+    assert {one.warmup for one in found.values()} == {45.0}

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from serin.api.json import JsonObject
-from serin.api.spec import DistributionQuery, MeanQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
+from serin.api.spec import (
+    DistributionQuery,
+    MeanQuery,
+    Metric,
+    MetricSource,
+    RatioQuery,
+    TemplateRef,
+    Tolerance,
+    ValueQuery,
+)
 from serin.api.verdicts import Against, Severity
 from serin.metrics.readings import plan_reading
 from serin.metrics.sources import (
@@ -243,6 +252,16 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
             Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, lower_is_worse=True),
             RATIO,
             "belongs to a mean",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, tolerance=Tolerance(0.1)),
+            RATIO,
+            "tolerance belongs to a histogram that is compared with stable",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, tolerance=Tolerance(None, 0.1)),
+            {"histogram": {"buckets": "a_bucket{ {{.version}} }", "unit": ""}},
+            "write percent alone",
         ),
     ],
 )

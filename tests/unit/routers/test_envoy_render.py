@@ -228,3 +228,11 @@ def test_a_cohort_goes_to_stable_while_its_version_has_no_pod() -> None:
     assert shares(found) == [("a", None)]
     preview = replace(found, rules=(PREVIEW,))
     assert routes(preview)[0]["direct_response"]["status"] == 503, "who tries a version hears that it is not there"
+
+
+def test_new_pods_begin_with_half_of_their_share_for_as_long_as_pods_warm_up() -> None:
+    found = render(replace(model(Arm("a", 100, POD)), warmup=45.0)).clusters["shop/fraud/a"]
+    slow_start = found["least_request_lb_config"]["slow_start_config"]
+    assert slow_start == {"slow_start_window": "45.000s", "min_weight_percent": {"value": 50}}
+    without = render(replace(model(Arm("a", 100, POD)), warmup=0.0)).clusters["shop/fraud/a"]
+    assert "slow_start_config" not in without["least_request_lb_config"]

@@ -1,10 +1,12 @@
 """Pods as a kubelet reports them, and what Serin makes of them."""
 
+import math
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from serin.api.times import parse_rfc3339
 from serin.workload import template_hash
 from serin.workload.pods import workload
 
@@ -134,3 +136,12 @@ def test_one_ready_pod_means_that_it_has_not_crashed_as_a_whole() -> None:
     seen = workload(DEPLOYMENT, [crashed, pod("b", ready=True)])
     assert not seen.crashed
     assert seen.problem
+
+
+def test_the_newest_ready_pod_says_how_warm_a_version_is() -> None:
+    """A pod that has restarted became ready anew, and what is not ready yet says nothing."""
+    pods = [pod(name, ready=name != "c") for name in "abc"]
+    for one, minute in zip(pods, ("02", "07", "09"), strict=True):
+        one["status"]["conditions"][0]["lastTransitionTime"] = f"2026-01-01T00:{minute}:00Z"
+    assert workload(DEPLOYMENT, pods).newest == parse_rfc3339("2026-01-01T00:07:00Z")
+    assert workload(DEPLOYMENT, [pod("a", ready=True)]).newest == -math.inf

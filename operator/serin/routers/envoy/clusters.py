@@ -15,6 +15,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
+from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS
 from serin.routers.envoy.routed_model import Arm, RoutedModel
@@ -68,9 +69,9 @@ def clusters(model: RoutedModel) -> dict[str, JsonObject]:
     found: dict[str, JsonObject] = {}
     for arm in model.arms:
         name = cluster_name(model, arm.snapshot)
-        found[name] = _eds_cluster(name, arm.serving.protocol)
+        found[name] = _eds_cluster(name, arm.serving.protocol, model.warmup)
         if stable := _other_stable(model, arm):
-            found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol)
+            found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol, model.warmup)
             found[name + _SHIELDED] = _aggregate(name)
     return found
 
@@ -78,7 +79,7 @@ def clusters(model: RoutedModel) -> dict[str, JsonObject]:
 def former_cluster(name: str) -> JsonObject:
     """A cluster that has no pods any more, for an Envoy that may still have a route to it."""
     own = name.removesuffix(_SHIELDED)
-    return _eds_cluster(name, Protocol.HTTP1) if own == name else _aggregate(own)
+    return _eds_cluster(name, Protocol.HTTP1, WARMUP) if own == name else _aggregate(own)
 
 
 def endpoints(model: RoutedModel) -> dict[str, JsonObject]:
@@ -103,12 +104,13 @@ def _other_stable(model: RoutedModel, arm: Arm) -> Arm | None:
     return stable
 
 
-def _eds_cluster(name: str, protocol: Protocol) -> JsonObject:
+def _eds_cluster(name: str, protocol: Protocol, warmup: float) -> JsonObject:
     return {
         **_cluster(name),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": config_source()},
         "lb_policy": "LEAST_REQUEST",
+        "least_request_lb_config": {"slow_start_config": _slow_start(warmup)} if warmup else {},
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any_of(
@@ -120,6 +122,17 @@ def _eds_cluster(name: str, protocol: Protocol) -> JsonObject:
             )
         },
     }
+
+
+def _slow_start(warmup: float) -> JsonObject:
+    """A new pod begins with half of its share, which then grows with its age.
+
+    Ages are of this cluster's pods in this Envoy, so it is a matter of new pods among older ones. Where all are as old,
+    as stable's are when a rollback gives everything back to them, or as new, it changes nothing. Half, and not Envoy's
+    tenth, because what new pods do not take the older ones must: when a candidate that has one pod grows to ten and
+    gets everything, that one must not be buried. So it gets twice its share at most.
+    """
+    return {"slow_start_window": f"{warmup:.3f}s", "min_weight_percent": {"value": 50}}
 
 
 def _aggregate(own: str) -> JsonObject:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from serin.api.fields import InvalidSpec
+from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
 from serin.api.serving import UNWRITTEN, Serving, read_serving
+from serin.api.spec import WARMUP
 from serin.api.split import NOWHERE, Rule, Split, all_to
 from serin.api.state import State
 from serin.api.status import read_state
@@ -44,7 +45,7 @@ class RoutedModel:
     `stable`: the snapshot that answers when another one fails (None: none yet). `arms`: every snapshot that the router
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
     which requests go to one of them, whatever the weights are. `killed`: no version may answer. `fallback`: what does
-    then (None: 503).
+    then (None: 503). `warmup`: seconds for which a new pod gets less than its share.
     """
 
     namespace: str
@@ -56,6 +57,7 @@ class RoutedModel:
     rules: tuple[Rule, ...] = ()
     killed: bool = False
     fallback: FixedAnswer | Endpoint | None = None
+    warmup: float = WARMUP
 
     @property
     def key(self) -> Key:
@@ -135,6 +137,8 @@ def read_model(
         )
         for snapshot in sorted(known)
     )
+    warmup, bad_warmup = _read_warmup(body["spec"], last)
+    problem = "; ".join(one for one in (problem, bad_warmup) if one)
     model = RoutedModel(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -145,6 +149,7 @@ def read_model(
         rules=state.split.rules,
         killed=killed.level is KillSwitch.ALL,
         fallback=_read_fallback(body, address),
+        warmup=warmup,
     )
     return Reading(model, problem)
 
@@ -179,6 +184,17 @@ def _read_servings(snapshots: Iterable[JsonObject], last: RoutedModel | None) ->
         except InvalidSpec as error:
             problems.append(f"ModelSnapshot {name}: {error}")
     return found, problems
+
+
+def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str]:
+    """`spec.analysis.warmup` in seconds; the last one and what is wrong, when it cannot be read."""
+    found = (spec.get("analysis") or {}).get("warmup")
+    if found is None:
+        return WARMUP, ""
+    try:
+        return Field(found, "spec.analysis.warmup").duration(), ""
+    except InvalidSpec as error:
+        return last.warmup if last else WARMUP, str(error)
 
 
 def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:
