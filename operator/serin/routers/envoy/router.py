@@ -108,6 +108,7 @@ class EnvoyRouter:
         instances = self._instances(key)
         splits = list(instances.values())
         agreed = splits[0] if splits and all(split == splits[0] for split in splits) else None
+        self._peers.expect(key, state.split, served=agreed == state.split)
         return Route(
             split=agreed or NOWHERE,
             instances=instances,
@@ -172,6 +173,7 @@ class EnvoyRouter:
         try:
             while True:
                 self._router_pods.hear(self._peers.heard())
+                self._peers.forget(lambda key: self._cache.get(kinds.MODEL_DEPLOYMENT, *key) is None)
                 unheard = self._router_pods.unheard()
                 if unheard != self._unheard:
                     (log.warning if unheard else log.info)("router.unheard", pods=unheard)

@@ -3,9 +3,12 @@
 Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So it asks the
 others, over the port that serves the router. Their answers decide only what may be taken away: a router pod that no
 replica hears may use every pod that it ever knew of. Lowering traffic waits for nobody's answer.
+
+While a route is on its way the others are asked often, so that what waits for it goes on as soon as it has arrived.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,9 @@ from serin.routers.envoy.service_pods import XDS, ServicePods
 from serin.routers.envoy.xds.server import STATE_PATH, XdsServer
 
 _PAUSE_SECONDS: Final = 2.0
+# The same while a route is on its way, and for how long: one that takes longer waits for something else.
+_SHORT_PAUSE_SECONDS: Final = 0.2
+_ON_ITS_WAY_SECONDS: Final = 10.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 
 
@@ -50,6 +56,8 @@ class XdsPeers:
         self._own, self._pods, self._port, self._enqueue = own, pods, port, enqueue
         self._token_file = token_file
         self._peers: tuple[_State, ...] = ()
+        self._on_its_way: dict[Key, tuple[Split, float]] = {}  # what is not known to be served, and since when
+        self._hurry = asyncio.Event()
 
     def serves(self, namespace: str, name: str) -> Mapping[str, Split | None]:
         """What each Envoy serves that is connected to any replica, by its node.
@@ -61,6 +69,18 @@ class XdsPeers:
             for node, split in peer.serves((namespace, name)):
                 found[node] = split if found.get(node, split) == split else None
         return found
+
+    def expect(self, key: Key, wanted: Split, *, served: bool) -> None:
+        """Hear from a look which split every Envoy is to serve, and whether that is known to be so."""
+        if served:
+            self._on_its_way.pop(key, None)
+        elif self._on_its_way.get(key, (None, 0.0))[0] != wanted:
+            self._on_its_way[key] = wanted, time.monotonic()
+            self._hurry.set()
+
+    def forget(self, gone: Callable[[Key], bool]) -> None:
+        """Expect nothing any more of the deployments that are gone."""
+        self._on_its_way = {key: one for key, one in self._on_its_way.items() if not gone(key)}
 
     def heard(self) -> frozenset[str]:
         """Nodes of the Envoys that are connected to any replica."""
@@ -78,12 +98,30 @@ class XdsPeers:
         known = dict(self.refused())
         async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as session:
             while True:
+                serving = {key: self.serves(*key) for key in self._on_its_way}
                 await self.ask(session)
                 now = dict(self.refused())
                 for key in {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}:
                     self._enqueue(key)
+                for key, before in serving.items():
+                    if self.serves(*key) != before:
+                        self._enqueue(key)
                 known = now
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Until it is time to ask again."""
+        now = time.monotonic()
+        if any(now - since < _ON_ITS_WAY_SECONDS for _, since in self._on_its_way.values()):
+            await asyncio.sleep(_SHORT_PAUSE_SECONDS)
+            return
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(_PAUSE_SECONDS):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(_SHORT_PAUSE_SECONDS)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
         """Ask every peer once; one that does not answer counts as having no Envoy."""
