@@ -159,21 +159,24 @@ class Envoy:
     # What it has
 
     def clusters(self) -> frozenset[str]:
-        """Clusters that serve: those whose endpoints have come."""
+        """Clusters with endpoints of their own that serve: those whose endpoints have come."""
         known = self._taken.get((CLUSTERS, ""), Taken()).resources
         return frozenset(name for name in known if (ENDPOINTS, name) in self._taken)
 
     def endpoints(self, cluster: str) -> list[list[JsonObject]]:
-        """The endpoints of a cluster by priority: address, port and metadata of each."""
+        """The endpoints of a cluster by priority: address, port, metadata and protocol of each."""
+        known = self._taken.get((CLUSTERS, ""), Taken()).resources
+        if cluster in known and (parts := _parts(known[cluster])):
+            return [group for part in parts for group in self.endpoints(part)]
         if cluster not in self.clusters():
             return []
-        assignment = self._taken[ENDPOINTS, cluster].resources[cluster]
+        assignment, speaks = self._taken[ENDPOINTS, cluster].resources[cluster], _speaks(known[cluster])
         groups = sorted(assignment.get("endpoints", ()), key=lambda one: one.get("priority", 0))
-        return [[_endpoint(one) for one in group.get("lb_endpoints", ())] for group in groups]
+        return [[_endpoint(one) | {"http2": speaks} for one in group.get("lb_endpoints", ())] for group in groups]
 
     def membership(self) -> Mapping[str, int]:
         """How many endpoints each cluster has, as envoy_cluster_membership_total counts them."""
-        return {name: sum(map(len, self.endpoints(name))) for name in sorted(self.clusters())}
+        return {name: sum(map(len, self.endpoints(name))) for name in sorted(self.clusters()) if "+" not in name}
 
     def deployments(self) -> frozenset[str]:
         """Names (`namespace/name`) of the deployments that it serves: listeners whose routes have come."""
@@ -251,7 +254,8 @@ class Envoy:
         self._taken[topic] = Taken(version, resources)
         self.changes += 1
         if kind in (CLUSTERS, LISTENERS):
-            self._follow(ENDPOINTS if kind == CLUSTERS else ROUTES, set(resources))
+            followed = {name for name, one in resources.items() if not _parts(one)}
+            self._follow(ENDPOINTS if kind == CLUSTERS else ROUTES, followed)
         for listener in self._listeners:
             listener()
 
@@ -274,6 +278,18 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0, step: floa
 
 def _name(resource: JsonObject) -> str:
     return str(resource.get("name") or resource["cluster_name"])
+
+
+def _parts(cluster: JsonObject) -> list[str]:
+    """The clusters that an aggregate cluster is made of; none for any other resource."""
+    found: list[str] = ((cluster.get("cluster_type") or {}).get("typed_config") or {}).get("clusters", [])
+    return found
+
+
+def _speaks(cluster: JsonObject) -> bool:
+    """Whether a cluster speaks HTTP/2 to its endpoints."""
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    return "http2_protocol_options" in options.get("explicit_http_config", {})
 
 
 def _endpoint(entry: JsonObject) -> JsonObject:

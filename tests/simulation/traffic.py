@@ -47,7 +47,7 @@ NOBODY: Final = "nobody"  # answers 503 of Envoy's own
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What a version is worth. `errors`: the share of requests that it fails.
+    """What a version is worth. `errors`: the share of requests that it fails. `http2`: it speaks that and nothing else.
 
     Latency is log-normal: `median` in milliseconds, `spread` of its logarithm.
     """
@@ -55,6 +55,7 @@ class Quality:
     errors: float = 0.0
     median: float = 20.0
     spread: float = 0.5
+    http2: bool = False
 
     def below(self, milliseconds: float) -> float:
         """The share of requests that take no longer."""
@@ -210,7 +211,7 @@ class Proxy:
             by_pod = {**_labels(deployment, snapshot), "serin_attempt": attempt, "serin_slot": str(host["slot"])}
             self.counters.add("envoy_serin_attempts", by_pod, here)
             self.attempts[snapshot] += here
-            if not self._reachable(host["address"]):
+            if not self._reachable(host["address"]) or host["http2"] != self._quality(snapshot).http2:
                 self.counters.add("envoy_serin_failures", by_pod, here)
                 lost += here
                 continue
