@@ -295,6 +295,8 @@ class World:
         made = plan(seen, assessment)
         if assess(seen) != assessment or plan(seen, assessment) != made:
             raise BrokenRule("evaluation or planner are not pure functions")
+        if made.requeue_after is not None and made.requeue_after <= 0.0:
+            raise BrokenRule("looks follow each other without end")
         self._tell_look(seen, assessment, made)
         for action in made.actions[:crash_after]:
             self._apply(action)

@@ -7,6 +7,7 @@ refused here never passed an API server.
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -26,6 +27,7 @@ _QUANTITY: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)  # the few texts of a spec are read at every look
 def parse_duration(text: str) -> float:
     """Read a duration such as `1h30m`, `90s` or `500ms` into seconds. Raises ValueError with what to write instead."""
     if not _DURATION.fullmatch(text):

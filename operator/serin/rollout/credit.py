@@ -38,10 +38,10 @@ def is_waiting(state: State, strategy: Strategy) -> bool:
     return timed or bool(state.manual_rollback or state.draining)
 
 
-def looked(state: State, before: State, now: float) -> State:
-    """With the moment of this look, when the one that is kept is old enough for a write."""
-    recent = before.looked is not None and -_SLACK <= now - before.looked < EVERY
-    return replace(state, looked=before.looked if recent else now)
+def looked(before: State, now: float) -> float:
+    """The moment of this look, or the one that is kept while that is not old enough for a write."""
+    kept = before.looked
+    return kept if kept is not None and -_SLACK <= now - kept < EVERY else now
 
 
 def _is_usual(passed: float) -> bool:

@@ -30,7 +30,7 @@ def manual_rollback(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     `wanted`: the snapshot that the spec describes; `stable`: the one that serves.
     """
     if ANNOTATION_ROLLBACK_TO not in builder.seen.deployment.annotations:
-        builder.state = replace(builder.state, rollback_failure="")
+        builder.update(rollback_failure="")
     elif handle(builder, ANNOTATION_ROLLBACK_TO) and _take(builder, wanted, stable):
         return True
     if builder.state.manual_rollback is None:
@@ -128,7 +128,7 @@ def _return(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
     problem = builder.seen.problem(asked.target)
     message = f"no pod of {asked.target} is ready any more{problem}; all traffic to {stable} until one is"
     builder.sum_up(Note(Reason.ROLLING_BACK, message, warning=True), event=True)
-    builder.requeue_after(0.0)
+    builder.requeue_after(builder.seen.route.poll)
 
 
 def _arrive(builder: PlanBuilder, target: str, left: str) -> None:

@@ -1,7 +1,8 @@
 """A plan in the making: actions and events as the planner finds them, put into the safe order at the end."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from serin.api.conditions import Reason
 from serin.api.state import State
@@ -28,6 +29,11 @@ class PlanBuilder:
     proof: dict[str, int] = field(default_factory=dict)
     requeues: list[float] = field(default_factory=list)
 
+    def update(self, **fields: Any) -> None:
+        """Decide these fields of `state`; it stays the same object when they are so already. Any: as in `replace`."""
+        if any(getattr(self.state, name) != value for name, value in fields.items()):
+            self.state = replace(self.state, **fields)
+
     def act(self, action: Action) -> None:
         """Add an action; its place among the others is its own `order`."""
         self.actions.append(action)
@@ -43,9 +49,12 @@ class PlanBuilder:
             self.events.append(why)
 
     def requeue_after(self, seconds: float | None) -> None:
-        """Ask to be called again after this many seconds (None, infinite: not at all); the earliest wins."""
-        if seconds is not None and math.isfinite(seconds):
-            self.requeues.append(max(seconds, 0.0))
+        """Ask to be called again after this many seconds (None, infinite: not at all); the earliest wins.
+
+        What is not in the future has had its look, which is this one: looks at it would follow each other without end.
+        """
+        if seconds is not None and 0.0 < seconds < math.inf:
+            self.requeues.append(seconds)
 
     def plan(self) -> Plan:
         """The finished plan. Actions of the same order keep the order in which they were found."""

@@ -64,8 +64,7 @@ def _publish(builder: PlanBuilder) -> None:
     """Clients reach the router, which keeps in the status what it needs for that."""
     route = builder.seen.route
     if route.router:
-        router = {**builder.state.router, route.router: route.state}
-        builder.state = replace(builder.state, router=router)
+        builder.update(router={**builder.state.router, route.router: route.state})
     for body in route.repairs:
         builder.act(ApplyRouteObject(body))
 
@@ -109,7 +108,8 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
     """The wanted version is the stable one. A candidate that the spec has left behind loses its traffic at once."""
     if builder.state.rollout:
         builder.add_event(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
-    builder.state = replace(without_rollout(builder.state, builder.seen.now), split=all_to(stable))
+    builder.state = without_rollout(builder.state, builder.seen.now)
+    builder.update(split=all_to(stable))
     ready, problem = builder.seen.ready(stable), builder.seen.problem(stable)
     if lost := builder.seen.route.problem():
         builder.sum_up(lost)
@@ -173,7 +173,7 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
     ask = f"kubectl annotate md {builder.seen.deployment.name} --overwrite {names.ANNOTATION_RETRY}=$(date +%s)"
     message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {ask}"
-    builder.state = replace(builder.state, split=all_to(stable))
+    builder.update(split=all_to(stable))
     builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
     return False
 
@@ -184,7 +184,7 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
 def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
     """Roll back, or go on, or say what is waited for."""
     rollout = _with_evidence(rollout, builder.assessment)
-    builder.state = replace(builder.state, rollout=rollout)
+    builder.update(rollout=rollout)
     if handle(builder, names.ANNOTATION_ABORT):
         roll_back(builder, _context(builder, rollout), Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
         return
@@ -262,7 +262,7 @@ def _warn_of_traffic(builder: PlanBuilder, rollout: Rollout) -> None:
 def _requeue_at_the_end(builder: PlanBuilder, rollout: Rollout) -> None:
     """Time alone can end a rollout: be there when it does."""
     if (limit := builder.strategy.max_duration) is not None:
-        builder.requeue_after(rollout.since + limit - builder.seen.now)
+        builder.requeue_after(limit - (builder.seen.now - rollout.since))
 
 
 # ── The record ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -274,8 +274,7 @@ def _record(builder: PlanBuilder) -> None:
     _await_router(builder)
     _keep_looking(builder)
     _tell_of_the_unheard(builder)
-    phase = phase_of(builder.state, builder.why.reason, builder.strategy.last_stage())
-    builder.state = replace(builder.state, phase=phase)
+    builder.update(phase=phase_of(builder.state, builder.why.reason, builder.strategy.last_stage()))
     before, told = builder.seen.state, summary.told(builder)
     status = summary.status(builder, told)
     news = told.reason not in ROUTINE and told not in builder.events
@@ -305,10 +304,10 @@ def _tell_of_the_unheard(builder: PlanBuilder) -> None:
 def _keep_looking(builder: PlanBuilder) -> None:
     """While time alone can change anything, no look credits more of it than there is between two."""
     if is_waiting(builder.state, builder.strategy):
-        builder.state = looked(builder.state, builder.seen.state, builder.seen.now)
+        builder.update(looked=looked(builder.seen.state, builder.seen.now))
         builder.requeue_after(EVERY)
     else:
-        builder.state = replace(builder.state, looked=None)
+        builder.update(looked=None)
 
 
 def _rises(after: State, before: State) -> bool:
@@ -323,12 +322,12 @@ def _await_router(builder: PlanBuilder) -> None:
     state, route, now = builder.state, builder.seen.route, builder.seen.now
     since = now if builder.seen.state.stable is None and state.stable else state.unrouted_since
     if since is None or state.stable is None:
-        builder.state = replace(state, unrouted_since=None)
+        builder.update(unrouted_since=None)
         return
     served = any(split is not None and split.of(state.stable) for split in route.instances.values())
     if route.split.of(state.stable) or (served and now - since >= route.patience):
-        builder.state = replace(state, unrouted_since=None)
+        builder.update(unrouted_since=None)
         return
-    builder.state = replace(state, unrouted_since=since)
+    builder.update(unrouted_since=since)
     if route.ready:  # when a router comes there is a look
         builder.requeue_after(route.look_after(now - since))

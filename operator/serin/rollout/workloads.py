@@ -1,6 +1,5 @@
 """Which workloads run at which size: what follows from a decision, and never changes where traffic goes."""
 
-from dataclasses import replace
 from typing import Final
 
 from serin.api.conditions import Reason
@@ -94,7 +93,7 @@ def _scale_down_drained(builder: PlanBuilder, kept: frozenset[str]) -> None:
     workloads = builder.seen.workloads.items()
     idle = {name: one for name, one in workloads if name not in kept and not one.refused}
     draining = {name: _drains_since(builder, name) for name in idle}
-    builder.state = replace(state, draining=draining)
+    builder.update(draining=draining)
     for name, workload in idle.items():
         left = DRAIN - (now - draining[name]) if state.stable else 0.0
         if _may_be_used(builder, name):

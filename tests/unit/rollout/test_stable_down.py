@@ -6,6 +6,7 @@ import pytest
 
 from serin.api.names import ANNOTATION_ABORT
 from serin.api.status import read_state
+from serin.rollout.credit import EVERY
 from tests.narratives.world import World, fails, passes, silent, spec
 
 DOWN = "pod fraud-a: cannot be scheduled: 0/1 nodes are available"
@@ -45,6 +46,8 @@ def test_the_candidate_keeps_its_traffic_until_stable_is_back(happens: Callable[
     assert world.weights == {stable: 50, candidate: 50}
     assert world.status["reason"] == "StableUnavailable"
     assert candidate in world.pods
+    assert world.last_plan is not None
+    assert world.last_plan.requeue_after == EVERY, "what is over already asks for no look"
     del world.problems[stable]
     world.run(60)
     assert world.weights == {stable: 100}

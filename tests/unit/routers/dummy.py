@@ -14,7 +14,7 @@ from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Flag, Lowered, RouterContext, RouterType
 
-PATIENCE, POLL = 3.0, 0.25
+PATIENCE, POLL = 30.0, 0.25
 
 
 @dataclass

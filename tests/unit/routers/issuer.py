@@ -1,7 +1,10 @@
 """Signs tokens as an API server does for its ServiceAccounts, and publishes the keys for it."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +17,14 @@ from serin.routers.envoy.tokens import AUDIENCE
 SYSTEM = "serin-system"
 
 
+@cache
+def _keys() -> Iterator[rsa.RSAPrivateKey]:
+    return cycle([rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(4)])
+
+
 def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    """Another key than the last three: no test needs more, and to make one takes long."""
+    return next(_keys())
 
 
 @dataclass

@@ -5,9 +5,10 @@ here. A rule is asked only where the schema has nothing against the value, as th
 (oldSelf) compare with what is stored, so they have no answer here.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -116,7 +117,13 @@ def _walk(value: Any, part: JsonObject, path: str, wrong: frozenset[str]) -> Ite
 
 
 def _holds(rule: str, value: Any, part: JsonObject) -> bool:
-    subject = {"self": json_to_cel(_escaped(value, part))}
+    return _is_kept(rule, json.dumps(_escaped(value, part), default=str))
+
+
+@lru_cache(maxsize=4096)  # resources of one folder have much in common, defaults above all, and CEL is slow here
+def _is_kept(rule: str, text: str) -> bool:
+    """Whether a value, as JSON, keeps a rule."""
+    subject = {"self": json_to_cel(json.loads(text))}
     return any(_is_true(program, subject) for program in _programs(rule))
 
 

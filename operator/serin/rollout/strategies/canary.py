@@ -230,7 +230,7 @@ class Canary:
         split = between(context.stable, context.candidate, weight)
         why = f"step {number} of {len(self.steps)} was edited: {weight}% of the traffic to {context.candidate}, at once"
         state = replace(context.at(stage).state, split=split)
-        return Advance(state, Finding(Reason.STEP_STARTED, why), event=True, requeue_after=0.0)
+        return Advance(state, Finding(Reason.STEP_STARTED, why), event=True, requeue_after=context.seen.route.poll)
 
     def _served(self, context: RolloutContext) -> CohortStep | None:
         """Whose requests the candidate has now; None without a cohort, also when the user has edited it."""
