@@ -55,6 +55,11 @@ class Nth:
         return None
 
 
+def struck(*places: tuple[int, Fault]) -> faults.Plan:
+    """A fault at each of these writes, by their numbers; one that is struck is not counted for the faults after it."""
+    return faults.first_of(*(Nth(number, fault) for number, fault in places))
+
+
 def each_other(fault: Fault) -> faults.Plan:
     """The fault at every other write of a ModelDeployment's status: each of them succeeds when it is tried again."""
     struck: set[str] = set()

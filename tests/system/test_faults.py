@@ -1,4 +1,4 @@
-"""A story with one fault at one write, whichever: it ends as it does without, and no rule is broken on the way.
+"""A story with one fault or two, whichever, at any write: it ends as without, and no rule is broken on the way.
 
 All writes with all faults are some ten thousand plays: `make prove`. Here they are sampled, by a seed that the
 environment may set (SERIN_SEED), evenly over stories and faults.
@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.api.faults import Fault
 from tests.system.plays import Nth, ends, perform, smooth
-from tests.system.prove import FAULTS
+from tests.system.prove import FAULTS, attempt, pair
 from tests.system.stories import STORIES
 
 SEED = int(os.environ.get("SERIN_SEED", "20261125"))
@@ -34,3 +34,9 @@ def test_one_fault_changes_nothing(story: str, fault: Fault, where: float) -> No
     number = 1 + int(where * writes)
     found = perform(story, Nth(number, fault))
     assert [*found.broken, *ends(story, found)] == [], f"{fault} at write {number} of {writes}"
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_two_faults_change_nothing(story: str) -> None:
+    (_, places), broken, _ = attempt(pair(story, random.Random(f"{SEED} {story}")))
+    assert broken == [], " and ".join(f"{fault} at write {number}" for number, fault in places)
