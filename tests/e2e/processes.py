@@ -1,12 +1,16 @@
-"""SIGKILL for a container's processes, found on the host by the container's id: nothing else is ever touched."""
+"""What is done to a pod's processes, found on the host by the container's id: nothing else is ever touched."""
 
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster.access import Cluster
+from tests.cluster.packages import program
 
 
 def kill_pod(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> None:
@@ -14,21 +18,49 @@ def kill_pod(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> 
 
     Without the removal the kubelet would wait longer before each restart, which is not what is tested.
     """
-    pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
-    for status in pod["status"].get("containerStatuses", []):
-        if container := status.get("containerID", "").removeprefix("containerd://"):
-            _kill_container(container)
+    _signal(_processes(cluster, name, namespace), signal.SIGKILL)
     words = ["-n", namespace, "delete", "pod", name, "--force", "--grace-period=0", "--ignore-not-found"]
     cluster.kubectl(*words)
 
 
-def _kill_container(container: str) -> None:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and _belongs(entry, container):
-            try:
-                os.kill(int(entry.name), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+@contextmanager
+def frozen(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> Iterator[None]:
+    """Give a pod's processes no processor, as a starved node does; the kubelet may have replaced them by the end."""
+    processes = _processes(cluster, name, namespace)
+    _signal(processes, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(processes, signal.SIGCONT)
+
+
+@contextmanager
+def parted(cluster: Cluster, name: str, address: str, namespace: str = SYSTEM_NAMESPACE) -> Iterator[None]:
+    """Drop all that a pod sends to an address, without a word to it, as a broken network does."""
+    inside = [program("nsenter"), f"--target={_processes(cluster, name, namespace)[0]}", "--net"]
+    rule = ["OUTPUT", "--destination", address, "--jump", "DROP"]
+    subprocess.run([*inside, program("iptables"), "--insert", *rule], check=True)
+    try:
+        yield
+    finally:  # the pod may be gone, and its network with it
+        subprocess.run([*inside, program("iptables"), "--delete", *rule], capture_output=True, check=False)
+
+
+def _processes(cluster: Cluster, name: str, namespace: str) -> list[int]:
+    """Ids, on the host, of the processes of every container of a pod."""
+    pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
+    ids = [one.get("containerID", "") for one in pod["status"].get("containerStatuses", [])]
+    containers = [one.removeprefix("containerd://") for one in ids if one]
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [int(entry.name) for entry in entries if any(_belongs(entry, one) for one in containers)]
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for one in processes:
+        try:
+            os.kill(one, number)
+        except ProcessLookupError:
+            continue
 
 
 def _belongs(entry: Path, container: str) -> bool:
