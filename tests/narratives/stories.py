@@ -379,6 +379,19 @@ def router_refuses(world: World) -> None:
     world.run(300)
 
 
+def router_has_no_room(world: World) -> None:
+    """As after a restored backup: its port is another deployment's, and none is free. A bad candidate goes at once."""
+    serving(world)
+    world.change(spec("2"))
+    world.run(30)
+    world.route = Route(full="all 20,000 listener ports of the router are taken: delete model deployments")
+    world.run(30)
+    world.sampler = fails
+    world.run(30)
+    world.route = Route()
+    world.run(30)
+
+
 def _second_version(world: World) -> str:
     """Version 2 is promoted, and the first one's pods are gone; answers the first one's snapshot."""
     serving(world)
@@ -685,6 +698,7 @@ ALL: tuple[Story, ...] = (
     stable_short_while_candidate_fails,
     traffic_is_not_as_routed,
     router_refuses,
+    router_has_no_room,
     answers_move_with_the_world,
     answers_move_with_the_version,
     goes_back_after_promotion,

@@ -86,6 +86,7 @@ class Reason(StrEnum):
     # Routing
     ROUTED = "Routed"
     ROUTER_NOT_READY = "RouterNotReady"
+    ROUTER_FULL = "RouterFull"
     ROUTE_NOT_TAKEN = "RouteNotTaken"
     ROUTE_REFUSED = "RouteRefused"
     SERVICE_NOT_OURS = "ServiceNotOurs"

@@ -58,6 +58,7 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
     Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
+    Reason.ROUTER_FULL: "Delete ModelDeployments that nobody needs; this one is then given what is free by itself.",
     Reason.ROUTE_NOT_TAKEN: (
         "Let the router's pods reach the operator, or delete those that the message names: "
         "kubectl -n serin-system logs -l app.kubernetes.io/name=serin-router"

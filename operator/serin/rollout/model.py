@@ -51,12 +51,12 @@ class Route:
 
     `split`: what all of it is known to serve. `instances`: what each pod of it serves that clients may reach (None: not
     known), as far as it tells them apart. `unheard`: pods that were not heard for a while, in a sentence. `refused`: in
-    which words it refused a configuration (None: it did not).
-    `ready`: there is a router that can serve. `not_ours`: an object of the clients' Service's name exists that Serin
-    did not make, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its
-    name, and what it wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback` cannot
-    answer, in a sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling that
-    a move waits for its word; `poll`: seconds between two looks before that.
+    which words it refused a configuration (None: it did not). `ready`: there is a router that can serve. `not_ours`: an
+    object of the clients' Service's name exists that Serin did not make, in a sentence. `full`: the router has no room
+    for this deployment, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`:
+    its name, and what it wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback`
+    cannot answer, in a sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling
+    that a move waits for its word; `poll`: seconds between two looks before that.
     """
 
     split: Split = NOWHERE
@@ -65,6 +65,7 @@ class Route:
     refused: str | None = None
     ready: bool = True
     not_ours: str | None = None
+    full: str | None = None
     repairs: tuple[JsonObject, ...] = ()
     router: str = ""
     state: JsonObject = field(default_factory=dict)
@@ -76,6 +77,8 @@ class Route:
         """Why clients do not reach what the weights say; None when they do."""
         if self.not_ours:
             return Note(Reason.SERVICE_NOT_OURS, self.not_ours, warning=True)
+        if self.full:
+            return Note(Reason.ROUTER_FULL, self.full, warning=True)
         if self.refused:
             return Note(Reason.ROUTE_REFUSED, f"the router refused its configuration: {self.refused}", warning=True)
         if not self.ready:

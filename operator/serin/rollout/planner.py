@@ -67,6 +67,8 @@ def _publish(builder: PlanBuilder) -> None:
         builder.update(router={**builder.state.router, route.router: route.state})
     for body in route.repairs:
         builder.act(ApplyRouteObject(body))
+    if route.full:
+        builder.requeue_after(EVERY)  # another deployment's end makes room, and asks for no look at this one
 
 
 def _decide(builder: PlanBuilder, wanted: str) -> None:

@@ -167,7 +167,7 @@ def _version(seen: Observation, snapshot: str, different: tuple[str, ...] = ()) 
 
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
-_ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTE_REFUSED)
+_ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTER_FULL, Reason.ROUTE_REFUSED)
 _STALLS: Final = (Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED)
 
 

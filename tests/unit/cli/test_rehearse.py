@@ -213,6 +213,20 @@ def test_the_traffic_is_that_of_the_router_that_the_operator_believes(rehearse: 
     assert "serin-system" not in of_user
 
 
+@pytest.mark.parametrize("matchers", ["namespace=serin", "up{", "x) or vector(1", 'job="a"} or {job="b"'])
+def test_matchers_that_cannot_be_read_are_named_with_their_place(matchers: str) -> None:
+    env = [{"name": "SERIN_PROMETHEUS_URL", "value": "http://p.m"}]
+    env += [{"name": "SERIN_ROUTER_MATCHERS", "value": matchers}]
+    body = {"spec": {"template": {"spec": {"containers": [{"env": env}]}}}}
+    with pytest.raises(Stop) as stopped:
+        through_cluster(SimpleNamespace(get=lambda *_: body))  # type: ignore[arg-type]
+    assert stopped.value.code is Exit.NO_ACCESS
+    said = "SERIN_ROUTER_MATCHERS in the Deployment serin-operator of namespace serin-system cannot be read: "
+    assert stopped.value.message.startswith(said)
+    assert 'write for example namespace="serin-system"' in stopped.value.message
+    assert "write --prometheus URL" in stopped.value.message
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [

@@ -2,11 +2,17 @@
 
 import pytest
 
+from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.parse import parse_model_deployment
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.routers.envoy import ports
 from serin.routers.envoy.ports import Ports, PortsExhausted
+from serin.routers.envoy.router import EnvoyRouter
+from tests.narratives.world import World
+from tests.unit.routers.context import router_context
 
 
 def deployment(
@@ -63,6 +69,26 @@ def test_no_port_left_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = [deployment(f"model-{number}", ports.FIRST + number) for number in range(2)]
     with pytest.raises(PortsExhausted, match="delete model deployments"):
         Ports(holding(deployment("fraud"), *taken)).free_for(("shop", "fraud"))
+
+
+def test_without_a_port_there_is_a_look_that_says_so_until_one_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_COUNT", 1)
+    body = World().body
+    body["metadata"]["creationTimestamp"] = "2026-11-22T10:00:00Z"
+    body["status"] = {"router": {"envoy": {"port": ports.FIRST}}}
+    older = deployment("older", ports.FIRST, created="2026-11-21T10:00:00Z")
+    cache = holding(older, body)
+    router, seen = EnvoyRouter(router_context(cache)), parse_model_deployment(body)
+    route = router.observe(seen, read_state(seen.status))
+    problem = route.problem()
+    assert problem is not None
+    assert problem.reason is Reason.ROUTER_FULL
+    assert problem.message == "all 1 listener ports of the router are taken: delete model deployments"
+    assert "port" not in route.state, "the one that is another deployment's is given up"
+    assert route.repairs == ()
+    cache.drop(kinds.MODEL_DEPLOYMENT, deployment("older", ports.FIRST, version=2))
+    route = router.observe(seen, read_state(seen.status))
+    assert (route.full, route.state["port"]) == (None, ports.FIRST)
 
 
 def test_of_two_with_the_same_port_the_older_keeps_it_and_the_other_gets_another() -> None:

@@ -23,11 +23,12 @@ from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError
 from serin.metrics.answers import Answer, Ask, Failed, answer_of
 from serin.metrics.enforced import read_matchers
-from serin.metrics.promql import Matcher
+from serin.metrics.promql import Matcher, PromQLError
 from serin.metrics.sources import RatioSource, restricted
 from serin.metrics.traffic import WINDOW, measure
 
 OPERATOR: Final = "serin-operator"
+_MATCHERS: Final = "SERIN_ROUTER_MATCHERS"
 _TIMEOUT_SECONDS: Final = 30.0
 _ELSE: Final = "write --prometheus URL with an address of Prometheus that answers from here, or --rps and --error-rate"
 
@@ -76,7 +77,19 @@ def through_cluster(connection: Connection) -> tuple[Ask, tuple[Matcher, ...]]:
         except (KeyError, TypeError) as error:
             raise Stop(Exit.NO_ACCESS, f"what answers at {path} is not Prometheus. {_ELSE}") from error
 
-    return ask, read_matchers(_variable(body, "SERIN_ROUTER_MATCHERS"))
+    return ask, _believed(body)
+
+
+def _believed(body: Mapping[str, Any]) -> tuple[Matcher, ...]:
+    """Which series of the router the operator believes. Raises Stop."""
+    try:
+        return read_matchers(_variable(body, _MATCHERS))
+    except PromQLError as error:
+        raise Stop(
+            Exit.NO_ACCESS,
+            f"{_MATCHERS} in the Deployment {OPERATOR} of namespace {SYSTEM_NAMESPACE} cannot be read: {error}, as the "
+            f"chart's value prometheus.routerMatchers. {_ELSE}",
+        ) from error
 
 
 def at_address(url: str) -> Ask:

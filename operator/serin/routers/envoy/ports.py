@@ -81,7 +81,7 @@ class Ports:
             port = FIRST + (start + step) % _COUNT
             if port not in others and not self._cache.by_index(_INDEX, port):
                 return port
-        raise PortsExhausted(f"all {_COUNT} listener ports of the router are taken: delete model deployments")
+        raise PortsExhausted(f"all {_COUNT:,} listener ports of the router are taken: delete model deployments")
 
 
 def _claim(body: JsonObject) -> tuple[str, str, Key]:

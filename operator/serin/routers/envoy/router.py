@@ -22,7 +22,7 @@ from serin.routers.base import Lowered, RouterContext
 from serin.routers.envoy.clients import ClientRoute, clients_port, kept_for_clients, slice_name
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
-from serin.routers.envoy.ports import Ports
+from serin.routers.envoy.ports import Ports, PortsExhausted
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import CAPABILITIES, NAME, read_settings, with_defaults
@@ -100,8 +100,12 @@ class EnvoyRouter:
         key = deployment.key
         # What cannot be read is refused before anything is planned with it.
         read_settings(with_defaults(deployment.spec.router.settings))
-        port, routers = self._ports.free_for(key), self._pods.ready(ROUTER)
-        clients = ClientRoute(deployment, clients_port(deployment, state), port, routers)
+        routers, at = self._pods.ready(ROUTER), clients_port(deployment, state)
+        try:
+            port = self._ports.free_for(key)
+        except PortsExhausted as full:
+            return self._without_port(key, str(full), at, ready=bool(routers))
+        clients = ClientRoute(deployment, at, port, routers)
         service = self._cache.get(kinds.SERVICE, *key)
         endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
         not_ours = clients.not_ours(service, endpoints)
@@ -134,6 +138,17 @@ class EnvoyRouter:
         except NoFallback as why:
             return str(why)
         return ""
+
+    def _without_port(self, key: Key, why: str, clients: int, *, ready: bool) -> Route:
+        """No listener, so no clients; all else, a rollback above all, goes on. `clients`: their Service's port."""
+        return Route(
+            instances=self._instances(key),
+            unheard=_sentence(self._unheard),
+            ready=ready,
+            full=why,
+            router=NAME,
+            state=kept_for_clients(clients),
+        )
 
     def lower(self, key: Key, lowered: Lowered | None) -> None:
         """Serve what this status says for as long as the deployment is in that version; None: as the cluster says."""
