@@ -100,7 +100,7 @@ BUGS: Final = (
     Bug(
         "a rollback to nobody",
         "rollout.planner",
-        "return bool(context.weight and context.ready and not context.seen.ready(context.stable))",
+        "return bool(context.has_clients and context.ready and not context.seen.ready(context.stable))",
         "return False",
         ("stable_is_lost",),
     ),
@@ -128,8 +128,8 @@ BUGS: Final = (
     Bug(
         "a superseded candidate keeps its traffic",
         "rollout.planner",
-        "            builder.state = without_rollout(builder.state, builder.seen.now)\n        if is_rejected",
-        "            builder.state = replace(builder.state, rollout=None)\n        if is_rejected",
+        "builder.state = without_rollout(builder.state, builder.seen.now)\n    if builder.state.rollout is None",
+        "builder.state = replace(builder.state, rollout=None)\n    if builder.state.rollout is None",
         ("overtaken",),
     ),
     Bug(
