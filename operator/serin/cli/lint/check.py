@@ -15,7 +15,7 @@ from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.parse import parse_spec
 from serin.api.spec import Metric, ModelDeploymentSpec, TemplateRef
-from serin.cli.lint import documents, policy, promql, rules, schema
+from serin.cli.lint import documents, pods, policy, promql, rules, schema
 from serin.cli.lint.documents import Document
 from serin.cli.lint.schema import Problem
 from serin.metrics.catalog import Catalog
@@ -121,8 +121,9 @@ def _document(document: Document, templates: list[Document], catalog: Catalog) -
         yield from map(found, _template(body["spec"], catalog))
     else:
         known = {one.name: one.body["spec"] for one in templates if _reaches(document, one)}
-        errors = list(_deployment(body, known, catalog))
+        errors, notes = _deployment(body, known, catalog)
         yield from map(found, errors)
+        yield from (found(problem, NOTE) for problem in notes)
         yield from (found(problem, NOTE) for problem in _unknown(body, known))
         if not errors:
             yield from (found(problem, NOTE) for problem in _narrowed(body, known))
@@ -147,19 +148,27 @@ def _reaches(deployment: Document, template: Document) -> bool:
     return not deployment.namespace or not template.namespace or deployment.namespace == template.namespace
 
 
-def _deployment(body: JsonObject, templates: Mapping[str, JsonObject], catalog: Catalog) -> Iterator[Problem]:
+def _deployment(
+    body: JsonObject, templates: Mapping[str, JsonObject], catalog: Catalog
+) -> tuple[list[Problem], list[Problem]]:
+    """Errors and notes."""
     try:
         spec = parse_spec(body["spec"], body["metadata"]["name"])
         planned = list(policy.check(spec))
     except InvalidSpec as error:
         path, _, message = str(error).partition(": ")
-        yield Problem(path, message)
-        return
+        return [Problem(path, message)], []
+    errors, notes = pods.check(body, spec)
+    return [*errors, *_metrics(body, spec, templates, catalog), *planned], notes
+
+
+def _metrics(
+    body: JsonObject, spec: ModelDeploymentSpec, templates: Mapping[str, JsonObject], catalog: Catalog
+) -> Iterator[Problem]:
     for index, metric in enumerate(spec.metrics):
         path = f"spec.metrics[{index}]"
         written = list(promql.check(body["spec"]["metrics"][index], path, {}))
         yield from written or _metric(metric, path, templates, catalog, _namespace(body))
-    yield from planned
 
 
 def _namespace(body: JsonObject) -> str:
