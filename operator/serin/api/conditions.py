@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     ROUTED = "Routed"
     POLICY_FEASIBLE = "PolicyFeasible"
     FALLBACK_READY = "FallbackReady"
+    CONTESTED = "Contested"
 
 
 class Reason(StrEnum):
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     SERVING = "Serving"
     STABLE_UNAVAILABLE = "StableUnavailable"
     POD_TEMPLATE_RESTORED = "PodTemplateRestored"
+    OVERWRITTEN = "Overwritten"
     # A rollout
     ROLLOUT_STARTED = "RolloutStarted"
     CANDIDATE_STARTING = "CandidateStarting"
@@ -57,6 +59,7 @@ class Reason(StrEnum):
     CANDIDATE_CRASHED = "CandidateCrashed"
     CANDIDATE_UNAVAILABLE = "CandidateUnavailable"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    WRITE_DENIED = "WriteDenied"
     POD_TEMPLATE_REFUSED = "PodTemplateRefused"
     MAX_DURATION_EXCEEDED = "MaxDurationExceeded"
     NO_DATA_FOR_TOO_LONG = "NoDataForTooLong"

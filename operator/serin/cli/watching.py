@@ -39,7 +39,9 @@ def look(connection: Connection, name: str) -> Facts:
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
     workloads = (workload(one, pods) for one in deployments)
-    return gather(body, connection.now(), {one.snapshot: one.problem for one in workloads if one.problem})
+    return gather(
+        body, connection.now(), {one.snapshot: told for one in workloads if (told := one.problem or one.waits)}
+    )
 
 
 def _of(connection: Connection, kind: Kind, name: str) -> list[JsonObject]:

@@ -6,6 +6,7 @@ plans anew. Every answer goes into the cache, so that the next look sees this on
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -51,12 +52,18 @@ _SLOW_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How far a plan got. `recorded`: its status was written, or it had none to write. `why`: it stopped, in words."""
+    """How far a plan got.
+
+    `recorded`: its status was written, or it had none to write. `why`: it stopped, in words. `again`: seconds until
+    what was left out may be written (None: nothing was). `denied`: what the API server did not allow, in words.
+    """
 
     outcome: Outcome
     done: tuple[Action, ...]
     recorded: bool
     why: str = ""
+    again: float | None = None
+    denied: str = ""
 
 
 class _Stop(Exception):
@@ -65,6 +72,22 @@ class _Stop(Exception):
     def __init__(self, why: str, outcome: Outcome = Outcome.STOPPED) -> None:
         super().__init__(why)
         self.outcome = outcome
+
+
+class _Denied(_Stop):
+    """The API server does not let Serin write this; the message has its words."""
+
+    def __init__(self, why: str, *, final: bool) -> None:
+        super().__init__(why, Outcome.CONFLICT)
+        self.final = final
+
+
+class _Later(Exception):
+    """This action is left out for so many seconds: something else changes its object back each time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Applier:
@@ -87,7 +110,8 @@ class Applier:
     async def apply(self, seen: Observation, plan: Plan) -> Applied:
         """Carry out the plan made of `seen`. Raises Retryable, and Refused when it is not about a pod template."""
         done: list[Action] = []
-        why, outcome = "", Outcome.DONE
+        later: list[float] = []
+        why, outcome, denied = "", Outcome.DONE, ""
         for action in plan.actions:
             try:
                 if isinstance(action, WriteStatus) and action.order is Order.LOWER:
@@ -96,28 +120,32 @@ class Applier:
                     await self._carry_out(seen, action)
             except _Stop as stop:
                 why, outcome = str(stop), stop.outcome
+                denied = why if isinstance(stop, _Denied) and not stop.final else ""
                 break
+            except _Later as wait:
+                later.append(wait.seconds)
+                continue
             except Conflict as conflict:
                 await self._read_again(seen)
                 why, outcome = conflict.message, Outcome.CONFLICT
                 break
             done.append(action)
         recorded = all(action in done for action in plan.actions if isinstance(action, WriteStatus))
-        return Applied(outcome, tuple(done), recorded, why)
+        return Applied(outcome, tuple(done), recorded, why, min(later, default=None), denied)
 
     async def _carry_out(self, seen: Observation, action: Action) -> None:
         match action:
             case WriteStatus():
-                await self._write_or_cut(seen, action)
+                await self._write_own_status(_version(seen), action.status, seen.now)
             case ProveReady():
                 await self._prove(seen, action)
             case CreateSnapshot():
-                await self._write(self._cluster.apply, _snapshot(seen, action))
+                await self._write_own(seen, self._cluster.apply, _snapshot(seen, action), action.name)
             case RecordSnapshot():
                 await self._record(seen, action)
             case ApplyService():
                 body = render.service(_owner(seen), action.snapshot, self._content(seen, action.snapshot))
-                await self._write(self._cluster.apply, body)
+                await self._write_own(seen, self._cluster.apply, body, action.snapshot)
             case ApplyDeployment() | RestoreTemplate():
                 await self._apply_deployment(seen, action)
             case ApplyRouteObject():
@@ -142,10 +170,14 @@ class Applier:
             so_far = f"{ready} pods of {action.snapshot} are ready at this moment"
             raise _Stop(f"{so_far}, {action.pods} are needed for its traffic")
 
-    async def refuse(self, body: JsonObject, status: JsonObject) -> Outcome:
+    async def refuse(self, body: JsonObject, status: JsonObject, now: float) -> Outcome:
         """Write the status of a ModelDeployment whose spec cannot work. Raises Retryable and Refused."""
+        lowers = (body.get("status") or {}).get("traffic") != status.get("traffic")
         try:
-            await self._write_status(body["metadata"], status)
+            if lowers:
+                await self._write_status(body["metadata"], status)
+            else:
+                await self._write_own_status(body["metadata"], status, now)
         except _Stop as stop:
             return stop.outcome
         except Conflict:
@@ -178,14 +210,21 @@ class Applier:
             self.lowering.begin(seen, plan)
 
     async def _write_or_cut(self, seen: Observation, action: WriteStatus) -> None:
-        """Write the status. Nothing in it may keep a rollback from being written: refused, its smallest part goes."""
+        """Write a status that lowers traffic. Nothing in it may keep that from being written: refused, it is cut."""
         try:
             await self._write_status(_version(seen), action.status)
         except Refused as refused:
-            if action.order is not Order.LOWER:
-                raise
             log.error("status.refused", error=refused.message)
             await self._write_status(_version(seen), smallest(action.status))
+
+    async def _write_own_status(self, planned_on: Mapping[str, str], status: JsonObject, now: float) -> None:
+        """Write a status that lowers no traffic. Raises _Stop when something else changes it back each time."""
+        key, contests = (planned_on["namespace"], planned_on["name"]), self._observer.contests
+        named, wish = (kinds.MODEL_DEPLOYMENT.name, key[1]), names.content_hash(status)
+        if contests.left(key, named, wish, now):
+            raise _Stop("something else changes the status again and again")
+        await self._write_status(planned_on, status)
+        contests.add(key, named, wish, now)
 
     async def _write_status(self, planned_on: Mapping[str, str], status: JsonObject) -> None:
         """On the version that was planned on: a deployment that changed since is planned again first."""
@@ -206,9 +245,10 @@ class Applier:
     # Workloads and route
 
     async def _apply_deployment(self, seen: Observation, action: ApplyDeployment | RestoreTemplate) -> None:
-        """Write a Deployment, or put its template back. Raises _Stop when the API server refuses the template."""
+        """Write a Deployment, or put its template back. Raises _Denied when the API server refuses that."""
         owner, content = _owner(seen), self._content(seen, action.snapshot)
         body = render.deployment(owner, action.snapshot, content, replicas=action.replicas, role=action.role)
+        wish = names.content_hash(body)
         stored = self._cache.get(kinds.DEPLOYMENT, owner.namespace, action.snapshot)
         restores = isinstance(action, RestoreTemplate)
         if isinstance(action, RestoreTemplate) or action.stamp:
@@ -216,15 +256,8 @@ class Applier:
                 raise _Stop(f"Deployment {action.snapshot} is gone")
             body = body if restores else template_hash.stamp(body, stored)
         request = self._cluster.restore_template if restores else self._cluster.apply
-        try:
-            await self._write(partial(request, uid=stored["metadata"]["uid"] if stored else None), body)
-        except Refused as refused:
-            # Not allowed (yet) is a matter of permission or quota; anything else is the pod template itself.
-            if refused.status == _FORBIDDEN:
-                raise
-            self._observer.refusals.add(seen.deployment.key, action.snapshot, refused.message, seen.now)
-            raise _Stop(refused.message, Outcome.CONFLICT) from refused
-        self._observer.refusals.remove(seen.deployment.key, action.snapshot)
+        uid = stored["metadata"]["uid"] if stored else None
+        await self._write_own(seen, partial(request, uid=uid), body, action.snapshot, wish=wish, new=stored is None)
 
     def _content(self, seen: Observation, snapshot: str) -> Mapping[str, JsonObject | None]:
         """A snapshot's content as recorded, perhaps in this very plan; never what the spec has by now. Raises _Stop."""
@@ -239,9 +272,45 @@ class Applier:
         """Create or repair what leads clients here. Never taken from somebody else who made it a moment ago."""
         known = self._cache.get(kinds.of(body), body["metadata"]["namespace"], body["metadata"]["name"])
         ours = known is not None and names.controller_uid(known) == seen.deployment.uid
-        await self._write(lambda wanted: self._cluster.apply(wanted, force=ours), body)
+        refusal = self._observer.refusals.of(seen.deployment.key).get(seen.deployment.name)
+        if refusal and refusal.again_at > seen.now:
+            raise _Later(refusal.again_at - seen.now)
+        apply = partial(self._cluster.apply, force=ours)
+        with suppress(_Denied):  # which is told, and keeps nothing else from being done
+            await self._write_own(seen, apply, body, seen.deployment.name)
 
     # Requests
+
+    async def _write_own(
+        self,
+        seen: Observation,
+        request: Callable[[JsonObject], Awaitable[JsonObject]],
+        body: JsonObject,
+        name: str,
+        *,
+        wish: str | None = None,
+        new: bool = False,
+    ) -> None:
+        """Write an object that Serin keeps. `name`: whose it is, a snapshot's or the deployment's own.
+
+        Raises _Later when something else changes it back each time, and _Denied when the API server refuses it.
+        `wish`: hash of what is to be, by which a repetition is known; None: of `body`. `new`: there is none of it yet.
+        """
+        key, contests, refusals = seen.deployment.key, self._observer.contests, self._observer.refusals
+        kind, wish = body["kind"], wish or names.content_hash(body)
+        named = (kind, body["metadata"]["name"])
+        if left := contests.left(key, named, wish, seen.now):
+            raise _Later(left)
+        try:
+            await self._write(request, body)
+        except Refused as refused:
+            # Not allowed (yet) is a matter of permission or quota; anything else is a new pod template itself.
+            final = new and kind == kinds.DEPLOYMENT.name and refused.status != _FORBIDDEN
+            told = refused.message if final else f"the API server does not allow {' '.join(named)}: {refused.message}"
+            refusals.add(key, name, told, seen.now, kind=kind, final=final)
+            raise _Denied(told, final=final) from refused
+        refusals.remove(key, name, kind)
+        contests.add(key, named, wish, seen.now)
 
     async def _write(self, request: Callable[[JsonObject], Awaitable[JsonObject]], body: JsonObject) -> JsonObject:
         self._check_leading()

@@ -11,6 +11,7 @@ from serin.api import names
 from serin.api.capabilities import check
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.names import Key
 from serin.api.parse import parse_model_deployment
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, TemplateRef
@@ -18,9 +19,11 @@ from serin.api.state import State
 from serin.api.status import read_status
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.cluster.owned import covers, without_template
 from serin.cluster.protocol import Kind
+from serin.controller.contests import Contests
 from serin.controller.evidence_loop import EvidenceLoop, template_of
-from serin.controller.refusals import Refusals
+from serin.controller.refusals import Refusal, Refusals
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, is_built_in, resolve
@@ -31,6 +34,7 @@ from serin.routers import router_of
 from serin.routers.base import Router
 from serin.routers.endpoints import ready_addresses
 from serin.workload import pods as workloads
+from serin.workload import render
 
 
 class Observer:
@@ -47,7 +51,12 @@ class Observer:
     ) -> None:
         self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
-        self.refusals = Refusals()
+        self.refusals, self.contests = Refusals(), Contests()
+
+    def forget(self, deployment: Key) -> None:
+        """The deployment is gone."""
+        self.refusals.forget(deployment)
+        self.contests.forget(deployment)
 
     def observe(self, body: JsonObject, now: float) -> Observation:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
@@ -59,47 +68,62 @@ class Observer:
         state = status.state
         snapshots = self._snapshots(deployment)
         traffic = self._traffic_estimator.traffic(deployment.key, state.candidate)
+        refusals = self._refusals_in_play(deployment, snapshots, state)
+        route = router.observe(deployment, state)
+        if denied := refusals.get(deployment.name):
+            route = replace(route, denied=denied.message)
         return Observation(
             now=now,
             deployment=deployment,
             status=status,
             snapshots=snapshots,
-            workloads=self._refused(deployment, snapshots, state) | self._workloads(deployment),
+            workloads=_with_refusals(self._workloads(deployment, snapshots), refusals, deployment.name),
             services=self._services(deployment),
-            route=router.observe(deployment, state),
+            altered_services=self._altered_services(deployment, snapshots),
+            route=route,
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
             invalid=self._invalid(deployment),
+            contested=self.contests.of(deployment.key, now),
         )
 
     def _snapshots(self, deployment: ModelDeployment) -> Mapping[str, Snapshot]:
         owned = self._owned(kinds.MODEL_SNAPSHOT, deployment)
         return {body["metadata"]["name"]: read_snapshot(body) for body in owned}
 
-    def _workloads(self, deployment: ModelDeployment) -> dict[str, Workload]:
+    def _workloads(self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot]) -> dict[str, Workload]:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
         slices = self._cache.of_deployment(kinds.ENDPOINT_SLICE, deployment.namespace, deployment.name)
         listed = ready_addresses(slices)
         found = {}
         for body in self._owned(kinds.DEPLOYMENT, deployment):
             name = body["metadata"]["name"]
-            found[name] = workloads.workload(body, pods, listed.get(name, frozenset()))
+            one = workloads.workload(body, pods, listed.get(name, frozenset()))
+            found[name] = replace(one, altered=name in snapshots and _is_altered(body, deployment, snapshots[name]))
         return found
 
-    def _refused(
+    def _refusals_in_play(
         self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot], state: State
-    ) -> dict[str, Workload]:
+    ) -> Mapping[str, Refusal]:
         """Of what is being tried now; a rejected version that a person lets try again is sent again at once."""
         wanted = names.snapshot_named(deployment.name, deployment.spec.hashes)
         going_back = state.manual_rollback.target if state.manual_rollback else None
         tried = None if is_rejected(snapshots, state, wanted) else wanted
-        in_play = {one for one in (state.stable, state.candidate, going_back, tried) if one}
-        found = self.refusals.of(deployment.key, in_play)
-        return {name: workloads.refused(name, one.message, one.since, one.again_at) for name, one in found.items()}
+        in_play = {one for one in (state.stable, state.candidate, going_back, tried, deployment.name) if one}
+        return self.refusals.keep(deployment.key, in_play)
 
     def _services(self, deployment: ModelDeployment) -> Mapping[str, str]:
         """Uid of each snapshot's Service, by snapshot; the clients' own Service is none of them."""
         found = (body["metadata"] for body in self._owned(kinds.SERVICE, deployment))
         return {one["name"]: one["uid"] for one in found if one["labels"].get(names.LABEL_SNAPSHOT) == one["name"]}
+
+    def _altered_services(self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot]) -> frozenset[str]:
+        """Snapshots whose Service has something else where Serin has set a field."""
+        altered = set()
+        for name, snapshot in snapshots.items():
+            body = self._cache.get(kinds.SERVICE, deployment.namespace, name)
+            if body and not covers(body, render.service(_owner(deployment), name, snapshot.content)):
+                altered.add(name)
+        return frozenset(altered)
 
     def _owned(self, kind: Kind, deployment: ModelDeployment) -> list[JsonObject]:
         """Objects of this very deployment: a label alone, or an earlier deployment of the same name, is not enough."""
@@ -120,3 +144,30 @@ class Observer:
                 missing = unknown and not is_built_in(metric, template, self._catalog)
                 return Reason.METRIC_TEMPLATE_NOT_FOUND if missing else Reason.INVALID_SPEC, str(error)
         return None
+
+
+def _owner(deployment: ModelDeployment) -> render.Owner:
+    return render.Owner(deployment.namespace, deployment.name, deployment.uid)
+
+
+def _with_refusals(
+    running: Mapping[str, Workload], refusals: Mapping[str, Refusal], clients: str
+) -> dict[str, Workload]:
+    """The workloads with what the API server says of them. `clients`: the name that stands for the clients' objects."""
+    found = dict(running)
+    for name, one in refusals.items():
+        if name == clients:
+            continue
+        if one.final and name not in running:
+            found[name] = workloads.refused(name, one.message, one.since, one.again_at)
+        else:
+            found[name] = workloads.denied(name, one.message, one.since, one.again_at, running.get(name))
+    return found
+
+
+def _is_altered(found: JsonObject, deployment: ModelDeployment, snapshot: Snapshot) -> bool:
+    """Whether a Deployment has something else where Serin has set a field, its size, role and pod template aside."""
+    role = str((found["metadata"].get("labels") or {}).get(names.LABEL_ROLE, ""))
+    name = found["metadata"]["name"]
+    wanted = render.deployment(_owner(deployment), name, snapshot.content, replicas=0, role=role)
+    return not covers(found, without_template(wanted))

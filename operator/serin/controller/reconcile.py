@@ -72,30 +72,35 @@ class Reconciler:
     async def _look(self, namespace: str, name: str) -> tuple[Outcome, float | None]:
         body = self._cache.get(kinds.MODEL_DEPLOYMENT, namespace, name)
         if body is None:
-            self._observer.refusals.forget((namespace, name))
+            self._observer.forget((namespace, name))
             self._applier.lowering.end((namespace, name))
             return Outcome.GONE, None
         try:
             seen = self._observer.observe(body, self._clock())
         except InvalidSpec as invalid:
             self._applier.lowering.end((namespace, name))
-            return await self._refuse(body, str(invalid)), None
+            outcome = await self._refuse(body, str(invalid))
+            return outcome, 1.0 if outcome is Outcome.STOPPED else None
         if decided := self._applier.lowering.of(seen):
             seen, plan = decided  # what could not be written comes before anything new
         else:
             plan = self._plan(seen, assess(seen))
         applied = await self._applier.apply(seen, plan)
         self._reporter.report(body, seen, plan, applied)
-        return applied.outcome, plan.requeue_after if applied.outcome is Outcome.DONE else 1.0
+        if applied.outcome is not Outcome.DONE:
+            return applied.outcome, 1.0
+        return applied.outcome, min(
+            (one for one in (plan.requeue_after, applied.again) if one is not None), default=None
+        )
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
         """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""
-        status, metadata = body.get("status") or {}, body["metadata"]
+        status, metadata, now = body.get("status") or {}, body["metadata"], self._clock()
         killed = read_kill_switch(metadata.get("annotations") or {}, body["spec"])
-        told = refuse(status, message, generation=metadata["generation"], now=self._clock(), killed=killed)
+        told = refuse(status, message, generation=metadata["generation"], now=now, killed=killed)
         if told is status:
             return Outcome.DONE
-        outcome = await self._applier.refuse(body, told)
+        outcome = await self._applier.refuse(body, told, now)
         if outcome is Outcome.DONE:
             self._reporter.refuse(body, message)
         return outcome

@@ -1,8 +1,8 @@
-"""Pod templates that the API server did not accept: its words, and when they are sent again.
+"""What the API server did not let Serin write: its words, and when it is sent again.
 
-Most refusals are about the content and stay, so the same content is not sent at every look. Some end without any change
-of the spec (a policy is mended), so it is sent again after a while, later each time. Kept in memory only: a new leader
-finds out by sending it once more.
+A pod template that is refused is mostly wrong and stays so: it is not sent at every look, and the version fails. All
+else (a quota that is full, a policy, a right that is missing) may end at any moment without a change of the spec, so it
+is sent again soon. Both wait longer each time. Kept in memory only: a new leader finds out by sending it once more.
 """
 
 from collections.abc import Container, Mapping
@@ -11,39 +11,56 @@ from typing import Final
 
 from serin.api.names import Key
 
+# Of a pod template; and of what may end at any moment.
 FIRST_WAIT: Final = 60.0
 LONGEST_WAIT: Final = 900.0
+_FIRST_DENIED_WAIT: Final = 5.0
+_LONGEST_DENIED_WAIT: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the API server said. `since`, `again_at`: unix seconds. `wait`: seconds between the last two."""
+    """What the API server said. `since`, `again_at`: unix seconds. `wait`: seconds between the last two.
 
+    `kind`: of the object. `final`: it is a new pod template, and its content is what is refused.
+    """
+
+    kind: str
     message: str
     since: float
     wait: float
     again_at: float
+    final: bool
 
 
 class Refusals:
-    """The refusals of every deployment, by the snapshot whose template it is."""
+    """The refusals of every deployment, by snapshot; by the deployment's own name for what leads clients to it."""
 
     def __init__(self) -> None:
         self._found: dict[Key, dict[str, Refusal]] = {}
 
-    def add(self, deployment: Key, snapshot: str, message: str, now: float) -> None:
+    def add(
+        self, deployment: Key, name: str, message: str, now: float, *, kind: str = "Deployment", final: bool = True
+    ) -> None:
         """It was refused at `now` (unix seconds), perhaps once more."""
         found = self._found.setdefault(deployment, {})
-        before = found.get(snapshot)
-        wait = min(LONGEST_WAIT, before.wait * 2) if before else FIRST_WAIT
-        found[snapshot] = Refusal(message, before.since if before else now, wait, now + wait)
+        before = found.get(name)
+        first, longest = (FIRST_WAIT, LONGEST_WAIT) if final else (_FIRST_DENIED_WAIT, _LONGEST_DENIED_WAIT)
+        wait = min(longest, before.wait * 2) if before and before.final is final else first
+        found[name] = Refusal(kind, message, before.since if before else now, wait, now + wait, final)
 
-    def remove(self, deployment: Key, snapshot: str) -> None:
-        """It was accepted."""
-        self._found.get(deployment, {}).pop(snapshot, None)
+    def remove(self, deployment: Key, name: str, kind: str = "Deployment") -> None:
+        """An object of this kind was accepted."""
+        found = self._found.get(deployment, {})
+        if name in found and found[name].kind == kind:
+            del found[name]
 
-    def of(self, deployment: Key, in_play: Container[str]) -> Mapping[str, Refusal]:
-        """By snapshot, of those `in_play`; others are forgotten: whoever tries them again sends them again."""
+    def of(self, deployment: Key) -> Mapping[str, Refusal]:
+        """What is refused of a deployment, by name."""
+        return self._found.get(deployment, {})
+
+    def keep(self, deployment: Key, in_play: Container[str]) -> Mapping[str, Refusal]:
+        """By name, of those `in_play`; others are forgotten: whoever tries them again sends them again."""
         kept = {name: one for name, one in self._found.pop(deployment, {}).items() if name in in_play}
         if kept:
             self._found[deployment] = kept

@@ -39,6 +39,9 @@ class Reporter:
             log.info("action.done", action=type(action).__name__, order=action.order.name)
             if isinstance(action, WriteStatus):
                 self._count(seen.state, read_state(action.status))
+        if applied.denied:
+            log.warning("write.denied", message=applied.denied)
+            self._events.record(body, Reason.WRITE_DENIED.value, applied.denied, warning=True)
         if not applied.recorded:
             return
         for note in plan.events:

@@ -15,6 +15,7 @@ ADVICE: Final[Mapping[str, str]] = {
         "If the candidate fixes it, {serin} promote {name} makes it stable."
     ),
     Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
+    Reason.OVERWRITTEN: "Find the other writer by the command in the message, and let one of the two have the field.",
     Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",
     Reason.WAITING_FOR_CAPACITY: "Nothing, unless it lasts: then make room for the candidate's pods.",
     Reason.WAITING_FOR_APPROVAL: "Look at the metrics, then {serin} approve {name}, or {serin} abort {name}.",
@@ -36,7 +37,14 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.SPLIT_NOT_AS_ROUTED: "Look for clients that reach the pods past the Service {name}.",
     Reason.CANDIDATE_CRASHED: "Read the pod's last log, mend the version and apply it.",
     Reason.CANDIDATE_UNAVAILABLE: "Look at the pods and their node; the steps start over when they are back.",
-    Reason.PROGRESS_DEADLINE_EXCEEDED: "Mend what the pod says. If only time was missing, raise spec.progressDeadline.",
+    Reason.PROGRESS_DEADLINE_EXCEEDED: (
+        "Mend what the message names (kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name} says "
+        "more). If only time was missing, raise spec.progressDeadline."
+    ),
+    Reason.WRITE_DENIED: (
+        "Mend what refuses it: raise the quota (kubectl -n {namespace} describe quota), or correct the policy or "
+        "Serin's rights. It is tried again by itself, at least once a minute."
+    ),
     Reason.POD_TEMPLATE_REFUSED: "Correct spec.template as the API server's words say.",
     Reason.MAX_DURATION_EXCEEDED: "Send more requests, or raise maxDuration, then {serin} retry {name}.",
     Reason.NO_DATA_FOR_TOO_LONG: "Mend what keeps the data away, then {serin} retry {name}.",

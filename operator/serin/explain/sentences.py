@@ -174,6 +174,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_traffic(facts, serin),
         *_trouble(facts),
         *_route(facts, serin),
+        *_contests(facts, serin),
         *_pods(facts),
         *_deadlines(facts),
         *_earlier(facts),
@@ -305,6 +306,14 @@ def _route(facts: Facts, serin: str) -> Iterator[str]:
     fallback = facts.condition(ConditionType.FALLBACK_READY)
     if fallback.holds is False:
         yield f"The fallback: {_full(fallback.message)} {_advice(facts, fallback.reason, serin)}"
+
+
+def _contests(facts: Facts, serin: str) -> Iterator[str]:
+    """Something else that writes Serin's objects."""
+    contested = facts.condition(ConditionType.CONTESTED)
+    if contested.holds:
+        yield _full(contested.message[0].upper() + contested.message[1:])
+        yield f"What to do: {_advice(facts, contested.reason, serin)}"
 
 
 def _pods(facts: Facts) -> Iterator[str]:

@@ -54,10 +54,9 @@ def never_ready(context: RolloutContext) -> Finding | None:
     waited = context.seen.now - context.stage.entered
     if context.stage.since is not None or context.ready >= context.needed or waited < deadline:
         return None
-    why = (context.workload.problem if context.workload else None) or "its pods have given no reason"
     message = (
         f"{context.ready} of {context.needed} candidate pods are ready after {human(waited)} "
-        f"(progressDeadline {human(deadline)}): {why}"
+        f"(progressDeadline {human(deadline)}): {context.seen.reason(context.candidate)}"
     )
     return Finding(Reason.PROGRESS_DEADLINE_EXCEEDED, message)
 

@@ -86,7 +86,7 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
         _return(builder, asked, stable)
     elif asked.moved is None and ready < needed and waited >= deadline:
         so_far = f"{ready} of {needed} pods of {target} are ready after {human(waited)}"
-        _fail(builder, asked, stable, f"{so_far} (progressDeadline {human(deadline)}){problem}")
+        _fail(builder, asked, stable, f"{so_far} (progressDeadline {human(deadline)}): {seen.reason(target)}")
     elif asked.moved is None and ready < needed:
         message = f"{ready} of {needed} pods of {target} are ready{problem}; {_meanwhile(builder, stable)}"
         builder.sum_up(Note(Reason.ROLLING_BACK, message))

@@ -25,8 +25,9 @@ class Workload:
     """One snapshot's Deployment as it runs.
 
     `desired`: replicas asked for. `ready`: pods of *this* content that are ready with their model loaded.
-    `problem`: the pods' or the API server's own words on why there are not more, None when nothing is wrong.
-    `refused`: the API server refused the pod template; `again_at`: unix seconds when it is sent once more.
+    `problem`: the pods' or the API server's own words on why there are not more, None when nothing is wrong; `waits`:
+    what is waited for then, as in every good start. `refused`: the API server refused the pod template. `denied`: it
+    does not let Serin write it now (a quota, a policy). `again_at`: unix seconds when it is sent once more after that.
     """
 
     snapshot: str
@@ -37,9 +38,12 @@ class Workload:
     since: float  # unix seconds of the creation
     role: str = ""  # stable or candidate, as labelled
     problem: str | None = None
+    waits: str | None = None
     refused: bool = False
+    denied: bool = False
     again_at: float = math.inf
     stamped: bool = True  # its template's hash is recorded: its making has come to its end
+    altered: bool = False  # somebody else changed what Serin sets beside the pod template
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     newest: float = -math.inf  # unix seconds when the newest of the ready pods became ready
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
@@ -53,10 +57,11 @@ class Route:
     known), as far as it tells them apart. `unheard`: pods that were not heard for a while, in a sentence. `refused`: in
     which words it refused a configuration (None: it did not). `ready`: there is a router that can serve. `not_ours`: an
     object of the clients' Service's name exists that Serin did not make, in a sentence. `full`: the router has no room
-    for this deployment, in a sentence. `repairs`: objects to apply so that clients reach the router. `router`, `state`:
-    its name, and what it wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback`
-    cannot answer, in a sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling
-    that a move waits for its word; `poll`: seconds between two looks before that.
+    for this deployment, in a sentence. `denied`: in which words the API server does not let Serin write one of these
+    objects. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its name, and what it
+    wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback` cannot answer, in a
+    sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling that a move waits for
+    its word; `poll`: seconds between two looks before that.
     """
 
     split: Split = NOWHERE
@@ -66,6 +71,7 @@ class Route:
     ready: bool = True
     not_ours: str | None = None
     full: str | None = None
+    denied: str | None = None
     repairs: tuple[JsonObject, ...] = ()
     router: str = ""
     state: JsonObject = field(default_factory=dict)
@@ -81,6 +87,8 @@ class Route:
             return Note(Reason.ROUTER_FULL, self.full, warning=True)
         if self.refused:
             return Note(Reason.ROUTE_REFUSED, f"the router refused its configuration: {self.refused}", warning=True)
+        if self.denied:
+            return Note(Reason.WRITE_DENIED, self.denied, warning=True)
         if not self.ready:
             return Note(Reason.ROUTER_NOT_READY, "no router pod is ready", warning=True)
         return None
@@ -128,13 +136,22 @@ class Route:
         return None in self.instances.values()
 
 
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """An object of Serin's that something else changes again and again; over `until` (unix seconds) if that ends."""
+
+    kind: str
+    name: str
+    until: float
+
+
 @dataclass(frozen=True)
 class Observation:
     """Everything at one moment. `now` is unix seconds.
 
-    `status`: as the last look left it. `services`: snapshots that have a Service. `samples`: the newest ones, not
-    judged yet. `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for
-    its user.
+    `status`: as the last look left it. `services`: snapshots that have a Service. `altered_services`: those whose
+    Service somebody else has changed. `samples`: the newest ones, not judged yet. `invalid`: a part of the spec cannot
+    work (a metric template that does not exist), in a sentence for its user.
     """
 
     now: float
@@ -146,6 +163,8 @@ class Observation:
     route: Route
     samples: Samples = field(default_factory=Samples)
     invalid: tuple[Reason, str] | None = None
+    altered_services: frozenset[str] = frozenset()
+    contested: tuple[Contested, ...] = ()
 
     @cached_property
     def wanted(self) -> str:
@@ -166,6 +185,13 @@ class Observation:
         """What is wrong with a snapshot's pods, to be put behind a sentence: `: the words`, or nothing."""
         workload = self.workloads.get(snapshot)
         return f": {workload.problem}" if workload and workload.problem else ""
+
+    def reason(self, snapshot: str) -> str:
+        """Why a snapshot has too few ready pods although it has had its time: there is always something to say."""
+        workload = self.workloads.get(snapshot)
+        if workload is None:
+            return "it has no Deployment"
+        return workload.problem or workload.waits or "its pods have given no reason"
 
 
 class Order(IntEnum):

@@ -5,6 +5,7 @@ is the wanted version allowed, how far may it go; then the workloads that follow
 reads a clock, a cluster or a network, so that every decision can be replayed from the observation that led to it.
 """
 
+import math
 from dataclasses import replace
 
 from serin.api import names
@@ -88,7 +89,7 @@ def _decide(builder: PlanBuilder, wanted: str) -> None:
 def _initialize(builder: PlanBuilder, wanted: str) -> None:
     """The first version has nothing to be compared with: it serves everything as soon as one pod is ready."""
     seen, problem = builder.seen, builder.seen.problem(wanted)
-    workload, deadline = seen.workloads.get(wanted), seen.deployment.spec.progress_deadline
+    workload, left = seen.workloads.get(wanted), _until_deadline(seen, wanted)
     if seen.ready(wanted):
         builder.state = replace(builder.state, stable=wanted, split=all_to(wanted))
         message = f"{wanted} serves all traffic: it is the first version, so there is nothing to compare it with"
@@ -99,11 +100,25 @@ def _initialize(builder: PlanBuilder, wanted: str) -> None:
     if workload and workload.refused:
         refused = f"the API server refuses the pod template{problem}"
         builder.sum_up(Note(Reason.POD_TEMPLATE_REFUSED, refused, warning=True))
-    elif workload and seen.now - workload.since >= deadline:
+    elif left <= 0:
+        message = f"waiting for the first pod of {wanted}: {seen.reason(wanted)}"
         builder.sum_up(Note(Reason.PROGRESS_DEADLINE_EXCEEDED, message, warning=True))
     else:
-        builder.sum_up(Note(Reason.INITIALIZING, message))
-        builder.requeue_after(workload.since + deadline - seen.now if workload else None)
+        denied = workload is not None and workload.denied
+        builder.sum_up(Note(Reason.WRITE_DENIED if denied else Reason.INITIALIZING, message, warning=denied))
+        builder.requeue_after(left)
+
+
+def _until_deadline(seen: Observation, wanted: str) -> float:
+    """Seconds until a first version is late: since it was wanted, or since it has a Deployment when that came later."""
+    workload, snapshot = seen.workloads.get(wanted), seen.snapshots.get(wanted)
+    if snapshot and not (workload and workload.uid):
+        since = snapshot.created
+    elif workload:
+        since = workload.since
+    else:
+        return math.inf  # its making begins in this look
+    return since + seen.deployment.spec.progress_deadline - seen.now
 
 
 def _settle(builder: PlanBuilder, stable: str) -> None:
@@ -276,6 +291,7 @@ def _record(builder: PlanBuilder) -> None:
     _await_router(builder)
     _keep_looking(builder)
     _tell_of_the_unheard(builder)
+    _tell_of_contests(builder)
     builder.update(phase=phase_of(builder.state, builder.why.reason, builder.strategy.last_stage()))
     before, told = builder.seen.state, summary.told(builder)
     status = summary.status(builder, told)
@@ -301,6 +317,15 @@ def _tell_of_the_unheard(builder: PlanBuilder) -> None:
     told = any((one["status"], one["reason"]) == ("False", reason) for one in shown) or builder.why.reason is reason
     if unheard and not told and builder.seen.route.problem() is None:  # which Routed shows instead
         builder.add_event(reason, unheard, warning=True)
+
+
+def _tell_of_contests(builder: PlanBuilder) -> None:
+    """Something else that writes Serin's objects again and again is told once; it is over when it has been quiet."""
+    if contested := builder.seen.contested:
+        told = any(one["type"] == ConditionType.CONTESTED for one in builder.seen.status.conditions)
+        if not told:
+            builder.add_event(Reason.OVERWRITTEN, summary.contested(builder.seen), warning=True)
+        builder.requeue_after(max(one.until for one in contested) - builder.seen.now + 1.0)
 
 
 def _keep_looking(builder: PlanBuilder) -> None:

@@ -167,7 +167,7 @@ def _version(seen: Observation, snapshot: str, different: tuple[str, ...] = ()) 
 
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
-_ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTER_FULL, Reason.ROUTE_REFUSED)
+_ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTER_FULL, Reason.ROUTE_REFUSED, Reason.WRITE_DENIED)
 _STALLS: Final = (Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED)
 
 
@@ -201,7 +201,19 @@ def _stall(builder: PlanBuilder) -> Note | None:
         return why if why.reason is Reason.KILL_SWITCH else _switched_off_note(builder)
     if builder.state.manual_rollback is None and (rejected := _rejection(builder)):
         return rejected
-    return Note(*seen.invalid, warning=True) if seen.invalid else None
+    return Note(*seen.invalid, warning=True) if seen.invalid else _denial(builder)
+
+
+def _denial(builder: PlanBuilder) -> Note | None:
+    """What the API server does not let Serin write of a version that is to run."""
+    state = builder.state
+    target = state.manual_rollback.target if state.manual_rollback else None
+    running = (
+        builder.seen.workloads.get(name or "")
+        for name in (state.stable or builder.seen.wanted, state.candidate, target)
+    )
+    denied = next((one for one in running if one and one.denied), None)
+    return Note(Reason.WRITE_DENIED, denied.problem or "", warning=True) if denied else None
 
 
 def _rejection(builder: PlanBuilder) -> Note | None:
@@ -234,6 +246,8 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
         found += (_evidence(builder), _feasible(builder))
     if isinstance(seen.deployment.spec.fallback, FallbackService):
         found.append(_fallback(seen, seen.deployment.spec.fallback))
+    if seen.contested:
+        found.append((ConditionType.CONTESTED, True, Reason.OVERWRITTEN, contested(seen)))
     now = rfc3339_whole(seen.now)
     return [
         condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
@@ -267,8 +281,8 @@ def _ready(builder: PlanBuilder) -> _Condition:
     seen, state, why, kind = builder.seen, builder.state, builder.why, ConditionType.READY
     if seen.deployment.killed.level is KillSwitch.ALL:
         return kind, False, Reason.KILL_SWITCH, switched_off(seen, state.stable)
-    if (lost := seen.route.problem()) and lost.reason is not Reason.ROUTE_REFUSED:
-        return kind, False, lost.reason, lost.message  # a router that refuses goes on with what it had
+    if (lost := seen.route.problem()) and lost.reason not in (Reason.ROUTE_REFUSED, Reason.WRITE_DENIED):
+        return kind, False, lost.reason, lost.message  # those two leave it as it was
     if not state.stable:
         return kind, False, why.reason, why.message
     # Whoever has everything serves: on the way to a promotion, or back to an earlier version, that is not stable.
@@ -309,6 +323,17 @@ def _feasible(builder: PlanBuilder) -> _Condition:
     if found is None:
         return kind, None, Reason.GATHERING_EVIDENCE, "the traffic is not known yet"
     return kind, found[0] is Reason.TRAFFIC_SUFFICES, *found
+
+
+def contested(seen: Observation) -> str:
+    """Who writes against Serin, as far as that is known, and how to find out more."""
+    told = " and ".join(f"{one.kind} {one.name}" for one in seen.contested)
+    first, namespace = seen.contested[0], seen.deployment.namespace
+    ask = f"kubectl -n {namespace} get {first.kind.lower()} {first.name} -o yaml --show-managed-fields"
+    return (
+        f"something else changes {told} again and again: Serin puts back what is its own, less and less often. "
+        f"Who writes: {ask}"
+    )
 
 
 def _evidence(builder: PlanBuilder) -> _Condition:

@@ -55,23 +55,23 @@ def _at_least(builder: PlanBuilder, snapshot: str, replicas: int) -> int:
 
 def _ensure(builder: PlanBuilder, snapshot: str, replicas: int, role: str) -> None:
     running = builder.seen.workloads.get(snapshot)
-    if running and running.refused:
-        if running.again_at > builder.seen.now:
-            builder.requeue_after(running.again_at - builder.seen.now)
-            return
+    if running and (running.refused or running.denied) and running.again_at > builder.seen.now:
+        builder.requeue_after(running.again_at - builder.seen.now)
+        return
+    if running and not running.uid:
         running = None  # what has refused it may have been mended: it is sent once more
     if running and running.desired > replicas and builder.seen.route.is_unsure():
         # An instance of the router that nobody hears goes on using the pods that it knew.
         replicas = running.desired
         builder.requeue_after(DRAIN / 2)
-    if snapshot not in builder.seen.services:
+    if snapshot not in builder.seen.services or snapshot in builder.seen.altered_services:
         builder.act(ApplyService(snapshot))
     if running is None:
         builder.act(ApplyDeployment(snapshot, replicas, role, stamp=False))
         builder.act(ApplyDeployment(snapshot, replicas, role))
     elif running.drifted or not running.stamped:
         _restore(builder, running, replicas, role)
-    elif running.desired != replicas or running.role != role:
+    elif running.desired != replicas or running.role != role or running.altered:
         order = Order.SCALE_DOWN if running.desired > replicas else Order.CREATE
         builder.act(ApplyDeployment(snapshot, replicas, role, order))
 
@@ -91,7 +91,7 @@ def _scale_down_drained(builder: PlanBuilder, kept: frozenset[str]) -> None:
     """Pods of a version that nobody is sent to any more finish what they have, then go."""
     state, now = builder.state, builder.seen.now
     workloads = builder.seen.workloads.items()
-    idle = {name: one for name, one in workloads if name not in kept and not one.refused}
+    idle = {name: one for name, one in workloads if name not in kept and one.uid}
     draining = {name: _drains_since(builder, name) for name in idle}
     builder.update(draining=draining)
     for name, workload in idle.items():

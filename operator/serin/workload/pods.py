@@ -1,17 +1,18 @@
 """A snapshot's Deployment and pods, as JSON from the cluster, read into what the planner needs to know.
 
-The hard part is `problem`: why there are not more ready pods, in the words of whoever refused (kubelet, scheduler,
-API server), because "not ready" alone sends people to three other commands.
+Why there are not more ready pods is a module of its own: reasons.py.
 """
 
 import math
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.times import parse_rfc3339
 from serin.rollout.model import Workload
-from serin.workload import template_hash
+from serin.workload import reasons, template_hash
+from serin.workload.reasons import Why
 
 
 def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Container[str] | None = None) -> Workload:
@@ -23,18 +24,26 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
     metadata = deployment["metadata"]
     snapshot = metadata["name"]
     since = parse_rfc3339(metadata["creationTimestamp"])
-    mine = _own(deployment, [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot], since)
+    all_pods = [pod for pod in pods if _label(pod, names.LABEL_SNAPSHOT) == snapshot]
+    mine = _own(deployment, all_pods, since)
     ready = [pod for pod in mine if is_ready(pod) and (listed is None or _address(pod) in listed)]
+    desired = int(deployment["spec"].get("replicas", 1))
+    up = [pod for pod in mine if is_ready(pod)]
+    well = len(up) == len(mine) >= max(1, desired)
+    why = Why() if well else reasons.why(deployment, mine, _over(all_pods, since))
+    if len(ready) < len(up) and why == Why():
+        why = Why(waits=f"pod {up[0]['metadata']['name']} is ready, and Service {snapshot} does not list it yet")
     return Workload(
         snapshot=snapshot,
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        desired=deployment["spec"].get("replicas", 1),
+        desired=desired,
         ready=len(ready),
         since=since,
         role=_label(deployment, names.LABEL_ROLE),
         stamped=template_hash.is_stamped(deployment),
-        problem=None if ready and len(ready) == len(mine) else _problem(deployment, mine),
+        problem=why.problem,
+        waits=why.waits,
         drifted=template_hash.has_drifted(deployment),
         newest=max((_ready_since(pod) for pod in ready), default=-math.inf),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),
@@ -42,15 +51,28 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
 
 
 def refused(snapshot: str, message: str, since: float, again_at: float) -> Workload:
-    """A workload whose Deployment the API server has not accepted `since`, and which is sent once more `again_at`."""
+    """A workload whose pod template the API server has not accepted `since`; it is sent once more `again_at`."""
     return Workload(snapshot, "", "", 0, 0, since, problem=message, refused=True, again_at=again_at)
+
+
+def denied(snapshot: str, message: str, since: float, again_at: float, running: Workload | None = None) -> Workload:
+    """A workload of which the API server has not let Serin write something `since`: a quota, a policy, a right.
+
+    `running`: as far as it is there all the same. It is tried again `again_at`.
+    """
+    there = running or Workload(snapshot, "", "", 0, 0, since)
+    return replace(there, problem=message, denied=True, again_at=again_at)
 
 
 def is_ready(pod: JsonObject) -> bool:
     """Whether the pod may get traffic: ready, and not on its way out."""
-    if _leaving(pod):
-        return False
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in _conditions(pod))
+    return not _leaving(pod) and reasons.is_ready(pod)
+
+
+def _over(pods: Iterable[JsonObject], since: float) -> list[JsonObject]:
+    """Pods of this Deployment that have failed for good, and stay to be looked at."""
+    failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
+    return [pod for pod in failed if parse_rfc3339(pod["metadata"]["creationTimestamp"]) >= since]
 
 
 def _ready_since(pod: JsonObject) -> float:
@@ -85,10 +107,6 @@ def _label(body: JsonObject, label: str) -> str:
     return str((body["metadata"].get("labels") or {}).get(label, ""))
 
 
-def _conditions(body: JsonObject) -> Sequence[JsonObject]:
-    return (body.get("status") or {}).get("conditions") or []
-
-
 def _containers(pod: JsonObject) -> list[JsonObject]:
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
@@ -96,48 +114,4 @@ def _containers(pod: JsonObject) -> list[JsonObject]:
 
 def _crashed(pod: JsonObject) -> bool:
     """A container has exited with an error and is not running again yet."""
-    return any(_exit(container) is not None for container in _containers(pod))
-
-
-def _exit(container: JsonObject) -> JsonObject | None:
-    """How the container's process ended, when it ended with an error and has not been started again."""
-    state = container.get("state") or {}
-    if "running" in state:
-        return None
-    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
-    return ended if ended and ended.get("exitCode") else None
-
-
-def _problem(deployment: JsonObject, pods: Sequence[JsonObject]) -> str | None:
-    for condition in _conditions(deployment):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True" and not pods:
-            return str(condition.get("message") or condition.get("reason"))
-    for pod in pods:
-        if not is_ready(pod) and (found := _pod_problem(pod)):
-            return f"pod {pod['metadata']['name']}: {found}"
-    return None
-
-
-def _pod_problem(pod: JsonObject) -> str | None:
-    for condition in _conditions(pod):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"cannot be scheduled: {condition.get('message', condition.get('reason'))}"
-    for container in _containers(pod):
-        if found := _container_problem(container):
-            return f"container {container['name']} {found}"
-    return None
-
-
-def _container_problem(container: JsonObject) -> str | None:
-    state = container.get("state") or {}
-    ended = _exit(container)
-    waiting = state.get("waiting") or {}
-    if ended:
-        exit_text = f"exited with code {ended['exitCode']} ({ended.get('reason', 'Error')})"
-        message = str(ended.get("message") or "").strip()
-        return f"{exit_text}: {message}" if message else exit_text
-    if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-        return f"is waiting: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    if "running" in state and not container.get("ready"):
-        return "is running, but its readiness probe does not succeed: the model is not loaded"
-    return None
+    return any(reasons.exit_of(container) is not None for container in _containers(pod))

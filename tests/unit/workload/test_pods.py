@@ -108,8 +108,12 @@ def test_the_problem_is_told_in_the_pods_own_words(status: dict[str, Any], words
 
 def test_pods_that_the_api_server_refuses_are_told_in_its_words() -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
-    seen = workload(DEPLOYMENT | {"status": {"conditions": [refused]}}, [])
-    assert seen.problem == "exceeded quota: small"
+    quota = DEPLOYMENT | {"status": {"conditions": [refused]}}
+    assert workload(quota, []).problem == "exceeded quota: small"
+    assert workload(quota, [pod(ready=True)]).problem == "exceeded quota: small", "it admits one of two"
+    image = container({"waiting": {"reason": "ErrImagePull", "message": "denied"}})
+    told = workload(quota, [pod(containerStatuses=[image])]).problem
+    assert told == "pod fraud-abc-1: container model is waiting: ErrImagePull: denied; exceeded quota: small"
 
 
 def test_another_pod_template_than_the_stamped_one_is_drift_and_a_restart_is_none() -> None:

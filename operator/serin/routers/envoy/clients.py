@@ -14,12 +14,13 @@ field that it no longer sets would otherwise stay.
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeployment
 from serin.api.state import State
+from serin.cluster.owned import covers
 from serin.routers.endpoints import SERVICE_LABEL
 from serin.routers.envoy.settings import NAME
 
@@ -124,16 +125,6 @@ def _stamped(body: JsonObject) -> JsonObject:
 
 def _has(found: JsonObject | None, wanted: JsonObject) -> bool:
     """Whether the object in the cluster has everything that Serin sets."""
-    if found is None or not _covers(found, wanted):
+    if found is None or not covers(found, wanted):
         return False
     return all(len(found.get(key) or ()) == len(wanted[key]) for key in _WHOLE_LISTS if key in wanted)
-
-
-def _covers(found: Any, wanted: Any) -> bool:
-    """Whether `wanted` is in `found`, which may have more: keys in maps, items in lists."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        found = [] if found is None else found  # as the API server gives an empty list back
-        return isinstance(found, list) and all(any(_covers(one, item) for one in found) for item in wanted)
-    return bool(found == wanted)
