@@ -23,9 +23,11 @@ from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError, Kind, Refused, Retryable
 from serin.explain.facts import Facts, gather
 from serin.explain.sentences import headline, waiting
-from serin.workload.pods import workload
+from serin.workload.events import newest_warnings
+from serin.workload.pods import is_ready, workload
 
 _POLL_SECONDS = 1.0
+_MOST_EVENTS = 500
 
 
 def look(connection: Connection, name: str) -> Facts:
@@ -38,10 +40,22 @@ def look(connection: Connection, name: str) -> Facts:
         raise
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
-    workloads = (workload(one, pods) for one in deployments)
+    hanging = any(not is_ready(pod) for pod in pods)
+    events = newest_warnings(_events(connection)) if hanging else {}
+    workloads = (workload(one, pods, events=events) for one in deployments)
     return gather(
         body, connection.now(), {one.snapshot: told for one in workloads if (told := one.problem or one.waits)}
     )
+
+
+def _events(connection: Connection) -> list[JsonObject]:
+    """Warnings about the namespace's pods, as far as the user may read them."""
+    path = kinds.collection_path(kinds.EVENT, connection.namespace)
+    query = {"fieldSelector": "type=Warning,regarding.kind=Pod", "limit": str(_MOST_EVENTS)}
+    try:
+        return list(connection.read(path, query).get("items") or ())
+    except Refused:
+        return []
 
 
 def _of(connection: Connection, kind: Kind, name: str) -> list[JsonObject]:

@@ -4,8 +4,9 @@ Why there are not more ready pods is a module of its own: reasons.py.
 """
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from serin.api import names
 from serin.api.json import JsonObject
@@ -15,11 +16,17 @@ from serin.workload import reasons, template_hash
 from serin.workload.reasons import Why
 
 
-def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Container[str] | None = None) -> Workload:
+def workload(
+    deployment: JsonObject,
+    pods: Iterable[JsonObject],
+    listed: Container[str] | None = None,
+    events: Mapping[str, str] = MappingProxyType({}),
+) -> Workload:
     """Read one snapshot's Deployment and its pods; pods of other snapshots and of other Deployments are ignored.
 
     `listed`: addresses that the router knows for the snapshot. A pod gets no traffic before it is among them, which is
-    a moment after it is ready, so it does not count before; None: who asks does not care.
+    a moment after it is ready, so it does not count before; None: who asks does not care. `events`: by pod, what its
+    newest warning says.
     """
     metadata = deployment["metadata"]
     snapshot = metadata["name"]
@@ -30,7 +37,7 @@ def workload(deployment: JsonObject, pods: Iterable[JsonObject], listed: Contain
     desired = int(deployment["spec"].get("replicas", 1))
     up = [pod for pod in mine if is_ready(pod)]
     well = len(up) == len(mine) >= max(1, desired)
-    why = Why() if well else reasons.why(deployment, mine, _over(all_pods, since))
+    why = Why() if well else reasons.why(deployment, mine, _over(all_pods, since), events)
     if len(ready) < len(up) and why == Why():
         why = Why(waits=f"pod {up[0]['metadata']['name']} is ready, and Service {snapshot} does not list it yet")
     return Workload(
@@ -77,8 +84,8 @@ def _over(pods: Iterable[JsonObject], since: float) -> list[JsonObject]:
 
 def _ready_since(pod: JsonObject) -> float:
     """When it became ready (unix seconds); a pod that restarts becomes ready anew. Minus infinity: it does not say."""
-    moments = (one.get("lastTransitionTime") for one in _conditions(pod) if one["type"] == "Ready")
-    return max((parse_rfc3339(moment) for moment in moments if moment), default=-math.inf)
+    moment = reasons.condition(pod, "Ready").get("lastTransitionTime")
+    return parse_rfc3339(moment) if moment else -math.inf
 
 
 def _address(pod: JsonObject) -> str:

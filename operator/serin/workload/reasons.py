@@ -7,12 +7,16 @@ what is only *waited for*, which every good start goes through and which is wort
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from serin.api.json import JsonObject
 
 # Reasons of a waiting container that are a part of every start.
 _STARTING: Final = (None, "", "ContainerCreating", "PodInitializing")
+
+# Where what stands in no status is found.
+_HINT: Final = " (kubectl describe pod has the Events)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,19 @@ class Why:
     waits: str | None = None
 
 
-def why(deployment: JsonObject, pods: Sequence[JsonObject], failed: Sequence[JsonObject]) -> Why:
-    """Why not all pods of a Deployment are ready. `pods`: its own that stay; `failed`: those that are over."""
+def why(
+    deployment: JsonObject,
+    pods: Sequence[JsonObject],
+    failed: Sequence[JsonObject],
+    events: Mapping[str, str] = MappingProxyType({}),
+) -> Why:
+    """Why not all pods of a Deployment are ready. `pods`: its own that stay; `failed`: those that are over.
+
+    `events`: by pod, what its newest warning says, as far as whoever asks has read that. What the kubelet cannot mount
+    stands nowhere else.
+    """
     template = deployment["spec"]["template"]["spec"]
-    found = [_pod(pod, template) for pod in pods if not is_ready(pod)]
+    found = [_warned(_pod(pod, template), events.get(pod["metadata"]["name"])) for pod in pods if not is_ready(pod)]
     problem = next((one.problem for one in found if one.problem), None) or _failed(failed, pods)
     refused = _replica_failure(deployment)
     told = "; ".join(one for one in (problem, refused) if one)
@@ -101,6 +114,11 @@ def _pod(pod: JsonObject, template: JsonObject) -> Why:
     return Why(waits=f"{name}: {waits}" if waits else None)
 
 
+def _warned(found: Why, event: str | None) -> Why:
+    told = found.problem or found.waits
+    return Why(problem=f"{told.removesuffix(_HINT)} ({event})") if told and event else found
+
+
 def _unscheduled(pod: JsonObject) -> str | None:
     found = condition(pod, "PodScheduled")
     if found.get("status") == "False":
@@ -131,8 +149,8 @@ def _not_begun(pod: JsonObject, template: JsonObject) -> str | None:
     if not status.get("containerStatuses"):
         return f"node {_node(pod)} has not begun with it: look at that node's kubelet"
     if condition(pod, "PodReadyToStartContainers").get("status") == "False":
-        return f"node {_node(pod)} is preparing its network and volumes (kubectl describe pod has the Events)"
-    return f"node {_node(pod)} is making its containers: images and volumes (kubectl describe pod has the Events)"
+        return f"node {_node(pod)} is preparing its network and volumes{_HINT}"
+    return f"node {_node(pod)} is making its containers: images and volumes{_HINT}"
 
 
 def _node(pod: JsonObject) -> str:

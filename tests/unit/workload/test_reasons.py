@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from serin.api.json import JsonObject
+from serin.workload.events import newest_warnings
 from serin.workload.reasons import Why, why
 
 FETCH = {"name": "fetch"}
@@ -177,3 +178,24 @@ def test_pods_that_fail_as_soon_as_they_are_made() -> None:
     assert why(deployment(), [], failed).problem == told
     assert why(deployment(), [pod(is_so("Ready"))], failed) == Why()
     assert "its containers have ended" in (why(deployment(), [], [pod(phase="Failed")]).problem or "")
+
+
+def test_what_the_kubelet_cannot_do_is_told_by_its_event() -> None:
+    hanging = pod(containerStatuses=[state("model", {"waiting": {"reason": "ContainerCreating"}})])
+    events = newest_warnings([event("FailedMount", "no such ConfigMap", 2), event("FailedMount", "timed out", 1)])
+    found = why(deployment(), [hanging], [], events).problem
+    assert found
+    assert found.endswith("images and volumes (FailedMount: no such ConfigMap)")
+    probe = newest_warnings([event("Unhealthy", "Readiness probe failed: 503", 1)])
+    starting = pod(NOT_READY, containerStatuses=[state("model", RUNNING)])
+    assert (why(deployment(), [starting], [], probe).problem or "").endswith(
+        "the model is not loaded (Unhealthy: Readiness probe failed: 503)"
+    )
+    assert why(deployment(), [pod(is_so("Ready"))], [], probe) == Why()
+    assert newest_warnings([event("Pulled", "done", 1) | {"type": "Normal"}]) == {}
+
+
+def event(reason: str, note: str, minute: int) -> JsonObject:
+    series = {"series": {"count": 3, "lastObservedTime": f"2026-01-01T00:0{minute}:00.000000Z"}}
+    about = {"regarding": {"kind": "Pod", "name": "p"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    return {"type": "Warning", "reason": reason, "note": note, **about, **series}
