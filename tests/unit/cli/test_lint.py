@@ -220,7 +220,7 @@ class TestFiles:
     def test_what_is_written_twice(self, tmp_path: Path) -> None:
         file = tmp_path / "fraud.yaml"
         text = (SAMPLES / "smallest.yaml").read_text()
-        file.write_text(f"{text}  port: 1\n  port: 2\n---\n{text}")
+        file.write_text(f"{text}  replicas: 1\n  replicas: 2\n---\n{text}")
         messages = [one.message for one in check.check([file]).findings]
         lines = len(text.splitlines())
         assert messages == [
