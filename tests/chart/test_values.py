@@ -12,7 +12,7 @@ from manifests.generate import CHART, KUBERNETES
 
 from serin.controller.settings import parse
 from serin.routers.envoy.bootstrap import METRICS_PORT, XDS_PORT
-from serin.routers.envoy.limits import CONNECTIONS, SHIELDED_BYTES, Limits
+from serin.routers.envoy.limits import CONNECTIONS, HEADER_KILOBYTES, SHIELDED_BYTES, Limits
 from serin.routers.envoy.ports import FIRST, LAST
 
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -66,13 +66,21 @@ def test_the_default_values_are_the_operators_own_defaults(render: Render) -> No
     assert options["shielded_request_bytes"] == int(told["SERIN_SHIELDED_REQUEST_BYTES"]) == SHIELDED_BYTES
     assert options["deployment_connections"] == int(told["SERIN_DEPLOYMENT_CONNECTIONS"]) == CONNECTIONS
     assert options["xds_authentication"] == "token"
-    assert Limits() == Limits(SHIELDED_BYTES, CONNECTIONS)
+    assert options["header_kilobytes"] == int(told["SERIN_HEADER_KILOBYTES"]) == HEADER_KILOBYTES
+    assert Limits() == Limits(SHIELDED_BYTES, CONNECTIONS, HEADER_KILOBYTES)
 
 
 def test_limits_of_the_router_go_where_they_are_read(render: Render) -> None:
     objects = render(
-        "router.shieldedRequestBytes=8388608", "router.deploymentConnections=100", "router.connections=1000000"
+        "router.shieldedRequestBytes=8388608",
+        "router.deploymentConnections=100",
+        "router.connections=1000000",
+        "router.headerKilobytes=128",
+        "router.workers=3",
     )
+    assert environment(objects)["SERIN_HEADER_KILOBYTES"] == "128"
+    [envoy] = objects["Deployment", "serin-router"]["spec"]["template"]["spec"]["containers"]
+    assert envoy["args"][-2:] == ["--concurrency", "3"]
     assert environment(objects)["SERIN_SHIELDED_REQUEST_BYTES"] == "8388608"
     assert environment(objects)["SERIN_DEPLOYMENT_CONNECTIONS"] == "100"
     assert overload(objects)["global_downstream_max_connections"] == 1_000_000
@@ -194,6 +202,8 @@ def test_who_reads_metrics_and_who_sends_requests_can_be_said(render: Render) ->
         ("router.shieldedRequestBytes=-1", "shieldedRequestBytes"),
         ("router.shieldedRequestBytes=100000000", "shieldedRequestBytes"),
         ('router.connections="many"', "connections"),
+        ("router.headerKilobytes=9000", "headerKilobytes"),
+        ("router.workers=0", "workers"),
         ("router.resources.limits.memory=1073741824", "memory"),
         ('router.resources.limits.memory="1 GB"', "memory"),
         ("operator.replicas=0", "replicas"),

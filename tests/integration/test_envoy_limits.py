@@ -1,6 +1,7 @@
 """What one deployment's requests and connections may take of a real Envoy that all deployments share."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.settings import EnvoySettings, Shield
 from tests.cluster.ports import free_port
 from tests.integration.envoy_rig import ModelServer, Rig, eventually, model, rig
-from tests.integration.test_envoy_streams import METHOD
+from tests.integration.test_envoy_streams import METHOD, GrpcModel
 
 MB = 1_000_000
 
@@ -177,4 +178,125 @@ async def test_connections_that_ask_nothing_take_no_place_of_another_deployment(
         for _, writer in halves:
             writer.close()
         await eventually(lambda: post(it, 100), lambda status: status == "200")
+        await other.stop()
+
+
+@asynccontextmanager
+async def accepting_and_reading_nothing() -> AsyncIterator[Endpoint]:
+    """A model that takes connections, keeps as little of them as the kernel lets it, and never reads."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    try:
+        yield Endpoint("127.0.0.1", listening.getsockname()[1])
+    finally:
+        listening.close()
+
+
+async def test_of_a_request_that_a_model_does_not_read_little_is_taken_kernel_and_all(tmp_path: Path) -> None:
+    """The kernel's buffers count as memory of the router's pod, and would grow to 4 MB and more each."""
+    async with rig(tmp_path) as it, accepting_and_reading_nothing() as pod:
+        plain = model(it.port, (it.stable,))
+        await route(it, replace(plain, arms=(replace(plain.arms[0], endpoints=(pod,)),)))
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.setblocking(False)
+        loop, taken = asyncio.get_running_loop(), 0
+        await loop.sock_connect(client, ("127.0.0.1", it.port))
+        await loop.sock_sendall(client, b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 14000000\r\n\r\n")
+        with suppress(TimeoutError):
+            while taken < 14 * MB:
+                await asyncio.wait_for(loop.sock_sendall(client, b"x" * 10_000), 3.0)
+                taken += 10_000
+        client.close()
+        print(f"{taken / MB:.1f} MB of 14 MB are on their way")
+        assert 100_000 < taken < 1.5 * MB
+
+
+@asynccontextmanager
+async def reading_late() -> AsyncIterator[tuple[Endpoint, asyncio.Event]]:
+    """A model that reads its requests, and answers them, when the event is set."""
+    ready = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await ready.wait()
+        left = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while left > 0 and (piece := await reader.read(MB)):
+            left -= len(piece)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1000)
+    try:
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]), ready
+    finally:
+        server.close()
+
+
+async def test_many_large_requests_to_a_slow_model_hurt_no_other_deployment(tmp_path: Path) -> None:
+    """170 requests of 14 MB, as a user has seen them: half to stable, half to a candidate that it would answer for."""
+    body = b"x" * 14 * MB
+
+    async def send(it: Rig) -> int:
+        async with it.client.post(it.url + "/predict", data=body, timeout=aiohttp.ClientTimeout(600)) as response:
+            return response.status
+
+    async with rig(tmp_path) as it, reading_late() as (pod, ready):
+        other = await ModelServer("other").start()
+        beside = model(free_port(), (other,), name="other")
+        plain = model(it.port, (it.stable,), (it.candidate,), 50)
+        arms = tuple(replace(arm, endpoints=(pod,)) for arm in plain.arms)
+        await route(it, replace(plain, arms=arms), beside)
+        before = it.envoy.memory()
+        requests = [asyncio.create_task(send(it)) for _ in range(170)]
+        statuses = Counter([await post(it, 100, beside.port) for _ in range(600)])
+        grown = it.envoy.memory() - before
+        ready.set()
+        assert Counter(await asyncio.gather(*requests)) == {200: 170}
+        print(f"170 requests of 14 MB take {grown / MB:.0f} MB")
+        assert statuses == {"200": 600}
+        assert grown < 300 * MB
+        await other.stop()
+
+
+async def test_headers_have_a_limit_of_the_platforms(tmp_path: Path) -> None:
+    async def status(it: Rig, size: int) -> int:
+        headers = {f"x-{number}": "x" * 1000 for number in range(size)}
+        async with it.client.get(it.url + "/x", headers=headers) as response:
+            return response.status
+
+    async with rig(tmp_path, limits=Limits(header_kilobytes=20)) as it:
+        await it.route(0)
+        assert (await status(it, 15), await status(it, 30)) == (200, 431)
+        many = {f"x-{number}": "y" for number in range(500)}
+        async with it.client.get(it.url + "/x", headers=many) as response:
+            assert response.status == 200, "of small ones there may be many"
+
+
+async def test_requests_over_the_limit_are_turned_away_and_blame_no_version(tmp_path: Path) -> None:
+    """Only HTTP/2 has several requests in a connection."""
+    async with rig(tmp_path, limits=Limits(connections=5)) as it:
+        other = await ModelServer("other").start()
+        beside = model(free_port(), (other,), name="other")
+        hold = GrpcModel("stable")
+        released = asyncio.Event()
+        hold.wait = released.wait
+        async with hold.serve() as pod:
+            plain = model(it.port, (it.stable,), router=EnvoySettings(protocol=Protocol.HTTP2))
+            await route(it, replace(plain, arms=(replace(plain.arms[0], endpoints=(pod,)),)), beside)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
+                call = channel.unary_unary(METHOD)
+                calls = [asyncio.ensure_future(call(b"x", timeout=60)) for _ in range(30)]
+
+                async def received() -> int:
+                    return hold.received + sum(one.done() for one in calls)
+
+                await eventually(received, lambda count: count == 30)
+                assert {await post(it, 100, beside.port) for _ in range(20)} == {"200"}
+                released.set()
+                ended = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [one for one in ended if isinstance(one, grpc.aio.AioRpcError)]
+        assert (len(refused), hold.received) == (20, 10)
+        assert {one.code() for one in refused} == {grpc.StatusCode.UNAVAILABLE}
+        assert not await it.envoy.count("envoy_serin_failures")
         await other.stop()

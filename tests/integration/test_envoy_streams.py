@@ -1,7 +1,7 @@
 """Protocols and streams through a real Envoy."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +29,12 @@ class GrpcModel:
         self.name = name
         self.code: grpc.StatusCode | None = None
         self.received = 0
+        self.wait: Callable[[], Awaitable[object]] | None = None
 
     async def infer(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         self.received += 1
+        if self.wait is not None:
+            await self.wait()
         if self.code is not None:
             await context.abort(self.code, "no")
         return self.name.encode() + request

@@ -7,7 +7,7 @@ it, and what each one counts.
 
 from serin.routers.base import Flag, Router, RouterContext
 from serin.routers.envoy.bootstrap import TOKEN_FILE, XDS_PORT
-from serin.routers.envoy.limits import CONNECTIONS, SHIELDED_BYTES
+from serin.routers.envoy.limits import CONNECTIONS, HEADER_KILOBYTES, SHIELDED_BYTES
 from serin.routers.envoy.series import BUCKETS
 from serin.routers.envoy.settings import CAPABILITIES, NAME
 from serin.routers.envoy.templates import templates
@@ -22,6 +22,8 @@ def add_arguments(flag: Flag) -> None:
     flag("shielded-request-bytes", str(SHIELDED_BYTES), text, type=int)
     text = "clients' connections that one deployment may have at each Envoy"
     flag("deployment-connections", str(CONNECTIONS), text, type=int)
+    text = "kilobytes that the headers of a request may have together, and those of an answer"
+    flag("header-kilobytes", str(HEADER_KILOBYTES), text, type=int)
     text = "who may ask there: pods of the router by their ServiceAccount's token, or (none) everybody"
     flag("xds-authentication", "token", text, choices=["token", "none"])
     flag("xds-token-file", TOKEN_FILE, "this pod's own token, to ask other replicas about their Envoys")

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.routers.envoy.limits import socket_options
 from serin.routers.envoy.series import stats_config
 from serin.routers.envoy.shape import XDS_CLUSTER, any_of, config_source, typed
 
@@ -67,6 +68,7 @@ def bootstrap(
                 | (_with_token(token_secret_file) if token_secret_file else {}),
             ],
         },
+        "cluster_manager": {"upstream_bind_config": {"socket_options": socket_options()}},
         "stats_config": stats_config(),
         # Envoy brings histograms up to date no more often than this: a latency verdict waits for it.
         "stats_flush_interval": "1s",

@@ -11,13 +11,14 @@ aggregate cluster. Its priorities are those of the snapshot's own cluster, then 
 uses the connections of the cluster that its pod is from.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
-from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS
+from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS
 from serin.routers.envoy.shape import any_of, config_source, typed
@@ -27,7 +28,8 @@ _CONNECT_TIMEOUT: Final = "1s"
 # Shorter than the keep-alive of common model servers (uvicorn: 5 s), or Envoy would use a connection in the moment that
 # the server closes it, and the request would be lost.
 _IDLE_TIMEOUT: Final = "4s"
-# In effect none: the model server knows best when it is full, and a shield that gives way under load is none.
+# In effect none: Envoy's own few would let the shield give way under load, and the model server knows best when it is
+# full.
 _NO_LIMIT: Final = 1_000_000_000
 
 
@@ -64,14 +66,14 @@ def has_endpoints(name: str) -> bool:
     return not name.endswith(_SHIELDED)
 
 
-def clusters(model: RoutedModel) -> dict[str, JsonObject]:
+def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
     """All clusters of a deployment by name, without their endpoints, which change far more often."""
     found: dict[str, JsonObject] = {}
     for arm in model.arms:
         name = cluster_name(model, arm.snapshot)
-        found[name] = _eds_cluster(name, arm.serving.protocol, model.warmup)
+        found[name] = _eds_cluster(name, arm.serving.protocol, model.warmup, limits)
         if stable := _other_stable(model, arm):
-            found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol, model.warmup)
+            found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol, model.warmup, limits)
             found[name + _SHIELDED] = _aggregate(name)
     return found
 
@@ -79,7 +81,7 @@ def clusters(model: RoutedModel) -> dict[str, JsonObject]:
 def former_cluster(name: str) -> JsonObject:
     """A cluster that has no pods any more, for an Envoy that may still have a route to it."""
     own = name.removesuffix(_SHIELDED)
-    return _eds_cluster(name, Protocol.HTTP1, WARMUP) if own == name else _aggregate(own)
+    return _eds_cluster(name, Protocol.HTTP1, WARMUP, Limits()) if own == name else _aggregate(own)
 
 
 def endpoints(model: RoutedModel) -> dict[str, JsonObject]:
@@ -104,9 +106,11 @@ def _other_stable(model: RoutedModel, arm: Arm) -> Arm | None:
     return stable
 
 
-def _eds_cluster(name: str, protocol: Protocol, warmup: float) -> JsonObject:
+def _eds_cluster(name: str, protocol: Protocol, warmup: float, limits: Limits) -> JsonObject:
+    # A hedge sends a request twice.
+    most = dict.fromkeys(("max_pending_requests", "max_requests"), 2 * limits.connections)
     return {
-        **_cluster(name),
+        **_cluster(name, most),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": config_source()},
         "lb_policy": "LEAST_REQUEST",
@@ -116,7 +120,11 @@ def _eds_cluster(name: str, protocol: Protocol, warmup: float) -> JsonObject:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any_of(
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 {
-                    "common_http_protocol_options": {"idle_timeout": _IDLE_TIMEOUT},
+                    "common_http_protocol_options": {
+                        "idle_timeout": _IDLE_TIMEOUT,
+                        "max_headers_count": HEADERS,
+                        "max_response_headers_kb": limits.header_kilobytes,
+                    },
                     "explicit_http_config": _protocol(protocol),
                 },
             )
@@ -138,20 +146,20 @@ def _slow_start(warmup: float) -> JsonObject:
 def _aggregate(own: str) -> JsonObject:
     aggregate = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
     return {
-        **_cluster(own + _SHIELDED),
+        **_cluster(own + _SHIELDED, {}),
         "cluster_type": typed("envoy.clusters.aggregate", aggregate, {"clusters": [own, own + _STABLE]}),
         "lb_policy": "CLUSTER_PROVIDED",
     }
 
 
-def _cluster(name: str) -> JsonObject:
+def _cluster(name: str, most: Mapping[str, int]) -> JsonObject:
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": name,
         "connect_timeout": _CONNECT_TIMEOUT,
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
-        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _NO_LIMIT)]},
+        "circuit_breakers": {"thresholds": [{**dict.fromkeys(limits, _NO_LIMIT), **most}]},
     }
 
 

@@ -7,7 +7,7 @@ only with `spec.router`.
 from typing import Final
 
 from serin.api.json import JsonObject
-from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, Limits
+from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, STREAMS, Limits, socket_options
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
 from serin.routers.envoy.series import answer_logs, attempt_logs
@@ -41,11 +41,12 @@ def listener(model: RoutedModel, limits: Limits, address: str = "0.0.0.0") -> Js
         "name": name,
         "address": {"socket_address": {"address": address, "port_value": model.port}},
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
-        "filter_chains": [{"filters": [limit, typed("http", _HTTP, _connections(model, name))]}],
+        "socket_options": socket_options(),
+        "filter_chains": [{"filters": [limit, typed("http", _HTTP, _connections(model, name, limits))]}],
     }
 
 
-def _connections(model: RoutedModel, name: str) -> JsonObject:
+def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     router: JsonObject = {
         "upstream_log": attempt_logs(model, hedged=hedges(model)),
         "suppress_envoy_headers": True,
@@ -69,10 +70,12 @@ def _connections(model: RoutedModel, name: str) -> JsonObject:
             "ignore_http_11_upgrade": [{"prefix": one} for one in _IGNORED_UPGRADES],
         },
         "upgrade_configs": [{"upgrade_type": one} for one in _UPGRADES],
-        "http2_protocol_options": dict(HTTP2_WINDOWS),
+        "http2_protocol_options": {**HTTP2_WINDOWS, "max_concurrent_streams": STREAMS},
+        "max_request_headers_kb": limits.header_kilobytes,
         "common_http_protocol_options": {
             "max_connection_duration": _LONGEST_CONNECTION,
             "idle_timeout": _IDLE_TIMEOUT,
+            "max_headers_count": HEADERS,
         },
         "http1_safe_max_connection_duration": True,  # announced in a response, so that no request meets a closed port
         "request_headers_timeout": _HEADERS_TIMEOUT,

@@ -37,6 +37,6 @@ def render(model: RoutedModel, address: str = "0.0.0.0", limits: Limits = _DEFAU
         split=model.split(),
         listener=listener(model, limits, address),
         routes=route_configuration(model, limits),
-        clusters=clusters(model) | fallback_clusters(model),
+        clusters=clusters(model, limits) | fallback_clusters(model),
         endpoints=endpoints(model) | fallback_endpoints(model),
     )

@@ -73,6 +73,7 @@ class EnvoyRouter:
             limits=Limits(
                 shielded_bytes=int(str(context.options["shielded_request_bytes"])),
                 connections=int(str(context.options["deployment_connections"])),
+                header_kilobytes=int(str(context.options["header_kilobytes"])),
             ),
         )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)

@@ -9,7 +9,7 @@ metadata; a logger in series.py counts by it:
 - `ended`: the stream has ended in order. One that breaks off has not: its attempt has failed already;
 - `unfinished`: it has ended in order, but without what its API ends with.
 
-Lua, as Envoy 1.40's own filter for event streams ends the process on an event `data: null`. It is not free: 130 KB for
+Lua, as Envoy 1.40's own filter for event streams ends the process on an event `data: null`. It is not free: 100 KB for
 each worker thread of Envoy and each deployment that has it.
 """
 
