@@ -91,6 +91,24 @@ async def test_grpc_is_served_shielded_and_counted(tmp_path: Path) -> None:
         assert await it.envoy.count("envoy_serin_answer_failures") == 0
 
 
+async def test_a_grpc_call_that_its_client_gives_up_is_no_failure(tmp_path: Path) -> None:
+    stable, candidate = GrpcModel("stable"), GrpcModel("candidate")
+    candidate.wait = asyncio.Event().wait
+    async with rig(tmp_path) as it, stable.serve() as one, candidate.serve() as other:
+        await grpc_route(it, one, other, 100)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{it.port}") as channel:
+            call = channel.unary_unary(METHOD)(b"!", wait_for_ready=True)
+
+            async def received() -> int:
+                return candidate.received
+
+            await eventually(received, lambda count: count == 1)
+            call.cancel()
+        first = {"serin_snapshot": CANDIDATE, "serin_attempt": "first"}
+        await eventually(lambda: it.envoy.count("envoy_serin_attempts", **first), lambda count: count == 1)
+        assert await it.envoy.count("envoy_serin_failures") == 0
+
+
 async def test_a_stream_outlives_the_time_out(tmp_path: Path) -> None:
     """The time-out is for the beginning of an answer: 9 seconds of events with a time-out of 6 s, and with a hedge."""
     async with rig(tmp_path) as it:

@@ -39,6 +39,7 @@ from serin.api.json import JsonObject
 from serin.routers.envoy.log_filters import (
     all_of,
     any_of,
+    expression,
     flags,
     grpc_status,
     lasted,
@@ -73,6 +74,15 @@ _STOOD_STILL: Final = "SI"
 _LATE: Final = ("UT", _STOOD_STILL)
 # A client's answer that had begun and broke off, or never came.
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)
+# Envoy takes an answer without a status for UNKNOWN, also one that its client gave up. One that has ended without is
+# its server's mistake; of one that has not ended the last expression is an error, which counts as false.
+_GRPC_ENDED: Final = " || ".join(
+    (
+        "'grpc-status' in response.headers",
+        "'grpc-status' in response.trailers",
+        "response.backend_latency > duration('0s')",
+    )
+)
 _GRPC_FAILURES: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
 # Envoy's timers run by a clock that a busy worker reads late, so a time-out can come that much too early.
@@ -212,4 +222,4 @@ def _grpc_failed() -> JsonObject:
     Nor those of gRPC-Web, whose trailers are in the body.
     """
     grpc = {"safe_regex": {"regex": r"application/grpc(\+[^;]*)?(;.*)?"}}
-    return all_of(request_header("content-type", grpc), grpc_status(*_GRPC_FAILURES))
+    return all_of(request_header("content-type", grpc), grpc_status(*_GRPC_FAILURES), expression(_GRPC_ENDED))
