@@ -209,6 +209,20 @@ REFUSED: Refusals = {
         "spec: {runtime: openInference, model: {name: m}, protocol: HTTP2}",
         ("spec.healthPort: Required value", "for example healthPort: 8000"),
     ),
+    "a Service that is none": ("spec: {service: {type: ExternalName}}", ("spec.service.type", '"NodePort"')),
+    "a port for clients that is none": ("spec: {service: {port: 0}}", ("spec.service.port", "greater than or equal")),
+    "annotations of the Service that are Serin's": (
+        "spec: {service: {annotations: {serin.dev/applied-hash: x}}}",
+        ("spec.service.annotations", "set by Serin: remove them"),
+    ),
+    "an annotation of the Service with a space": (
+        "spec: {service: {annotations: {my team: x}}}",
+        ("spec.service.annotations", "for example example.com/team"),
+    ),
+    "an application protocol with a space": (
+        "spec: {service: {appProtocol: HTTP 2}}",
+        ("spec.service.appProtocol", "for example http, grpc or kubernetes.io/h2c"),
+    ),
     "a health port that nobody asks at": (
         "spec: {healthPort: 8000}",
         ("spec.healthPort", "readinessProbe with a port of its own"),
@@ -493,6 +507,10 @@ ACCEPTED = {
     "keys of config": "spec: {config: {a: '', max-age: '3', b.c_D: x}}",
     "no shield": "spec: {router: {envoy: {shield: 'Off'}}}",
     "a hedge without a time-out": "spec: {router: {envoy: {hedgeAfter: 500ms}}, timeout: 0s}",
+    "a Service with everything": (
+        "spec: {service: {port: 443, type: LoadBalancer, appProtocol: kubernetes.io/h2c, "
+        "annotations: {service.beta.kubernetes.io/aws-load-balancer-internal: 'true', team: risk}}}"
+    ),
     "Triton over gRPC": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP2}",
     "HTTP/1.1 at Triton's gRPC port": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP1}",
     "an open inference server over gRPC": (
