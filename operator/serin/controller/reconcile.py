@@ -87,11 +87,8 @@ class Reconciler:
             plan = self._plan(seen, assess(seen))
         applied = await self._applier.apply(seen, plan)
         self._reporter.report(body, seen, plan, applied)
-        if applied.outcome is not Outcome.DONE:
-            return applied.outcome, 1.0
-        return applied.outcome, min(
-            (one for one in (plan.requeue_after, applied.again) if one is not None), default=None
-        )
+        again = plan.requeue_after if applied.outcome is Outcome.DONE else 1.0
+        return applied.outcome, min((one for one in (again, applied.again) if one is not None), default=None)
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
         """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""
