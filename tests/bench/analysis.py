@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -24,11 +24,12 @@ from serin.analysis.types import Policy, Tick
 from serin.api.verdicts import Severity, Verdict
 from tests.bench import analysis_alternatives, analysis_plot, analysis_scenarios
 from tests.bench.analysis_scenarios import Latency, Live, Predictions, Ratio, Scenario, always, climb, later, ramp
+from tests.bench.analysis_worlds import World
 
 OURS = "Serin"
 ERRORS, LATENCY = Policy("errors", Severity.CRITICAL), Policy("latency", Severity.MAJOR)
 PREDICTION = Policy("prediction", Severity.MAJOR)
-POLICIES = {Ratio: ERRORS, Latency: LATENCY, Predictions: PREDICTION, Live: PREDICTION}
+POLICIES = {Ratio: ERRORS, Latency: LATENCY, World: LATENCY, Predictions: PREDICTION, Live: PREDICTION}
 ALTERNATIVES: dict[type, dict[str, Callable[[Any], int | None]]] = {
     Ratio: {
         "Flagger tutorial (success >= 99 %, 1 min, 5 failures)": analysis_alternatives.FLAGGER,
@@ -40,6 +41,7 @@ ALTERNATIVES: dict[type, dict[str, Callable[[Any], int | None]]] = {
     Latency: {"p99 (interpolated) over 500 ms, 1 min, 5 failures": analysis_alternatives.slow_percentile},
     Predictions: {"PSI over 0.1, 1 min": analysis_alternatives.plain_index},
     Live: {},
+    World: {},
 }
 
 
@@ -47,7 +49,18 @@ def _one(rate: float) -> Ratio:
     return Ratio(always(rate), always(0.01))
 
 
-SCENARIOS: dict[str, Scenario] = {
+WORLDS: dict[str, World] = {
+    f"latency: {what}, {rate} requests/s": replace(world, rate=float(rate))
+    for what, world in {
+        "a cold start twice as slow for 60 s (warmup: 60s)": World(0.0, warmup=60.0, cold=60.0),
+        "the candidate's pod on a node 30 % slower, as one of stable's": World(0.0, slow_node=1.3),
+        "neighbours that take half of a node for 2 minutes": World(0.0, every=1200.0),
+    }.items()
+    for rate in (5, 50)
+}
+# How the tolerance of 20 % divides what is rolled back from what is let pass.
+WITHIN = {f"latency: {percent} % slower": Latency(times=1.0 + percent / 100.0) for percent in (10, 15, 20)}
+SCENARIOS: dict[str, Scenario | World] = {
     "errors: no difference, 1 %": _one(0.01),
     "errors: ramp 5/10/25/50 %, common rate 0.5 to 3 %": Ratio(climb, climb, ramp),
     "errors: no difference, in bursts of 3": Ratio(always(0.01), always(0.01), burst=3),
@@ -57,6 +70,8 @@ SCENARIOS: dict[str, Scenario] = {
     "errors: 1 % to 5 % from the middle on": Ratio(later, always(0.01)),
     "latency: no difference": Latency(),
     "latency: 30 % slower": Latency(times=1.3),
+    **WITHIN,
+    **WORLDS,
     "latency: twice as slow": Latency(times=2.0),
     "latency: 2 % of the requests 10 times slower": Latency(slow=0.02),
     "predictions: no difference": Predictions(),
@@ -67,6 +82,8 @@ SCENARIOS: dict[str, Scenario] = {
     "live against reference: no drift": Live(0.0),
 }
 HEALTHY = {
+    *WORLDS,
+    *WITHIN,
     "errors: no difference, 1 %",
     "errors: ramp 5/10/25/50 %, common rate 0.5 to 3 %",
     "errors: no difference, in bursts of 3",
@@ -95,7 +112,12 @@ def run(name: str, seed: int) -> Run:
     policy = POLICIES[type(scenario)]
     if isinstance(scenario, Ratio):
         policy = Policy("errors", Severity.CRITICAL, overdispersion=scenario.overdispersion(rng))
-    ticks: list[Any] = list(scenario.ticks(rng))
+    if isinstance(scenario, World):
+        drawn = scenario.draw(rng)
+        policy = replace(LATENCY, warmup=scenario.warmup, slowest_pod=drawn.slowest_pod())
+        ticks: list[Any] = list(drawn.ticks())
+    else:
+        ticks = list(scenario.ticks(rng))
     alternatives = tuple(alternative(ticks) for alternative in ALTERNATIVES[type(scenario)].values())
     return _ours(policy, ticks, alternatives, to_the_end=name in HEALTHY)
 
@@ -164,10 +186,12 @@ def targets(results: Results, costs: dict[str, float]) -> list[Target]:
         *requests("errors: 1 % to 2 %", 1350, 3300),
         *requests("errors: 1 % to 5 %", 150, 400),
         one_look("errors: 1 % to 20 %"),
-        *requests("latency: 30 % slower", 100),
+        *requests("latency: 30 % slower", 90),
         one_look("latency: twice as slow"),
         *requests("latency: 2 % of the requests 10 times slower", 300),
         rate("latency: no difference", "false rollback", 0.05),
+        *(rate(name, "false rollback", 0.02) for name in WORLDS),
+        rate("latency: 10 % slower", "rolled back, within the tolerance", 0.05),
         *requests("predictions: shift of 0.25 sd", 300),
         *requests("predictions: shift of 0.5 sd", 100),
         rate("predictions: no difference", "false rollback", 0.02),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.integration.envoy_rig import CANDIDATE, STABLE, ModelServer, Rig, model, rig
+from tests.integration.envoy_rig import CANDIDATE, STABLE, ModelServer, Rig, eventually, model, rig
 
 WARMUP = 8.0
 
@@ -51,3 +51,29 @@ async def test_stables_pods_take_everything_back_at_once(tmp_path: Path) -> None
         assert (seen[STABLE], seen["200"]) == (400, 400)
         shares = [one.truth["received"] - had for one, had in zip((it.stable, other), before, strict=True)]
         assert min(shares) > 140
+
+
+async def test_times_are_summed_by_pod(tmp_path: Path) -> None:
+    """How much a version's pods differ is read from these sums (metrics/pods.py)."""
+    async with rig(tmp_path) as it, another(STABLE) as slow:
+        slow.delay = 0.2
+        await route(it, (it.stable, slow), 0)
+        await it.send(40)
+        pods: list[tuple[float, float]] = []
+
+        async def counted() -> float:
+            pods.clear()
+            for slot in ("0", "1"):
+                labels = {"serin_snapshot": STABLE, "serin_attempt": "first", "serin_slot": slot}
+                pods.append(
+                    (
+                        await it.envoy.count("envoy_serin_attempts", **labels),
+                        await it.envoy.count("envoy_serin_milliseconds_by_pod", **labels),
+                    )
+                )
+            return sum(requests for requests, _ in pods)
+
+        await eventually(counted, lambda found: found == 40)
+        means = sorted(total / requests for requests, total in pods)
+        assert means[0] < 150
+        assert 195 < means[1] < 1000

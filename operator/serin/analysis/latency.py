@@ -304,7 +304,7 @@ def _cold(policy: Policy, state: State, table: Floats) -> State:
 def _tolerance(policy: Policy, unit: str) -> Tolerance:
     """What is let pass, in the unit of the bounds; of a plain number only the share."""
     least = {"s": 1.0, "ms": 1000.0}.get(unit, 0.0) * policy.tolerance_least
-    return Tolerance(policy.tolerance, least)
+    return Tolerance((1.0 + policy.tolerance) * policy.slowest_pod - 1.0, least)
 
 
 def _allowed(policy: Policy, state: State) -> Allowed:
@@ -386,10 +386,12 @@ def _conclusion(policy: Policy, state: State, may: Allowed, sentence: str) -> Co
 
 def _words(policy: Policy, unit: str) -> str:
     """The tolerance: `20% and 5 ms`."""
-    share = f"{100.0 * policy.tolerance:.3g}%"
-    return (
-        f"{share} and {text.number(1000.0 * policy.tolerance_least)} ms" if unit and policy.tolerance_least else share
-    )
+    words = f"{100.0 * policy.tolerance:.3g}%"
+    if unit and policy.tolerance_least:
+        words += f" and {text.number(1000.0 * policy.tolerance_least)} ms"
+    if policy.slowest_pod > 1.0:
+        words += f" beyond the {text.factor(policy.slowest_pod)} times that one of stable's own pods took"
+    return words
 
 
 def _needed(policy: Policy, state: State, may: Allowed) -> int | None:

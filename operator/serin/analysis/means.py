@@ -58,7 +58,7 @@ def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
     after = _added(state, tick)
     if after.looks == state.looks:
         return after
-    tolerance = TOLERANCE if policy.limit is None else policy.limit
+    tolerance = policy.slowest_pod * (TOLERANCE if policy.limit is None else policy.limit)
     critical = _evidence(policy, after, max(tolerance, CRITICAL_RATIO))
     minor = _evidence(policy, after, tolerance)
     highest = max(critical, state.highest[0]), max(minor, state.highest[1])
@@ -213,7 +213,8 @@ def _needed(policy: Policy, state: State) -> int | None:
     missing = max(0, ENOUGH - int(state.candidate[0]))
     if state.looks < LOOKS:
         return missing or None
-    worse, allowed = _worse_by(policy, state), _allowed(policy, state, policy.minimum_detectable_effect)
+    effect = policy.slowest_pod * policy.minimum_detectable_effect
+    worse, allowed = _worse_by(policy, state), _allowed(policy, state, effect)
     if not _enough(state):
         # Numbers that never differ, such as no retry at all in either arm.
         passes = worse <= 1e-9 * abs(_mean(state.stable))

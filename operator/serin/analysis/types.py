@@ -165,7 +165,8 @@ class Policy:
     1.1). `consecutive`: raw values only. `overdispersion`: log evidence is divided by this, 1 or more.
     `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward. Latency alone:
     `tolerance` (0.2: 20% more than stable's time) and `tolerance_least` (seconds) are let pass, the larger of them;
-    `warmup`: seconds for which a new pod's times do not count.
+    `warmup`: seconds for which a new pod's times do not count. `slowest_pod`, of means as well: how many times as much
+    the worst of stable's pods took as its others, 1 or more; that much is let pass on top.
     """
 
     metric: str
@@ -184,6 +185,7 @@ class Policy:
     tolerance: float = TOLERANCE
     tolerance_least: float = TOLERANCE_LEAST
     warmup: float = 0.0
+    slowest_pod: float = 1.0
 
     @property
     def hazard(self) -> float:

@@ -48,6 +48,9 @@ class Collects(Protocol):
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         """How much more bad requests vary between the baseline's pods than by chance, where that can be read."""
 
+    async def slowest_pods(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        """How many times as much the worst of those pods took as the others, where that can be read."""
+
     def scrape_interval(self, namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while unknown."""
 
@@ -83,7 +86,8 @@ class EvidenceLoop:
         self._enqueue, self._request_template, self._clock = enqueue, request_template, clock
         self._delay = delay
         self._newest: dict[Place, dict[tuple[str, str], Sample]] = {}
-        self._dispersions: dict[Key, tuple[float, float | None]] = {}  # when it was asked for, and the answer
+        # When it was asked for, and the answers: overdispersion, and the slowest pod.
+        self._dispersions: dict[Key, tuple[float, float | None, float | None]] = {}
         self._due: set[Place] = set()
         self._wake = asyncio.Event()
         for body in cache.all(kinds.MODEL_DEPLOYMENT):
@@ -97,9 +101,11 @@ class EvidenceLoop:
     def samples(self, deployment: ModelDeployment) -> Samples:
         """The newest samples of a deployment, and how they are taken."""
         place = deployment.key
-        known = ((key[-1], phi) for key, (_, phi) in self._dispersions.items() if key[:2] == place)
-        dispersions = {metric: phi for metric, phi in known if phi is not None}
-        return Samples(self._newest.get(place, {}), self.interval(deployment), dispersions, delay=self._delay())
+        known = {key[-1]: one for key, one in self._dispersions.items() if key[:2] == place}
+        dispersions = {metric: phi for metric, (_, phi, _) in known.items() if phi is not None}
+        slowest = {metric: times for metric, (_, _, times) in known.items() if times is not None}
+        newest = self._newest.get(place, {})
+        return Samples(newest, self.interval(deployment), dispersions, delay=self._delay(), slowest_pods=slowest)
 
     def interval(self, deployment: ModelDeployment) -> float:
         """Seconds between two samples of a deployment: as it asks, else as its fastest metric is scraped."""
@@ -182,7 +188,8 @@ class EvidenceLoop:
         ]
         if due:
             measured = await self._collector.overdispersion(now, due)
-            self._dispersions |= {want.key: (now, measured.get(want.key)) for want in due}
+            slowest = await self._collector.slowest_pods(now, due)
+            self._dispersions |= {want.key: (now, measured.get(want.key), slowest.get(want.key)) for want in due}
 
     def _wants_or_none(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
         """Nothing for a spec that cannot be read: observe says why, and no other deployment waits for it."""

@@ -10,19 +10,22 @@ from dataclasses import dataclass, field, replace
 
 from serin.analysis import engine
 from serin.analysis.diagnosis import Diagnosis
+from serin.analysis.evidence import Kind
 from serin.analysis.types import HistogramTick, Judgement, MetricVerdict, Policy, RatioTick, SplitTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeploymentSpec
 from serin.api.split import Split
 from serin.api.state import Rollout
-from serin.api.verdicts import Severity, Trouble
+from serin.api.verdicts import FAILURES, Severity, Trouble
 from serin.evaluation.diagnosis import diagnosis
 from serin.evaluation.feasibility import Schedule, feasible
 from serin.evaluation.policies import policies
 from serin.evaluation.samples import SPLIT, Sample, Samples, Subject, subject_of, uncounted
 
 _SPLIT_POLICY = Policy(SPLIT, Severity.INFO)
+# What a pod's node can do to the numbers. Failures are left to the pods' own words, answers do not come from nodes.
+_OF_PODS = (Kind.LATENCY, Kind.MEAN)
 _NOTHING = Diagnosis(Trouble.NONE, "")
 
 
@@ -31,8 +34,8 @@ class Case:
     """One rollout, and all that its judgement needs.
 
     `split`: the weights that hold now. `settled_at`: from when on requests that end were routed by them (unix seconds),
-    None while that is not so. `elsewhere`: what is wrong with the router or with stable's pods, in sentences. `ready`:
-    when the newest pod of each snapshot became ready (unix seconds), as far as that is known.
+    None while that is not so. `elsewhere`: what is wrong with the router or with stable's pods, in sentences. Of each
+    snapshot, as far as that is known: `ready`, when its newest pod became ready (unix seconds), `pods`: how many are.
     """
 
     spec: ModelDeploymentSpec
@@ -43,6 +46,7 @@ class Case:
     samples: Samples
     elsewhere: tuple[str, ...] = ()
     ready: Mapping[str, float] = field(default_factory=dict)
+    pods: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ class Assessment:
 def evaluate(case: Case) -> Assessment:
     """Judge every arm of a rollout."""
     samples, spec = case.samples, case.spec
-    found = policies(spec, samples.interval, case.schedule.expected_seconds, samples.overdispersion)
+    found = policies(
+        spec, samples.interval, case.schedule.expected_seconds, samples.overdispersion, samples.slowest_pods
+    )
     evidence: dict[str, Mapping[str, JsonObject]] = {}
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
     for arm in case.rollout.arms:
@@ -89,7 +95,12 @@ def _judge(policy: Policy, subject: Subject, case: Case) -> Judgement:
     sample = uncounted(subject, policy.metric, case.samples.newest)
     if sample is not None and isinstance(sample.tick, HistogramTick):
         sample = replace(sample, tick=_with_ages(sample.tick, sample.since, subject, case))
-    return _fold(policy, subject, sample)
+    judged = _fold(policy, subject, sample)
+    of_one_pod = judged.evidence.get("kind") in _OF_PODS and case.pods.get(subject.snapshot) == 1
+    if of_one_pod and judged.verdict.verdict in FAILURES:
+        message = f"{judged.verdict.message}; it has one pod, and a slow node would look the same"
+        return replace(judged, verdict=replace(judged.verdict, message=message))
+    return judged
 
 
 def _with_ages(tick: HistogramTick, since: float, subject: Subject, case: Case) -> HistogramTick:

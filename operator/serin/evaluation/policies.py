@@ -16,8 +16,9 @@ def policies(
     interval: float,
     expected_seconds: float,
     overdispersion: Mapping[str, float] = MappingProxyType({}),
+    slowest_pods: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Policy]:
-    """One policy per metric. `interval`: seconds between samples. `overdispersion`: as measured, by metric.
+    """One policy per metric. `interval`: seconds between samples. The last two: as measured, by metric.
 
     `expected_seconds`: how long evidence is gathered if nothing has to wait.
 
@@ -40,6 +41,7 @@ def policies(
             interval,
             expected_ticks=max(1, math.ceil(expected_seconds / interval)),
             overdispersion=overdispersion.get(metric.name, UNKNOWN),
+            slowest_pod=slowest_pods.get(metric.name, 1.0),
         )
         for metric in spec.metrics
     }
@@ -53,6 +55,7 @@ def _policy(
     interval: float,
     expected_ticks: int,
     overdispersion: float,
+    slowest_pod: float,
 ) -> Policy:
     tolerance = metric.tolerance
     value = metric.source if isinstance(metric.source, ValueQuery) else None
@@ -69,6 +72,7 @@ def _policy(
         consecutive=max(1, math.ceil(value.consecutive_seconds / interval)) if value else 1,
         expected_ticks=expected_ticks,
         overdispersion=overdispersion,
+        slowest_pod=slowest_pod,
         lower_is_worse=metric.lower_is_worse,
         tolerance=TOLERANCE if tolerance.ratio is None else tolerance.ratio,
         tolerance_least=TOLERANCE_LEAST if tolerance.least is None else tolerance.least,

@@ -64,7 +64,8 @@ class Samples:
     """The newest samples of one deployment, and what is known about how they are taken.
 
     `interval`: seconds between two samples. `overdispersion`: as measured, by metric. `traffic`: of ratio metrics, as
-    measured when the rollout began. `delay`: what delays all of them, in words; empty: nothing.
+    measured when the rollout began. `slowest_pods`: how many times as much the worst of stable's pods took as its
+    others, by metric, where that was measured. `delay`: what delays all of them, in words; empty: nothing.
     """
 
     newest: Mapping[Key, Sample] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Samples:
     overdispersion: Mapping[str, float] = field(default_factory=dict)
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     delay: str = ""
+    slowest_pods: Mapping[str, float] = field(default_factory=dict)
 
 
 def subjects(state: State) -> tuple[Subject, ...]:

@@ -4,6 +4,7 @@ What is private to a router comes with its templates, as keys that a user's Metr
 
 - `presence`: a selector of series that exist as soon as a target knows the version, even before its first request;
 - `pods`: the label that tells the pods of a version apart;
+- `byPod`: of a histogram: counters of its numbers' sum and of how many they are, with that label;
 - `age`: the name of a gauge of the seconds since the process began, for targets without `process_start_time_seconds`.
 """
 

@@ -25,9 +25,18 @@ from serin.metrics.counters import ASSUMED_INTERVAL, Counters, Known, TooLarge, 
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.messages import shorten
 from serin.metrics.no_data import series_of
-from serin.metrics.pods import dispersions, queries
+from serin.metrics.pods import dispersions, mean_queries, queries, slowest_pods
 from serin.metrics.prometheus import SHARED, Prometheus
-from serin.metrics.sources import ExpressionSource, RatioSource, Source, SourceError, ValueSource, resolve
+from serin.metrics.sources import (
+    ExpressionSource,
+    HistogramSource,
+    MeanSource,
+    RatioSource,
+    Source,
+    SourceError,
+    ValueSource,
+    resolve,
+)
 from serin.metrics.wants import Key, Want, filled
 
 __all__ = ["Collector", "Key", "Want"]
@@ -78,6 +87,41 @@ class Collector:
         await self._wait({task for task in shared if task})
         ticks |= self._finished(wants)
         return {want.key: _bounded(ticks[want.key]) for want in wants if want.key in ticks}
+
+    async def slowest_pods(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        """How many times as much the worst of the pods took as the others, for latencies and means; 1 for no more.
+
+        Of the same pods and the same hour as `overdispersion`, and with the same gaps.
+        """
+        batches: dict[tuple[str, tuple[str, str], str, bool], list[Want]] = {}
+        for want in wants:
+            with suppress(Exception):  # why, the collection tells
+                source = resolve(want.metric, want.template, self._catalog, want.namespace)
+                if isinstance(source, HistogramSource | MeanSource) and (texts := mean_queries(source)):
+                    pods = source.pods if isinstance(source, HistogramSource) else "instance"
+                    batch = self._place(want), texts, pods, want.metric.lower_is_worse
+                    batches.setdefault(batch, []).append(want)
+        jobs = [
+            self._patiently(place, self._slowest(place, texts, pods, lower, batch[start : start + MAX_HOURS], now))
+            for (place, texts, pods, lower), batch in batches.items()
+            for start in range(0, len(batch), MAX_HOURS)
+        ]
+        found: dict[Key, float] = {}
+        for each in await asyncio.gather(*jobs):
+            found.update(each)
+        return found
+
+    async def _slowest(
+        self, place: str, texts: tuple[str, str], pods: str, lower_is_worse: bool, wants: Sequence[Want], now: float
+    ) -> dict[Key, float]:
+        ask = self._ask_for(place)
+        count, total = await asyncio.gather(*(ask(text, now) for text in filled(texts, wants)))
+        if not isinstance(count, Value) or not isinstance(total, Value):
+            return {}
+        owners = [want.owners[-1] for want in wants]
+        measure = partial(slowest_pods, count.series, total.series, pods, owners, lower_is_worse=lower_is_worse)
+        measured = await asyncio.to_thread(measure)
+        return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
 
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         """How much more bad requests vary between pods than by chance (1 or more), over the last hour.

@@ -1,6 +1,7 @@
 """How much the pods of a snapshot differ, from their last hour in Prometheus.
 
-What the analysis engine divides its evidence by (analysis/dispersion.py). Counters are read once a minute and their
+What the analysis engine divides its evidence by (analysis/dispersion.py), and by how much a pod may be slower than the
+others (analysis/between_pods.py). Counters are read once a minute and their
 series differenced; what a series counted before its first reading is left out. That is good enough for a variance
 ratio, and for nothing else: evidence is counted in ticks.py. (`increase` would not do: it extrapolates what it saw of a
 minute to the whole minute, and with it the variance.)
@@ -8,17 +9,21 @@ minute to the whole minute, and with it the variance.)
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+from serin.analysis.between_pods import slowest
 from serin.analysis.dispersion import overdispersion
-from serin.analysis.types import Arm
+from serin.analysis.types import Arm, Moments
 from serin.metrics.answers import Series
 from serin.metrics.duplicates import first_of_each
 from serin.metrics.readings import Owner, owner_of
-from serin.metrics.sources import RatioSource
+from serin.metrics.sources import HistogramSource, MeanSource, RatioSource
+from serin.metrics.sums import Term
 
 MINUTES: Final = 60
+_BUCKET: Final = "_bucket"
 
 
 def queries(source: RatioSource) -> tuple[str, str] | None:
@@ -26,10 +31,31 @@ def queries(source: RatioSource) -> tuple[str, str] | None:
 
     None for sums of several counters, which are rare and not worth a query each.
     """
-    if len(source.total) != 1 or len(source.bad) != 1:
+    return _by_minute(source.total, source.bad)
+
+
+def mean_queries(source: HistogramSource | MeanSource) -> tuple[str, str] | None:
+    """The same for the numbers that requests carry: how many carried one, and their sum.
+
+    None where they cannot be told apart by pod. A user's histogram has both by Prometheus' naming convention.
+    """
+    if isinstance(source, MeanSource):
+        return _by_minute(source.count, source.sum)
+    if source.by_pod:
+        return _by_minute(*source.by_pod)
+    name = source.buckets[0].selector.name
+    if len(source.buckets) != 1 or not name.endswith(_BUCKET):
         return None
-    total, bad = (f"{part[0].selector.render()}[{MINUTES}m:1m]" for part in (source.total, source.bad))
-    return total, bad
+    stem, selector = name.removesuffix(_BUCKET), source.buckets[0].selector
+    count, total = (replace(selector, name=f"{stem}_{part}").render() for part in ("count", "sum"))
+    return f"{count}[{MINUTES}m:1m]", f"{total}[{MINUTES}m:1m]"
+
+
+def _by_minute(one: Sequence[Term], other: Sequence[Term]) -> tuple[str, str] | None:
+    if len(one) != 1 or len(other) != 1:
+        return None
+    first, second = (f"{part[0].selector.render()}[{MINUTES}m:1m]" for part in (one, other))
+    return first, second
 
 
 def dispersions(
@@ -39,22 +65,42 @@ def dispersions(
     requests, failures = (_by_pod(first_of_each(one), pods) for one in (total, bad))
     found = {}
     for owner in owners:
-        mine = requests.get(owner, {})
-        minutes = sorted({minute for counts in mine.values() for minute in counts})
-        window = range(minutes[0], minutes[-1] + 1) if minutes else ()
-        theirs = failures.get(owner, {})
+        mine, theirs = requests.get(owner, {}), failures.get(owner, {})
+        window = _window(mine)
         found[owner] = overdispersion(
             [[_arm(counts, theirs.get(pod, {}), minute) for minute in window] for pod, counts in sorted(mine.items())]
         )
     return found
 
 
-_Minutes = dict[int, int]
+def slowest_pods(
+    count: Iterable[Series], total: Iterable[Series], pods: str, owners: Sequence[Owner], *, lower_is_worse: bool
+) -> Mapping[Owner, float]:
+    """How many times as much the worst pod of each owner took as its others."""
+    requests, sums = (_by_pod(first_of_each(one), pods) for one in (count, total))
+    found = {}
+    for owner in owners:
+        mine, theirs = requests.get(owner, {}), sums.get(owner, {})
+        numbers = [
+            [Moments(round(counts.get(minute, 0.0)), theirs.get(pod, {}).get(minute, 0.0)) for minute in _window(mine)]
+            for pod, counts in sorted(mine.items())
+        ]
+        found[owner] = slowest(numbers, lower_is_worse=lower_is_worse)
+    return found
+
+
+_Minutes = dict[int, float]
+
+
+def _window(pods: Mapping[str, _Minutes]) -> Sequence[int]:
+    """Every minute from the first that any pod has to the last."""
+    minutes = sorted({minute for counts in pods.values() for minute in counts})
+    return range(minutes[0], minutes[-1] + 1) if minutes else ()
 
 
 def _arm(requests: _Minutes, bad: _Minutes, minute: int) -> Arm:
-    total = requests.get(minute, 0)
-    return Arm(total, min(total, bad.get(minute, 0)))
+    total = round(requests.get(minute, 0.0))
+    return Arm(total, min(total, round(bad.get(minute, 0.0))))
 
 
 def _by_pod(series: Iterable[Series], pods: str) -> dict[Owner, dict[str, _Minutes]]:
@@ -65,5 +111,5 @@ def _by_pod(series: Iterable[Series], pods: str) -> dict[Owner, dict[str, _Minut
         for (_, before), (at, value) in pairwise(zip(one.times, one.values, strict=True)):
             increase = value - before if value >= before else value  # a reset
             if math.isfinite(increase):
-                counts[round(at / 60.0)] = counts.get(round(at / 60.0), 0) + round(increase)
+                counts[round(at / 60.0)] = counts.get(round(at / 60.0), 0.0) + increase
     return found

@@ -61,12 +61,14 @@ class RatioSource:
 class HistogramSource:
     """Cumulative `le` buckets, as a sum of plain selectors; `unit` of the bounds: "s", "ms" or "".
 
-    `presence`: as in RatioSource.
+    `presence`, `pods`: as in RatioSource. `by_pod`: sums of the numbers and how many they are, with that label.
     """
 
     buckets: tuple[Term, ...]
     unit: str
     presence: tuple[Term, ...] = ()
+    by_pod: tuple[tuple[Term, ...], ...] = ()
+    pods: str = "instance"
     only: str = ""
 
     @property
@@ -186,7 +188,8 @@ def restricted(found: Source, matchers: tuple[Matcher, ...]) -> Source:
             return replace(found, total=total, bad=bad, presence=presence, only=only)
         case HistogramSource():
             buckets, presence = (restrict_terms(part, more) for part in (found.buckets, found.presence))
-            return replace(found, buckets=buckets, presence=presence, only=only)
+            by_pod = tuple(restrict_terms(part, more) for part in found.by_pod)
+            return replace(found, buckets=buckets, presence=presence, by_pod=by_pod, only=only)
         case DistributionSource():
             return replace(found, counts=restrict_terms(found.counts, more), only=only)
         case MeanSource():
@@ -295,7 +298,9 @@ def _from_template(reference: TemplateRef, template: JsonObject | None, catalog:
         return replace(found, presence=presence, pods=extra.get("pods", found.pods))
     if "histogram" in body:
         histogram = _histogram(fill(body["histogram"]["buckets"], arguments), body["histogram"].get("unit", "s"))
-        return replace(histogram, presence=presence)
+        named = extra.get("byPod", {})
+        by_pod = tuple(parse_sum(named[part]) or () for part in ("count", "sum") if part in named)
+        return replace(histogram, presence=presence, by_pod=by_pod, pods=extra.get("pods", histogram.pods))
     if "distribution" in body:
         return _distribution(fill(body["distribution"]["counts"], arguments), body["distribution"]["by"])
     if "mean" in body:

@@ -19,6 +19,7 @@ def assess(seen: Observation) -> Assessment:
         schedule=strategy.schedule(),
         settled_at=None if settled is None else settled + interval,
         samples=seen.samples,
+        pods={name: workload.ready for name, workload in seen.workloads.items()},
         ready={name: workload.newest for name, workload in seen.workloads.items()},
         elsewhere=_elsewhere(seen, rollout.stable),
     )

@@ -42,6 +42,10 @@ class Prometheus:
         tick = RatioTick(self.at, Arm(10, 1), Arm(100, 2))
         return {want.key: self.answers.get(want.metric.name, tick) for want in wants}
 
+    async def slowest_pods(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
+        assert now
+        return {want.key: 1.25 for want in wants if want.metric.name == "latency"}
+
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         assert now >= NOW
         self.asked.append({want.metric.name for want in wants})
@@ -245,6 +249,7 @@ async def test_overdispersion_is_measured_once_in_five_minutes() -> None:
         bench.now = NOW + later
         await bench.tick()
     assert known() == {"errors": 3.5}, "what could not be measured is unknown"
+    assert bench.loop.samples(parse_model_deployment(body)).slowest_pods == {"latency": 1.25}
     assert bench.prometheus.asked == [metric_names(body)]
     bench.now = NOW + 301.0
     bench.prometheus.dispersions = {"errors": 1.0}

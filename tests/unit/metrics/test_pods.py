@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from serin.analysis.dispersion import UNKNOWN
-from serin.api.spec import Metric, RatioQuery, TemplateRef
+from serin.api.spec import MeanQuery, Metric, RatioQuery, TemplateRef
 from serin.api.verdicts import Against, Severity
 from serin.metrics.answers import Series
-from serin.metrics.pods import dispersions, queries
-from serin.metrics.sources import RatioSource, resolve
+from serin.metrics.pods import dispersions, mean_queries, queries, slowest_pods
+from serin.metrics.promql import Matcher
+from serin.metrics.sources import HistogramSource, MeanSource, RatioSource, resolve, restricted
 from tests.catalog import CATALOG
 
 OWNER = ("shop", "fraud", "fraud-a")
@@ -84,3 +85,49 @@ def test_sums_of_several_counters_are_left_alone() -> None:
     source = resolve(Metric("own", query, Severity.CRITICAL, Against.STABLE), None, CATALOG, "shop")
     assert isinstance(source, RatioSource)
     assert queries(source) is None
+
+
+def numbers(factors: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> tuple[list[Series], list[Series]]:
+    """A count and a sum per pod, of about 100 a minute and pod that take about 10."""
+    rng = np.random.default_rng(5)
+    sums = np.array([[times * rng.normal(10.0, 3.0, 100).sum() for times in pod] for pod in factors])
+    return series(np.full(factors.shape, 100)), series(sums)
+
+
+def test_the_slowest_pod_is_found_by_the_label_that_tells_pods_apart() -> None:
+    factors = np.ones((4, 60))
+    factors[2] = 1.5
+    count, total = numbers(factors)
+    found = slowest_pods(count, total, "serin_slot", [OWNER, ("shop", "other", "a")], lower_is_worse=False)
+    assert found[OWNER] == pytest.approx(1.5, abs=0.1)
+    assert found["shop", "other", "a"] == 1.0
+    assert slowest_pods(count, total, "instance", [OWNER], lower_is_worse=False) == {OWNER: 1.0}
+
+
+def test_latencies_of_the_router_are_read_by_pod_and_those_of_users_by_convention() -> None:
+    latency = resolve(
+        Metric("m", TemplateRef("request-latency"), Severity.MAJOR, Against.STABLE), None, CATALOG, "shop"
+    )
+    assert isinstance(latency, HistogramSource)
+    texts = mean_queries(latency)
+    assert texts is not None
+    assert latency.pods == "serin_slot"
+    assert [text.split("{")[0] for text in texts] == ["envoy_serin_attempts", "envoy_serin_milliseconds_by_pod"]
+    ours = mean_queries(restricted(latency, (Matcher("namespace", "=", "serin-system"),)))  # type: ignore[arg-type]
+    assert ours is not None
+    assert all('namespace="serin-system"' in text for text in ours), "whose series count holds here, too"
+    own = {"histogram": {"buckets": 'inference_seconds_bucket{model="a", {{.version}}}', "unit": "s"}}
+    users = resolve(Metric("m", TemplateRef("t"), Severity.MAJOR, Against.STABLE), own, CATALOG, "shop")
+    assert isinstance(users, HistogramSource)
+    texts = mean_queries(users)
+    assert texts is not None
+    assert [text.split("{")[0] for text in texts] == ["inference_seconds_count", "inference_seconds_sum"]
+
+
+def test_means_are_read_from_their_own_counters() -> None:
+    tokens = Metric("m", MeanQuery("t_sum{ {{.version}} }", "t_count{ {{.version}} }"), Severity.MAJOR, Against.STABLE)
+    source = resolve(tokens, None, CATALOG, "shop")
+    assert isinstance(source, MeanSource)
+    texts = mean_queries(source)
+    assert texts is not None
+    assert [text.split("{")[0] for text in texts] == ["t_count", "t_sum"]

@@ -15,14 +15,15 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_milliseconds` (histogram): from the attempt's start to its end (event stream: to the first byte of
   its body; WebSocket: to the handshake's answer). One that was cancelled because the other one answered counts with
   the time that it had lasted;
+- `envoy_serin_milliseconds_by_pod`: the sum of the same, by pod: how much the pods differ;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
 `serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no fair sample,
-so evidence reads `first` alone. Attempts and failures carry `serin_slot`, the pod's place among those of its snapshot:
-how much the pods differ tells how far failures are from independent. A place and not a name, so that series do not pile
-up as pods come and go. A request that the client cancelled counts and is no failure. 4xx is no failure.
+so evidence reads `first` alone. Attempts, failures and the sums carry `serin_slot`, the pod's place among those of its
+snapshot: how much the pods differ tells how far failures are from independent. A place and not a name, so that series
+do not pile up as pods come and go. A request that the client cancelled counts and is no failure. 4xx is no failure.
 
 Of a connection that goes on as WebSocket its handshake counts, at the moment that it is answered: its end may be hours
 away, and one that is closed in order looks like one whose process died.
@@ -111,8 +112,10 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     logs = [
         _logger([_counter("attempts", by_pod)], only=_NOT_UPGRADED),
         _logger([_counter("failures", by_pod)], only=all_of(_NOT_UPGRADED, any_of(*failed))),
-        _logger(histograms=[_duration(tags, _TO_END)], only=all_of(_NOT_UPGRADED, is_no_stream())),
-        _logger(histograms=[_duration(tags, _TO_FIRST_BYTE)], only=is_stream()),
+        *(
+            _logger([_sum("milliseconds_by_pod", by_pod, value)], histograms=[_duration(tags, value)], only=only)
+            for value, only in ((_TO_END, all_of(_NOT_UPGRADED, is_no_stream())), (_TO_FIRST_BYTE, is_stream()))
+        ),
     ]
     if hedged:
         logs.append(_logger([_counter("hedged", tags)], only=flags(*_LATE)))
@@ -201,6 +204,10 @@ def _stat(name: str, tags: Mapping[str, str]) -> JsonObject:
 
 def _counter(name: str, tags: Mapping[str, str]) -> JsonObject:
     return {"stat": _stat(name, tags), "value_fixed": 1}
+
+
+def _sum(name: str, tags: Mapping[str, str], value: str) -> JsonObject:
+    return {"stat": _stat(name, tags), "value_format": value}
 
 
 def _logger(
