@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster.access import Cluster
-from tests.cluster.packages import program
 
 
 def kill_pod(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> None:
@@ -32,18 +30,6 @@ def frozen(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> It
         yield
     finally:
         _signal(processes, signal.SIGCONT)
-
-
-@contextmanager
-def parted(cluster: Cluster, name: str, address: str, namespace: str = SYSTEM_NAMESPACE) -> Iterator[None]:
-    """Drop all that a pod sends to an address, without a word to it, as a broken network does."""
-    inside = [program("nsenter"), f"--target={_processes(cluster, name, namespace)[0]}", "--net"]
-    rule = ["OUTPUT", "--destination", address, "--jump", "DROP"]
-    subprocess.run([*inside, program("iptables"), "--insert", *rule], check=True)
-    try:
-        yield
-    finally:  # the pod may be gone, and its network with it
-        subprocess.run([*inside, program("iptables"), "--delete", *rule], capture_output=True, check=False)
 
 
 def _processes(cluster: Cluster, name: str, namespace: str) -> list[int]:
