@@ -668,6 +668,63 @@ def cohort_that_nobody_belongs_to(world: World) -> None:
     world.run(120)
 
 
+BLUE_GREEN = {"preview": {"replicas": 1}, "approve": "Auto", "holdback": 1, "bake": "60s", "keep": "5m"}
+
+
+def _green(version: str, **changes: Any) -> dict[str, Any]:
+    return spec(version, strategy={"blueGreen": {**BLUE_GREEN, **changes}})
+
+
+def blue_green(world: World) -> None:
+    serving(world)
+    world.change(_green("2", approve="Manual", minRequests=100))
+    world.run(60)
+    world.tell(f"sees: preview leads to {world.preview}, rules {len(world.status['traffic']['rules'])}")
+    world.annotate(names.ANNOTATION_APPROVE, "1")
+    world.run(20)
+    world.tell(f"sees: preview leads to {world.preview}, stable is {world.status['stable']['snapshot']}")
+    world.run(120)
+    world.tell(f"sees: pods of {', '.join(sorted(world.pods))}, kept {sorted(world.status['kept'])}")
+    world.run(400)
+    world.tell(f"sees: pods of {', '.join(sorted(world.pods))}")
+
+
+def blue_green_fails_in_the_bake(world: World) -> None:
+    serving(world)
+    world.change(_green("2"))
+    world.run(40)
+    world.sampler = fails
+    world.run(60)
+
+
+def blue_green_without_holdback(world: World) -> None:
+    serving(world)
+    world.sampler = silent
+    world.change(_green("2", holdback=0, keep="0s"))
+    world.run(60)
+    world.tell(f"sees: {world.status['step']['note']}")
+    world.run(120)
+
+
+def blue_green_and_back(world: World) -> None:
+    serving(world)
+    world.change(_green("2"))
+    world.run(150)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}, pods of {', '.join(sorted(world.pods))}")
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(2, tick=1)
+    world.tell(f"sees: weights {world.weights}")
+    world.run(60)
+
+
+def blue_green_holdback_is_edited(world: World) -> None:
+    serving(world)
+    world.change(_green("2"))
+    world.run(40)
+    world.change(_green("2", holdback=20))
+    world.run(10)
+
+
 ALL: tuple[Story, ...] = (
     first_version,
     first_version_never_ready,
@@ -727,6 +784,11 @@ ALL: tuple[Story, ...] = (
     cohort_that_is_failed,
     cohort_that_is_edited,
     cohort_that_nobody_belongs_to,
+    blue_green,
+    blue_green_fails_in_the_bake,
+    blue_green_without_holdback,
+    blue_green_and_back,
+    blue_green_holdback_is_edited,
 )
 
 

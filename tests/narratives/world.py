@@ -31,15 +31,18 @@ from serin.rollout.assess import assess
 from serin.rollout.model import (
     Action,
     ApplyDeployment,
+    ApplyPreview,
     ApplyRouteObject,
     ApplyService,
     CreateSnapshot,
     DeleteDeployment,
+    DeletePreview,
     DeleteService,
     DeleteSnapshot,
     Observation,
     Order,
     Plan,
+    Preview,
     ProveReady,
     RecordSnapshot,
     RestoreTemplate,
@@ -144,6 +147,7 @@ class World:
     newest: dict[Key, Sample] = field(default_factory=dict)
     services: set[str] = field(default_factory=set)
     published: bool = False
+    preview: str | None = None  # where the preview's Service leads
     router_hears: bool = True
     routed: dict[str, int] = field(default_factory=dict)  # what the router's one pod really serves
     traffic: Mapping[str, Traffic] = field(default_factory=dict)  # by metric, as measured when a rollout begins
@@ -223,6 +227,7 @@ class World:
             workloads=self._workloads(),
             services={name: f"uid-service-{name}" for name in sorted(self.services)},
             route=self.observe_route(deployment, state),
+            preview=Preview("uid-preview", self.preview) if self.preview else None,
             invalid=self.invalid,
             samples=Samples(
                 dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}, delay=self.evidence_delay
@@ -393,6 +398,12 @@ class World:
                 if snapshot in self.pods:
                     raise BrokenRule(f"the Service of {snapshot} goes before its Deployment")
                 self.services.remove(snapshot)
+            case ApplyPreview(snapshot):
+                if snapshot not in self.services:
+                    raise BrokenRule(f"the preview leads to {snapshot}, which has no Service")
+                self.preview = snapshot
+            case DeletePreview():
+                self.preview = None
             case DeleteSnapshot(name):
                 del self.snapshots[name]
 
@@ -508,6 +519,10 @@ def _in_words(action: Action) -> str:
         case CreateSnapshot(name) | RecordSnapshot(name) | DeleteSnapshot(name):
             verb = {"CreateSnapshot": "create", "RecordSnapshot": "record", "DeleteSnapshot": "delete"}
             return f"{verb[type(action).__name__]} snapshot {name}"
+        case ApplyPreview(snapshot):
+            return f"let the preview lead to {snapshot}"
+        case DeletePreview():
+            return "delete the preview"
         case ApplyService(snapshot):
             return f"apply service {snapshot}"
         case ApplyDeployment(snapshot, replicas, role):

@@ -31,14 +31,27 @@ STEPS = (
 NOT_OURS = "the Service fraud exists and is not Serin's"
 
 
+GREENS = (
+    {"preview": {"replicas": 1}, "approve": "Auto", "holdback": 1, "bake": "20s", "keep": "1m"},
+    {"preview": {"replicas": 9}, "approve": "Manual", "holdback": 0, "bake": "10s", "keep": "0s"},
+    {"preview": {"replicas": 1}, "approve": "Auto", "holdback": 30, "bake": "30s", "keep": "10m", "minRequests": 10},
+)
+
+
+def _strategy(dice: random.Random) -> dict[str, object]:
+    if dice.random() < 0.7:
+        return {"canary": {"steps": dice.choice(STEPS)}}
+    return {"blueGreen": dice.choice(GREENS)}
+
+
 def _user(world: World, dice: random.Random) -> None:
-    steps = {"canary": {"steps": dice.choice(STEPS)}}
+    steps = _strategy(dice)
     world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6)))
 
 
 def _edit(world: World, dice: random.Random) -> None:
     """The same version with other steps: in mid-rollout when there is one."""
-    steps = {"canary": {"steps": dice.choice(STEPS)}}
+    steps = _strategy(dice)
     world.change(world.spec | {"strategy": steps})
 
 
@@ -105,8 +118,12 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
     rollout = state.rollout
     if rollout is None or not world.ready(rollout.stable):
         return
-    steps = world.spec["strategy"]["canary"]["steps"]
-    index = rollout.stage.index
+    index, strategy = rollout.stage.index, world.spec["strategy"]
+    if "blueGreen" in strategy:
+        share = (0, 100 - strategy["blueGreen"]["holdback"], 100)[index]
+        assert world.candidate_weight <= share, f"{world.candidate_weight}% at stage {index + 1}"
+        return
+    steps = strategy["canary"]["steps"]
     reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
     allowed = 100 if index >= len(steps) else max(reached, default=0)
     assert world.candidate_weight <= allowed, f"{world.candidate_weight}% at step {index + 1} of {steps}"

@@ -42,6 +42,8 @@ ANNOTATION_PROMOTE: Final = f"{GROUP}/promote"
 ANNOTATION_ABORT: Final = f"{GROUP}/abort"
 ANNOTATION_RETRY: Final = f"{GROUP}/retry"
 ANNOTATION_ROLLBACK_TO: Final = f"{GROUP}/rollback-to"
+# Requests of people who try a version before anybody else is sent to it.
+PREVIEW_HEADER: Final = "x-serin-preview"
 ANNOTATION_KILL_SWITCH: Final = f"{GROUP}/kill-switch"
 
 DIMENSIONS: Final = ("runtime", "model", "config", "features")
@@ -49,6 +51,11 @@ DIMENSIONS: Final = ("runtime", "model", "config", "features")
 # A snapshot's name is also the name of a Service (63 characters at most): deployment name, hyphen, hash.
 HASH_LENGTH: Final = 10
 MAX_DEPLOYMENT_NAME: Final = 63 - 1 - HASH_LENGTH
+
+
+def preview_service(deployment: str) -> str:
+    """The Service that leads to a version while it can be tried. No snapshot's: their hashes have no vowels."""
+    return f"{deployment}-preview"
 
 
 def owner_reference(deployment: str, uid: str) -> dict[str, object]:

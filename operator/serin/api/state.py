@@ -123,6 +123,7 @@ class State:
     not. `draining`: snapshot to the time since when it gets no new requests. `handled`: annotation to the value that
     was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
     `looked`: when that was looked at last, while time alone can change it. `kill_switch`: as at the last look.
+    `kept`: snapshot to the time (unix seconds) until which it keeps its pods although nobody is sent to it.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -139,6 +140,7 @@ class State:
     handled: Mapping[str, str] = field(default_factory=dict)
     looked: float | None = None
     kill_switch: KillSwitch = KillSwitch.OFF
+    kept: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def candidate(self) -> str | None:

@@ -55,6 +55,7 @@ def read_state(status: JsonObject) -> State:
         rollback_failure=_text(status, "rollbackFailure"),
         handled={key: value for key, value in _map(status, "handled").items() if isinstance(value, str)},
         looked=_moment(status, "lookedAt"),
+        kept=_moments(_map(status, "kept")),
         kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
@@ -267,6 +268,8 @@ def write_state(state: State) -> JsonObject:
         result["handled"] = dict(state.handled)
     if state.looked is not None:
         result["lookedAt"] = rfc3339(state.looked)
+    if state.kept:
+        result["kept"] = {name: rfc3339(at) for name, at in _oldest(state.kept)}
     if state.kill_switch is not KillSwitch.OFF:
         result["killSwitch"] = state.kill_switch.value
     return result
@@ -281,6 +284,7 @@ def smallest(status: JsonObject) -> JsonObject:
         rollout=None,
         manual_rollback=None,
         draining={},
+        kept={},
         last_rollback=replace(last, message="", metric="", estimate="", interval="") if last else None,
         rollback_failure="",
         handled={},

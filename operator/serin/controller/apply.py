@@ -26,10 +26,12 @@ from serin.controller.telemetry import Outcome
 from serin.rollout.model import (
     Action,
     ApplyDeployment,
+    ApplyPreview,
     ApplyRouteObject,
     ApplyService,
     CreateSnapshot,
     DeleteDeployment,
+    DeletePreview,
     DeleteService,
     DeleteSnapshot,
     Observation,
@@ -146,6 +148,11 @@ class Applier:
             case ApplyService():
                 body = render.service(_owner(seen), action.snapshot, self._content(seen, action.snapshot))
                 await self._write_own(seen, self._cluster.apply, body, action.snapshot)
+            case ApplyPreview():
+                body = render.preview_service(_owner(seen), action.snapshot, self._content(seen, action.snapshot))
+                await self._write_own(seen, self._cluster.apply, body, action.snapshot)
+            case DeletePreview():
+                await self._delete(kinds.SERVICE, seen, names.preview_service(seen.deployment.name), action.uid, None)
             case ApplyDeployment() | RestoreTemplate():
                 await self._apply_deployment(seen, action)
             case ApplyRouteObject():

@@ -27,7 +27,7 @@ from serin.controller.refusals import Refusal, Refusals
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, is_built_in, resolve
-from serin.rollout.model import Observation, Workload
+from serin.rollout.model import Observation, Preview, Workload
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.table import needs_of
 from serin.routers import router_of
@@ -82,6 +82,7 @@ class Observer:
             altered_services=self._altered_services(deployment, snapshots),
             route=route,
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
+            preview=self._preview(deployment),
             invalid=self._invalid(deployment),
             contested=self.contests.of(deployment.key, now),
         )
@@ -124,6 +125,13 @@ class Observer:
             if body and not covers(body, render.service(_owner(deployment), name, snapshot.content)):
                 altered.add(name)
         return frozenset(altered)
+
+    def _preview(self, deployment: ModelDeployment) -> Preview | None:
+        body = self._cache.get(kinds.SERVICE, deployment.namespace, names.preview_service(deployment.name))
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return None
+        selected = (body["spec"].get("selector") or {}).get(names.LABEL_SNAPSHOT, "")
+        return Preview(body["metadata"]["uid"], selected, names.controller_uid(body) != deployment.uid)
 
     def _owned(self, kind: Kind, deployment: ModelDeployment) -> list[JsonObject]:
         """Objects of this very deployment: a label alone, or an earlier deployment of the same name, is not enough."""

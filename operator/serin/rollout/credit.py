@@ -35,7 +35,7 @@ def is_waiting(state: State, strategy: Strategy) -> bool:
     timed = rollout is not None and (
         strategy.max_duration is not None or not strategy.waits_for_approval(rollout.stage)
     )
-    return timed or bool(state.manual_rollback or state.draining)
+    return timed or bool(state.manual_rollback or state.draining or state.kept)
 
 
 def looked(before: State, now: float) -> float:
@@ -59,6 +59,7 @@ def _moved(state: State, by: float) -> State:
         rollout=_moved_rollout(state.rollout, by) if state.rollout else None,
         manual_rollback=asked,
         draining={name: at + by for name, at in state.draining.items()},
+        kept={name: at + by for name, at in state.kept.items()},
         unrouted_since=None if unrouted is None else unrouted + by,
     )
 

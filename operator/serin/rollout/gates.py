@@ -12,7 +12,7 @@ from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.spec import NoDataAction
 from serin.api.times import human
-from serin.api.verdicts import BLOCKING, FAILURES, Severity, Verdict
+from serin.api.verdicts import BLOCKING, FAILURES, Against, Severity, Verdict
 from serin.rollout.strategies.base import Finding, Gate, RolloutContext
 
 
@@ -160,21 +160,23 @@ def minor_failed(context: RolloutContext) -> Finding | None:
     return None
 
 
-def unproven(context: RolloutContext) -> Finding | None:
+def unproven(context: RolloutContext, *, without: Against | None = None) -> Finding | None:
     """Why the evidence does not allow the next step yet; None when every metric that counts has passed.
 
-    A Pass must rest on data of this step: what a smaller weight showed says nothing about load at this one.
+    `without`: metrics that are compared with this do not count, as it is not there. A Pass must rest on data of this
+    step: what a smaller weight showed says nothing about load at this one.
     """
-    if silent := missing(context):
+    counting = {one.name for one in context.seen.deployment.spec.metrics if one.against is not without}
+    if silent := [one for one in missing(context) if one.metric in counting]:
         return Finding(Reason(silent[0].reason), f"{silent[0].metric}: {silent[0].message}", silent[0])
     if held := minor_failed(context):
         return held
     since = context.stage.since or 0.0
-    for one in context.verdicts:
+    for one in (one for one in context.verdicts if one.metric in counting):
         if one.severity in BLOCKING and (one.verdict is not Verdict.PASS or (one.at or 0.0) < since):
             return Finding(Reason.GATHERING_EVIDENCE, f"{one.metric}: {one.message}", one)
     unseen = [one.name for one in context.seen.deployment.spec.metrics if one.severity in BLOCKING]
     judged = {one.metric for one in context.verdicts}
-    if waiting := [name for name in unseen if name not in judged]:
+    if waiting := [name for name in unseen if name in counting and name not in judged]:
         return Finding(Reason.GATHERING_EVIDENCE, f"{', '.join(waiting)}: no look at Prometheus has come back yet")
     return None

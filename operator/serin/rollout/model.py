@@ -50,6 +50,15 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """The Service of the preview's name. `snapshot`: to which it leads. `not_ours`: somebody else's, left alone."""
+
+    uid: str
+    snapshot: str
+    not_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """What the router says.
 
@@ -150,8 +159,9 @@ class Observation:
     """Everything at one moment. `now` is unix seconds.
 
     `status`: as the last look left it. `services`: snapshots that have a Service. `altered_services`: those whose
-    Service somebody else has changed. `samples`: the newest ones, not judged yet. `invalid`: a part of the spec cannot
-    work (a metric template that does not exist), in a sentence for its user.
+    Service somebody else has changed. `preview`: its Service, None: there is none. `samples`: the newest ones, not
+    judged yet. `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for its
+    user.
     """
 
     now: float
@@ -162,6 +172,7 @@ class Observation:
     services: Mapping[str, str]  # snapshot -> uid of its Service
     route: Route
     samples: Samples = field(default_factory=Samples)
+    preview: Preview | None = None
     invalid: tuple[Reason, str] | None = None
     altered_services: frozenset[str] = frozenset()
     contested: tuple[Contested, ...] = ()
@@ -249,6 +260,22 @@ class ApplyService:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyPreview:
+    """Make sure that the preview's Service leads to this snapshot."""
+
+    snapshot: str
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePreview:
+    """Delete the preview's Service."""
+
+    uid: str
+    order: Order = Order.DELETE
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyDeployment:
     """Make sure that the snapshot's Deployment exists as rendered, with this many replicas.
 
@@ -315,6 +342,8 @@ Action = (
     | CreateSnapshot
     | RecordSnapshot
     | ApplyService
+    | ApplyPreview
+    | DeletePreview
     | ApplyDeployment
     | RestoreTemplate
     | ApplyRouteObject

@@ -1,13 +1,16 @@
 """Which workloads run at which size: what follows from a decision, and never changes where traffic goes."""
 
+from dataclasses import replace
 from typing import Final
 
 from serin.api.conditions import Reason
 from serin.api.names import ROLE_CANDIDATE, ROLE_STABLE
 from serin.rollout.model import (
     ApplyDeployment,
+    ApplyPreview,
     ApplyService,
     DeleteDeployment,
+    DeletePreview,
     DeleteService,
     Note,
     Order,
@@ -24,7 +27,9 @@ DRAIN: Final = 30.0
 def reconcile_workloads(builder: PlanBuilder, wanted: str) -> None:
     """Run what is needed, and scale down what has drained. `wanted`: the snapshot that the spec describes."""
     kept = _run(builder, wanted)
+    kept |= _keep(builder, kept)
     _scale_down_drained(builder, kept)
+    reconcile_preview(builder)
     _delete_services(builder, kept)
 
 
@@ -45,6 +50,29 @@ def _run(builder: PlanBuilder, wanted: str) -> frozenset[str]:
     for snapshot, pods in needed.items():
         _ensure(builder, snapshot, _at_least(builder, snapshot, pods), ROLE_CANDIDATE)
     return frozenset({stable, *needed})
+
+
+def _keep(builder: PlanBuilder, running: frozenset[str]) -> frozenset[str]:
+    """What keeps its pods for a while after another version has taken its place: a warm way back."""
+    seen = builder.seen
+    kept = {name: at for name, at in builder.state.kept.items() if at > seen.now and name in seen.workloads}
+    kept = {name: at for name, at in kept.items() if name not in running}
+    builder.state = replace(builder.state, kept=kept)
+    for at in kept.values():
+        builder.requeue_after(at - seen.now)
+    return frozenset(kept)
+
+
+def reconcile_preview(builder: PlanBuilder) -> None:
+    """While a version can be tried, a Service leads to it."""
+    seen = builder.seen
+    previewed = next((rule.snapshot for rule in builder.state.split.rules if rule.preview), None)
+    if seen.preview and seen.preview.not_ours:
+        return
+    if previewed and (seen.preview is None or seen.preview.snapshot != previewed):
+        builder.act(ApplyPreview(previewed))
+    elif seen.preview and not previewed:
+        builder.act(DeletePreview(seen.preview.uid))
 
 
 def _at_least(builder: PlanBuilder, snapshot: str, replicas: int) -> int:

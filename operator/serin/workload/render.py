@@ -44,6 +44,17 @@ def service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None
     }
 
 
+def preview_service(owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None]) -> JsonObject:
+    """The Service for people who try the snapshot: to its pods, past the router."""
+    found = service(owner, snapshot, content)
+    metadata = found["metadata"] | {
+        "name": names.preview_service(owner.name),
+        "labels": {names.LABEL_MODEL_DEPLOYMENT: owner.name},
+    }
+    spec = {key: value for key, value in found["spec"].items() if key != "clusterIP"}
+    return {**found, "metadata": metadata, "spec": spec}
+
+
 def deployment(
     owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None], *, replicas: int, role: str
 ) -> JsonObject:

@@ -88,8 +88,24 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: {steps: [{wieght: 5, bake: 5m}]}}}",
         ('unknown field "spec.strategy.canary.steps[0].wieght"',),
     ),
-    "no strategy": ("spec: {strategy: {}}", ("spec.strategy", "write a strategy, for example canary: {}")),
-    "another strategy": ("spec: {strategy: {blueGreen: {}}}", ('unknown field "spec.strategy.blueGreen"',)),
+    "no strategy": ("spec: {strategy: {}}", ("spec.strategy", "write exactly one strategy")),
+    "another strategy": ("spec: {strategy: {redBlack: {}}}", ('unknown field "spec.strategy.redBlack"',)),
+    "two strategies": (
+        "spec: {strategy: {canary: {}, blueGreen: {}}}",
+        ("spec.strategy", "write exactly one strategy, canary: {} or blueGreen: {}"),
+    ),
+    "everybody held back": (
+        "spec: {strategy: {canary: null, blueGreen: {holdback: 100}}}",
+        ("spec.strategy.blueGreen.holdback", "50"),
+    ),
+    "approval in words": (
+        "spec: {strategy: {canary: null, blueGreen: {approve: yes please}}}",
+        ("spec.strategy.blueGreen.approve", '"Auto", "Manual"'),
+    ),
+    "shorter than its bake": (
+        "spec: {strategy: {canary: null, blueGreen: {bake: 2h, maxDuration: 1h}}}",
+        ("spec.strategy.blueGreen.maxDuration", "at least the bake"),
+    ),
     "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
     "pod spec one level too high": (
         "spec: {template: {containers: [{name: model}]}}",

@@ -78,6 +78,7 @@ class TestStored:
                 "onNoData": {"action": "Hold", "after": "30m"},
             },
             "progressDeadline": "10m",
+            "killSwitch": "Off",
         }
 
     def test_parses_and_keeps_its_version(self, api: Api) -> None:

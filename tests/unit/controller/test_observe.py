@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from serin.analysis.types import Arm, NoData, RatioTick
+from serin.api import names
 from serin.api.capabilities import Capability
 from serin.api.conditions import Reason
 from serin.api.fields import InvalidSpec
@@ -19,7 +20,7 @@ from serin.evaluation.samples import SPLIT
 from serin.metrics.catalog import Catalog
 from serin.metrics.enforced import Trust
 from serin.rollout.assess import assess
-from serin.rollout.model import Observation
+from serin.rollout.model import Observation, Preview
 from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
 from tests.unit.routers.dummy import Dummy
@@ -222,3 +223,15 @@ def test_what_the_router_cannot_do_is_refused_before_anything_begins(missing: Ca
     router.capabilities = frozenset(Capability) - {missing}
     with pytest.raises(InvalidSpec, match=rf"^{re.escape(path)}: the router envoy .* cannot {missing}: write another"):
         observer.observe(body, NOW)
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_the_previews_service_is_left_alone_when_it_is_somebody_elses(mine: bool) -> None:
+    body = deployment()
+    bench = Bench(body)
+    owner = names.owner_reference("fraud", body["metadata"]["uid"] if mine else "another")
+    metadata = {"namespace": "shop", "name": "fraud-preview", "uid": "u", "ownerReferences": [owner]}
+    metadata |= {"resourceVersion": "7"}
+    selector = {names.LABEL_SNAPSHOT: "fraud-b"}
+    bench.cache.put(kinds.SERVICE, {"metadata": metadata, "spec": {"selector": selector}})
+    assert observe(bench, body).preview == Preview("u", "fraud-b", not_ours=not mine)

@@ -21,9 +21,7 @@ from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, minor_failed, paused, route_unsure, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
-
-# How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
-_SETTLE_SECONDS: Final = 30.0
+from serin.rollout.strategies.moves import arrive, held, settled, waiting_for_pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ class Canary:
         if stage.since is None or stage.index >= len(self.steps):
             return None
         bakes = [one.bake for one in self.steps[: stage.index + 1] if isinstance(one, WeightStep)]
-        return stage.since + min(_SETTLE_SECONDS, bakes[-1] / 4) if bakes else None
+        return settled(stage.since, bakes[-1]) if bakes else None
 
     def pods(self, context: RolloutContext) -> int:
         """As many as make the candidate's load per pod no higher than stable's; all replicas for the promotion.
@@ -267,11 +265,11 @@ class Canary:
 
     def _reach(self, context: RolloutContext, step: WeightStep | CohortStep) -> Advance:
         """Bring up the pods that the step needs, then send the candidate its requests."""
-        if held := first(HOLD, context) or (unproven(context) if context.weight else None):
-            return _held(context, held)
+        if why := first(HOLD, context) or (unproven(context) if context.weight else None):
+            return held(context, why)
         if context.ready < context.needed:
             whose = f"{step.weight}%" if isinstance(step, WeightStep) else _whose(step)
-            return _held(context, _waiting_for_pods(context, whose))
+            return held(context, waiting_for_pods(context, whose))
         now, number, split = context.seen.now, context.stage.index + 1, _split(context, step)
         stage = replace(context.stage, since=now, requests_before=context.requests)
         if context.state.split.rules:
@@ -286,30 +284,29 @@ class Canary:
         stage, now = context.stage, context.seen.now
         left = step.bake - (now - (now if stage.since is None else stage.since))
         gathered = context.requests - stage.requests_before
-        if held := first(HOLD, context):
-            return _held(context, held)
+        if why := first(HOLD, context):
+            return held(context, why)
         if left > 0:
             at = f"at {step.weight}%" if isinstance(step, WeightStep) else f"with {step.cohort} ({_NO_PROMISE})"
             until = f"step {stage.index + 1} bakes for {human(step.bake)} {at}"
-            return _held(context, Finding(Reason.BAKING, until), requeue_after=left)
+            return held(context, Finding(Reason.BAKING, until), requeue_after=left)
         if gathered < step.min_requests:
             message = f"{gathered} of {step.min_requests} candidate requests (minRequests) in this step"
-            return _held(context, Finding(Reason.GATHERING_EVIDENCE, message))
+            return held(context, Finding(Reason.GATHERING_EVIDENCE, message))
         if waiting := unproven(context) if isinstance(step, WeightStep) else minor_failed(context):
-            return _held(context, waiting)
+            return held(context, waiting)
         return self._next(context)
 
     def _promote(self, context: RolloutContext) -> Advance:
         """Every step has passed: grow to full size, then all traffic at once; stable once the router has taken it."""
         if context.weight == 100:
-            return _arrive(context)
+            return arrive(context)
         forced = context.stage.forced
         gates = (paused, route_unsure) if forced else HOLD
-        held = first(gates, context) or (None if forced else unproven(context))
-        if held:
-            return _held(context, held)
+        if why := first(gates, context) or (None if forced else unproven(context)):
+            return held(context, why)
         if context.ready < context.needed:
-            return _held(context, _waiting_for_pods(context, "100%"))
+            return held(context, waiting_for_pods(context, "100%"))
         state = replace(
             context.at(replace(context.stage, since=context.seen.now)).state, split=all_to(context.candidate)
         )
@@ -346,37 +343,3 @@ def _split(context: RolloutContext, step: WeightStep | CohortStep) -> Split:
 
 def _whose(step: WeightStep | CohortStep) -> str:
     return f"requests with {step.cohort}" if isinstance(step, CohortStep) else f"{step.weight}% of the traffic"
-
-
-def _arrive(context: RolloutContext) -> Advance:
-    """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
-    state, stage, route = context.state, context.stage, context.seen.route
-    if held := route_unsure(context):
-        return Advance(state, held)
-    moved = stage.entered if stage.since is None else stage.since
-    if not route.has_taken(context.candidate):
-        waited = context.seen.now - moved
-        said = route.waiting(context.candidate, waited, Reason.PROMOTING)
-        return Advance(state, Finding(said.reason, said.message), requeue_after=route.look_after(waited))
-    draining = {**state.draining, context.stable: context.seen.now}
-    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
-    because = "asked for by the user" if stage.forced else "every step passed"
-    why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
-    return Advance(promoted, why, event=True)
-
-
-def _waiting_for_pods(context: RolloutContext, whose: str) -> Finding:
-    reason = Reason.WAITING_FOR_CAPACITY if context.has_clients else Reason.CANDIDATE_STARTING
-    problem = context.seen.problem(context.candidate)
-    return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {whose}{problem}")
-
-
-def _held(context: RolloutContext, why: Finding, *, requeue_after: float | None = None) -> Advance:
-    """Stay. A wait that has its pods starts the progress deadline afresh: a late loss is not held against it."""
-    stage, now, deadline = context.stage, context.seen.now, context.seen.deployment.spec.progress_deadline
-    if stage.since is not None:
-        return Advance(context.state, why, requeue_after=requeue_after)
-    left = deadline - (now - stage.entered)
-    if context.ready >= context.needed and left < deadline / 2:
-        context, left = context.at(replace(stage, entered=now)), deadline
-    return Advance(context.state, why, requeue_after=left if requeue_after is None else min(requeue_after, left))

@@ -7,11 +7,13 @@ from serin.api.capabilities import Capability, Needs
 from serin.api.fields import Field, InvalidSpec
 from serin.api.spec import ModelDeploymentSpec
 from serin.rollout.strategies.base import Strategy
+from serin.rollout.strategies.blue_green import BlueGreen
 from serin.rollout.strategies.canary import Canary
 
 # The member of `spec.strategy` -> how its settings are read; raises InvalidSpec.
 STRATEGIES: Final[dict[str, Callable[[Field], Strategy]]] = {
     "canary": Canary.read,
+    "blueGreen": BlueGreen.read,
 }
 
 

@@ -1,0 +1,51 @@
+"""What strategies have in common at the ends of a stage: to wait, and to arrive."""
+
+from dataclasses import replace
+from typing import Final
+
+from serin.api.conditions import Reason
+from serin.rollout.gates import route_unsure
+from serin.rollout.strategies.base import Advance, Finding, RolloutContext
+
+# How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
+_SETTLE_SECONDS: Final = 30.0
+
+
+def settled(since: float, bake: float) -> float:
+    """From when on requests that end were routed by a weight that was reached at `since` (unix seconds)."""
+    return since + min(_SETTLE_SECONDS, bake / 4)
+
+
+def arrive(context: RolloutContext) -> Advance:
+    """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
+    state, stage, route = context.state, context.stage, context.seen.route
+    if lost := route_unsure(context):
+        return Advance(state, lost)
+    moved = stage.entered if stage.since is None else stage.since
+    if not route.has_taken(context.candidate):
+        waited = context.seen.now - moved
+        said = route.waiting(context.candidate, waited, Reason.PROMOTING)
+        return Advance(state, Finding(said.reason, said.message), requeue_after=route.look_after(waited))
+    draining = {**state.draining, context.stable: context.seen.now}
+    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
+    because = "asked for by the user" if stage.forced else "every step passed"
+    why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
+    return Advance(promoted, why, event=True)
+
+
+def waiting_for_pods(context: RolloutContext, whose: str) -> Finding:
+    """Say how many pods are there. `whose`: what they are for."""
+    reason = Reason.WAITING_FOR_CAPACITY if context.has_clients else Reason.CANDIDATE_STARTING
+    problem = context.seen.problem(context.candidate)
+    return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {whose}{problem}")
+
+
+def held(context: RolloutContext, why: Finding, *, requeue_after: float | None = None) -> Advance:
+    """Stay. A wait that has its pods starts the progress deadline afresh: a late loss is not held against it."""
+    stage, now, deadline = context.stage, context.seen.now, context.seen.deployment.spec.progress_deadline
+    if stage.since is not None:
+        return Advance(context.state, why, requeue_after=requeue_after)
+    left = deadline - (now - stage.entered)
+    if context.ready >= context.needed and left < deadline / 2:
+        context, left = context.at(replace(stage, entered=now)), deadline
+    return Advance(context.state, why, requeue_after=left if requeue_after is None else min(requeue_after, left))
