@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "the bake is skipped",
         "rollout.strategies.canary",
-        '        if left > 0:\n            until = f"step',
-        '        if left > 1e9:\n            until = f"step',
+        "        if left > 0:\n            at = ",
+        "        if left > 1e9:\n            at = ",
         ("good_candidate",),
     ),
     Bug(
@@ -114,8 +114,8 @@ BUGS: Final = (
     Bug(
         "a candidate gets all traffic in its first step",
         "rollout.strategies.canary",
-        "split=between(context.stable, context.candidate, step.weight),",
-        "split=all_to(context.candidate),",
+        "state = replace(context.at(stage).state, split=split)\n        message",
+        "state = replace(context.at(stage).state, split=all_to(context.candidate))\n        message",
         ("good_candidate",),
     ),
     Bug(
