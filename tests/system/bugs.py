@@ -43,7 +43,7 @@ BUGS: Final = (
     # What is decided
     Bug(
         "promotion is recorded before the router has taken it",
-        "rollout.strategies.canary",
+        "rollout.strategies.moves",
         "if not route.has_taken(context.candidate):",
         "if False:",
         ("good_candidate",),
