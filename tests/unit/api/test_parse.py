@@ -53,6 +53,7 @@ class TestSmallest:
         assert spec.metrics == (
             Metric("errors", TemplateRef("request-errors"), Severity.CRITICAL, Against.STABLE),
             Metric("latency", TemplateRef("request-latency"), Severity.MAJOR, Against.STABLE),
+            Metric("rejections", TemplateRef("request-rejections"), Severity.MAJOR, Against.STABLE),
         )
 
     def test_the_defaults_of_the_schema_are_those_of_the_types(self) -> None:
@@ -91,6 +92,7 @@ class TestEverything:
         assert [(one.name, one.severity, one.against, one.limit) for one in spec.metrics] == [
             ("errors", Severity.CRITICAL, Against.STABLE, None),
             ("latency", Severity.MAJOR, Against.STABLE, None),
+            ("rejections", Severity.MAJOR, Against.STABLE, None),
             ("empty-answers", Severity.MINOR, Against.LIMIT, 0.02),
             ("answers", Severity.MAJOR, Against.STABLE, 0.1),
             ("answers-as-last-month", Severity.MINOR, Against.REFERENCE, None),
@@ -98,20 +100,20 @@ class TestEverything:
             ("memory", Severity.INFO, Against.LIMIT, None),
             ("timeouts", Severity.MAJOR, Against.STABLE, None),
         ]
-        assert spec.metrics[2].source == RatioQuery(
+        assert spec.metrics[3].source == RatioQuery(
             bad='answers_total{outcome="empty", {{.version}}}', total="answers_total{ {{.version}} }"
         )
         answers = "predictions_total{ {{.version}} }"
-        assert spec.metrics[3].source == DistributionQuery(answers, "label")
-        assert spec.metrics[4].source == DistributionQuery(answers, "label", {"legit": 97120, "fraud": 2880})
-        assert spec.metrics[5].source == MeanQuery(
+        assert spec.metrics[4].source == DistributionQuery(answers, "label")
+        assert spec.metrics[5].source == DistributionQuery(answers, "label", {"legit": 97120, "fraud": 2880})
+        assert spec.metrics[6].source == MeanQuery(
             sum="answer_tokens_sum{ {{.version}} }", count="answer_tokens_count{ {{.version}} }"
         )
-        assert [one.lower_is_worse for one in spec.metrics] == [False] * 8
-        assert spec.metrics[6].source == ValueQuery(
+        assert [one.lower_is_worse for one in spec.metrics] == [False] * 9
+        assert spec.metrics[7].source == ValueQuery(
             "max(process_resident_memory_bytes{ {{.candidate}} })", 2.0**20, 2.0**31, consecutive_seconds=120.0
         )
-        assert spec.metrics[7].source == TemplateRef("answer-outcomes", {"outcome": "timeout"})
+        assert spec.metrics[8].source == TemplateRef("answer-outcomes", {"outcome": "timeout"})
 
     def test_a_deployment_without_annotations_and_status(self) -> None:
         parsed = parse_model_deployment(stored(documents("smallest.yaml")[0]))

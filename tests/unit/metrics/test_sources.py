@@ -46,7 +46,7 @@ def read(source: MetricSource, template: JsonObject | None = None) -> Source:
 
 
 def test_every_template_of_a_router_is_one_query() -> None:
-    assert set(envoy.templates()) == {"request-errors", "request-latency"}
+    assert set(envoy.templates()) == {"request-errors", "request-latency", "request-rejections"}
     for name in envoy.templates():
         source = read(TemplateRef(name))
         assert isinstance(source, RatioSource | HistogramSource)

@@ -10,6 +10,8 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_attempts`: requests that were sent to a pod of the snapshot, or could not be;
 - `envoy_serin_failures`: those of them that failed: 5xx, no connection, reset before or within the answer, time-out
   before it or a pause of that length in it, gRPC status 2, 4, 12, 13, 14 or 15; and event streams as in streams.py;
+- `envoy_serin_rejections`: those that the version called the client's mistake: 4xx, gRPC status 3, 5 to 11 or 16. Not
+  failures;
 - `envoy_serin_hedged`: those that had not begun to answer after `hedgeAfter`, so that stable was asked as well. Not
   failures;
 - `envoy_serin_milliseconds` (histogram): from the attempt's start to its end (event stream: to the first byte of
@@ -21,9 +23,11 @@ hedge). So failures never exceed the attempts.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
 `serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no fair sample,
-so evidence reads `first` alone. Attempts, failures and the sums carry `serin_slot`, the pod's place among those of its
-snapshot: how much the pods differ tells how far failures are from independent. A place and not a name, so that series
-do not pile up as pods come and go. A request that the client cancelled counts and is no failure. 4xx is no failure.
+so evidence reads `first` alone. Attempts, failures, rejections and the sums carry `serin_slot`, the pod's place among
+those of its snapshot: how much the pods differ tells how far failures are from independent. A place and not a name, so
+that series do not pile up as pods come and go.
+
+A request that the client cancelled counts and is no failure. 4xx is no failure.
 
 Of a connection that goes on as WebSocket its handshake counts, at the moment that it is answered: its end may be hours
 away, and one that is closed in order looks like one whose process died.
@@ -86,6 +90,13 @@ _GRPC_ENDED: Final = " || ".join(
 )
 _GRPC_FAILURES: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
+# Requests that the version calls the client's mistake.
+_GRPC_REJECTIONS: Final = (
+    *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+    *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
+)
+_REJECTED: Final = all_of(status_at_least(400), status_at_most(499))
+
 # Envoy's timers run by a clock that a busy worker reads late, so a time-out can come that much too early.
 _TIMER_SHARE: Final = 0.1
 _TIMER_SECONDS: Final = 1.0
@@ -104,7 +115,7 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, *_LATE)
-    failed = [status_at_least(500), flags(*lost), _grpc_failed()]
+    failed = [status_at_least(500), flags(*lost), _grpc_answered(*_GRPC_FAILURES)]
     # Of versions with different time-outs the shortest: no attempt of either is known to have had less.
     limits = [arm.serving.timeout for arm in model.arms if arm.serving.timeout]
     if hedged and limits:
@@ -112,6 +123,7 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     logs = [
         _logger([_counter("attempts", by_pod)], only=_NOT_UPGRADED),
         _logger([_counter("failures", by_pod)], only=all_of(_NOT_UPGRADED, any_of(*failed))),
+        _logger([_counter("rejections", by_pod)], only=any_of(_REJECTED, _grpc_answered(*_GRPC_REJECTIONS))),
         *(
             _logger([_sum("milliseconds_by_pod", by_pod, value)], histograms=[_duration(tags, value)], only=only)
             for value, only in ((_TO_END, all_of(_NOT_UPGRADED, is_no_stream())), (_TO_FIRST_BYTE, is_stream()))
@@ -134,7 +146,7 @@ def answer_logs(model: RoutedModel) -> list[JsonObject]:
     begun_well = all_of(status_at_least(200), status_at_most(499))
     failed_later = all_of(begun_well, any_of(*later))
     lost = all_of(status_at_least(200), flags(*_LOST_DOWNSTREAM))
-    failed = any_of(status_at_least(500), lost, failed_later, _grpc_failed())
+    failed = any_of(status_at_least(500), lost, failed_later, _grpc_answered(*_GRPC_FAILURES))
     return [
         _logger([_counter("answers", tags)], only=any_of(upgraded(), status_at_least(200))),
         _logger([_counter("answer_failures", tags)], only=failed),
@@ -223,10 +235,10 @@ def _logger(
     return {**logger, "filter": only}
 
 
-def _grpc_failed() -> JsonObject:
+def _grpc_answered(*statuses: str) -> JsonObject:
     """gRPC says 200 and puts its status into headers or trailers. Plain requests must not be read as gRPC's.
 
     Nor those of gRPC-Web, whose trailers are in the body.
     """
     grpc = {"safe_regex": {"regex": r"application/grpc(\+[^;]*)?(;.*)?"}}
-    return all_of(request_header("content-type", grpc), grpc_status(*_GRPC_FAILURES), expression(_GRPC_ENDED))
+    return all_of(request_header("content-type", grpc), grpc_status(*statuses), expression(_GRPC_ENDED))
