@@ -348,3 +348,16 @@ def test_defaults_are_those_of_the_api_server() -> None:
 def test_the_crds_of_the_package_are_the_ones_of_the_repository() -> None:
     for kind in crds.FILES:
         assert schema.crd(kind) == crds.load(kind)
+
+
+@pytest.mark.parametrize(
+    ("holdback", "limit", "errors"), [(0, "", 1), (0, ", against: limit, limit: '0.01'", 0), (1, "", 0)]
+)
+def test_without_a_holdback_some_limit_decides(tmp_path: Path, holdback: int, limit: str, errors: int) -> None:
+    text = (SAMPLES / "smallest.yaml").read_text()
+    text += f"  strategy: {{blueGreen: {{holdback: {holdback}}}}}\n"
+    text += f"  metrics: [{{name: errors, template: {{name: request-errors}}, severity: critical{limit}}}]\n"
+    path = tmp_path / "green.yaml"
+    path.write_text(text)
+    report = check.check([path])
+    assert report.errors == errors, report.text()

@@ -11,7 +11,7 @@ from serin.api import capabilities
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery
 from serin.api.text import count
 from serin.api.times import human
-from serin.api.verdicts import BLOCKING
+from serin.api.verdicts import BLOCKING, Against
 from serin.cli.lint.schema import Problem
 from serin.routers import ROUTERS
 
@@ -32,6 +32,16 @@ def _somebody_decides(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Prob
         yield Problem(
             "spec.metrics",
             "no metric is critical or major, so no evidence can roll a bad version back: give one severity: critical",
+        )
+
+
+def _something_is_compared(spec: ModelDeploymentSpec, schedule: "Schedule") -> Iterator[Problem]:
+    limited = (one for one in spec.metrics if one.severity in BLOCKING and one.against is Against.LIMIT)
+    if not schedule.stages and not any(limited):
+        yield Problem(
+            f"spec.strategy.{spec.strategy.name}",
+            "nobody is held back to compare with, and no critical or major metric has a limit, so no evidence can roll "
+            'a bad version back: write holdback: 1, or a metric with against: limit and limit: "0.01"',
         )
 
 
@@ -97,6 +107,7 @@ def _reference_is_enough(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[P
 
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
+    _something_is_compared,  # the same for want of anything to compare with
     _breach_counts_in_time,  # a breach that is over before it counts
     _silence_acts_in_time,  # an action that never comes
     _deadline_before_the_end,  # the same for the pods' deadline
