@@ -80,6 +80,7 @@ test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy 
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)
 	$(BIN)/python -m tests.bench.analysis
+	$(BIN)/python -m tests.bench.experiments
 
 .PHONY: manifests
 manifests: venv ## write all that is generated from chart and CRDs anew

@@ -4,12 +4,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import ReferenceTick, Tick
+from serin.analysis.types import Arm, RatioTick, ReferenceTick, Tick
 from serin.api import names
 from serin.api.conditions import Reason
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
-from tests.narratives.world import Sampler, World, fails, passes, silent, spec, undecided
+from tests.narratives.world import (
+    CONVERSION,
+    Sampler,
+    World,
+    ab_test,
+    fails,
+    passes,
+    silent,
+    spec,
+    undecided,
+    users_buy,
+)
 
 Story = Callable[[World], None]
 
@@ -565,6 +576,69 @@ def too_little_traffic(world: World) -> None:
     world.tell(f"sees: PolicyFeasible={_condition(world, 'PolicyFeasible')}")
 
 
+def _test(world: World, sampler: Sampler, **changes: object) -> None:
+    """A test of version 2 against version 1."""
+    world.spec = ab_test("1")
+    serving(world)
+    world.sampler = sampler
+    world.change(ab_test("2", **changes))
+
+
+def ab_test_of_a_better_version(world: World) -> None:
+    _test(world, users_buy(0.14, 0.10))
+    world.run(40)
+    world.tell(f"sees: {world.status['message']}")
+    world.run(200)
+
+
+def ab_test_of_a_worse_version(world: World) -> None:
+    _test(world, users_buy(0.07, 0.10), sticky={"cookie": {"name": "serin-ab", "ttl": "720h"}})
+    world.run(200)
+
+
+def ab_test_without_a_difference(world: World) -> None:
+    _test(world, users_buy(0.10, 0.10, users=20_000))
+    world.run(300)
+
+
+def ab_test_without_an_answer_that_promotes(world: World) -> None:
+    _test(world, users_buy(0.10, 0.10, users=100), whenInconclusive="Promote")
+    world.run(500)
+
+
+def ab_test_that_a_guardrail_ends(world: World) -> None:
+    _test(world, users_buy(0.14, 0.10))
+    world.run(20)
+    world.sampler = fails
+    world.run(60)
+
+
+def ab_test_of_users_that_are_not_as_routed(world: World) -> None:
+    """Only the goal counts users, and it counts a third too many of the new version's."""
+    good = users_buy(0.14, 0.10)
+
+    def astray(world: World, asked: SampleRequest) -> Tick:
+        tick = good(world, asked)
+        if asked.metric.name != CONVERSION or not isinstance(tick, RatioTick):
+            return tick
+        return RatioTick(tick.at, Arm(5_300, tick.candidate.bad), tick.stable)
+
+    _test(world, astray)
+    world.run(100)
+    world.tell(f"sees: {world.status['reason']}")
+    world.run(300)
+
+
+def ab_test_whose_share_changes(world: World) -> None:
+    _test(world, users_buy(0.12, 0.12), split=20)
+    world.run(30)
+    world.tell(f"sees: sticky {world.status['traffic']['sticky']['header']}")
+    world.change(ab_test("2", split=60))
+    world.run(20)
+    world.change(ab_test("2", split=10))
+    world.run(100)
+
+
 def _condition(world: World, kind: str) -> str:
     (found,) = (one for one in world.status["conditions"] if one["type"] == kind)
     return f"{found['status']} {found['reason']}: {found['message']}"
@@ -789,6 +863,13 @@ ALL: tuple[Story, ...] = (
     blue_green_without_holdback,
     blue_green_and_back,
     blue_green_holdback_is_edited,
+    ab_test_of_a_better_version,
+    ab_test_of_a_worse_version,
+    ab_test_without_a_difference,
+    ab_test_without_an_answer_that_promotes,
+    ab_test_that_a_guardrail_ends,
+    ab_test_of_users_that_are_not_as_routed,
+    ab_test_whose_share_changes,
 )
 
 

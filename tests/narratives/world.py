@@ -10,6 +10,7 @@ import marshal
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from serin.analysis.traffic import Traffic
@@ -103,6 +104,45 @@ def undecided(world: "World", _: SampleRequest) -> Tick:
 def silent(_world: "World", _: SampleRequest) -> Tick:
     """Nobody asks the candidate anything."""
     return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request")
+
+
+CONVERSION = "conversion"
+
+
+def ab_test(version: str = "1", **changes: Any) -> dict[str, Any]:
+    """A spec with an A/B test of minutes; the goal counts each user once."""
+    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
+    settings = {
+        "split": 50,
+        "sticky": {"header": "X-User-Id"},
+        "goal": goal,
+        "minDuration": "60s",
+        "maxDuration": "300s",
+        "whenInconclusive": "KeepStable",
+        **changes,
+    }
+    bought, users = 'users_total{outcome="bought", {{.version}}}', "users_total{ {{.version}} }"
+    metrics = [
+        {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+        {"name": CONVERSION, "ratio": {"bad": bought, "total": users}, "severity": "major"},
+    ]
+    return spec(version, strategy={"abTest": settings}, metrics=metrics)
+
+
+def users_buy(candidate: float, stable: float, users: int = 4_000) -> Sampler:
+    """So many users of either version are counted a sample at 50 %, and these shares of them buy; nothing fails."""
+
+    def sample(world: "World", asked: SampleRequest) -> Tick:
+        if asked.metric.name != CONVERSION:
+            return passes(world, asked)
+        dice, weight = Random(world.now), world.candidate_weight
+        sides = []
+        for share, buys in ((weight, candidate), (100 - weight, stable)):
+            count = users * share // 50
+            sides.append(Arm(count, max(0, round(dice.gauss(count * buys, (count * buys * (1 - buys)) ** 0.5)))))
+        return RatioTick(world.now, sides[0], sides[1])
+
+    return sample
 
 
 @dataclass

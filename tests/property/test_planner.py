@@ -12,7 +12,7 @@ from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
 from tests.narratives.told import contradicts_nothing
-from tests.narratives.world import World, fails, passes, silent, spec
+from tests.narratives.world import World, ab_test, fails, passes, silent, spec, users_buy
 
 STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
@@ -47,6 +47,13 @@ def _strategy(dice: random.Random) -> dict[str, object]:
 def _user(world: World, dice: random.Random) -> None:
     steps = _strategy(dice)
     world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6)))
+
+
+def _experimenter(world: World, dice: random.Random) -> None:
+    """Another version, or another share of the same one, in an A/B test."""
+    ends, share = dice.choice(("KeepStable", "Promote")), dice.choice((10, 50, 90))
+    world.change(ab_test(str(dice.randint(1, 4)), split=share, maxDuration="120s", whenInconclusive=ends))
+    world.sampler = users_buy(*dice.choice(((0.2, 0.1), (0.1, 0.2), (0.1, 0.1))))
 
 
 def _edit(world: World, dice: random.Random) -> None:
@@ -123,19 +130,23 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
         share = (0, 100 - strategy["blueGreen"]["holdback"], 100)[index]
         assert world.candidate_weight <= share, f"{world.candidate_weight}% at stage {index + 1}"
         return
+    if "abTest" in strategy:
+        allowed = 100 if index else strategy["abTest"]["split"]
+        assert world.candidate_weight <= allowed, f"{world.candidate_weight}% in {strategy}"
+        return
     steps = strategy["canary"]["steps"]
     reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
     allowed = 100 if index >= len(steps) else max(reached, default=0)
     assert world.candidate_weight <= allowed, f"{world.candidate_weight}% at step {index + 1} of {steps}"
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", range(100))
 def test_rules_hold_whatever_happens(seed: int) -> None:
-    dice = random.Random(seed)
+    dice, happenings = random.Random(seed), HAPPENINGS if seed < 80 else (*HAPPENINGS, _experimenter, _experimenter)
     world = World()
     for _ in range(60):
         if dice.random() < 0.5:
-            dice.choice(HAPPENINGS)(world, dice)
+            dice.choice(happenings)(world, dice)
         if dice.random() < 0.2:
             world.look(crash_after=dice.randrange(7))
         world.run(dice.choice((1.0, 15.0, 40.0)))

@@ -57,7 +57,7 @@ BUGS: Final = (
     ),
     Bug(
         "a raise is proven by one pod",
-        "rollout.strategies.canary",
+        "rollout.strategies.moves",
         "proof=context.needed, requeue_after=poll)",
         "proof=1, requeue_after=poll)",
         ("unready_unseen",),
@@ -115,7 +115,8 @@ BUGS: Final = (
         "a candidate gets all traffic in its first step",
         "rollout.strategies.canary",
         "state = replace(context.at(stage).state, split=split)\n        message",
-        "state = replace(context.at(stage).state, split=all_to(context.candidate))\n        message",
+        "split = between(context.stable, context.candidate, 100)\n"
+        "        state = replace(context.at(stage).state, split=split)\n        message",
         ("good_candidate",),
     ),
     Bug(
@@ -148,7 +149,7 @@ BUGS: Final = (
     ),
     Bug(
         "the candidate has too few pods for its weight",
-        "rollout.strategies.canary",
+        "rollout.strategies.moves",
         "return replicas if weight >= others else max(1, -(-replicas * weight // others))",
         "return 1",
         ("good_candidate",),

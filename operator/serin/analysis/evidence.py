@@ -29,6 +29,8 @@ class Kind(StrEnum):
     DRIFT = "drift"
     REFERENCE = "reference"
     MEAN = "mean"
+    GOAL = "goal"
+    BANDIT = "bandit"
 
 
 class Unreadable(Exception):

@@ -37,4 +37,5 @@ def needed_by(split: Split) -> frozenset[Capability]:
     found: set[Capability] = {Capability.WEIGHTS} if len(split.serving()) > 1 else set()
     found |= {Capability.HEADERS for rule in split.rules if rule.headers}
     found |= {Capability.COOKIES for rule in split.rules if rule.cookies}
+    found |= {Capability.STICKY} if split.sticky else set()
     return frozenset(found)

@@ -50,6 +50,11 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     SPEC_BACK_TO_STABLE = "SpecBackToStable"
     KILL_SWITCH = "KillSwitch"
+    # An experiment
+    TESTING = "Testing"
+    BETTER_THAN_STABLE = "BetterThanStable"
+    NO_DIFFERENCE = "NoDifference"
+    INCONCLUSIVE = "Inconclusive"
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"
@@ -107,6 +112,7 @@ ROUTINE: Final = frozenset(
         Reason.SERVING,
         Reason.CANDIDATE_STARTING,
         Reason.BAKING,
+        Reason.TESTING,
         Reason.GATHERING_EVIDENCE,
         Reason.WAITING_FOR_CAPACITY,
     }

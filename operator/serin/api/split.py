@@ -1,13 +1,17 @@
 """A traffic split: which snapshot answers which requests. What every router is asked for, and reports.
 
-Rules come first: a request that a rule matches goes where the rule says. All others are shared out by the weights.
+Rules come first: a request that a rule matches goes where the rule says. All others are shared out by the weights: by
+chance, or by a hash of their user when the split is sticky.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from serin.api.json import JsonObject
+
+_COOKIE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,37 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Sticky:
+    """A user stays with a snapshot: `header` (in lower case) or `cookie` says who it is; exactly one of them is set.
+
+    The user's hash, with `salt`, is compared with a threshold: the more weight a snapshot that is not stable gets, the
+    more users move to it, and none away from it. Requests without the key go to stable. `ttl`: seconds for which a
+    cookie is kept that the router gives to a client that has none.
+    """
+
+    header: str = ""
+    cookie: str = ""
+    ttl: int = 0
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.header) == bool(self.cookie):
+            raise ValueError(f"sticky needs a header or a cookie, and not both: {self}")
+        if self.cookie and not _COOKIE_NAME.fullmatch(self.cookie):
+            raise ValueError(f"the name of a cookie has letters, digits, - and _, got {self.cookie!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Weights in whole percent per snapshot name, and the rules that come before them.
 
-    The weights sum to 100, or there are none: nothing can serve yet.
+    The weights sum to 100, or there are none: nothing can serve yet. `sticky`: how users keep their snapshot.
     Raises ValueError on anything else, so that a wrong split cannot be carried any further.
     """
 
     weights: Mapping[str, int]
     rules: tuple[Rule, ...] = ()
+    sticky: Sticky | None = None
 
     def __post_init__(self) -> None:
         negative = {name: weight for name, weight in self.weights.items() if weight < 0}
@@ -86,14 +112,17 @@ def between(stable: str, candidate: str, weight: int) -> Split:
 def write_split(split: Split) -> JsonObject:
     """As JSON."""
     rules = [_write_rule(rule) for rule in split.rules]
-    return {"weights": dict(split.weights), **({"rules": rules} if rules else {})}
+    sticky = {} if split.sticky is None else {"sticky": _write_sticky(split.sticky)}
+    return {"weights": dict(split.weights), **({"rules": rules} if rules else {}), **sticky}
 
 
 def read_split(body: Any) -> Split:
     """The inverse. Raises ValueError for what is no split."""
     try:
         weights = {str(name): int(weight) for name, weight in body["weights"].items()}
-        return Split(weights, tuple(map(_read_rule, body.get("rules") or ())))
+        sticky = body.get("sticky")
+        rules = tuple(map(_read_rule, body.get("rules") or ()))
+        return Split(weights, rules, None if sticky is None else _read_sticky(sticky))
     except (AttributeError, KeyError, TypeError) as error:  # no map, no list, or a part is missing
         raise ValueError(f"no split: {error!r}") from None
 
@@ -108,3 +137,13 @@ def _read_rule(row: Any) -> Rule:
         {str(name): str(value) for name, value in (row.get(key) or {}).items()} for key in ("headers", "cookies")
     )
     return Rule(str(row["snapshot"]), headers, cookies, preview=row.get("preview") is True)
+
+
+def _write_sticky(sticky: Sticky) -> JsonObject:
+    parts: JsonObject = {"header": sticky.header, "cookie": sticky.cookie, "ttl": sticky.ttl, "salt": sticky.salt}
+    return {key: value for key, value in parts.items() if value}
+
+
+def _read_sticky(row: Any) -> Sticky:
+    header, cookie, salt = (str(row.get(key) or "") for key in ("header", "cookie", "salt"))
+    return Sticky(header, cookie, int(row.get("ttl") or 0), salt)

@@ -8,12 +8,16 @@ from typing import Final
 
 
 class Severity(StrEnum):
-    """What a breach of a metric does: critical and major roll back, minor holds, info is only shown."""
+    """What a breach of a metric does: critical and major roll back, minor holds, info is only shown.
+
+    `goal` is none that a spec can set: it is the metric that decides an experiment.
+    """
 
     CRITICAL = "critical"
     MAJOR = "major"
     MINOR = "minor"
     INFO = "info"
+    GOAL = "goal"
 
 
 class Against(StrEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from serin.analysis import engine
 from serin.analysis.diagnosis import Diagnosis
 from serin.analysis.evidence import Kind
-from serin.analysis.types import HistogramTick, Judgement, MetricVerdict, Policy, RatioTick, SplitTick
+from serin.analysis.types import Arm, HistogramTick, Judgement, MetricVerdict, Policy, RatioTick, SplitTick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import ModelDeploymentSpec
@@ -20,6 +20,7 @@ from serin.api.state import Rollout
 from serin.api.verdicts import FAILURES, Severity, Trouble
 from serin.evaluation.diagnosis import diagnosis
 from serin.evaluation.feasibility import Schedule, feasible
+from serin.evaluation.goals import judge_goal, moments
 from serin.evaluation.policies import policies
 from serin.evaluation.samples import SPLIT, Sample, Samples, Subject, subject_of, uncounted
 
@@ -68,14 +69,18 @@ class Assessment:
 def evaluate(case: Case) -> Assessment:
     """Judge every arm of a rollout."""
     samples, spec = case.samples, case.spec
-    found = policies(
-        spec, samples.interval, case.schedule.expected_seconds, samples.overdispersion, samples.slowest_pods
-    )
+    asked = case.schedule.goal
+    goal = asked.metric if asked else ""
+    measured = (samples.overdispersion, samples.slowest_pods)
+    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=goal)
     evidence: dict[str, Mapping[str, JsonObject]] = {}
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
     for arm in case.rollout.arms:
         subject = subject_of(arm, case.rollout)
         judged = {name: _judge(policy, subject, case) for name, policy in found.items()}
+        if asked and any(one.name == goal for one in spec.metrics):
+            sample = uncounted(subject, goal, samples.newest)
+            judged[goal] = judge_goal(asked, subject.evidence.get(goal), sample, case.settled_at)
         verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
         evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
     split = _judge_split(case)
@@ -114,7 +119,7 @@ def _with_ages(tick: HistogramTick, since: float, subject: Subject, case: Case) 
 def _judge_split(case: Case) -> Judgement:
     """Whether the requests arrive in the shares that hold, as counted since they hold."""
     subject = subject_of(case.rollout.arms[0], case.rollout)
-    found = uncounted(subject, SPLIT, case.samples.newest)
+    found = _split_sample(case, subject)
     if found is None or not isinstance(found.tick, RatioTick) or case.settled_at is None:
         return _fold(_SPLIT_POLICY, subject, None)
     if found.since < case.settled_at:
@@ -122,6 +127,26 @@ def _judge_split(case: Case) -> Judgement:
     counted = (found.tick.stable.requests, found.tick.candidate.requests)
     weights = (case.split.of(case.rollout.stable), case.split.of(subject.snapshot))
     return _fold(_SPLIT_POLICY, subject, Sample(SplitTick(found.tick.at, counted, weights), found.since))
+
+
+def _split_sample(case: Case, subject: Subject) -> Sample | None:
+    """What was counted to measure the split.
+
+    Requests of one user stay together in a sticky split, so there only a goal that counts users can measure it.
+    """
+    asked = case.schedule.goal
+    if case.split.sticky is None:
+        return uncounted(subject, SPLIT, case.samples.newest)
+    if asked is None or not asked.goal.per_user:
+        return None
+    found = uncounted(subject, asked.metric, case.samples.newest)
+    if found is None or found.since < (case.settled_at or math.inf) + asked.label_delay:
+        return None
+    counted = moments(found.tick)
+    if counted is None:
+        return None
+    at, candidate, stable = counted
+    return Sample(RatioTick(at, Arm(candidate.requests, 0), Arm(stable.requests, 0)), found.since)
 
 
 def _fold(policy: Policy, subject: Subject, sample: Sample | None) -> Judgement:

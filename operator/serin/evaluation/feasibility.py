@@ -8,6 +8,7 @@ from serin.analysis.traffic import Stage, Traffic
 from serin.analysis.types import Policy
 from serin.api.conditions import Reason
 from serin.api.verdicts import BLOCKING
+from serin.evaluation.goals import AskedGoal
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,14 @@ class Schedule:
     """What a strategy plans, as far as evidence depends on it.
 
     `stages`: those in which an arm has traffic. `expected_seconds`: how long evidence is gathered if nothing has to
-    wait. `max_duration`: seconds after which the rollout is given up, None: never.
+    wait. `max_duration`: seconds after which the rollout is given up, None: never. `goal`: what decides in an
+    experiment.
     """
 
     stages: tuple[Stage, ...]
     expected_seconds: float
     max_duration: float | None = None
+    goal: AskedGoal | None = None
 
 
 def feasible(

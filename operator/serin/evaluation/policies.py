@@ -17,16 +17,20 @@ def policies(
     expected_seconds: float,
     overdispersion: Mapping[str, float] = MappingProxyType({}),
     slowest_pods: Mapping[str, float] = MappingProxyType({}),
+    goal: str = "",
 ) -> dict[str, Policy]:
-    """One policy per metric. `interval`: seconds between samples. The last two: as measured, by metric.
+    """One policy per metric. `interval`: seconds between samples. Two are as measured, by metric.
+
+    `goal`: the metric that decides an experiment; it has no policy, as it rolls nothing back.
 
     `expected_seconds`: how long evidence is gathered if nothing has to wait.
 
     The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
     all metrics that can roll back.
     """
-    critical = [one.name for one in spec.metrics if one.severity == Severity.CRITICAL]
-    blocking = [one.name for one in spec.metrics if one.severity in BLOCKING]
+    metrics = [one for one in spec.metrics if one.name != goal]
+    critical = [one.name for one in metrics if one.severity == Severity.CRITICAL]
+    blocking = [one.name for one in metrics if one.severity in BLOCKING]
     analysis = spec.analysis
     alpha_critical = (
         split_alpha(analysis.false_rollback_rate_critical, dict.fromkeys(critical, 1.0)) if critical else {}
@@ -43,7 +47,7 @@ def policies(
             overdispersion=overdispersion.get(metric.name, UNKNOWN),
             slowest_pod=slowest_pods.get(metric.name, 1.0),
         )
-        for metric in spec.metrics
+        for metric in metrics
     }
 
 

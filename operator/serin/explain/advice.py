@@ -25,6 +25,8 @@ ADVICE: Final[Mapping[str, str]] = {
         "A version that has lost its traffic begins at its first step then."
     ),
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
+    Reason.NO_DIFFERENCE: "Nothing, or set whenInconclusive: Promote and {serin} retry {name}.",
+    Reason.INCONCLUSIVE: "Send more users, raise maxDuration or minimumDetectableEffect, then {serin} retry {name}.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
     Reason.DIFFERENT_FROM_STABLE: (
         "Find out why the answers differ. If that is meant to be, {serin} promote {name} ends a hold; after a rollback "
@@ -86,6 +88,8 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.CANDIDATE_STARTING,
         Reason.STEP_STARTED,
         Reason.BAKING,
+        Reason.TESTING,
+        Reason.BETTER_THAN_STABLE,
         Reason.WAITING,
         Reason.APPROVED,
         Reason.PROMOTING,

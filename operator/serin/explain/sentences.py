@@ -270,6 +270,7 @@ _SAID: Final[dict[str, str]] = {
 _FAILING: Final[dict[str, str]] = {
     Severity.MINOR: "; a minor metric holds the rollout",
     Severity.INFO: "; it is only shown",
+    Severity.GOAL: "; the test ends with stable",
 }
 
 
@@ -277,7 +278,7 @@ def _metric(one: MetricStatus) -> str:
     effect = ""
     if one.verdict in FAILURES:
         effect = _FAILING.get(one.severity, "; that rolls the candidate back")
-    elif one.severity not in BLOCKING:
+    elif one.severity not in (*BLOCKING, Severity.GOAL):
         effect = "; nothing waits for it"
     return f"{_SAID.get(one.verdict, one.verdict)}: {one.message}{effect}"
 

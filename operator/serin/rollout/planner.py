@@ -260,6 +260,10 @@ def _advance(builder: PlanBuilder, context: RolloutContext) -> None:
         builder.add_event(Reason.APPROVED, f"step {context.stage.index + 1} is approved")
         context = replace(context, state=replace(context.state, handled=builder.state.handled))
     outcome = builder.strategy.advance(context, approved=approved)
+    if outcome.lost:
+        builder.state = context.state
+        roll_back(builder, context, outcome.why)
+        return
     builder.state = outcome.state
     builder.proof = {context.candidate: outcome.proof} if outcome.proof else {}
     builder.sum_up(Note(outcome.why.reason, outcome.why.message), event=outcome.event)

@@ -92,7 +92,7 @@ REFUSED: Refusals = {
     "another strategy": ("spec: {strategy: {redBlack: {}}}", ('unknown field "spec.strategy.redBlack"',)),
     "two strategies": (
         "spec: {strategy: {canary: {}, blueGreen: {}}}",
-        ("spec.strategy", "write exactly one strategy, canary: {} or blueGreen: {}"),
+        ("spec.strategy", "write exactly one strategy, canary: {}, blueGreen: {} or abTest"),
     ),
     "everybody held back": (
         "spec: {strategy: {canary: null, blueGreen: {holdback: 100}}}",
@@ -105,6 +105,30 @@ REFUSED: Refusals = {
     "shorter than its bake": (
         "spec: {strategy: {canary: null, blueGreen: {bake: 2h, maxDuration: 1h}}}",
         ("spec.strategy.blueGreen.maxDuration", "at least the bake"),
+    ),
+    "A/B test of nobody": (
+        "spec: {strategy: {abTest: {goal: {metric: errors}}}}",
+        ("spec.strategy.abTest.sticky: Required",),
+    ),
+    "A/B test of users by two keys": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user, cookie: {name: ab}}, goal: {metric: errors}}}}",
+        ("spec.strategy.abTest.sticky", "write either header: x-user-id, or cookie"),
+    ),
+    "A/B test by a cookie with a quote": (
+        "spec: {strategy: {abTest: {sticky: {cookie: {name: 'a\"b'}}, goal: {metric: errors}}}}",
+        ("spec.strategy.abTest.sticky.cookie.name", "write letters, digits, hyphens and underscores"),
+    ),
+    "A/B test without a goal that is measured": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: conversion}}}}",
+        ("spec.strategy.abTest.goal.metric", "write the name of one of spec.metrics that is a ratio or a mean"),
+    ),
+    "A/B test for an effect of nothing": (
+        'spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors, minimumDetectableEffect: "1"}}}}',
+        ("spec.strategy.abTest.goal.minimumDetectableEffect", "write a ratio over 1"),
+    ),
+    "A/B test that ends before it may": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, maxDuration: 24h}}}",
+        ("spec.strategy.abTest.maxDuration", "write a duration of at least minDuration"),
     ),
     "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
     "pod spec one level too high": (

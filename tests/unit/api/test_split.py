@@ -4,13 +4,24 @@ from typing import Any
 
 import pytest
 
-from serin.api.split import NOWHERE, Rule, Split, all_to, between, read_split, write_split
+from serin.api.split import NOWHERE, Rule, Split, Sticky, all_to, between, read_split, write_split
 
 BETA = Rule("fraud-b", headers={"x-beta": "true"}, cookies={"group": "beta"})
 PREVIEW = Rule("fraud-b", headers={"x-serin-preview": "true"}, preview=True)
 
 
-@pytest.mark.parametrize("split", [NOWHERE, between("fraud-a", "fraud-b", 5), Split({"fraud-a": 100}, (BETA, PREVIEW))])
+STICKY = [Sticky(header="x-user-id", salt="fraud-b"), Sticky(cookie="serin-ab", ttl=3600)]
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        NOWHERE,
+        between("fraud-a", "fraud-b", 5),
+        Split({"fraud-a": 100}, (BETA, PREVIEW)),
+        *(Split({"fraud-a": 40, "fraud-b": 30, "fraud-c": 30}, sticky=one) for one in STICKY),
+    ],
+)
 def test_it_survives_json(split: Split) -> None:
     assert read_split(write_split(split)) == split
 
@@ -28,12 +39,16 @@ def test_without_rules_it_is_its_weights() -> None:
         {"weights": {"fraud-a": 100}, "rules": [{}]},
         {"weights": {"fraud-a": 100}, "rules": [{"snapshot": "fraud-b"}]},
         {"weights": {"fraud-a": 100}, "rules": 3},
+        {"weights": {"fraud-a": 100}, "sticky": {"salt": "only"}},
+        {"weights": {"fraud-a": 100}, "sticky": {"header": "x-user-id", "cookie": "both"}},
+        {"weights": {"fraud-a": 100}, "sticky": {"cookie": 'ends a text"'}},
+        {"weights": {"fraud-a": 100}, "sticky": 3},
         {"weights": {}, "rules": [{"snapshot": "fraud-b", "headers": {"x": "y"}}]},
         [],
     ],
 )
 def test_what_is_no_split_is_refused(told: Any) -> None:
-    with pytest.raises(ValueError, match=r"split|sum|rule|literal"):
+    with pytest.raises(ValueError, match=r"split|sum|rule|literal|sticky|cookie"):
         read_split(told)
 
 

@@ -76,7 +76,7 @@ def test_the_routers_pods_are_told_apart_by_their_places() -> None:
     assert isinstance(source, RatioSource)
     found = queries(source)
     assert found is not None
-    assert found[0] == 'envoy_serin_attempts{serin_attempt!="shield",{{.version}}}[60m:1m]'
+    assert found[0] == 'envoy_serin_attempts{serin_attempt!="shield",serin_attempt!="unkeyed",{{.version}}}[60m:1m]'
     assert source.pods == "serin_slot"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serin.api.serving import Protocol, Serving
-from serin.api.split import Rule
+from serin.api.split import Rule, Sticky
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import bootstrap
 from serin.routers.envoy.limits import CONNECTION_BUFFER, UNSENT_BUFFER, Limits
@@ -236,3 +236,56 @@ def test_new_pods_begin_with_half_of_their_share_for_as_long_as_pods_warm_up() -
     assert slow_start == {"slow_start_window": "45.000s", "min_weight_percent": {"value": 50}}
     without = render(replace(model(Arm("a", 100, POD)), warmup=0.0)).clusters["shop/fraud/a"]
     assert "slow_start_config" not in without["least_request_lb_config"]
+
+
+BY_USER = Sticky(header="x-user-id", salt="test-1")
+
+
+def thresholds(found: RoutedModel) -> list[tuple[str, int]]:
+    """Snapshot and the lowest hash (of ten thousand) with which a user gets it or one before it."""
+    matchers = render(found).routes["virtual_hosts"][0]["matcher"]["matcher_list"]["matchers"]
+    listed = []
+    for one in matchers:
+        hashing = one["predicate"]["and_matcher"]["predicate"][1]["single_predicate"]["custom_match"]["typed_config"]
+        (route,) = one["on_match"]["action"]["typed_config"]["routes"]
+        listed.append((route["name"], hashing["threshold"]))
+    return listed
+
+
+def test_a_sticky_split_has_thresholds_that_a_growing_share_only_lowers() -> None:
+    small = replace(model(Arm("a", 80, POD), Arm("b", 20, POD)), sticky=BY_USER)
+    large = replace(model(Arm("a", 50, POD), Arm("b", 50, POD)), sticky=BY_USER)
+    assert thresholds(small) == [("b", 8000), ("a", 0)]
+    assert thresholds(large) == [("b", 5000), ("a", 0)]
+    several = replace(model(Arm("a", 40, POD), Arm("b", 20, POD), Arm("c", 40, POD)), sticky=BY_USER)
+    assert thresholds(several) == [("b", 8000), ("c", 4000), ("a", 0)]
+
+
+def test_requests_without_a_key_reach_stable_by_a_cluster_whose_attempts_are_labelled() -> None:
+    found = render(replace(model(Arm("a", 80, POD), Arm("b", 20, POD)), sticky=BY_USER))
+    (route,) = found.routes["virtual_hosts"][0]["matcher"]["on_no_match"]["action"]["typed_config"]["routes"]
+    assert route["route"]["cluster"] == "shop/fraud/a+unkeyed"
+    (group,) = found.endpoints["shop/fraud/a+unkeyed"]["endpoints"]
+    assert group["lb_endpoints"][0]["metadata"]["filter_metadata"]["serin"]["attempt"] == "unkeyed"
+    assert clusters_of(found.routes) == {"shop/fraud/a", "shop/fraud/b", "shop/fraud/a+unkeyed"} == set(found.clusters)
+
+
+def test_rules_come_before_the_users_hash() -> None:
+    rule = Rule("b", headers={"x-beta": "true"})
+    found = render(replace(model(Arm("a", 80, POD), Arm("b", 20, POD)), sticky=BY_USER, rules=(rule,)))
+    tree = found.routes["virtual_hosts"][0]["matcher"]
+    actions = [*(one["on_match"] for one in tree["matcher_list"]["matchers"]), tree["on_no_match"]]
+    for action in actions:
+        first = action["action"]["typed_config"]["routes"][0]
+        assert (first["name"], first["match"]["headers"][0]["name"]) == ("b", "x-beta")
+
+
+def test_only_a_cookie_needs_a_filter_and_nobody_forges_its_header() -> None:
+    plain = model(Arm("a", 80, POD), Arm("b", 20, POD))
+    by_cookie = replace(plain, sticky=Sticky(cookie="serin-ab", ttl=60))
+    assert render(plain).listener == render(replace(plain, sticky=BY_USER)).listener
+    filters = render(by_cookie).listener["filter_chains"][0]["filters"][1]["typed_config"]["http_filters"]
+    code = filters[0]["typed_config"]["default_source_code"]["inline_string"]
+    assert 'name == "serin-ab"' in code
+    assert 'headers:remove("x-serin-user")' in code
+    assert render(by_cookie).routes["virtual_hosts"][0]["request_headers_to_remove"] == ["x-serin-user"]

@@ -59,7 +59,9 @@ class Plan:
     @property
     def policies(self) -> dict[str, Policy]:
         """Of the metrics that can roll back."""
-        found = policies(self.spec, self.interval, self.schedule.expected_seconds)
+        schedule = self.schedule
+        goal = schedule.goal.metric if schedule.goal else ""
+        found = policies(self.spec, self.interval, schedule.expected_seconds, goal=goal)
         return {name: one for name, one in found.items() if one.severity in BLOCKING}
 
     def ratios(self) -> dict[str, RatioSource]:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from serin.analysis.rehearsal import LONGEST
 from serin.analysis.rehearsal import rehearse as simulate
@@ -14,6 +16,8 @@ from serin.cli.rehearse import measure, plan, show
 from serin.evaluation.feasibility import feasible
 from serin.metrics.answers import Ask
 from serin.metrics.promql import Matcher
+
+_GUARDRAILS_SECONDS: Final = 3600.0
 
 
 def rehearse(
@@ -58,8 +62,11 @@ def _rehearse(one: plan.Plan, traffic: Mapping[str, Traffic], runs: int, seed: i
         why = "; ".join(f"{name}: {reason}" for name, reason in left.items())
         raise Stop(Exit.NO, f"{one.name} has no metric that can be rehearsed: {why}")
     schedule = one.schedule
+    stages = schedule.stages
+    if schedule.goal:  # of an experiment only the guardrails are rehearsed, and days of them look like an hour
+        stages = tuple(replace(stage, bake=min(stage.bake, _GUARDRAILS_SECONDS)) for stage in stages)
     with console(error=True).status(f"simulating {runs} rollouts of {one.name}"):
         longest = schedule.max_duration or LONGEST
-        answer = simulate(worlds, schedule.stages, one.interval, runs=runs, seed=seed, longest=longest)
+        answer = simulate(worlds, stages, one.interval, runs=runs, seed=seed, longest=longest)
     shown = {world.policy.metric: traffic[world.policy.metric] for world in worlds if world.policy.metric in traffic}
-    return show.Rehearsed(one, schedule.stages, shown, answer, feasible(one.policies, shown, schedule), left)
+    return show.Rehearsed(one, stages, shown, answer, feasible(one.policies, shown, schedule), left)

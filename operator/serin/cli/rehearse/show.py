@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from serin.analysis.goal import candidate_needed
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
 from serin.analysis.text import number, percent
 from serin.analysis.traffic import Stage, Traffic
@@ -17,6 +19,8 @@ from serin.api.times import human
 from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan
 from serin.metrics.sources import HistogramSource
+
+_SHARES: Final = (0.01, 0.1, 0.5)  # of stable's users or requests that a goal counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,23 @@ def sentences(found: Rehearsed) -> Iterator[str]:
         yield f"latencies are made up: log-normal with a median of {MEDIAN_MS:g} ms"
     for name, why in found.left.items():
         yield f"not rehearsed: {name}: {why}"
+    yield from _goal(found)
+
+
+def _goal(found: Rehearsed) -> Iterator[str]:
+    """How long an experiment's goal takes, which nobody needs to simulate."""
+    schedule = found.plan.schedule
+    asked = schedule.goal
+    if asked is None:
+        return
+    unit, effect = "users" if asked.goal.per_user else "requests", f"{asked.goal.effect:g}x"
+    needed = [
+        f"{count(candidate_needed(asked.goal, share, schedule.stages[0].share))} where it is {percent(share)}"
+        for share in _SHARES
+    ]
+    takes = f"takes about so many {unit} of the new version: {', '.join(needed)}"
+    yield f"goal {asked.metric}: an effect of {effect} {takes}"
+    yield "before it decides, the guardrails are watched; the table shows their first hour"
 
 
 def _sees(stage: Stage, sights: Sequence[Sight], minimum_detectable_effect: float) -> str:

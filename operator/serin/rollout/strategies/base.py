@@ -34,7 +34,7 @@ class Advance:
     `state`: with rollout and split set. `why`: what it does or waits for. `event`: a stage began, ended or was
     approved, so `why` is worth an Event. `proof`: ready pods of the candidate that must be seen before its traffic
     rises, 0 when it does not. `requeue_after`: seconds until time alone changes the answer, None when only changes or
-    evidence can.
+    evidence can. `lost`: the rollout ends, and all traffic goes back to stable because of `why`.
     """
 
     state: State
@@ -42,6 +42,7 @@ class Advance:
     event: bool = False
     proof: int = 0
     requeue_after: float | None = None
+    lost: bool = False
 
 
 class Strategy(Protocol):

@@ -14,14 +14,14 @@ from serin.api.capabilities import Capability, Needs, needed_by
 from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE
-from serin.api.split import Rule, Split, all_to, between
+from serin.api.split import Rule, Split, between
 from serin.api.state import Arm, StageState, StageStatus
 from serin.api.text import count, cut_to_bytes
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
-from serin.rollout.gates import HOLD, first, minor_failed, paused, route_unsure, unproven
+from serin.rollout.gates import HOLD, first, minor_failed, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
-from serin.rollout.strategies.moves import arrive, held, settled, waiting_for_pods
+from serin.rollout.strategies.moves import held, pods_for, promote, settled, waiting_for_pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,7 @@ class Canary:
         replicas, weight = context.seen.deployment.spec.replicas, self._weight(context.stage.index)
         if cohort := self._cohort(context.stage):
             return replicas if cohort.replicas is None else min(replicas, cohort.replicas)
-        others = 100 - weight
-        return replicas if weight >= others else max(1, -(-replicas * weight // others))
+        return pods_for(weight, replicas)
 
     def waits_for_approval(self, stage: StageState) -> bool:
         """In a pause that has begun."""
@@ -185,7 +184,7 @@ class Canary:
         if (context.weight > weight or edited) and context.seen.ready(context.stable):
             return self._lower(context, weight)
         if step is None:
-            return self._promote(context)
+            return promote(context)
         if isinstance(step, PauseStep):
             return self._pause(context, step, approved=approved)
         # The user may have edited the steps in mid-rollout: then the split is no longer this step's.
@@ -296,23 +295,6 @@ class Canary:
         if waiting := unproven(context) if isinstance(step, WeightStep) else minor_failed(context):
             return held(context, waiting)
         return self._next(context)
-
-    def _promote(self, context: RolloutContext) -> Advance:
-        """Every step has passed: grow to full size, then all traffic at once; stable once the router has taken it."""
-        if context.weight == 100:
-            return arrive(context)
-        forced = context.stage.forced
-        gates = (paused, route_unsure) if forced else HOLD
-        if why := first(gates, context) or (None if forced else unproven(context)):
-            return held(context, why)
-        if context.ready < context.needed:
-            return held(context, waiting_for_pods(context, "100%"))
-        state = replace(
-            context.at(replace(context.stage, since=context.seen.now)).state, split=all_to(context.candidate)
-        )
-        message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
-        poll = context.seen.route.poll
-        return Advance(state, Finding(Reason.PROMOTING, message), proof=context.needed, requeue_after=poll)
 
 
 def _read_step(field: Field) -> Step:

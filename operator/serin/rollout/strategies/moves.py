@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from serin.api.conditions import Reason
-from serin.rollout.gates import route_unsure
+from serin.api.split import all_to
+from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 
 # How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
@@ -16,7 +17,30 @@ def settled(since: float, bake: float) -> float:
     return since + min(_SETTLE_SECONDS, bake / 4)
 
 
-def arrive(context: RolloutContext) -> Advance:
+def pods_for(weight: int, replicas: int) -> int:
+    """As many pods as make the load of each no higher than stable's, which keeps `replicas`, at `weight` percent."""
+    others = 100 - weight
+    return replicas if weight >= others else max(1, -(-replicas * weight // others))
+
+
+def promote(context: RolloutContext, because: str = "every step passed") -> Advance:
+    """Grow to full size, then all traffic at once; stable once the router has taken that. `because`: why, in words."""
+    if context.weight == 100:
+        return arrive(context, because)
+    forced = context.stage.forced
+    gates = (paused, route_unsure) if forced else HOLD
+    if why := first(gates, context) or (None if forced else unproven(context)):
+        return held(context, why)
+    if context.ready < context.needed:
+        return held(context, waiting_for_pods(context, "100%"))
+    moved = context.at(replace(context.stage, since=context.seen.now)).state
+    state = replace(moved, split=all_to(context.candidate))
+    message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
+    poll = context.seen.route.poll
+    return Advance(state, Finding(Reason.PROMOTING, message), proof=context.needed, requeue_after=poll)
+
+
+def arrive(context: RolloutContext, because: str = "every step passed") -> Advance:
     """The candidate has everything. Stable answers what it cannot, until the router is known to reach it."""
     state, stage, route = context.state, context.stage, context.seen.route
     if lost := route_unsure(context):
@@ -28,7 +52,7 @@ def arrive(context: RolloutContext) -> Advance:
         return Advance(state, Finding(said.reason, said.message), requeue_after=route.look_after(waited))
     draining = {**state.draining, context.stable: context.seen.now}
     promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
-    because = "asked for by the user" if stage.forced else "every step passed"
+    because = "asked for by the user" if stage.forced else because
     why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
     return Advance(promoted, why, event=True)
 

@@ -20,7 +20,7 @@ from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
-from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS
+from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS, UNKEYED
 from serin.routers.envoy.shape import any_of, config_source, typed
 
 # A pod that a node took with it does not refuse a connection, it never answers.
@@ -36,6 +36,7 @@ _NO_LIMIT: Final = 1_000_000_000
 # Behind a snapshot's name; no name of Kubernetes has a plus. series.py leaves their counters out.
 _STABLE: Final = "+stable"
 _SHIELDED: Final = "+shielded"
+_UNKEYED: Final = "+unkeyed"
 
 
 def cluster_name(model: RoutedModel, snapshot: str) -> str:
@@ -47,6 +48,11 @@ def shielded_cluster(model: RoutedModel, arm: Arm) -> str:
     """Name of the cluster whose second attempts go to stable."""
     name = cluster_name(model, arm.snapshot)
     return name + _SHIELDED if _other_stable(model, arm) else name
+
+
+def unkeyed_cluster(model: RoutedModel, snapshot: str) -> str:
+    """Name of the cluster by which requests reach stable that a sticky split cannot assign (sticky.py)."""
+    return cluster_name(model, snapshot) + _UNKEYED
 
 
 def with_parts(name: str) -> frozenset[str]:
@@ -75,6 +81,9 @@ def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
         if stable := _other_stable(model, arm):
             found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol, model.warmup, limits)
             found[name + _SHIELDED] = _aggregate(name)
+    if unkeyed := _unkeyed(model):
+        name = unkeyed_cluster(model, unkeyed.snapshot)
+        found[name] = _eds_cluster(name, unkeyed.serving.protocol, model.warmup, limits)
     return found
 
 
@@ -95,7 +104,15 @@ def endpoints(model: RoutedModel) -> dict[str, JsonObject]:
         elif stable is not None and stable.snapshot != arm.snapshot:
             groups.append(_endpoints(stable, SHIELD))
         found[name] = _assignment(name, groups)
+    if unkeyed := _unkeyed(model):
+        name = unkeyed_cluster(model, unkeyed.snapshot)
+        found[name] = _assignment(name, [_endpoints(unkeyed, UNKEYED)])
     return found
+
+
+def _unkeyed(model: RoutedModel) -> Arm | None:
+    """Who answers requests that a sticky split cannot assign: stable; None without such a split."""
+    return model.arm(model.stable) if model.sticky is not None else None
 
 
 def _other_stable(model: RoutedModel, arm: Arm) -> Arm | None:

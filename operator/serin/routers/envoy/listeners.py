@@ -1,7 +1,7 @@
 """Listeners: one port per model deployment, so that Host headers do not matter.
 
 What changes with the weights is in the routes, which Envoy replaces without touching a connection; a listener changes
-only with `spec.router`.
+only with `spec.router`, and when a split begins or ends that knows users by a cookie.
 """
 
 from typing import Final
@@ -13,6 +13,7 @@ from serin.routers.envoy.routes import hedges
 from serin.routers.envoy.series import answer_logs, attempt_logs
 from serin.routers.envoy.settings import EventStreams
 from serin.routers.envoy.shape import config_source, typed
+from serin.routers.envoy.sticky import key_filters
 from serin.routers.envoy.streams import stream_filter
 
 _HTTP: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -56,7 +57,7 @@ def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
         "stat_prefix": "serin-clients",
         "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
         "rds": {"route_config_name": name, "config_source": config_source()},
-        "http_filters": [*reading, typed("router", _ROUTER, router)],
+        "http_filters": [*key_filters(model.sticky), *reading, typed("router", _ROUTER, router)],
         "access_log": answer_logs(model),
         "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.

@@ -18,7 +18,7 @@ from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read
 from serin.api.names import Key
 from serin.api.serving import UNWRITTEN, Serving, read_serving
 from serin.api.spec import WARMUP
-from serin.api.split import NOWHERE, Rule, Split, all_to
+from serin.api.split import NOWHERE, Rule, Split, Sticky, all_to
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
@@ -44,8 +44,9 @@ class RoutedModel:
 
     `stable`: the snapshot that answers when another one fails (None: none yet). `arms`: every snapshot that the router
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
-    which requests go to one of them, whatever the weights are. `killed`: no version may answer. `fallback`: what does
-    then (None: 503). `warmup`: seconds for which a new pod gets less than its share.
+    which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `killed`: no
+    version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for which a new pod gets less than its
+    share.
     """
 
     namespace: str
@@ -55,6 +56,7 @@ class RoutedModel:
     stable: str | None
     arms: tuple[Arm, ...]
     rules: tuple[Rule, ...] = ()
+    sticky: Sticky | None = None
     killed: bool = False
     fallback: FixedAnswer | Endpoint | None = None
     warmup: float = WARMUP
@@ -81,7 +83,8 @@ class RoutedModel:
         served = {snapshot: weight for snapshot, weight in weights.items() if snapshot not in gone}
         if moved:
             served[self.stable] = served.get(self.stable, 0) + moved
-        return Split(served, tuple(rule for rule in self.rules if rule.preview or rule.snapshot not in gone))
+        rules = tuple(rule for rule in self.rules if rule.preview or rule.snapshot not in gone)
+        return Split(served, rules, self.sticky)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ def read_model(
         stable=state.stable,
         arms=arms,
         rules=state.split.rules,
+        sticky=state.split.sticky,
         killed=killed.level is KillSwitch.ALL,
         fallback=_read_fallback(body, address),
         warmup=warmup,

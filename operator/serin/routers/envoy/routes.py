@@ -29,13 +29,14 @@ from typing import Final
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.split import Rule
-from serin.routers.envoy.clusters import cluster_name, shielded_cluster, with_parts
+from serin.routers.envoy.clusters import cluster_name, shielded_cluster, unkeyed_cluster, with_parts
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import METADATA
 from serin.routers.envoy.settings import Shield
 from serin.routers.envoy.shape import seconds, typed
+from serin.routers.envoy.sticky import KEY_HEADER, matcher, new_cookie
 
 _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
 _FAILURES: Final = "5xx,reset,connect-failure,refused-stream"
@@ -59,7 +60,8 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
             {
                 "name": f"{model.namespace}/{model.name}",
                 "domains": ["*"],
-                "routes": fallback_routes(model) if model.killed else _routes(model, limits),
+                **({"routes": fallback_routes(model)} if model.killed else _chosen(model, limits)),
+                "request_headers_to_remove": [KEY_HEADER] if model.sticky and model.sticky.cookie else [],
                 "response_headers_to_add": [
                     _header("x-serin-snapshot", "snapshot"),
                     _header("x-serin-shielded", "shielded"),
@@ -71,30 +73,41 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
 
 def clusters_of(route: JsonObject) -> frozenset[str]:
     """Names of the clusters that a route configuration sends requests to, with those that they are made of."""
-    routes = route["virtual_hosts"][0]["routes"]
-    return frozenset[str]().union(*(with_parts(entry["route"]["cluster"]) for entry in routes if "route" in entry))
+    host = route["virtual_hosts"][0]
+    lists = [host.get("routes") or ()]
+    if tree := host.get("matcher"):
+        actions = [*(one["on_match"] for one in tree["matcher_list"]["matchers"]), tree["on_no_match"]]
+        lists += [one["action"]["typed_config"]["routes"] for one in actions]
+    named = (entry["route"]["cluster"] for routes in lists for entry in routes if "route" in entry)
+    return frozenset[str]().union(*map(with_parts, named))
 
 
-def _routes(model: RoutedModel, limits: Limits) -> list[JsonObject]:
+def _chosen(model: RoutedModel, limits: Limits) -> JsonObject:
+    """How one of the routes is chosen: by chance, or by the user."""
     split = model.split()
     # Stable last: it takes the rest.
     order = sorted(split.serving(), key=lambda snapshot: (snapshot == model.stable, snapshot))
-    routes = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
-    below = 0
-    for snapshot in order:
-        below += split.of(snapshot)
-        routes.append(_route(model, limits, snapshot, _match(below)))
-    return routes or [_unavailable(model, model.stable or "none", _match(100))]
+    rules = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
+    shares = [(sum(split.of(one) for one in order[: place + 1]), name) for place, name in enumerate(order)]
+    if split.sticky is None or not shares:
+        routes = [*rules, *(_route(model, limits, name, _match(below)) for below, name in shares)]
+        return {"routes": routes or [_unavailable(model, model.stable or "none", _match(100))]}
+    chosen = [(below, _route(model, limits, name, _match(100))) for below, name in shares]
+    rest = _route(model, limits, model.stable or order[-1], _match(100), unkeyed=True)
+    rest["response_headers_to_add"] = new_cookie(split.sticky)
+    return {"matcher": matcher(model, split.sticky, chosen, rules, rest)}
 
 
-def _route(model: RoutedModel, limits: Limits, snapshot: str, match: JsonObject, *, shield: bool = True) -> JsonObject:
-    """One route. `shield`: what the snapshot fails may be answered by stable."""
+def _route(
+    model: RoutedModel, limits: Limits, snapshot: str, match: JsonObject, *, shield: bool = True, unkeyed: bool = False
+) -> JsonObject:
+    """One route. `shield`: what the snapshot fails may be answered by stable. `unkeyed`: of requests without a user."""
     arm = model.arm(snapshot)
     if arm is None or not arm.endpoints:
         return _unavailable(model, snapshot, match)
     is_stable = snapshot == model.stable
     action: JsonObject = {
-        "cluster": cluster_name(model, snapshot) if is_stable else shielded_cluster(model, arm),
+        "cluster": _cluster_of(model, arm, unkeyed=unkeyed),
         "timeout": "0s",  # of the whole answer; its beginning and its pauses are limited below
         "idle_timeout": seconds(_patience(model, arm)),
         "retry_policy": _own_policy(model, arm) if is_stable else _shield_policy(model, arm, shield=shield),
@@ -108,6 +121,12 @@ def _route(model: RoutedModel, limits: Limits, snapshot: str, match: JsonObject,
         "route": action,
         "request_body_buffer_limit": max(limits.shielded_bytes, UNSENT_BUFFER) if shields else UNSENT_BUFFER,
     }
+
+
+def _cluster_of(model: RoutedModel, arm: Arm, *, unkeyed: bool) -> str:
+    if unkeyed:
+        return unkeyed_cluster(model, arm.snapshot)
+    return cluster_name(model, arm.snapshot) if arm.snapshot == model.stable else shielded_cluster(model, arm)
 
 
 def _unavailable(model: RoutedModel, snapshot: str, match: JsonObject) -> JsonObject:

@@ -22,10 +22,10 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
-`serin_attempt`: `first`, or `shield` when stable answered in the candidate's place; such requests are no fair sample,
-so evidence reads `first` alone. Attempts, failures, rejections and the sums carry `serin_slot`, the pod's place among
-those of its snapshot: how much the pods differ tells how far failures are from independent. A place and not a name, so
-that series do not pile up as pods come and go.
+`serin_attempt`: `first`; `shield` when stable answered in the candidate's place; `unkeyed` when a sticky split did not
+know the user. The last two are no fair sample, so evidence does not read them. Attempts, failures, rejections and the
+sums carry `serin_slot`, the pod's place among those of its snapshot: how much the pods differ tells how far failures
+are from independent. A place and not a name, so that series do not pile up as pods come and go.
 
 A request that the client cancelled counts and is no failure. 4xx is no failure.
 
@@ -63,6 +63,7 @@ from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
 METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags below and by the response headers
 FIRST: Final = "first"
 SHIELD: Final = "shield"
+UNKEYED: Final = "unkeyed"
 SLOTS: Final = 16  # places that pods are told apart by; more pods than that share them
 
 # Upper bounds in milliseconds, a factor of the square root of two apart: fine enough to see a latency that doubles.

@@ -13,6 +13,7 @@ CAPABILITIES: Final = frozenset(
         Capability.WEIGHTS,
         Capability.HEADERS,
         Capability.COOKIES,
+        Capability.STICKY,
         Capability.SHIELD,
         Capability.FALLBACK,
     }
