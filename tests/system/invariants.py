@@ -6,7 +6,13 @@ Rules look at what is true in the cluster, at the Envoys and at the requests, ne
 from dataclasses import dataclass, field
 
 from serin.api.json import JsonObject
-from serin.api.names import ANNOTATION_ABORT, ANNOTATION_ROLLBACK_TO, LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT
+from serin.api.names import (
+    ANNOTATION_ABORT,
+    ANNOTATION_ROLLBACK_TO,
+    LABEL_MODEL_DEPLOYMENT,
+    LABEL_SNAPSHOT,
+    controller_uid,
+)
 from serin.api.state import State
 from serin.api.status import read_state, read_status
 from serin.api.verdicts import SnapshotVerdict
@@ -33,6 +39,7 @@ class Rules:
         self._lost: list[tuple[Place, Clients, int]] = []
         self._renewed = 0.0
         self._said: set[tuple[Place, str]] = set()
+        self._owned: set[tuple[str, str]] = set()  # uid of a ModelDeployment, and each Deployment that it ever had
         self.stage.server.store.listen(self._on_commit)
 
     def _on_commit(self, commit: Commit) -> None:
@@ -40,6 +47,8 @@ class Rules:
         ours = commit.who.startswith("serin-")
         if ours:
             self._one_writer(commit)
+        if commit.kind == kinds.DEPLOYMENT and commit.after is not None:
+            self._owned.add((controller_uid(commit.after), commit.key[1]))
         if commit.kind == kinds.MODEL_DEPLOYMENT and commit.after is not None and commit.before is not None:
             self._status(commit, commit.before, commit.after)
         if commit.kind == kinds.LEASE:
@@ -70,6 +79,7 @@ class Rules:
         self._stable_serves(commit, before, after)
         self._proven(commit, new, before, after)
         self._told(commit, after)
+        self._counts_its_own(commit, new)
         self._counted_once(commit, after, new)
 
     def ready(self, namespace: str, snapshot: str) -> int:
@@ -136,6 +146,13 @@ class Rules:
         """Remember what the status has said, so that no Event says more."""
         if after.last_rollback:
             self._said.add((commit.key, after.last_rollback.source))
+
+    def _counts_its_own(self, commit: Commit, new: JsonObject) -> None:
+        """Pods are counted for this very deployment only: an earlier one of the same name had pods of these names."""
+        for role in ("stable", "candidate"):
+            one = new["status"].get(role) or {}
+            if one.get("ready") and (new["metadata"]["uid"], one["snapshot"]) not in self._owned:
+                self._tell(commit, f"{one['snapshot']} has {one['ready']} ready pods, and no Deployment of its own yet")
 
     def _event(self, commit: Commit) -> None:
         """An Event says that a version is rolled back only when the status has said so."""
