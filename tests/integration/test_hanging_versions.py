@@ -12,6 +12,12 @@ from tests.integration.test_operator_life import ROUTER, router, serving
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("simulated_nodes")]
 
 
+@pytest.fixture(autouse=True)
+def router_pod(control_plane: Any, cluster: Cluster) -> None:
+    """A router that is ready: without one, that is what the status tells first."""
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+
+
 async def quota(cluster: Cluster, hard: str) -> None:
     """A quota of the test's namespace, from when the API server counts by it."""
     cluster.kubectl("create", "quota", "small", f"--hard={hard}")
@@ -31,7 +37,6 @@ def told(cluster: Cluster, reason: str) -> list[str]:
 async def test_a_quota_that_admits_one_of_three_pods_is_the_reason(
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:
-    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
     full: dict[str, Any] = {"replicas": 3, "strategy": {"canary": {"steps": [{"weight": 100, "bake": "10s"}]}}}
     full["progressDeadline"] = "30s"
     async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
@@ -52,7 +57,7 @@ async def test_a_first_version_whose_deployment_is_not_allowed_says_so_and_is_la
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:
     await quota(cluster, "count/deployments.apps=0")
-    async with operating(control_plane, cluster, tmp_path) as _:
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
         cluster.deploy(progressDeadline="20s")
         await until(lambda: cluster.status().get("reason") == "WriteDenied", what="the reason")
         assert "the API server does not allow Deployment fraud-" in cluster.status()["message"]
@@ -70,7 +75,6 @@ async def test_a_first_version_whose_deployment_is_not_allowed_says_so_and_is_la
 async def test_a_candidate_whose_deployment_is_not_allowed_is_rolled_back_at_its_deadline(
     control_plane: Any, cluster: Cluster, tmp_path: Path
 ) -> None:
-    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
     async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
         cluster.deploy(progressDeadline="20s")
         await serving(cluster)
@@ -88,7 +92,7 @@ async def test_a_candidate_whose_deployment_is_not_allowed_is_rolled_back_at_its
 
 async def test_services_that_are_not_allowed_are_told(control_plane: Any, cluster: Cluster, tmp_path: Path) -> None:
     await quota(cluster, "count/services=0")
-    async with operating(control_plane, cluster, tmp_path) as _:
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
         cluster.deploy()
         await until(lambda: "exceeded quota: small" in cluster.status().get("message", ""), what="the words")
         await until(lambda: condition(cluster, "Routed").get("reason") == "WriteDenied", what="the route's words")
@@ -99,7 +103,7 @@ async def test_services_that_are_not_allowed_are_told(control_plane: Any, cluste
 async def test_a_readiness_gate_that_nobody_sets_is_named(control_plane: Any, cluster: Cluster, tmp_path: Path) -> None:
     container = {"name": "model", "image": "m:1", "ports": [{"containerPort": 8080}]}
     gate = {"conditionType": "example.com/attached"}
-    async with operating(control_plane, cluster, tmp_path) as _:
+    async with operating(control_plane, cluster, tmp_path) as (operator, _), routing(operator, ROUTER):
         cluster.deploy(template={"spec": {"containers": [container], "readinessGates": [gate]}}, progressDeadline="10s")
         await until(lambda: cluster.read("pods")["items"], what="the pod")
         name = cluster.read("pods")["items"][0]["metadata"]["name"]
