@@ -166,8 +166,10 @@ def _containers(pod: JsonObject, template: JsonObject) -> Iterator[str]:
     before = {str(one["name"]): one for one in template.get("initContainers") or ()}
     server = next((str(one["name"]) for one in template.get("containers") or ()), "")
     for container in status.get("initContainerStatuses") or ():
-        # Of one that another controller has put into the pod, only the pod itself could say whether it stays.
-        stays = before.get(container["name"], {}).get("restartPolicy") == "Always" or container.get("started") is True
+        known = before.get(container["name"])
+        # One that another controller has put into the pod: what runs for long is a sidecar. (The kubelet says `started`
+        # of every init container that runs.)
+        stays = container.get("started") is True if known is None else known.get("restartPolicy") == "Always"
         if found := _broken(container) or (_sidecar(container) if stays else _before(container)):
             yield found
     for container in status.get("containerStatuses") or ():

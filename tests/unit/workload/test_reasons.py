@@ -55,6 +55,10 @@ WRONG: dict[str, tuple[JsonObject, str]] = {
         pod(NOT_READY, initContainerStatuses=[state("fetch", RUNNING)], containerStatuses=[state("model", CREATING)]),
         "init container fetch is still running, and the model server starts when it has ended",
     ),
+    "an init container that runs, as a kubelet reports it": (
+        pod(NOT_READY, initContainerStatuses=[state("fetch", RUNNING, started=True)]),
+        "init container fetch is still running, and the model server starts when it has ended",
+    ),
     "an init container that fails": (
         pod(
             initContainerStatuses=[state("fetch", {"terminated": {"exitCode": 1, "reason": "Error", "message": "404"}})]
