@@ -1,9 +1,6 @@
 """A version's pods on a real node: what its containers find, and what is said while one of them does not go on."""
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -97,14 +94,3 @@ async def test_a_pod_that_does_not_go_on_says_where_it_is(
                 seconds=180.0,
                 what=f"{name}: {words} (not: {shop.status(name).get('message')})",
             )
-        mount = template(image.reference)
-        mount["spec"]["volumes"] += [{"name": "rules", "configMap": {"name": "missing"}}]
-        shop.deploy("mount", template=mount, config=config)
-
-        def explained() -> str:
-            command = [sys.executable, "-m", "serin", "explain", "mount", "-n", shop.shop]
-            environment = {**os.environ, "KUBECONFIG": str(own_node_cluster.kubeconfig)}
-            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
-
-        await until(lambda: 'configmap "missing" not found' in explained(), seconds=180.0, what="the kubelet's Event")
-        assert "FailedMount: MountVolume.SetUp failed" in " ".join(explained().split())
