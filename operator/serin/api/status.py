@@ -315,16 +315,17 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
         candidate["strategy"] = rollout.strategy
     if rollout.counted_since is not None:
         candidate["countedSince"] = rfc3339(rollout.counted_since)
-    arms = [
-        {
-            "snapshot": arm.snapshot,
-            "standing": arm.standing.value,
-            "weight": split.of(arm.snapshot),
-            "evidence": dict(arm.evidence),
-        }
-        for arm in rollout.arms
-    ]
-    return {"candidate": candidate, "step": step, "arms": arms}
+    return {"candidate": candidate, "step": step, "arms": [_write_arm(arm, split) for arm in rollout.arms]}
+
+
+def _write_arm(arm: Arm, split: Split) -> JsonObject:
+    """An empty map is left out: where there was a full one, a server-side apply would store null, which is refused."""
+    row: JsonObject = {
+        "snapshot": arm.snapshot,
+        "standing": arm.standing.value,
+        "weight": split.of(arm.snapshot),
+    }
+    return row | _without_empty({"evidence": dict(arm.evidence)})
 
 
 def _oldest(draining: Mapping[str, float]) -> Iterable[tuple[str, float]]:

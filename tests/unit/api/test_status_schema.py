@@ -35,6 +35,23 @@ def test_every_status_is_as_the_schema_says(story: Story) -> None:
         validator(kind).validate(status)
 
 
+@pytest.mark.parametrize("story", [pytest.param(story, id=name) for name, story in named()])
+def test_no_map_becomes_empty(story: Story) -> None:
+    """A server-side apply would store null in its place, which the schema refuses, and with it the whole status."""
+    for kind, status in written(story):
+        if kind == "ModelDeployment":
+            assert [path for path in _empty(status) if path != "traffic.weights"] == []
+
+
+def _empty(value: Any, path: str = "") -> Iterator[str]:
+    if value == {}:
+        yield path
+    for name, item in value.items() if isinstance(value, dict) else ():
+        yield from _empty(item, f"{path}.{name}".lstrip("."))
+    for item in value if isinstance(value, list) else ():
+        yield from _empty(item, path)
+
+
 @pytest.mark.parametrize("kind", ["ModelDeployment", "ModelSnapshot"])
 def test_every_field_of_the_schema_is_written_in_some_story(kind: str) -> None:
     used = {path for _, story in named() for one, status in written(story) if one == kind for path in _paths(status)}
