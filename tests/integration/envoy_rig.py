@@ -61,6 +61,7 @@ class ModelServer:
     delay: float = 0.0  # seconds before the answer
     slow_share: float = 1.0  # of the requests, that `delay` holds for
     hold: Callable[[], Awaitable[object]] | None = None  # awaited before an answer begins
+    watch: Callable[[web.Request], object] | None = None  # sees every request
     cut: asyncio.Event = field(default_factory=asyncio.Event)  # lets the next answer of /broken break off
     truth: Counter[str] = field(default_factory=Counter)
     seed: int = 1
@@ -96,6 +97,8 @@ class ModelServer:
     async def _predict(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.truth["received"] += 1
+        if self.watch is not None:
+            self.watch(request)
         if self.delay and self._random.random() < self.slow_share:
             self.truth["slow"] += 1
             await asyncio.sleep(self.delay)

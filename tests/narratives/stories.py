@@ -799,6 +799,86 @@ def blue_green_holdback_is_edited(world: World) -> None:
     world.run(10)
 
 
+MIRROR_STEPS = [{"mirror": 20, "bake": "60s"}, {"weight": 50, "bake": "60s"}]
+
+
+def mirror_first(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    world.run(40)
+    world.tell(f"sees: {world.status['message']}; {world.status['traffic']['mirror']['percent']}% copied")
+    world.run(150)
+
+
+def mirror_that_is_failed(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    world.run(20)
+    world.sampler = fails
+    world.run(30)
+
+
+def mirror_that_loses_its_pods(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    world.run(20)
+    world.problems[world.wanted] = "0/1 nodes are available"
+    world.run(20)
+    del world.problems[world.wanted]
+    world.run(20)
+
+
+def mirror_that_is_edited(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    world.run(20)
+    world.change(spec("2", strategy={"canary": {"steps": [{"mirror": 5, "bake": "60s"}, MIRROR_STEPS[1]]}}))
+    world.run(20)
+    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS[1:]}}))
+    world.run(20)
+
+
+def mirror_then_a_cohort(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": [MIRROR_STEPS[0], COHORT, MIRROR_STEPS[1]]}}))
+    world.run(260)
+
+
+def cohort_that_is_edited_away(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    world.run(20)
+    world.change(spec("2", strategy={"canary": {"steps": [{"weight": 50, "bake": "60s"}]}}))
+    world.run(20)
+
+
+SHADOW = {"mirror": 20, "bake": "60s", "minRequests": 100, "then": "Promote"}
+
+
+def shadow_alone(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"shadow": SHADOW}))
+    world.run(120)
+
+
+def shadow_that_holds(world: World) -> None:
+    serving(world)
+    world.change(spec("2", strategy={"shadow": {**SHADOW, "then": "Hold"}}))
+    world.run(120)
+    world.tell(f"sees: {world.status['traffic']['mirror']['percent']}% copied")
+    world.annotate(names.ANNOTATION_APPROVE, "1")
+    world.run(30)
+
+
+def shadow_that_nobody_asks(world: World) -> None:
+    serving(world)
+    world.sampler = silent
+    world.change(spec("2", strategy={"shadow": SHADOW}))
+    world.run(120)
+    world.change(spec("1"))
+    world.run(10)
+
+
 ALL: tuple[Story, ...] = (
     first_version,
     first_version_never_ready,
@@ -870,6 +950,15 @@ ALL: tuple[Story, ...] = (
     ab_test_that_a_guardrail_ends,
     ab_test_of_users_that_are_not_as_routed,
     ab_test_whose_share_changes,
+    cohort_that_is_edited_away,
+    mirror_first,
+    mirror_that_is_failed,
+    mirror_that_loses_its_pods,
+    mirror_that_is_edited,
+    mirror_then_a_cohort,
+    shadow_alone,
+    shadow_that_holds,
+    shadow_that_nobody_asks,
 )
 
 

@@ -505,6 +505,12 @@ class World:
                 action.order is not Order.RAISE or not self.proven.get(rule.snapshot)
             ):
                 raise BrokenRule(f"requests go to {rule.snapshot} without live reads")
+        mirror, earlier = after.split.mirror, before.split.mirror
+        more = mirror and (earlier is None or mirror.percent > earlier.percent or mirror.snapshot != earlier.snapshot)
+        if mirror and more and (action.order is not Order.RAISE or not self.proven.get(mirror.snapshot)):
+            raise BrokenRule(f"copies go to {mirror.snapshot} without live reads")
+        if mirror and after.split.of(mirror.snapshot):
+            raise BrokenRule(f"{mirror.snapshot} gets copies and requests: {after.split}")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
         killed = read_kill_switch(self.annotations, self.spec)

@@ -22,6 +22,13 @@ STEPS = (
         {"pause": {"for": "5s"}},
         {"weight": 40, "bake": "20s"},
     ],
+    [
+        {"mirror": 20, "bake": "20s"},
+        {"pause": {"for": "5s"}},
+        {"mirror": 60, "bake": "10s", "minRequests": 10},
+        {"match": {"headers": {"x-beta": "true"}}, "bake": "10s"},
+        {"weight": 40, "bake": "20s"},
+    ],
     [{"pause": {"for": "20s"}}, {"weight": 30, "bake": "5s", "minRequests": 10}],
     [{"pause": {}}, {"weight": 2, "bake": "10s"}, {"pause": {}}, {"weight": 60, "bake": "10s"}],
     [{"weight": 80, "bake": "1h"}],

@@ -196,13 +196,21 @@ class Envoy:
         return routes
 
     def weights(self, deployment: str) -> dict[str, float]:
-        """The share of the requests of each route, by the route's name; they sum to 1 where there is a route."""
-        shares, below = {}, 0.0
+        """The share of the requests of the routes of each name; they sum to 1 where there is a route."""
+        found: dict[str, float] = {}
+        for route, share in zip(self.routes(deployment), self.shares(deployment), strict=True):
+            name = str(route.get("name", ""))
+            found[name] = found.get(name, 0.0) + share
+        return found
+
+    def shares(self, deployment: str) -> list[float]:
+        """The share of the requests of each route, in their order."""
+        found, below = [], 0.0
         for route in self.routes(deployment):
             upper = min(1.0, _fraction(route["match"]))
-            shares[str(route.get("name", ""))] = max(0.0, upper - below)
+            found.append(max(0.0, upper - below))
             below = max(below, upper)
-        return shares
+        return found
 
     def version(self, kind: str, name: str = "") -> str:
         """The version that it has of something."""
@@ -299,9 +307,18 @@ def _endpoint(entry: JsonObject) -> JsonObject:
 
 
 def _fraction(match: JsonObject) -> float:
-    """Below which random number (of 1) a route takes a request."""
+    """Below which random number (of 1) a route takes a request. Those here are small, say so, and carry no more."""
+    if any(not _fits(header) for header in match.get("headers", ())):
+        return 0.0
     if "runtime_fraction" not in match:
         return 1.0
     value = match["runtime_fraction"]["default_value"]
     scale = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}[value.get("denominator", "HUNDRED")]
     return float(value["numerator"]) / scale
+
+
+def _fits(header: JsonObject) -> bool:
+    """Whether a small POST that says its length has what a route asks of a header."""
+    if header["name"] == "content-length":
+        return "range_match" in header
+    return header.get("present_match") is False

@@ -150,11 +150,11 @@ class Proxy:
     def serve(self, deployment: str, requests: int) -> Served:
         """Send requests to a deployment (`namespace/name`)."""
         routes, total = self.envoy.routes(deployment), Served(requests)
-        shares = list(self.envoy.weights(deployment).values())
+        shares = self.envoy.shares(deployment)
         if not routes:
             total.failed = total.nobody = requests
             total.by[NOBODY] += requests
-        for route, count in zip(routes, self._split(requests, shares), strict=False):
+        for route, count in zip(routes, self._split(requests, shares), strict=bool(routes)):
             if count:
                 total.add(self._route(deployment, route, int(count)))
         total.requests = requests
@@ -174,6 +174,7 @@ class Proxy:
             self.counters.add("envoy_serin_answer_failures", labels, count)
             return Served(0, Counter({NOBODY: count}), count, count)
         action = route["route"]
+        self._copies(deployment, action, count)
         groups = self.envoy.endpoints(action["cluster"])
         first = next((group for group in groups if group), [])
         if not first:
@@ -200,6 +201,13 @@ class Proxy:
         found.by[NOBODY] += lost
         self.counters.add("envoy_serin_answer_failures", labels, found.failed)
         return found
+
+    def _copies(self, deployment: str, action: JsonObject, count: int) -> None:
+        """Copies go where a route says; nobody gets the answers to them."""
+        for policy in action.get("request_mirror_policies", ()):
+            hosts = next((group for group in self.envoy.endpoints(policy["cluster"]) if group), [])
+            share = policy["runtime_fraction"]["default_value"]["numerator"] / 10_000
+            self._attempts(deployment, hosts, int(self._draw.binomial(count, share)) if hosts else 0, Counter())
 
     def _attempts(self, deployment: str, hosts: list[JsonObject], count: int, by: Counter[str]) -> tuple[int, int]:
         """Attempts at some hosts: how many met nobody, and how many were answered with a failure."""

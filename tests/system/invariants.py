@@ -99,8 +99,10 @@ class Rules:
                 self._tell(commit, f"traffic moves to {snapshot}, which has no ready pod")
 
     def _only_arms(self, commit: Commit, after: State) -> None:
-        """Stable, the candidate, and whom a person goes back to: nobody else has traffic."""
+        """Stable, the candidate, and whom a person goes back to: nobody else has traffic. The candidate has copies."""
         back = after.manual_rollback.target if after.manual_rollback else None
+        if after.split.mirror and after.split.mirror.snapshot != after.candidate:
+            self._tell(commit, f"{after.split.mirror.snapshot} gets copies, the candidate is {after.candidate}")
         if others := set(after.split.serving()) - {after.stable, after.candidate, back}:
             self._tell(commit, f"{', '.join(sorted(others))} has traffic and no part in this")
 

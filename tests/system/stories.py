@@ -70,6 +70,41 @@ async def gone_bad_at_half(stage: Stage) -> None:
     await _rest(stage)
 
 
+MIRROR: dict[str, Any] = {"canary": {"steps": [{"mirror": 20, "bake": "20s"}, {"weight": 50, "bake": "20s"}]}}
+
+
+def _asked_by_copies_alone(stage: Stage) -> None:
+    """Version 2 has got requests, and no client an answer of its."""
+    asked = {stage.version(name)[1] for proxy in stage.proxies for name in proxy.attempts if name}
+    seen = stage.clients["shop", "fraud"].seen
+    assert "2" in asked, "copies arrive"
+    answered = {stage.version(name) for name in seen.by}
+    assert ("shop", "2") not in answered, f"clients got answers of a version that only gets copies: {seen}"
+    assert not seen.shielded
+
+
+async def good_copies(stage: Stage) -> None:
+    """Version 2 gets copies first, and is promoted."""
+    await _two_tenants(stage, strategy=MIRROR)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").split.mirror)
+    await asyncio.sleep(15.0)
+    _asked_by_copies_alone(stage)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def bad_copies(stage: Stage) -> None:
+    """Version 2 fails a fifth of the copies, and is rolled back before it has answered anybody."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage, strategy=MIRROR)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    _asked_by_copies_alone(stage)
+    await _rest(stage)
+
+
 async def never_ready(stage: Stage) -> None:
     """Version 2 never loads its model: it gets no request, and its deadline passes."""
     await _two_tenants(stage)
@@ -416,6 +451,8 @@ STORIES: dict[str, Story] = {
         good_candidate,
         bad_candidate,
         gone_bad_at_half,
+        good_copies,
+        bad_copies,
         never_ready,
         aborted,
         goes_back,
@@ -458,6 +495,8 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "good_candidate": {"shop": _PROMOTED},
     "bad_candidate": {"shop": _WORSE},
     "gone_bad_at_half": {"shop": _WORSE},
+    "good_copies": {"shop": _PROMOTED},
+    "bad_copies": {"shop": _WORSE},
     "never_ready": {"shop": ("Healthy", {"1": 100}, "1", None, "ProgressDeadlineExceeded", {"1": 2})},
     "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
     "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},

@@ -54,7 +54,7 @@ class StepFeasibility:
 def requests_until_pass(policy: Policy, bad: float, share: float) -> float:
     """Candidate requests until half of the healthy candidates have passed; inf: never.
 
-    `bad`: stable's share of bad requests; `share`: the candidate's share of all requests. The earliest of the three
+    `bad`: stable's share of bad requests; `share`: the candidate's of what both are asked. The earliest of the three
     ways to a Pass: evidence against `minimum_detectable_effect`, next to no bad requests, enough requests to have seen
     it.
     """
@@ -110,8 +110,8 @@ def _step(known: Sequence[tuple[Policy, Traffic]], stage: Stage, *, first: bool)
     found = []
     for policy, seen in known:
         gathered = seen.rate * stage.share * stage.bake
-        needed = requests_until_pass(policy, seen.bad, stage.share) if first else 0.0
-        smallest = smallest_seen(policy, seen.bad, stage.share, gathered)
+        needed = requests_until_pass(policy, seen.bad, stage.part) if first else 0.0
+        smallest = smallest_seen(policy, seen.bad, stage.part, gathered)
         needed = max(needed, float(stage.min_requests))
         found.append(StepFeasibility(stage, policy.metric, seen, gathered, needed, smallest))
     return max(found, key=lambda one: one.seconds)
@@ -134,7 +134,7 @@ def shortfall(found: Sequence[StepFeasibility], longest: float | None) -> tuple[
 
 def _too_low(one: StepFeasibility, longest: float | None) -> str:
     stage, metric = one.stage, one.metric
-    step = f"step {stage.number} ({stage.weight}% for {human(stage.bake)})"
+    step = f"step {stage.number} ({stage.asks} for {human(stage.bake)})"
     if not one.traffic.rate:
         return f"nobody sends requests: {step} gathers none, and without any {metric} cannot pass"
     gathers = f"at {_rate(one.traffic)} {step} gathers {text.number(_two(one.gathered))} candidate requests"

@@ -265,7 +265,7 @@ class _Simulation:
         self, one: Rehearsed, shares: Floats, states: dict[str, Any], stage: Stage, length: float, at: float
     ) -> int:
         """Draw one tick and fold it into the metric's state; the candidate's requests in it."""
-        candidate, stable = self.rng.poisson(one.rate * length * np.array([stage.share, 1.0 - stage.share]))
+        candidate, stable = self.rng.poisson(one.rate * length * np.array([stage.share, stage.stable_share]))
         if not candidate + stable:
             return 0  # no traffic: the engine is not asked
         drawn = self.rng.multinomial(candidate, shares), self.rng.multinomial(stable, one.healthy)

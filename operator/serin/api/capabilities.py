@@ -38,4 +38,5 @@ def needed_by(split: Split) -> frozenset[Capability]:
     found |= {Capability.HEADERS for rule in split.rules if rule.headers}
     found |= {Capability.COOKIES for rule in split.rules if rule.cookies}
     found |= {Capability.STICKY} if split.sticky else set()
+    found |= {Capability.MIRROR} if split.mirror else set()
     return frozenset(found)

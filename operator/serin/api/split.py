@@ -1,7 +1,8 @@
 """A traffic split: which snapshot answers which requests. What every router is asked for, and reports.
 
 Rules come first: a request that a rule matches goes where the rule says. All others are shared out by the weights: by
-chance, or by a hash of their user when the split is sticky.
+chance, or by a hash of their user when the split is sticky. A mirror sends copies beside that: it changes nobody's
+answer.
 """
 
 import re
@@ -54,8 +55,20 @@ class Sticky:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """Copies of `percent` of the requests that stable answers go to `snapshot`. Its answers to them reach nobody."""
+
+    snapshot: str
+    percent: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.percent <= 100:
+            raise ValueError(f"a mirror copies 1 to 100 percent of the requests, got {self.percent}")
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
-    """Weights in whole percent per snapshot name, and the rules that come before them.
+    """Weights in whole percent per snapshot name, the rules that come before them, and who gets copies.
 
     The weights sum to 100, or there are none: nothing can serve yet. `sticky`: how users keep their snapshot.
     Raises ValueError on anything else, so that a wrong split cannot be carried any further.
@@ -64,14 +77,15 @@ class Split:
     weights: Mapping[str, int]
     rules: tuple[Rule, ...] = ()
     sticky: Sticky | None = None
+    mirror: Mirror | None = None
 
     def __post_init__(self) -> None:
         negative = {name: weight for name, weight in self.weights.items() if weight < 0}
         total = sum(self.weights.values())
         if negative or total not in (0, 100):
             raise ValueError(f"a split's weights are 0 or more and sum to 100, got {dict(self.weights)} (sum {total})")
-        if self.rules and not total:
-            raise ValueError("a split with rules has weights too: somebody answers the other requests")
+        if (self.rules or self.mirror) and not total:
+            raise ValueError("a split with rules or a mirror has weights too: somebody answers the other requests")
 
     def of(self, snapshot: str) -> int:
         """Weight of one snapshot in percent of the requests that no rule matches, 0 when it has none."""
@@ -82,16 +96,21 @@ class Split:
         return tuple(sorted(name for name, weight in self.weights.items() if weight))
 
     def reached(self) -> tuple[str, ...]:
-        """Names of the snapshots that requests can reach, by weight or by rule, sorted."""
-        return tuple(sorted({*self.serving(), *(rule.snapshot for rule in self.rules)}))
+        """Names of the snapshots that requests can reach, by weight, by rule or as copies, sorted."""
+        copied = {self.mirror.snapshot} if self.mirror else set()
+        return tuple(sorted({*self.serving(), *(rule.snapshot for rule in self.rules), *copied}))
 
     def has_clients(self, snapshot: str) -> bool:
         """Whether clients are sent to a snapshot, beside people who try it."""
         return self.of(snapshot) > 0 or any(one.snapshot == snapshot and not one.preview for one in self.rules)
 
+    def is_asked(self, snapshot: str) -> bool:
+        """Whether a snapshot is sent requests that it is judged by: clients', or copies of theirs."""
+        return self.has_clients(snapshot) or (self.mirror is not None and self.mirror.snapshot == snapshot)
+
     def is_all_to(self, snapshot: str) -> bool:
-        """Whether every request goes to this snapshot."""
-        return self.of(snapshot) == 100 and all(rule.snapshot == snapshot for rule in self.rules)
+        """Whether every request goes to this snapshot, and to no other."""
+        return self.of(snapshot) == 100 and self.reached() == (snapshot,)
 
 
 NOWHERE = Split({})
@@ -111,18 +130,27 @@ def between(stable: str, candidate: str, weight: int) -> Split:
 
 def write_split(split: Split) -> JsonObject:
     """As JSON."""
-    rules = [_write_rule(rule) for rule in split.rules]
-    sticky = {} if split.sticky is None else {"sticky": _write_sticky(split.sticky)}
-    return {"weights": dict(split.weights), **({"rules": rules} if rules else {}), **sticky}
+    found: JsonObject = {"weights": dict(split.weights)}
+    if split.rules:
+        found["rules"] = [_write_rule(rule) for rule in split.rules]
+    if split.sticky:
+        found["sticky"] = _write_sticky(split.sticky)
+    if split.mirror:
+        found["mirror"] = {"snapshot": split.mirror.snapshot, "percent": split.mirror.percent}
+    return found
 
 
 def read_split(body: Any) -> Split:
     """The inverse. Raises ValueError for what is no split."""
     try:
         weights = {str(name): int(weight) for name, weight in body["weights"].items()}
-        sticky = body.get("sticky")
-        rules = tuple(map(_read_rule, body.get("rules") or ()))
-        return Split(weights, rules, None if sticky is None else _read_sticky(sticky))
+        sticky, mirror = body.get("sticky"), body.get("mirror")
+        return Split(
+            weights,
+            tuple(map(_read_rule, body.get("rules") or ())),
+            None if sticky is None else _read_sticky(sticky),
+            None if mirror is None else Mirror(str(mirror["snapshot"]), int(mirror["percent"])),
+        )
     except (AttributeError, KeyError, TypeError) as error:  # no map, no list, or a part is missing
         raise ValueError(f"no split: {error!r}") from None
 

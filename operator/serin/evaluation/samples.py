@@ -81,7 +81,7 @@ def subjects(state: State) -> tuple[Subject, ...]:
     rollout = state.rollout
     if rollout is None:
         return ()
-    return tuple(subject_of(arm, rollout) for arm in rollout.arms if state.split.has_clients(arm.snapshot))
+    return tuple(subject_of(arm, rollout) for arm in rollout.arms if state.split.is_asked(arm.snapshot))
 
 
 def subject_of(arm: Arm, rollout: Rollout) -> Subject:

@@ -109,9 +109,9 @@ class Facts:
         return self.state.split.of(self.state.candidate or "")
 
     @property
-    def has_clients(self) -> bool:
-        """Whether clients are sent to the candidate, by weight or by rule."""
-        return self.state.split.has_clients(self.state.candidate or "")
+    def is_asked(self) -> bool:
+        """Whether the candidate is sent requests: clients', by weight or by rule, or copies of theirs."""
+        return self.state.split.is_asked(self.state.candidate or "")
 
     @property
     def rejected(self) -> bool:

@@ -77,6 +77,9 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
         what = f"promotes {candidate}{asked}: all pods first, then all requests"
     elif facts.stage.cohort:
         what = f"tries {candidate} on requests with {facts.stage.cohort}; {stable} serves the rest"
+    elif facts.state.split.mirror:
+        copied = f"copies of {facts.state.split.mirror.percent}% of the requests"
+        what = f"tries {candidate} on {copied}; {stable} {'is down' if down else 'answers all requests'}"
     elif not facts.weight:
         rest = f"{stable}, which should serve all requests, is down" if down else f"{stable} serves all requests"
         what = f"brings up {candidate}; {rest}"
@@ -135,7 +138,7 @@ def left(facts: Facts) -> str:
     if seconds := seconds_left(facts):
         parts.append(human(seconds))
     requests = requests_left(facts)
-    if requests and facts.has_clients and facts.reason == Reason.BAKING:
+    if requests and facts.is_asked and facts.reason == Reason.BAKING:
         parts.append(f"about {count(requests)} more candidate requests")
     return f"{' and '.join(parts)} left" if parts else ""
 
@@ -242,7 +245,7 @@ def _stage(facts: Facts) -> Iterator[str]:
 
 
 def _metrics(facts: Facts, serin: str) -> Iterator[str]:
-    if facts.rollout is None or not facts.has_clients:
+    if facts.rollout is None or not facts.is_asked:
         return  # nobody asks the candidate anything yet, so there is nothing to say about it
     if _forced(facts):
         yield "A person asked to promote it, so it waits for no evidence."
@@ -353,7 +356,7 @@ def _deadlines(facts: Facts) -> Iterator[str]:
         rest = facts.stage.deadline - facts.now
         yield f"If it is not promoted {_within(rest)} (maxDuration), it is rolled back."
     silent = any(one.verdict == Verdict.NO_DATA and one.severity in BLOCKING for one in facts.metrics)
-    if silent and facts.has_clients and not rollout.stage.forced:
+    if silent and facts.is_asked and not rollout.stage.forced:
         if spec.analysis.on_no_data is NoDataAction.ROLLBACK:
             after = human(spec.analysis.on_no_data_after)
             yield f"Without any data for {after} it is rolled back (onNoData)."

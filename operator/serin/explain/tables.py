@@ -95,7 +95,7 @@ def status(facts: Facts) -> StatusView:
         waiting=waiting(facts),
         versions=_versions(facts) if facts.state.stable else None,
         stages=tuple(_stages(facts)),
-        metrics=_metrics(facts.metrics) if facts.rollout and facts.has_clients and facts.metrics else None,
+        metrics=_metrics(facts.metrics) if facts.rollout and facts.is_asked and facts.metrics else None,
     )
 
 
@@ -117,6 +117,8 @@ def _version(facts: Facts, snapshot: str, role: str) -> Row:
     share = f"{facts.state.split.of(snapshot)}%{f' ({measured} seen)' if measured else ''}"
     if snapshot == facts.state.candidate and facts.stage.cohort:
         share = facts.stage.cohort
+    if (mirror := facts.state.split.mirror) and mirror.snapshot == snapshot:
+        share = f"copies of {mirror.percent}%"
     if facts.state.kill_switch is KillSwitch.ALL:
         share = "none"
     pods = f"{shown.ready} of {shown.replicas}"
@@ -179,7 +181,8 @@ def listing(all_facts: Sequence[Facts], *, namespaces: bool) -> Table:
 def _deployment(facts: Facts, *, namespaces: bool) -> Row:
     state = facts.state
     versions = [facts.version(one) if one else NONE for one in (state.stable, state.candidate)]
-    weight = f"{facts.weight}%" if facts.rollout else NONE
+    mirror = facts.state.split.mirror
+    weight = f"copies {mirror.percent}%" if mirror else f"{facts.weight}%" if facts.rollout else NONE
     holds = {True: "True", False: "False", None: "Unknown"}[facts.ready.holds]
     return (
         *_plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),

@@ -43,7 +43,7 @@ def template_refused(context: RolloutContext) -> Finding | None:
 
 def crashed_under_traffic(context: RolloutContext) -> Finding | None:
     """Every candidate pod's process died while it had traffic: that is the version, not the node."""
-    if context.has_clients and context.workload and context.workload.crashed and not context.ready:
+    if context.is_asked and context.workload and context.workload.crashed and not context.ready:
         return Finding(Reason.CANDIDATE_CRASHED, f"the candidate crashed under traffic: {context.workload.problem}")
     return None
 
@@ -75,7 +75,7 @@ def silent_too_long(context: RolloutContext) -> Finding | None:
     """No data for longer than the policy bears, and the policy says to roll back."""
     analysis = context.seen.deployment.spec.analysis
     silent = missing(context)
-    if analysis.on_no_data is not NoDataAction.ROLLBACK or not silent or not context.has_clients:
+    if analysis.on_no_data is not NoDataAction.ROLLBACK or not silent or not context.is_asked:
         return None
     quiet = context.seen.now - max(silent[0].at or 0.0, context.stage.since or context.rollout.since)
     if quiet < analysis.on_no_data_after:

@@ -42,7 +42,7 @@ class _Decided:
     @property
     def has_traffic(self) -> bool:
         """Whether the candidate has traffic."""
-        return self.state.candidate is not None and self.state.split.has_clients(self.state.candidate)
+        return self.state.candidate is not None and self.state.split.is_asked(self.state.candidate)
 
 
 # The first line that holds names the phase.

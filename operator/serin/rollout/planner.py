@@ -208,7 +208,7 @@ def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
     context = _context(builder, rollout)
     if (finding := gates.first(gates.ROLL_BACK, context)) and not _would_serve_nobody(context):
         roll_back(builder, context, finding)
-    elif context.has_clients and not context.ready:
+    elif context.is_asked and not context.ready:
         _withdraw_traffic(builder, context)
     else:
         _advance(builder, context)
@@ -345,6 +345,9 @@ def _rises(after: State, before: State) -> bool:
     """Whether any snapshot gets more traffic that was not stable before."""
     rising = {name for name in after.split.serving() if after.split.of(name) > before.split.of(name)}
     rising |= {rule.snapshot for rule in after.split.rules if rule not in before.split.rules}
+    mirror, earlier = after.split.mirror, before.split.mirror
+    if mirror and (earlier is None or mirror.snapshot != earlier.snapshot or mirror.percent > earlier.percent):
+        rising.add(mirror.snapshot)
     return bool(rising - {before.stable})
 
 

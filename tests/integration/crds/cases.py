@@ -53,6 +53,36 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m, replicas: 2}]}}}",
         ("spec.strategy.canary.steps[0].replicas", "belongs to a step with match"),
     ),
+    # --- copies ---
+    "weight and mirror": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, mirror: 20, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0]", "write exactly one of weight and bake"),
+    ),
+    "mirror without bake": (
+        "spec: {strategy: {canary: {steps: [{mirror: 20}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].bake", "write how long"),
+    ),
+    "mirror of nothing": (
+        "spec: {strategy: {canary: {steps: [{mirror: 0, bake: 5m}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].mirror", "greater than or equal to 1"),
+    ),
+    "mirror after a weight": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {mirror: 20, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps", "before the first weight"),
+    ),
+    "replicas of a mirror": (
+        "spec: {strategy: {canary: {steps: [{mirror: 20, bake: 5m, replicas: 2}, {weight: 5, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps[0].replicas", "belongs to a step with match"),
+    ),
+    "only a mirror": (
+        "spec: {strategy: {canary: {steps: [{mirror: 20, bake: 5m}]}}}",
+        ("spec.strategy.canary.steps", "at least one step with a weight"),
+    ),
+    "shadow without bake": ("spec: {strategy: {shadow: {mirror: 20}}}", ("spec.strategy.shadow.bake", "Required")),
+    "shadow then nothing": (
+        "spec: {strategy: {shadow: {mirror: 20, bake: 5m, then: Wait}}}",
+        ("spec.strategy.shadow.then", '"Promote", "Hold"'),
+    ),
     # --- the kill switch ---
     "kill switch of YAML": ("spec: {killSwitch: Off}", ("spec.killSwitch", "string")),
     "unknown kill switch": ("spec: {killSwitch: Everything}", ("spec.killSwitch", '"Off", "Candidate", "All"')),
@@ -92,7 +122,7 @@ REFUSED: Refusals = {
     "another strategy": ("spec: {strategy: {redBlack: {}}}", ('unknown field "spec.strategy.redBlack"',)),
     "two strategies": (
         "spec: {strategy: {canary: {}, blueGreen: {}}}",
-        ("spec.strategy", "write exactly one strategy, canary: {}, blueGreen: {} or abTest"),
+        ("spec.strategy", "write exactly one strategy, canary: {}, blueGreen: {}, abTest, or shadow"),
     ),
     "everybody held back": (
         "spec: {strategy: {canary: null, blueGreen: {holdback: 100}}}",
@@ -318,7 +348,7 @@ REFUSED: Refusals = {
     ),
     "requests for a pause": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {}, minRequests: 5}]}}}",
-        ("spec.strategy.canary.steps[1]", "belong to a step with weight or match: remove them"),
+        ("spec.strategy.canary.steps[1]", "belong to a step with weight, mirror or match: remove them"),
     ),
     "pause of no time": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {for: 0s}}]}}}",

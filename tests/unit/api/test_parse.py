@@ -19,7 +19,7 @@ from serin.api.spec import (
     ValueQuery,
 )
 from serin.api.verdicts import Against, Severity
-from serin.rollout.strategies.canary import Canary, CohortStep, PauseStep, WeightStep
+from serin.rollout.strategies.canary import Canary, CohortStep, MirrorStep, PauseStep, WeightStep
 from serin.rollout.strategies.table import strategy_of
 from tests import crds
 
@@ -79,6 +79,7 @@ class TestEverything:
         assert spec.router == RouterSpec("envoy", body["spec"]["router"]["envoy"])
         assert strategy_of(spec) == Canary(
             (
+                MirrorStep(20, 600.0),
                 CohortStep({"x-beta": "true"}, {"group": "beta"}, 600.0, min_requests=100, replicas=1),
                 WeightStep(5, 300.0, 500),
                 WeightStep(25, 600.0),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serin.api.split import NOWHERE, Rule, Split, Sticky, all_to, between, read_split, write_split
+from serin.api.split import NOWHERE, Mirror, Rule, Split, Sticky, all_to, between, read_split, write_split
 
 BETA = Rule("fraud-b", headers={"x-beta": "true"}, cookies={"group": "beta"})
 PREVIEW = Rule("fraud-b", headers={"x-serin-preview": "true"}, preview=True)
@@ -43,12 +43,16 @@ def test_without_rules_it_is_its_weights() -> None:
         {"weights": {"fraud-a": 100}, "sticky": {"header": "x-user-id", "cookie": "both"}},
         {"weights": {"fraud-a": 100}, "sticky": {"cookie": 'ends a text"'}},
         {"weights": {"fraud-a": 100}, "sticky": 3},
+        {"weights": {"fraud-a": 100}, "mirror": 20},
+        {"weights": {"fraud-a": 100}, "mirror": {"snapshot": "fraud-b"}},
+        {"weights": {"fraud-a": 100}, "mirror": {"snapshot": "fraud-b", "percent": 200}},
+        {"weights": {}, "mirror": {"snapshot": "fraud-b", "percent": 20}},
         {"weights": {}, "rules": [{"snapshot": "fraud-b", "headers": {"x": "y"}}]},
         [],
     ],
 )
 def test_what_is_no_split_is_refused(told: Any) -> None:
-    with pytest.raises(ValueError, match=r"split|sum|rule|literal|sticky|cookie"):
+    with pytest.raises(ValueError, match=r"split|sum|rule|literal|sticky|cookie|copies"):
         read_split(told)
 
 
@@ -58,6 +62,21 @@ def test_a_rule_reaches_a_snapshot_that_has_no_weight() -> None:
     assert (split.of("fraud-b"), split.has_clients("fraud-b")) == (0, True)
     assert not split.is_all_to("fraud-a")
     assert split.is_all_to("fraud-b") is False
+
+
+def test_a_mirror_reaches_a_snapshot_and_sends_it_no_client() -> None:
+    split = Split({"fraud-a": 100}, mirror=Mirror("fraud-b", 20))
+    assert split.reached() == ("fraud-a", "fraud-b")
+    assert (split.of("fraud-b"), split.has_clients("fraud-b"), split.is_asked("fraud-b")) == (0, False, True)
+    assert not split.is_asked("fraud-c")
+    assert not split.is_all_to("fraud-a")
+    assert read_split(write_split(split)) == split
+
+
+@pytest.mark.parametrize("percent", [0, -5, 101])
+def test_a_mirror_copies_some_of_the_requests(percent: int) -> None:
+    with pytest.raises(ValueError, match="copies 1 to 100 percent"):
+        Mirror("fraud-b", percent)
 
 
 def test_people_who_try_a_snapshot_are_no_clients_of_it() -> None:

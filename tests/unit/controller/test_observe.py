@@ -209,12 +209,13 @@ MATCH = {"headers": {"x-beta": "true"}, "cookies": {"group": "beta"}}
         (Capability.HEADERS, "spec.strategy.canary.steps[0].match"),
         (Capability.COOKIES, "spec.strategy.canary.steps[0].match"),
         (Capability.WEIGHTS, "spec.strategy.canary"),
+        (Capability.MIRROR, "spec.strategy.canary.steps[1].mirror"),
         (Capability.FALLBACK, "spec.fallback"),
     ],
 )
 def test_what_the_router_cannot_do_is_refused_before_anything_begins(missing: Capability, path: str) -> None:
     body = deployment()
-    steps = [{"match": MATCH, "bake": "1m"}, {"weight": 50, "bake": "1m"}]
+    steps = [{"match": MATCH, "bake": "1m"}, {"mirror": 20, "bake": "1m"}, {"weight": 50, "bake": "1m"}]
     body["spec"]["strategy"] = {"canary": {"steps": steps}}
     body["spec"]["fallback"] = {"answer": {"status": 200, "contentType": "text/plain", "body": ""}}
     bench, router = Bench(body), Dummy("envoy")
@@ -235,3 +236,14 @@ def test_the_previews_service_is_left_alone_when_it_is_somebody_elses(mine: bool
     selector = {names.LABEL_SNAPSHOT: "fraud-b"}
     bench.cache.put(kinds.SERVICE, {"metadata": metadata, "spec": {"selector": selector}})
     assert observe(bench, body).preview == Preview("u", "fraud-b", not_ours=not mine)
+
+
+def test_a_shadow_is_refused_where_the_router_copies_nothing_and_needs_nothing_else() -> None:
+    body = deployment()
+    body["spec"]["strategy"] = {"shadow": {"mirror": 20, "bake": "1m", "then": "Promote"}}
+    bench, router = Bench(body), Dummy("envoy", capabilities=frozenset({Capability.MIRROR}))
+    observer = Observer(bench.cache, {"envoy": router}, bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    assert observer.observe(body, NOW).invalid is None
+    router.capabilities = frozenset(Capability) - {Capability.MIRROR}
+    with pytest.raises(InvalidSpec, match=r"^spec\.strategy\.shadow\.mirror: the router envoy .* cannot send copies"):
+        observer.observe(body, NOW)

@@ -22,9 +22,10 @@ Check = Callable[[ModelDeploymentSpec, "Schedule"], Iterator[Problem]]
 
 
 def _bakes(schedule: "Schedule") -> list[float]:
-    """Of the stages that raise the weight: in one that does not, evidence may not be waited for."""
-    before = (0, *(one.weight for one in schedule.stages))
-    return [one.bake for one, weight in zip(schedule.stages, before, strict=False) if one.weight > weight]
+    """Of the stages that raise what is asked: in one that does not, evidence may not be waited for."""
+    asked = [(not one.copies, one.weight) for one in schedule.stages]  # any weight is more than copies
+    before = [(False, 0), *asked]
+    return [one.bake for one, now, then in zip(schedule.stages, asked, before, strict=False) if now > then]
 
 
 def _somebody_decides(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:

@@ -128,7 +128,7 @@ def _goal(found: Rehearsed) -> Iterator[str]:
 def _sees(stage: Stage, sights: Sequence[Sight], minimum_detectable_effect: float) -> str:
     """The sentence about one step and metric: what it can see, what it cannot, and whether that is what was asked."""
     seen, unseen = [one for one in sights if one.seen], [one for one in sights if not one.seen]
-    said = f"step {stage.number}: {human(stage.bake)} at {stage.weight}% can see "
+    said = f"step {stage.number}: {human(stage.bake)} {'with' if stage.copies else 'at'} {stage.asks} can see "
     if seen:
         said += f"in {sights[0].metric} {seen[0].trouble} ({_spread(seen[0])})"
         said += f", not {_or([one.trouble for one in unseen])}" if unseen else ""
@@ -159,7 +159,7 @@ def _or(words: Sequence[str]) -> str:
 
 
 def _step(stage: Stage) -> str:
-    return f"{stage.number}: {stage.weight}% for {human(stage.bake)}"
+    return f"{stage.number}: {stage.asks} for {human(stage.bake)}"
 
 
 def _when(seconds: float) -> str:
@@ -195,6 +195,7 @@ def as_json(found: Rehearsed) -> JsonObject:
         ]
         until = {"median": finite(passing.seconds.median), "p95": finite(passing.seconds.high)}
         shown = {"step": stage.number, "weight": stage.weight, "bake": stage.bake}
+        shown |= {"copies": True} if stage.copies else {}
         steps.append({**shown, "secondsUntilPass": until, "sights": sights})
     return {
         "name": found.plan.name,

@@ -116,6 +116,11 @@ class RolloutContext:
         return self.state.split.has_clients(self.candidate)
 
     @property
+    def is_asked(self) -> bool:
+        """Whether the candidate is sent requests: clients', or copies of theirs."""
+        return self.state.split.is_asked(self.candidate)
+
+    @property
     def workload(self) -> Workload | None:
         """The candidate's workload, None before it exists."""
         return self.seen.workloads.get(self.candidate)

@@ -1,4 +1,7 @@
-"""The canary: weights that rise in steps, each earned by the one before; before them, cohorts.
+"""The canary: weights that rise in steps, each earned by the one before; before them, copies of requests and cohorts.
+
+Copies are of requests drawn by chance, so what the candidate does with them is evidence like any other: it is compared
+with stable's own requests of the same time. Nobody but the candidate sees them, so a share of copies is no split.
 
 A cohort is not a random part of the users, so what the candidate does with it says nothing about stable at the promised
 error rates. It may still roll back, as any comparison with stable may; it proves nothing, and it is forgotten when the
@@ -14,7 +17,7 @@ from serin.api.capabilities import Capability, Needs, needed_by
 from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE
-from serin.api.split import Rule, Split, between
+from serin.api.split import Mirror, Rule, Split, between
 from serin.api.state import Arm, StageState, StageStatus
 from serin.api.text import count, cut_to_bytes
 from serin.api.times import human
@@ -37,6 +40,25 @@ class WeightStep:
         """As people write it: `5% for 5m`."""
         least = f", {count(self.min_requests)} requests" if self.min_requests else ""
         return f"{self.weight}% for {human(self.bake)}{least}"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStep:
+    """Send copies of `percent` of the requests to the candidate for `bake` seconds and `min_requests` copies."""
+
+    percent: int
+    bake: float
+    min_requests: int = 0
+
+    @property
+    def title(self) -> str:
+        """As people write it: `copies of 20% for 10m`."""
+        least = f", {count(self.min_requests)} requests" if self.min_requests else ""
+        return f"copies of {self.percent}% for {human(self.bake)}{least}"
+
+    def split(self, stable: str, candidate: str) -> Split:
+        """Stable answers everything."""
+        return Split({stable: 100}, mirror=Mirror(candidate, self.percent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +104,8 @@ class PauseStep:
         return "pause until approved" if self.seconds is None else f"pause for {human(self.seconds)}"
 
 
-Step = WeightStep | CohortStep | PauseStep
+ActiveStep = WeightStep | MirrorStep | CohortStep
+Step = ActiveStep | PauseStep
 # Bytes of what a cohort is called: a title has more than that, and 256.
 _LONGEST_COHORT: Final = 180
 _NO_PROMISE: Final = "no promise against stable: the cohort is no random part of the users"
@@ -90,10 +113,11 @@ _NO_PROMISE: Final = "no promise against stable: the cohort is no random part of
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """`spec.strategy.canary`. `max_duration`: seconds."""
+    """`spec.strategy.canary`. `max_duration`: seconds. `mirror`: where a mirror is written that is no step."""
 
     steps: tuple[Step, ...]
     max_duration: float | None = None
+    mirror: str = ""
 
     @classmethod
     def read(cls, settings: Field) -> "Canary":
@@ -101,28 +125,35 @@ class Canary:
         return cls(tuple(_read_step(item) for item in settings["steps"].items()), settings.duration_of("maxDuration"))
 
     def needs(self) -> Needs:
-        """Weights, and what the cohorts are known by."""
-        found: dict[Capability, str] = {Capability.WEIGHTS: "spec.strategy.canary"}
+        """Weights, copies, and what the cohorts are known by."""
+        found: dict[Capability, str] = {}
         for index, step in enumerate(self.steps):
-            if isinstance(step, CohortStep):
+            if isinstance(step, WeightStep):
+                found[Capability.WEIGHTS] = "spec.strategy.canary"
+            elif isinstance(step, MirrorStep):
+                found[Capability.MIRROR] = self.mirror or f"spec.strategy.canary.steps[{index}].mirror"
+            elif isinstance(step, CohortStep):
                 path = f"spec.strategy.canary.steps[{index}].match"
                 found |= dict.fromkeys(needed_by(step.split("", "candidate")), path)
         return found
 
     def schedule(self) -> Schedule:
-        """Every step in which the candidate has traffic; a pause for a time goes on with the weight before it.
+        """Every step in which the candidate has traffic; a pause for a time goes on with the share before it.
 
         A pause until approval lasts as long as it lasts, and is left out; so are cohorts, which are no evidence.
         """
         found: list[Stage] = []
-        weight = 0
+        asked: tuple[int, bool] | None = None  # percent, and whether of copies
         for number, step in enumerate(self.steps, 1):
-            if isinstance(step, WeightStep):
-                weight = step.weight
-                found.append(Stage(number, weight, step.bake, step.min_requests))
-            elif isinstance(step, PauseStep) and weight and step.seconds is not None:
-                found.append(Stage(number, weight, step.seconds))
-        bakes = sum(step.bake for step in self.steps if isinstance(step, WeightStep))
+            match step:
+                case WeightStep(weight=percent) | MirrorStep(percent=percent):
+                    asked = percent, isinstance(step, MirrorStep)
+                    found.append(Stage(number, percent, step.bake, step.min_requests, copies=asked[1]))
+                case CohortStep():
+                    asked = None
+                case PauseStep(seconds=float(seconds)) if asked:
+                    found.append(Stage(number, asked[0], seconds, copies=asked[1]))
+        bakes = sum(step.bake for step in self.steps if isinstance(step, WeightStep | MirrorStep))
         return Schedule(tuple(found), bakes, self.max_duration)
 
     def arms(self, wanted: str) -> tuple[Arm, ...]:
@@ -147,8 +178,11 @@ class Canary:
         against the version.
         """
         replicas, weight = context.seen.deployment.spec.replicas, self._weight(context.stage.index)
-        if cohort := self._cohort(context.stage):
-            return replicas if cohort.replicas is None else min(replicas, cohort.replicas)
+        match self._lasting(context.stage):
+            case CohortStep(replicas=wanted):
+                return replicas if wanted is None else min(replicas, wanted)
+            case MirrorStep(percent=percent):
+                return max(1, -(-replicas * percent // 100))  # stable still answers everything
         return pods_for(weight, replicas)
 
     def waits_for_approval(self, stage: StageState) -> bool:
@@ -158,7 +192,7 @@ class Canary:
     def show(self, context: RolloutContext) -> StageStatus:
         """The present step."""
         stage, step = context.stage, self._step(context.stage)
-        length = step.bake if isinstance(step, WeightStep | CohortStep) else step.seconds if step else None
+        length = step.bake if isinstance(step, ActiveStep) else step.seconds if step else None
         begun = stage.since is not None and context.weight == self._weight(stage.index)
         cohort = self._served(context)
         return StageStatus(
@@ -170,7 +204,7 @@ class Canary:
             until=stage.since + length if begun and stage.since is not None and length is not None else None,
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if step else 0,
-            min_requests=step.min_requests if isinstance(step, WeightStep | CohortStep) else 0,
+            min_requests=step.min_requests if isinstance(step, ActiveStep) else 0,
             approval=self.waits_for_approval(stage),
             cohort=cohort.cohort if cohort else "",
             note=_NO_PROMISE if cohort else "",
@@ -180,9 +214,9 @@ class Canary:
         """Take the rollout one step further, or say what it waits for."""
         context = self._fitted(context)
         step, weight = self._step(context.stage), self._weight(context.stage.index)
-        edited = bool(context.state.split.rules) and self._served(context) is None
+        edited = self._is_edited(context)
         if (context.weight > weight or edited) and context.seen.ready(context.stable):
-            return self._lower(context, weight)
+            return self._lower(context, min(weight, context.weight))
         if step is None:
             return promote(context)
         if isinstance(step, PauseStep):
@@ -229,17 +263,24 @@ class Canary:
         state = replace(context.at(stage).state, split=split)
         return Advance(state, Finding(Reason.STEP_STARTED, why), event=True, requeue_after=context.seen.route.poll)
 
+    def _is_edited(self, context: RolloutContext) -> bool:
+        """Whether no step says any more whose requests, or how many copies, the candidate has."""
+        mirror = context.state.split.mirror
+        copied = [one.percent for one in self.steps[: context.stage.index + 1] if isinstance(one, MirrorStep)]
+        if mirror and mirror.percent not in copied:
+            return True
+        return bool(context.state.split.rules) and self._served(context) is None
+
     def _served(self, context: RolloutContext) -> CohortStep | None:
         """Whose requests the candidate has now; None without a cohort, also when the user has edited it."""
         cohorts = (one for one in self.steps[: context.stage.index + 1] if isinstance(one, CohortStep))
         rules = context.state.split.rules
         return next((one for one in cohorts if rules and _split(context, one).rules == rules), None)
 
-    def _cohort(self, stage: StageState) -> CohortStep | None:
-        """Whose requests the candidate has: of the newest step that is no pause, when that is a cohort's."""
+    def _lasting(self, stage: StageState) -> Step | None:
+        """The newest step that is no pause: it goes on in those after it. None before the first, after the last."""
         until_now = [one for one in self.steps[: stage.index + 1] if not isinstance(one, PauseStep)]
-        last = until_now[-1] if until_now and stage.index < len(self.steps) else None
-        return last if isinstance(last, CohortStep) else None
+        return until_now[-1] if until_now and stage.index < len(self.steps) else None
 
     def _next(self, context: RolloutContext) -> Advance:
         """Enter the next step and look at it at once."""
@@ -262,9 +303,10 @@ class Canary:
             why = Finding(Reason.WAITING, f"step {stage.index + 1} waits for {human(step.seconds or 0)}")
         return Advance(state, why, event=stage.since is None, requeue_after=left)
 
-    def _reach(self, context: RolloutContext, step: WeightStep | CohortStep) -> Advance:
+    def _reach(self, context: RolloutContext, step: ActiveStep) -> Advance:
         """Bring up the pods that the step needs, then send the candidate its requests."""
-        if why := first(HOLD, context) or (unproven(context) if context.weight else None):
+        counts = context.weight or context.state.split.mirror
+        if why := first(HOLD, context) or (unproven(context) if counts else None):
             return held(context, why)
         if context.ready < context.needed:
             whose = f"{step.weight}%" if isinstance(step, WeightStep) else _whose(step)
@@ -278,7 +320,7 @@ class Canary:
         why = Finding(Reason.STEP_STARTED, message)
         return Advance(state, why, event=True, proof=context.needed, requeue_after=step.bake)
 
-    def _bake(self, context: RolloutContext, step: WeightStep | CohortStep) -> Advance:
+    def _bake(self, context: RolloutContext, step: ActiveStep) -> Advance:
         """Stay until time, requests and evidence are complete; a cohort's requests are no evidence."""
         stage, now = context.stage, context.seen.now
         left = step.bake - (now - (now if stage.since is None else stage.since))
@@ -286,13 +328,12 @@ class Canary:
         if why := first(HOLD, context):
             return held(context, why)
         if left > 0:
-            at = f"at {step.weight}%" if isinstance(step, WeightStep) else f"with {step.cohort} ({_NO_PROMISE})"
-            until = f"step {stage.index + 1} bakes for {human(step.bake)} {at}"
+            until = f"step {stage.index + 1} bakes for {human(step.bake)} {_with_what(step)}"
             return held(context, Finding(Reason.BAKING, until), requeue_after=left)
         if gathered < step.min_requests:
             message = f"{gathered} of {step.min_requests} candidate requests (minRequests) in this step"
             return held(context, Finding(Reason.GATHERING_EVIDENCE, message))
-        if waiting := unproven(context) if isinstance(step, WeightStep) else minor_failed(context):
+        if waiting := minor_failed(context) if isinstance(step, CohortStep) else unproven(context):
             return held(context, waiting)
         return self._next(context)
 
@@ -302,6 +343,8 @@ def _read_step(field: Field) -> Step:
     if pause is not None:
         return PauseStep(seconds=pause.duration_of("for"))
     least, match = field.get("minRequests"), field.get("match")
+    if field.get("mirror") is not None:
+        return read_mirror(field)
     if match is not None:
         return CohortStep(
             headers={name.lower(): value for name, value in (match.value.get("headers") or {}).items()},
@@ -317,11 +360,33 @@ def _read_step(field: Field) -> Step:
     )
 
 
-def _split(context: RolloutContext, step: WeightStep | CohortStep) -> Split:
-    if isinstance(step, CohortStep):
-        return step.split(context.stable, context.candidate)
-    return between(context.stable, context.candidate, step.weight)
+def read_mirror(field: Field) -> MirrorStep:
+    """Copies: `mirror`, `bake` and `minRequests`."""
+    least = field.get("minRequests")
+    return MirrorStep(field["mirror"].value, field["bake"].duration(), 0 if least is None else least.value)
 
 
-def _whose(step: WeightStep | CohortStep) -> str:
-    return f"requests with {step.cohort}" if isinstance(step, CohortStep) else f"{step.weight}% of the traffic"
+def _split(context: RolloutContext, step: ActiveStep) -> Split:
+    if isinstance(step, WeightStep):
+        return between(context.stable, context.candidate, step.weight)
+    return step.split(context.stable, context.candidate)
+
+
+def _whose(step: ActiveStep) -> str:
+    match step:
+        case CohortStep():
+            return f"requests with {step.cohort}"
+        case MirrorStep():
+            return f"copies of {step.percent}% of the traffic"
+        case WeightStep():
+            return f"{step.weight}% of the traffic"
+
+
+def _with_what(step: ActiveStep) -> str:
+    match step:
+        case CohortStep():
+            return f"with {step.cohort} ({_NO_PROMISE})"
+        case MirrorStep():
+            return f"with copies of {step.percent}%"
+        case WeightStep():
+            return f"at {step.weight}%"

@@ -59,7 +59,7 @@ def arrive(context: RolloutContext, because: str = "every step passed") -> Advan
 
 def waiting_for_pods(context: RolloutContext, whose: str) -> Finding:
     """Say how many pods are there. `whose`: what they are for."""
-    reason = Reason.WAITING_FOR_CAPACITY if context.has_clients else Reason.CANDIDATE_STARTING
+    reason = Reason.WAITING_FOR_CAPACITY if context.is_asked else Reason.CANDIDATE_STARTING
     problem = context.seen.problem(context.candidate)
     return Finding(reason, f"{context.ready} of {context.needed} candidate pods are ready for {whose}{problem}")
 

@@ -10,12 +10,14 @@ from serin.rollout.strategies.ab_test import AbTest
 from serin.rollout.strategies.base import Strategy
 from serin.rollout.strategies.blue_green import BlueGreen
 from serin.rollout.strategies.canary import Canary
+from serin.rollout.strategies.shadow import read_shadow
 
 # The member of `spec.strategy` -> how its settings are read; raises InvalidSpec.
 STRATEGIES: Final[dict[str, Callable[[Field], Strategy]]] = {
     "canary": Canary.read,
     "blueGreen": BlueGreen.read,
     "abTest": AbTest.read,
+    "shadow": read_shadow,
 }
 
 

@@ -9,6 +9,9 @@ A cluster speaks one protocol to all of its pods. So when the snapshot's is not 
 beside it: `...+stable` has stable's pods and speaks as stable does, and `...+shielded`, which the route names, is an
 aggregate cluster. Its priorities are those of the snapshot's own cluster, then those of the other, and each attempt
 uses the connections of the cluster that its pod is from.
+
+Copies of requests have a cluster of their own, `...+copies`, with the snapshot's pods. Its buffers take a whole copy,
+so that no client waits while a version does not read; its limits let copies fail before they fill the router.
 """
 
 from collections.abc import Mapping
@@ -18,10 +21,10 @@ from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
-from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, Limits
+from serin.routers.envoy.limits import CONNECTION_BUFFER, COPIED_BYTES, COPIES, HEADERS, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS, UNKEYED
-from serin.routers.envoy.shape import any_of, config_source, typed
+from serin.routers.envoy.shape import any_of, config_source, seconds, typed
 
 # A pod that a node took with it does not refuse a connection, it never answers.
 _CONNECT_TIMEOUT: Final = "1s"
@@ -37,6 +40,9 @@ _NO_LIMIT: Final = 1_000_000_000
 _STABLE: Final = "+stable"
 _SHIELDED: Final = "+shielded"
 _UNKEYED: Final = "+unkeyed"
+_COPIES: Final = "+copies"
+# Of a copy, when the version has no time-out.
+_LONGEST_COPY: Final = 300.0
 
 
 def cluster_name(model: RoutedModel, snapshot: str) -> str:
@@ -53,6 +59,11 @@ def shielded_cluster(model: RoutedModel, arm: Arm) -> str:
 def unkeyed_cluster(model: RoutedModel, snapshot: str) -> str:
     """Name of the cluster by which requests reach stable that a sticky split cannot assign (sticky.py)."""
     return cluster_name(model, snapshot) + _UNKEYED
+
+
+def copies_cluster(model: RoutedModel, snapshot: str) -> str:
+    """Name of the cluster that copies go to."""
+    return cluster_name(model, snapshot) + _COPIES
 
 
 def with_parts(name: str) -> frozenset[str]:
@@ -81,6 +92,8 @@ def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
         if stable := _other_stable(model, arm):
             found[name + _STABLE] = _eds_cluster(name + _STABLE, stable.serving.protocol, model.warmup, limits)
             found[name + _SHIELDED] = _aggregate(name)
+        if model.copies_to(arm):
+            found[name + _COPIES] = _for_copies(_eds_cluster(name + _COPIES, arm.serving.protocol, 0, limits), arm)
     if unkeyed := _unkeyed(model):
         name = unkeyed_cluster(model, unkeyed.snapshot)
         found[name] = _eds_cluster(name, unkeyed.serving.protocol, model.warmup, limits)
@@ -104,6 +117,8 @@ def endpoints(model: RoutedModel) -> dict[str, JsonObject]:
         elif stable is not None and stable.snapshot != arm.snapshot:
             groups.append(_endpoints(stable, SHIELD))
         found[name] = _assignment(name, groups)
+        if model.copies_to(arm):
+            found[name + _COPIES] = _assignment(name + _COPIES, [_endpoints(arm, FIRST)])
     if unkeyed := _unkeyed(model):
         name = unkeyed_cluster(model, unkeyed.snapshot)
         found[name] = _assignment(name, [_endpoints(unkeyed, UNKEYED)])
@@ -146,6 +161,23 @@ def _eds_cluster(name: str, protocol: Protocol, warmup: float, limits: Limits) -
                 },
             )
         },
+    }
+
+
+def _for_copies(cluster: JsonObject, arm: Arm) -> JsonObject:
+    """A route's time-outs do not hold for copies, so the cluster's own ends those that take too long."""
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = cluster["typed_extension_protocol_options"][name]
+    options["common_http_protocol_options"]["max_stream_duration"] = seconds(arm.serving.timeout or _LONGEST_COPY)
+    if http2 := options["explicit_http_config"].get("http2_protocol_options"):
+        windows = {"initial_stream_window_size": 2 * COPIED_BYTES}
+        options["explicit_http_config"] = {"http2_protocol_options": {**http2, **windows}}
+    most = dict.fromkeys(("max_pending_requests", "max_requests"), COPIES)
+    thresholds = [{**cluster["circuit_breakers"]["thresholds"][0], **most}]
+    return {
+        **cluster,
+        "per_connection_buffer_limit_bytes": 2 * COPIED_BYTES,
+        "circuit_breakers": {"thresholds": thresholds},
     }
 
 

@@ -21,6 +21,10 @@ UNSENT_BUFFER: Final = 4 * CONNECTION_BUFFER
 SOCKET_BUFFER: Final = 128 * 1024
 SHIELDED_BYTES: Final = 1024 * 1024
 CONNECTIONS: Final = 5_000
+# The largest request that is copied, and how many copies are under way to one version at one Envoy. A copy of what is
+# under way costs its size, at most; those over the number are not sent.
+COPIED_BYTES: Final = 256 * 1024
+COPIES: Final = 256
 # Of the headers of a request, and of an answer, together; and how many. Envoy's own limit is 100 of them.
 HEADER_KILOBYTES: Final = 60
 HEADERS: Final = 1_000

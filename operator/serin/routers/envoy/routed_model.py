@@ -18,7 +18,7 @@ from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read
 from serin.api.names import Key
 from serin.api.serving import UNWRITTEN, Serving, read_serving
 from serin.api.spec import WARMUP
-from serin.api.split import NOWHERE, Rule, Split, Sticky, all_to
+from serin.api.split import NOWHERE, Mirror, Rule, Split, Sticky, all_to
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
@@ -44,9 +44,9 @@ class RoutedModel:
 
     `stable`: the snapshot that answers when another one fails (None: none yet). `arms`: every snapshot that the router
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
-    which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `killed`: no
-    version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for which a new pod gets less than its
-    share.
+    which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
+    one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
+    which a new pod gets less than its share.
     """
 
     namespace: str
@@ -60,6 +60,7 @@ class RoutedModel:
     killed: bool = False
     fallback: FixedAnswer | Endpoint | None = None
     warmup: float = WARMUP
+    mirror: Mirror | None = None
 
     @property
     def key(self) -> Key:
@@ -69,6 +70,10 @@ class RoutedModel:
     def arm(self, snapshot: str | None) -> Arm | None:
         """The arm of one snapshot, None when there is none."""
         return next((arm for arm in self.arms if arm.snapshot == snapshot), None)
+
+    def copies_to(self, arm: Arm) -> bool:
+        """Whether copies of requests are decided to go to an arm."""
+        return self.mirror is not None and self.mirror.snapshot == arm.snapshot
 
     def split(self) -> Split:
         """What can be served now: what an arm without a ready pod should get goes to stable.
@@ -84,7 +89,8 @@ class RoutedModel:
         if moved:
             served[self.stable] = served.get(self.stable, 0) + moved
         rules = tuple(rule for rule in self.rules if rule.preview or rule.snapshot not in gone)
-        return Split(served, rules, self.sticky)
+        mirror = self.mirror if self.mirror and self.mirror.snapshot not in gone else None
+        return Split(served, rules, self.sticky, mirror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ def read_model(
         arms=arms,
         rules=state.split.rules,
         sticky=state.split.sticky,
+        mirror=state.split.mirror,
         killed=killed.level is KillSwitch.ALL,
         fallback=_read_fallback(body, address),
         warmup=warmup,

@@ -11,6 +11,9 @@ of the same cluster, which is stable's pods (clusters.py):
 - `Unsent`: what never reached the model: no connection, a stream refused, a reset before the request was sent;
 - `Off`: nothing, the client sees what the candidate does.
 
+A mirror's copies are made on stable's route, of requests whose size is known before they are read and small enough to
+be kept: the copy of any other could keep its client waiting, as Envoy reads on no faster than both servers do.
+
 Stable's own route tries another pod of stable for what never reached the model, which a pod that has just gone needs.
 
 A request is kept until its answer begins, or it could not be sent again: with the shield `Failures` all of it, up to
@@ -28,10 +31,16 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
-from serin.api.split import Rule
-from serin.routers.envoy.clusters import cluster_name, shielded_cluster, unkeyed_cluster, with_parts
+from serin.api.split import Mirror, Rule
+from serin.routers.envoy.clusters import (
+    cluster_name,
+    copies_cluster,
+    shielded_cluster,
+    unkeyed_cluster,
+    with_parts,
+)
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
-from serin.routers.envoy.limits import UNSENT_BUFFER, Limits
+from serin.routers.envoy.limits import COPIED_BYTES, UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import METADATA
 from serin.routers.envoy.settings import Shield
@@ -42,6 +51,14 @@ _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
 _FAILURES: Final = "5xx,reset,connect-failure,refused-stream"
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, when no message came before them.
 _GRPC_FAILURE: Final = {"name": "grpc-status", "string_match": {"safe_regex": {"regex": "2|4|12|13|14|15"}}}
+SHADOW_HEADER: Final = "x-serin-shadow"  # what tells a copy from a request
+_NO_UPGRADE: Final = {"name": "upgrade", "present_match": False}
+_NO_LENGTH: Final = {"name": "content-length", "present_match": False}
+_NO_CHUNKS: Final = {"name": "transfer-encoding", "present_match": False}
+_NO_BODY: Final = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_SMALL: Final = {"name": "content-length", "range_match": {"start": 0, "end": COPIED_BYTES + 1}}
+# What is copied: a request that says how large it is, or that has no body.
+_COPIED: Final = ([_NO_UPGRADE, _SMALL], [_NO_UPGRADE, _NO_BODY, _NO_LENGTH, _NO_CHUNKS])
 _SCALE: Final = 100  # Envoy's denominator is TEN_THOUSAND, weights are percent
 
 
@@ -61,7 +78,11 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
                 "name": f"{model.namespace}/{model.name}",
                 "domains": ["*"],
                 **({"routes": fallback_routes(model)} if model.killed else _chosen(model, limits)),
-                "request_headers_to_remove": [KEY_HEADER] if model.sticky and model.sticky.cookie else [],
+                # A client's own would make a server leave out what it should do.
+                "request_headers_to_remove": [
+                    SHADOW_HEADER,
+                    *([KEY_HEADER] if model.sticky and model.sticky.cookie else []),
+                ],
                 "response_headers_to_add": [
                     _header("x-serin-snapshot", "snapshot"),
                     _header("x-serin-shielded", "shielded"),
@@ -78,7 +99,9 @@ def clusters_of(route: JsonObject) -> frozenset[str]:
     if tree := host.get("matcher"):
         actions = [*(one["on_match"] for one in tree["matcher_list"]["matchers"]), tree["on_no_match"]]
         lists += [one["action"]["typed_config"]["routes"] for one in actions]
-    named = (entry["route"]["cluster"] for routes in lists for entry in routes if "route" in entry)
+    routed = [entry["route"] for routes in lists for entry in routes if "route" in entry]
+    named = {one["cluster"] for one in routed}
+    named |= {policy["cluster"] for one in routed for policy in one.get("request_mirror_policies", ())}
     return frozenset[str]().union(*map(with_parts, named))
 
 
@@ -90,7 +113,11 @@ def _chosen(model: RoutedModel, limits: Limits) -> JsonObject:
     rules = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
     shares = [(sum(split.of(one) for one in order[: place + 1]), name) for place, name in enumerate(order)]
     if split.sticky is None or not shares:
-        routes = [*rules, *(_route(model, limits, name, _match(below)) for below, name in shares)]
+        routes = rules
+        for below, name in shares:
+            if split.mirror and name == model.stable:
+                routes += _copied_routes(model, limits, split.mirror, name)
+            routes.append(_route(model, limits, name, _match(below)))
         return {"routes": routes or [_unavailable(model, model.stable or "none", _match(100))]}
     chosen = [(below, _route(model, limits, name, _match(100))) for below, name in shares]
     rest = _route(model, limits, model.stable or order[-1], _match(100), unkeyed=True)
@@ -127,6 +154,23 @@ def _cluster_of(model: RoutedModel, arm: Arm, *, unkeyed: bool) -> str:
     if unkeyed:
         return unkeyed_cluster(model, arm.snapshot)
     return cluster_name(model, arm.snapshot) if arm.snapshot == model.stable else shielded_cluster(model, arm)
+
+
+def _copied_routes(model: RoutedModel, limits: Limits, mirror: Mirror, stable: str) -> list[JsonObject]:
+    """Routes of stable's whose requests are copied."""
+    share = {"numerator": mirror.percent * _SCALE, "denominator": "TEN_THOUSAND"}
+    told = {"header": {"key": SHADOW_HEADER, "value": "true"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    policy = {
+        "cluster": copies_cluster(model, mirror.snapshot),
+        "runtime_fraction": {"default_value": share},
+        "disable_shadow_host_suffix_append": True,
+        "request_headers_mutations": [{"append": told}],
+    }
+    routes = [_route(model, limits, stable, {**_match(100), "headers": headers}) for headers in _COPIED]
+    for one in routes:
+        if "route" in one:
+            one["route"]["request_mirror_policies"] = [policy]
+    return routes
 
 
 def _unavailable(model: RoutedModel, snapshot: str, match: JsonObject) -> JsonObject:

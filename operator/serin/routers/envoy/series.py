@@ -78,6 +78,9 @@ _STOOD_STILL: Final = "SI"
 # An attempt that took longer than it may, or that stood still for as long. With a hedge that is no failure yet, only
 # the reason for a second attempt.
 _LATE: Final = ("UT", _STOOD_STILL)
+# A copy of a request that its cluster has ended (clusters.py): nothing else limits its time. An answer that has begun
+# is no failure then, as it may be a stream.
+_COPY_ENDED: Final = "UMSDR"
 # A client's answer that had begun and broke off, or never came.
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)
 # Envoy takes an answer without a status for UNKNOWN, also one that its client gave up. One that has ended without is
@@ -116,7 +119,12 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, *_LATE)
-    failed = [status_at_least(500), flags(*lost), _grpc_answered(*_GRPC_FAILURES)]
+    failed = [
+        status_at_least(500),
+        flags(*lost),
+        _grpc_answered(*_GRPC_FAILURES),
+        all_of(no_status(), flags(_COPY_ENDED)),
+    ]
     # Of versions with different time-outs the shortest: no attempt of either is known to have had less.
     limits = [arm.serving.timeout for arm in model.arms if arm.serving.timeout]
     if hedged and limits:

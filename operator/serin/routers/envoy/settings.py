@@ -14,6 +14,7 @@ CAPABILITIES: Final = frozenset(
         Capability.HEADERS,
         Capability.COOKIES,
         Capability.STICKY,
+        Capability.MIRROR,
         Capability.SHIELD,
         Capability.FALLBACK,
     }

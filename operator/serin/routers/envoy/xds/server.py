@@ -280,8 +280,9 @@ class XdsServer:
 
 
 def _written(split: Split) -> JsonObject:
-    """Weights alone where there are no rules: a replica of an earlier version knows no more."""
-    return write_split(split) if split.rules else dict(split.weights)
+    """Weights alone where there is nothing else: a replica of an earlier version knows no more."""
+    alone = split == Split(split.weights)
+    return dict(split.weights) if alone else {"rules": []} | write_split(split)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
