@@ -288,4 +288,4 @@ def test_only_a_cookie_needs_a_filter_and_nobody_forges_its_header() -> None:
     code = filters[0]["typed_config"]["default_source_code"]["inline_string"]
     assert 'name == "serin-ab"' in code
     assert 'headers:remove("x-serin-user")' in code
-    assert render(by_cookie).routes["virtual_hosts"][0]["request_headers_to_remove"] == ["x-serin-user"]
+    assert "x-serin-user" in render(by_cookie).routes["virtual_hosts"][0]["request_headers_to_remove"]
