@@ -71,6 +71,10 @@ async def test_a_copy_is_the_request_and_says_that_it_is_a_copy(tmp_path: Path) 
         assert copy.host == "fraud.example"
         assert copy.headers["x-serin-shadow"] == "true"
         assert "x-serin-shadow" not in request.headers
+        assert set(copy.headers) - set(request.headers) == {"x-serin-shadow"}
+        assert set(request.headers) <= set(copy.headers)
+        changed = {name for name, value in request.headers.items() if copy.headers[name] != value}
+        assert changed <= {"x-forwarded-for"}
 
 
 async def test_what_is_too_large_or_of_unknown_size_is_not_copied(tmp_path: Path) -> None:

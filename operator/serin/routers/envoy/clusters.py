@@ -43,6 +43,7 @@ _UNKEYED: Final = "+unkeyed"
 _COPIES: Final = "+copies"
 # Of a copy, when the version has no time-out.
 _LONGEST_COPY: Final = 300.0
+_MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 
 
 def cluster_name(model: RoutedModel, snapshot: str) -> str:
@@ -165,9 +166,16 @@ def _eds_cluster(name: str, protocol: Protocol, warmup: float, limits: Limits) -
 
 
 def _for_copies(cluster: JsonObject, arm: Arm) -> JsonObject:
-    """A route's time-outs do not hold for copies, so the cluster's own ends those that take too long."""
+    """A route's time-outs do not hold for copies, so the cluster's own ends those that take too long.
+
+    Envoy adds a header to every request of its own making.
+    """
     name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     options = cluster["typed_extension_protocol_options"][name]
+    options["http_filters"] = [
+        typed("headers", _MUTATION, {"mutations": {"request_mutations": [{"remove": "x-envoy-internal"}]}}),
+        typed("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", {}),
+    ]
     options["common_http_protocol_options"]["max_stream_duration"] = seconds(arm.serving.timeout or _LONGEST_COPY)
     if http2 := options["explicit_http_config"].get("http2_protocol_options"):
         windows = {"initial_stream_window_size": 2 * COPIED_BYTES}
