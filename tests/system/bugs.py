@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "the bake is skipped",
         "rollout.strategies.canary",
-        "        if left > 0:\n            at = ",
-        "        if left > 1e9:\n            at = ",
+        "        if left > 0:\n            until = ",
+        "        if left > 1e9:\n            until = ",
         ("good_candidate",),
     ),
     Bug(
