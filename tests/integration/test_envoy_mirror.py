@@ -119,10 +119,11 @@ async def test_clients_notice_nothing_of_a_version_that_fails_hangs_and_dies(tmp
         await under("it hangs")
         late = it.candidate.truth["received"] - late
         before = it.candidate.truth["failed"]
-        await attempts(it, "failures", CANDIDATE, before + late, serin_attempt="first")
+        counted = await attempts(it, "failures", CANDIDATE, before + late, serin_attempt="first")
+        assert counted == before + late, "each copy that has hung is a failure, once"
         await it.candidate.stop()
         await under("it is dead")
-        assert max(took.values()) < 1.0, took
+        assert max(took.values()) < 3.0, took
 
 
 async def test_a_version_that_reads_nothing_keeps_no_client_waiting_and_little_memory(tmp_path: Path) -> None:

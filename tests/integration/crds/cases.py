@@ -79,6 +79,10 @@ REFUSED: Refusals = {
         ("spec.strategy.canary.steps", "at least one step with a weight"),
     ),
     "shadow without bake": ("spec: {strategy: {shadow: {mirror: 20}}}", ("spec.strategy.shadow.bake", "Required")),
+    "shadow of no time": (
+        "spec: {strategy: {shadow: {mirror: 20, bake: 2h, maxDuration: 1h}}}",
+        ("spec.strategy.shadow.maxDuration", "at least the bake"),
+    ),
     "shadow then nothing": (
         "spec: {strategy: {shadow: {mirror: 20, bake: 5m, then: Wait}}}",
         ("spec.strategy.shadow.then", '"Promote", "Hold"'),
