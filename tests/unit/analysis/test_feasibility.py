@@ -118,3 +118,28 @@ def test_it_costs_microseconds() -> None:
     for _ in range(100):
         shortfall(assess([ERRORS], {"errors": Traffic(0.4, 0.01)}, STEPS), None)
     assert (time.process_time() - started) / 100 < 0.002
+
+
+def test_copies_take_nothing_from_stable() -> None:
+    copies, weight = Stage(1, 20, 600.0, copies=True), Stage(1, 20, 600.0)
+    assert (copies.share, copies.stable_share, copies.part) == (0.2, 1.0, pytest.approx(1 / 6))
+    assert (weight.share, weight.stable_share, weight.part) == (0.2, 0.8, 0.2)
+    policy, traffic = replace(ERRORS, overdispersion=1.0), {"errors": Traffic(40.0, 0.01)}
+    [by_copies], [by_weight] = assess([policy], traffic, [copies]), assess([policy], traffic, [weight])
+    assert by_copies.gathered == by_weight.gathered == 40.0 * 0.2 * 600.0
+    assert by_copies.needed <= by_weight.needed, "stable has more requests to compare with"
+
+
+def test_everything_can_be_copied() -> None:
+    [found] = assess([ERRORS], {"errors": Traffic(4.0, 0.01)}, [Stage(1, 100, 600.0, copies=True)])
+    assert found.gathered == 4.0 * 600.0
+    assert 0.0 < found.needed < 10_000.0
+    low, message = shortfall([found], None)
+    assert not low or "copies of 100% for 10m" in message
+
+
+def test_a_simulated_stable_answers_what_is_copied() -> None:
+    healthy = replace(ratio(replace(ERRORS, overdispersion=1.0), Traffic(50.0, 0.01)), troubles={})
+    answer = rehearse([healthy], [Stage(1, 100, 60.0, copies=True)], 10.0, runs=10)
+    [passing] = answer.passing
+    assert passing.seconds.high < 3600.0
