@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.parse import parse_model_deployment
-from serin.api.split import all_to, between
+from serin.api.split import Mirror, Rule, Split, Sticky, all_to, between
 from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.rollout.model import Route
 from serin.routers.envoy.router import EnvoyRouter
 from serin.routers.envoy.router_pods import LINGER, UNHEARD_AFTER
+from serin.routers.envoy.xds.server import _written
 from serin.routers.envoy.xds_peers import _read
 from tests.narratives.world import spec
 from tests.simulation import clock
@@ -231,3 +234,18 @@ def test_what_a_replica_tells_another_is_what_it_knows_of_each_envoy() -> None:
         }
 
     story(told)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        Split({"a": 80, "b": 20}),
+        Split({"a": 100}, rules=(Rule("b", headers={"x-beta": "true"}),)),
+        Split({"a": 100}, mirror=Mirror("b", 20)),
+        Split({"a": 80, "b": 20}, sticky=Sticky(header="x-user-id", salt="s")),
+    ],
+    ids=["weights", "rules", "mirror", "sticky"],
+)
+def test_a_replica_hears_the_whole_split_of_another(split: Split) -> None:
+    state = {"taken": {"shop/fraud": _written(split)}, "nodes": {"router-1": {}}, "refused": {}}
+    assert dict(_read(json.loads(json.dumps(state))).serves(("shop", "fraud"))) == {"router-1": split}
