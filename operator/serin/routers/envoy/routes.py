@@ -42,7 +42,7 @@ from serin.routers.envoy.clusters import (
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import COPIED_BYTES, UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
-from serin.routers.envoy.series import METADATA
+from serin.routers.envoy.series import METADATA, SHADOW_HEADER
 from serin.routers.envoy.settings import Shield
 from serin.routers.envoy.shape import seconds, typed
 from serin.routers.envoy.sticky import KEY_HEADER, matcher, new_cookie
@@ -51,7 +51,6 @@ _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
 _FAILURES: Final = "5xx,reset,connect-failure,refused-stream"
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, when no message came before them.
 _GRPC_FAILURE: Final = {"name": "grpc-status", "string_match": {"safe_regex": {"regex": "2|4|12|13|14|15"}}}
-SHADOW_HEADER: Final = "x-serin-shadow"  # what tells a copy from a request
 _NO_UPGRADE: Final = {"name": "upgrade", "present_match": False}
 _NO_LENGTH: Final = {"name": "content-length", "present_match": False}
 _NO_CHUNKS: Final = {"name": "transfer-encoding", "present_match": False}

@@ -78,9 +78,11 @@ _STOOD_STILL: Final = "SI"
 # An attempt that took longer than it may, or that stood still for as long. With a hedge that is no failure yet, only
 # the reason for a second attempt.
 _LATE: Final = ("UT", _STOOD_STILL)
-# A copy of a request that its cluster has ended (clusters.py): nothing else limits its time. An answer that has begun
-# is no failure then, as it may be a stream.
-_COPY_ENDED: Final = "UMSDR"
+# A copy of a request is ended by its cluster (clusters.py), of which its entry shows nothing but that no answer has
+# begun. (One that has may be a stream.) A copy whose client goes before its request is complete ends like that too, and
+# much sooner.
+SHADOW_HEADER: Final = "x-serin-shadow"
+_COPY_MILLISECONDS: Final = 100
 # A client's answer that had begun and broke off, or never came.
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)
 # Envoy takes an answer without a status for UNKNOWN, also one that its client gave up. One that has ended without is
@@ -123,7 +125,7 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
         status_at_least(500),
         flags(*lost),
         _grpc_answered(*_GRPC_FAILURES),
-        all_of(no_status(), flags(_COPY_ENDED)),
+        all_of(request_header(SHADOW_HEADER, {"exact": "true"}), no_status(), lasted(_COPY_MILLISECONDS)),
     ]
     # Of versions with different time-outs the shortest: no attempt of either is known to have had less.
     limits = [arm.serving.timeout for arm in model.arms if arm.serving.timeout]
