@@ -83,6 +83,14 @@ REFUSED: Refusals = {
         "spec: {strategy: {shadow: {mirror: 20, bake: 2h, maxDuration: 1h}}}",
         ("spec.strategy.shadow.maxDuration", "at least the bake"),
     ),
+    "shadow bakes in words": (
+        "spec: {strategy: {shadow: {mirror: 20, bake: 5 minutes}}}",
+        ("spec.strategy.shadow.bake", "for example 90s, 10m or 1h30m"),
+    ),
+    "shadow for days": (
+        "spec: {strategy: {shadow: {mirror: 20, bake: 5m, maxDuration: 2d}}}",
+        ("spec.strategy.shadow.maxDuration", "for example 6h"),
+    ),
     "shadow then nothing": (
         "spec: {strategy: {shadow: {mirror: 20, bake: 5m, then: Wait}}}",
         ("spec.strategy.shadow.then", '"Promote", "Hold"'),
