@@ -61,6 +61,13 @@ class Prometheus:
         return self._interval if metric.name and template is None else None
 
 
+# Two that are read from one query.
+METRICS = (
+    {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
+    {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"},
+)
+
+
 def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidence: float) -> JsonObject:
     container = {"name": "model", "image": "m:1", "ports": [{"containerPort": 8080}]}
     body = defaulted(
@@ -68,7 +75,7 @@ def deployment(name: str = "fraud", weight: int = 5, version: int = 1, **evidenc
             "apiVersion": "serin.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"namespace": "shop", "name": name},
-            "spec": {"template": {"spec": {"containers": [container]}}},
+            "spec": {"template": {"spec": {"containers": [container]}}, "metrics": [dict(one) for one in METRICS]},
         }
     )
     body["metadata"] |= {"uid": f"uid-{name}", "resourceVersion": str(version), "generation": 1}
