@@ -268,6 +268,13 @@ BUGS: Final = (
         ("good_candidate",),
     ),
     Bug(
+        "what peers know to be written is not heard",
+        "routers.envoy.xds_feed",
+        "tuple(one.split for one in self._newer.get(key, ()) if one.is_news_about(body)),",
+        "(),",
+        ("standby_watches_nothing", "rolled_back_by_the_other"),
+    ),
+    Bug(
         "the user's number of pods is not followed",
         "rollout.workloads",
         "state, replicas = builder.state, builder.seen.deployment.spec.replicas",

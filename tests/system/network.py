@@ -91,11 +91,11 @@ class Network:
 
 
 class ServiceLink:
-    """An Envoy's way to the operator's Service: to the replica that it had, else to one that answers."""
+    """An Envoy's way to the operator's Service: to the replica that it had (`first`), else to one that answers."""
 
-    def __init__(self, network: Network, source: str) -> None:
+    def __init__(self, network: Network, source: str, first: str = "") -> None:
         self._network, self._source = network, source
-        self._address = ""
+        self._address = first
 
     async def ask(self, kind: str, question: JsonObject) -> tuple[int, JsonObject | None]:
         """Send a DiscoveryRequest. Raises ConnectionError."""

@@ -224,6 +224,10 @@ class Stage:
         )
         assert status == 200, answer
 
+    def lead_to(self, number: int, pod: Pod) -> None:
+        """Let an Envoy ask this replica from now on, as the Service's session affinity would."""
+        self.envoys[number].connect(ServiceLink(self.network, f"10.8.0.{number + 1}", pod.address))
+
     # ── What is seen ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def status(self, namespace: str, name: str = "fraud") -> JsonObject:
@@ -251,6 +255,17 @@ class Stage:
                 told = {f"{place[0]}/{place[1]}": self.status(*place) for place in self.clients}
                 raise AssertionError(f"not so after {seconds:g} s: {told}")
             await asyncio.sleep(0.5)
+
+    def routed(self, namespace: str, name: str = "fraud") -> list[dict[str, int]]:
+        """Weights by model version, as each Envoy has them."""
+        return [
+            {
+                self.version(one)[1]: round(100 * share)
+                for one, share in envoy.weights(f"{namespace}/{name}").items()
+                if share
+            }
+            for envoy in self.envoys
+        ]
 
     async def serves(self, namespace: str, version: str, seconds: float = 600.0) -> None:
         """Wait until a version has all the traffic, and is stable."""

@@ -16,6 +16,7 @@ from tests.simulation.api.faults import Fault
 from tests.simulation.api.status import ApiError
 from tests.simulation.kubelet import Behaviour, image, snapshot
 from tests.simulation.traffic import Quality
+from tests.system.process import Pod
 from tests.system.stage import BAD, Stage, Story
 
 REST = 75.0  # seconds in which everything that was drained is gone, also when the leader dies meanwhile
@@ -398,6 +399,53 @@ async def leader_is_cut_off(stage: Stage) -> None:
     await _rest(stage)
 
 
+async def rolled_back_by_the_other(stage: Stage) -> None:
+    """Version 2 begins to fail once the leader is cut off: the Envoys that ask it hear of the other's rollback too."""
+    leader, other = await _one_envoy_each(stage)
+    assert leader.cluster
+    leader.cluster.plan = lambda _: Fault.NEVER_SENT
+    stage.control_plane.watches.freeze(watcher=leader.name)
+    await stage.until(lambda: stage.leader() is other)
+    stage.qualities["shop", "2"] = BAD
+    await _all_hear_of_the_rollback(stage)
+    await asyncio.sleep(20.0)
+    assert stage.routed("shop") == [{"1": 100}, {"1": 100}], "nobody gives version 2 anything again"
+    leader.cluster.plan = faults.nothing
+    stage.control_plane.watches.thaw(watcher=leader.name)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def standby_watches_nothing(stage: Stage) -> None:
+    """A watch of the standby is silent, all else is answered; Envoys that ask it hear of the rollback too."""
+    _, standby = await _one_envoy_each(stage)
+    stage.control_plane.watches.freeze(watcher=standby.name, kind="ModelDeployment")
+    stage.qualities["shop", "2"] = BAD
+    await _all_hear_of_the_rollback(stage)
+    stage.control_plane.watches.thaw(watcher=standby.name, kind="ModelDeployment")
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def _one_envoy_each(stage: Stage) -> tuple[Pod, Pod]:
+    """Version 2 has a fifth of the requests. The first Envoy asks the leader, the second the standby: those two."""
+    await _two_tenants(stage)
+    leader, standby = stage.leader(), stage.standby()
+    stage.lead_to(0, leader)
+    stage.lead_to(1, standby)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.routed("shop") == [{"1": 80, "2": 20}] * 2)
+    return leader, standby
+
+
+async def _all_hear_of_the_rollback(stage: Stage) -> None:
+    """Within seconds of its write: replicas ask each other every two, and one Envoy takes another 1.5 s."""
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    written = clock.now()
+    await stage.until(lambda: stage.routed("shop") == [{"1": 100}] * 2, 60.0)
+    assert not _unharmed(stage) or clock.now() - written < 6.0, f"an Envoy heard after {clock.now() - written:.0f} s"
+
+
 async def lease_is_out_of_reach(stage: Stage) -> None:
     """In mid-rollout the requests for the Lease alone do not arrive: the leader leads no longer all the same."""
     await _two_tenants(stage)
@@ -420,11 +468,15 @@ async def leader_stops(stage: Stage) -> None:
     await leader.stop()
     other = next(pod for pod in stage.pods if pod is not leader)
     await stage.until(lambda: _holder(stage).startswith(other.name), 30.0)
-    unharmed = all(pod.lives == 1 and pod.cluster and not pod.cluster.died.is_set() for pod in stage.pods)
-    assert not unharmed or clock.now() - began < 6.0, f"nobody led for {clock.now() - began:.1f} s"
+    assert not _unharmed(stage) or clock.now() - began < 6.0, f"nobody led for {clock.now() - began:.1f} s"
     await stage.serves("shop", "2")
     leader.start()
     await _rest(stage)
+
+
+def _unharmed(stage: Stage) -> bool:
+    """Whether no fault has ended a process."""
+    return all(pod.lives == 1 and pod.cluster and not pod.cluster.died.is_set() for pod in stage.pods)
 
 
 def _holder(stage: Stage) -> str:
@@ -475,6 +527,8 @@ STORIES: dict[str, Story] = {
         lease_is_out_of_reach,
         leader_stops,
         standby_is_late,
+        rolled_back_by_the_other,
+        standby_watches_nothing,
     )
 }
 
@@ -482,6 +536,8 @@ STAGES: dict[str, dict[str, Any]] = {
     "made_again": {"deletion_delay": 8.0},
     "leader_is_gone": {"replicas": 2},
     "leader_is_cut_off": {"replicas": 2},
+    "rolled_back_by_the_other": {"replicas": 2},
+    "standby_watches_nothing": {"replicas": 2},
     "lease_is_out_of_reach": {"replicas": 2},
     "leader_stops": {"replicas": 2},
     "standby_is_late": {"replicas": 3},
@@ -516,6 +572,8 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "slow_restart": {"shop": _PROMOTED},
     "leader_is_gone": {"shop": _PROMOTED},
     "leader_is_cut_off": {"shop": _PROMOTED},
+    "rolled_back_by_the_other": {"shop": _WORSE},
+    "standby_watches_nothing": {"shop": _WORSE},
     "lease_is_out_of_reach": {"shop": _PROMOTED},
     "leader_stops": {"shop": _PROMOTED},
     "standby_is_late": {"shop": _PROMOTED},

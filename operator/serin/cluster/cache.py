@@ -26,7 +26,7 @@ import structlog
 from serin.api.json import JsonObject
 from serin.api.names import LABEL_MODEL_DEPLOYMENT
 from serin.cluster import kinds
-from serin.cluster.protocol import Kind
+from serin.cluster.protocol import Kind, is_newer
 
 log: Final = structlog.get_logger("serin.cache")
 
@@ -204,7 +204,7 @@ class ObjectCache:
         self._resolve(uid)
         index = self._indexes[kind]
         before = index.by_name.get(_key(body))
-        late = uid in self._gone and not _newer(_version(body), self._gone[uid])
+        late = uid in self._gone and not is_newer(_version(body), self._gone[uid])
         if not self._is_restored(uid) and (late or (before is not None and not _supersedes(body, before))):
             return
         if before is not None:
@@ -331,14 +331,9 @@ def _supersedes(new: JsonObject, held: JsonObject) -> bool:
     """Whether `new` is news about the object of this name that is held: a later version of it, or its successor."""
     versions = _version(new), _version(held)
     if all(version.isdecimal() for version in versions):
-        return _newer(*versions)
+        return is_newer(*versions)
     return versions[0] != versions[1]
 
 
 def _number(version: str) -> int:
     return int(version) if version.isdecimal() else 0
-
-
-def _newer(version: str, than: str) -> bool:
-    """Compare two resource versions of one kind: as numbers, which Kubernetes promises since 1.35."""
-    return version.isdecimal() and than.isdecimal() and int(version) > int(than)

@@ -24,7 +24,7 @@ import structlog
 
 from serin.api.json import JsonObject
 from serin.cluster import kinds
-from serin.cluster.protocol import ClusterError, Conflict, Gone, Kind
+from serin.cluster.protocol import ClusterError, Conflict, Gone, Kind, is_newer
 
 log: Final = structlog.get_logger("serin.lease")
 
@@ -221,7 +221,7 @@ class Election:
 
     def _see(self, body: JsonObject, now: float) -> None:
         spec, version = body.get("spec", {}), body["metadata"]["resourceVersion"]
-        if _is_lower(version, self._newest):
+        if is_newer(self._newest, than=version):
             log.warning("lease.version-went-back", lease=self._name, before=self._newest, now=version)
             self._on_restored()
         self._newest = version
@@ -286,10 +286,6 @@ class Election:
 
     def _timestamp(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _is_lower(version: str, before: str) -> bool:
-    return version.isdecimal() and before.isdecimal() and int(version) < int(before)
 
 
 async def _stop(work: "asyncio.Future[None]") -> None:

@@ -49,6 +49,11 @@ class Kind:
     namespaced: bool = True
 
 
+def is_newer(version: str, than: str) -> bool:
+    """Compare two resource versions of one kind: as numbers, which Kubernetes promises since 1.35."""
+    return version.isdecimal() and than.isdecimal() and int(version) > int(than)
+
+
 class Cluster(Protocol):
     """Live requests to the API server. Every call is one request (of `list`: one a page) and raises ClusterErrors.
 

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
+from serin.api.split import Split, all_to
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.routers.endpoints import Endpoint
@@ -42,14 +44,23 @@ class Bench:
     def __init__(self) -> None:
         self.cache, self.xds, self.looks = ObjectCache(), Server(), list[Key]()
         self.feed = XdsFeed(self.cache, self.xds, self.looks.append, Ports(self.cache))
-        self._version = 0
+        self.version = 0
 
-    def put(self, number: int, *, weight: int = 0, settings: Any = None, fallback: Any = None, **status: Any) -> None:
+    def put(
+        self,
+        number: int,
+        *,
+        weight: int = 0,
+        settings: Any = None,
+        fallback: Any = None,
+        annotations: Any = None,
+        **status: Any,
+    ) -> None:
         """A deployment that serves, with `weight` percent for its candidate."""
         name = f"m{number}"
         weights = {f"{name}-a": 100 - weight, f"{name}-b": weight}
         body: JsonObject = {
-            "metadata": self._metadata(name),
+            "metadata": self._metadata(name) | {"annotations": annotations or {}},
             "spec": {"router": {"envoy": settings or {}}, "fallback": fallback},
             "status": {
                 "router": {"envoy": {"port": 10_000 + number}},
@@ -74,9 +85,14 @@ class Bench:
         """As it would be served now."""
         return self.xds._delivery._wanted[f"shop/m{number}"].model
 
+    def candidate(self, number: int) -> int:
+        """The candidate's weight in percent, whether it has pods or not."""
+        arm = self.model(number).arm(f"m{number}-b")
+        return arm.weight if arm else 0
+
     def _metadata(self, name: str) -> JsonObject:
-        self._version += 1
-        return {"namespace": "shop", "name": name, "uid": name, "resourceVersion": str(self._version)}
+        self.version += 1
+        return {"namespace": "shop", "name": name, "uid": name, "resourceVersion": str(self.version)}
 
     @property
     def renders(self) -> int:
@@ -207,3 +223,75 @@ async def test_a_deployment_is_read_again_when_the_service_of_its_fallback_chang
         it.cache.drop(kinds.SERVICE, {"metadata": {"uid": "shop/rules", "resourceVersion": "1000"}})
         await it.passed_on()
         assert it.model(1).fallback is None
+
+
+async def test_what_a_peer_has_seen_lowers_here_until_it_is_seen_here() -> None:
+    async with feeding(2) as it:
+        it.put(0, weight=20)
+        await it.passed_on()
+        seen = it.feed.written()["shop", "m0"]
+        assert seen.split.weights == {"m0-a": 80, "m0-b": 20}
+        rolled_back = replace(seen, version="1000", split=all_to("m0-a"))
+        it.feed.hear([{("shop", "m0"): rolled_back}, {("shop", "m0"): seen, ("shop", "gone"): rolled_back}])
+        await it.passed_on()
+        assert it.xds.changed == {("shop", "m0")}
+        assert it.candidate(0) == 0
+        assert it.feed.written()["shop", "m0"] == seen, "others hear what was seen here"
+        it.put(0, weight=50)  # late, and still older than what the peer has seen
+        await it.passed_on()
+        assert it.candidate(0) == 0
+        it.version = 1000
+        it.put(0, weight=30)
+        await it.passed_on()
+        assert it.candidate(0) == 30
+
+
+async def test_nothing_rises_again_by_what_peers_have_seen_since() -> None:
+    async with feeding(1) as it:
+        it.put(0, weight=20)
+        await it.passed_on()
+        seen = it.feed.written()["shop", "m0"]
+        later = ({"m0-a": 100}, {"m0-a": 80, "m0-b": 20}, {"m0-c": 100}, {"m0-a": 100}, {"m0-c": 100})
+        for version, weights in enumerate(later, 1000):
+            it.feed.hear([{("shop", "m0"): replace(seen, version=str(version), split=Split(weights))}])
+            await it.passed_on()
+            assert it.candidate(0) == 0, f"rolled back, tried again, overtaken, and so on: {weights}"
+        assert len(it.feed._newer["shop", "m0"]) == 3, "one for each split"
+        it.version = 1001
+        it.put(0, weight=30)  # seen here as well by now, and rolled back once more since
+        await it.passed_on()
+        assert it.candidate(0) == 0
+
+
+async def test_what_peers_had_seen_before_a_restore_counts_no_more() -> None:
+    async with feeding(1) as it:
+        it.put(0, weight=20)
+        await it.passed_on()
+        seen = it.feed.written()["shop", "m0"]
+        it.feed.hear([{("shop", "m0"): replace(seen, version="1000", split=all_to("m0-a"))}])
+        await it.passed_on()
+        it.feed.hear([{("shop", "m0"): replace(seen, version="900")}])
+        await it.passed_on()
+        assert it.candidate(0) == 20
+
+
+async def test_a_peers_word_ends_with_it_and_is_of_no_other_deployment_of_the_name() -> None:
+    async with feeding(1) as it:
+        it.put(0, weight=20)
+        await it.passed_on()
+        seen = it.feed.written()["shop", "m0"]
+        rolled_back = replace(seen, version="1000", split=all_to("m0-a"))
+        it.feed.hear([{("shop", "m0"): replace(rolled_back, uid="an earlier one")}])
+        assert not it.feed._dirty
+        it.feed.hear([{("shop", "m0"): rolled_back}])
+        await it.passed_on()
+        it.feed.hear([{}])
+        await it.passed_on()
+        assert it.candidate(0) == 20
+
+
+async def test_peers_hear_what_a_kill_switch_leaves() -> None:
+    async with feeding(1) as it:
+        it.put(0, weight=20, annotations={"serin.dev/kill-switch": "Candidate"}, arms=[{"snapshot": "m0-b"}])
+        await it.passed_on()
+        assert it.feed.written()["shop", "m0"].split == all_to("m0-a")

@@ -14,7 +14,7 @@ from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.kill_switch import FallbackService, FixedAnswer, KillSwitch, read_fallback, read_kill_switch
+from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
 from serin.api.serving import UNWRITTEN, Serving, read_serving
 from serin.api.spec import WARMUP
@@ -23,6 +23,7 @@ from serin.api.state import State
 from serin.api.status import read_state
 from serin.routers.endpoints import Endpoint, pods_by_snapshot
 from serin.routers.envoy.settings import NAME, EnvoySettings, read_settings, with_defaults
+from serin.routers.envoy.xds_written import lower
 
 # Ports of the router's that are given to deployments; it has others of its own.
 PORTS: Final = range(10_000, 30_000)
@@ -111,17 +112,17 @@ def read_model(
     snapshots: Iterable[JsonObject] = (),
     last: RoutedModel | None = None,
     address: Callable[[FallbackService], Endpoint | None] = _nothing,
+    newer: Iterable[Split] = (),
 ) -> Reading:
     """Read a ModelDeployment; `slices`, `snapshots`: those with its label, `last`: what was read of it before.
 
-    `address`: of a Service of its namespace, None when that cannot answer.
+    `address`: of a Service of its namespace, None when that cannot answer. `newer`: what later versions of it than
+    `body` are known to say.
     A deployment without a listener port in its status has no model: nobody can reach it yet.
     """
-    metadata, state = body["metadata"], read_state(body.get("status") or {})
-    killed = read_kill_switch(metadata.get("annotations") or {}, body["spec"])
-    if killed and state.rollout:
-        # Whatever the status still says: this waits for no plan.
-        state = replace(state, split=all_to(state.rollout.stable))
+    metadata, state = body["metadata"], decided(body)
+    for split in newer:
+        state = replace(state, split=lower(state.split, state.stable, split))
     settings, bad_settings = _read_settings(body["spec"], last)
     port, bad_port = _read_port(state, last)
     servings, bad_servings = _read_servings(snapshots, last)
@@ -158,11 +159,24 @@ def read_model(
         rules=state.split.rules,
         sticky=state.split.sticky,
         mirror=state.split.mirror,
-        killed=killed.level is KillSwitch.ALL,
+        killed=_killed(body).level is KillSwitch.ALL,
         fallback=_read_fallback(body, address),
         warmup=warmup,
     )
     return Reading(model, problem)
+
+
+def decided(body: JsonObject) -> State:
+    """The status of a ModelDeployment, with the split that its kill switch leaves of the one that is written."""
+    state = read_state(body.get("status") or {})
+    if _killed(body) and state.rollout:
+        # Whatever the status still says: this waits for no plan.
+        return replace(state, split=all_to(state.rollout.stable))
+    return state
+
+
+def _killed(body: JsonObject) -> Killed:
+    return read_kill_switch(body["metadata"].get("annotations") or {}, body["spec"])
 
 
 def _read_fallback(

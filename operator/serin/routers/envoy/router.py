@@ -75,13 +75,14 @@ class EnvoyRouter:
                 connections=int(str(context.options["deployment_connections"])),
                 header_kilobytes=int(str(context.options["header_kilobytes"])),
             ),
+            written=lambda: {"/".join(key): one.told() for key, one in self._feed.written().items()},
         )
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
         self._ports = Ports(context.cache)
         self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports)
         token_file = Path(str(context.options["xds_token_file"]))
-        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file)
+        self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file, self._feed.hear)
         self._router_pods = RouterPods(self._pods, time.monotonic)
         self._enqueue = context.enqueue
         unheard = Gauge(
@@ -167,23 +168,18 @@ class EnvoyRouter:
                 yield one["metadata"]["namespace"], one["metadata"]["name"]
 
     async def serve(self) -> None:
-        """Answer Envoys, until cancelled. Raises OSError when the port is taken."""
+        """Answer Envoys, and ask the other replicas, until cancelled. Raises OSError when the port is taken."""
         await self._xds.start(port=self._port)
         try:
             async with asyncio.TaskGroup() as group:
                 if self._tokens:
                     group.create_task(self._tokens.run(), name="signing keys")
                 group.create_task(self._feed.run(), name="xds feed")
+                group.create_task(self._peers.run(), name="xds peers")
         finally:
             await self._xds.stop()
 
     async def lead(self) -> None:
-        """Ask the other replicas about their Envoys, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._peers.run())
-            group.create_task(self._watch_unheard())
-
-    async def _watch_unheard(self) -> None:
         """Keep count of the router's pods that nobody hears: when they change, there is something to say everywhere."""
         self._router_pods.begin()
         try:

@@ -9,8 +9,9 @@ XDS_CLUSTER: Final = "serin-xds"  # the bootstrap's name for the operator's xDS 
 # Envoy sends its next request this long after a response (with as much random time on top), so it is the time between
 # two changes in a row. It is no load on an idle system, because the server holds a request until something changes.
 _REFRESH: Final = "0.1s"
-# Longer than the server holds a request (HOLD in xds/server.py).
-_REQUEST_TIMEOUT: Final = "60s"
+# Longer than the server holds a request (HOLD in xds/server.py), and no longer than that needs: it is how long an Envoy
+# waits for a replica that stands still.
+_REQUEST_TIMEOUT: Final = "30s"
 
 
 def typed(name: str, message: str, config: JsonObject) -> JsonObject:

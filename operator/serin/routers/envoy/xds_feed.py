@@ -6,7 +6,7 @@ that there is nothing to serve.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import structlog
@@ -17,12 +17,13 @@ from serin.api.kill_switch import FallbackService, read_fallback
 from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.cluster.protocol import Kind
+from serin.cluster.protocol import Kind, is_newer
 from serin.routers.base import Lowered
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.ports import Ports
-from serin.routers.envoy.routed_model import Reading, RoutedModel, read_model
+from serin.routers.envoy.routed_model import Reading, RoutedModel, decided, read_model
 from serin.routers.envoy.xds.server import XdsServer
+from serin.routers.envoy.xds_written import Written
 from serin.routers.fallback import NoFallback, fallback_endpoint
 
 log: Final = structlog.get_logger("serin.router")
@@ -47,6 +48,8 @@ class XdsFeed:
         self._last: dict[Key, RoutedModel] = {}
         self._problems: dict[Key, str] = {}
         self._lowered: dict[Key, Lowered] = {}
+        self._written: dict[Key, Written] = {}
+        self._newer: dict[Key, tuple[Written, ...]] = {}  # than what is known here, by the word of peers
         self._dirty: set[Key] = set()
         self._changed = asyncio.Event()
         cache.add_index(_FALLBACK, kinds.MODEL_DEPLOYMENT, _fallback_of)
@@ -61,6 +64,33 @@ class XdsFeed:
         _set(self._lowered, key, lowered)
         self._dirty.add(key)
         self._changed.set()
+
+    def written(self) -> Mapping[Key, Written]:
+        """What is written for each deployment, as far as it is known here."""
+        return self._written
+
+    def hear(self, told: Iterable[Mapping[Key, Written]]) -> None:
+        """What each peer knows to be written: where that is newer, what it lowers is lowered here.
+
+        What was heard before counts until it is known here: a version that was rolled back and is tried again meanwhile
+        has other pods by now.
+        """
+        news: dict[Key, Written] = {}
+        for key, one in (item for peer in told for item in peer.items()):
+            body = self._cache.get(kinds.MODEL_DEPLOYMENT, *key)
+            newest = key not in news or is_newer(one.version, news[key].version)
+            if newest and body is not None and one.is_news_about(body):
+                news[key] = one
+        before, self._newer = self._newer, {key: self._with_earlier(key, newest) for key, newest in news.items()}
+        changed = {key for key in before.keys() | self._newer.keys() if before.get(key) != self._newer.get(key)}
+        if changed:
+            self._dirty |= changed
+            self._changed.set()
+
+    def _with_earlier(self, key: Key, newest: Written) -> tuple[Written, ...]:
+        """One for each split, but none that is newer than the newest by now: etcd was restored from a backup."""
+        earlier = (one for one in self._newer.get(key, ()) if not is_newer(one.version, newest.version))
+        return (*(one for one in earlier if one.split != newest.split), newest)
 
     async def run(self) -> None:
         """Feed until cancelled."""
@@ -83,14 +113,17 @@ class XdsFeed:
         body, last = self._cache.get(kinds.MODEL_DEPLOYMENT, *key), self._last.get(key)
         if body is None:
             reading = Reading(None)
+            self._written.pop(key, None)
         else:
             try:
+                self._written[key] = _written(body)
                 reading = read_model(
                     self._as_decided(key, body),
                     self._cache.of_deployment(kinds.ENDPOINT_SLICE, *key),
                     self._cache.of_deployment(kinds.MODEL_SNAPSHOT, *key),
                     last,
                     lambda service: self._address(key[0], service),
+                    tuple(one.split for one in self._newer.get(key, ()) if one.is_news_about(body)),
                 )
             except Exception as error:
                 log.exception("route.unreadable", namespace=key[0], deployment=key[1])
@@ -145,6 +178,11 @@ class XdsFeed:
                 if kind == kinds.MODEL_DEPLOYMENT:
                     self._dirty.update(self._ports.others(body))
                 self._changed.set()
+
+
+def _written(body: JsonObject) -> Written:
+    metadata = body["metadata"]
+    return Written(metadata["uid"], metadata["resourceVersion"], decided(body).split)
 
 
 def _fallback_of(body: JsonObject) -> Key | None:

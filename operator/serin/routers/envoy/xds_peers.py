@@ -1,15 +1,16 @@
-"""What the Envoys of *all* operator replicas have taken and refused.
+"""What the Envoys of *all* operator replicas have taken and refused, and what other replicas know to be written.
 
-Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So it asks the
-others, over the port that serves the router. Their answers decide only what may be taken away: a router pod that no
-replica hears may use every pod that it ever knew of. Lowering traffic waits for nobody's answer.
+Every replica answers the router, and an Envoy talks to one of them; the one that decides may not be it. So each asks
+the others, over the port that serves the router. What their Envoys have decides only what may be taken away: a router
+pod that no replica hears may use every pod that it ever knew of. What is written decides only what is lowered
+(xds_written.py). Lowering traffic waits for nobody's answer.
 
 While a route is on its way the others are asked often, so that what waits for it goes on as soon as it has arrived.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from serin.api.names import Key
 from serin.api.split import Split, read_split
 from serin.routers.envoy.service_pods import XDS, ServicePods
 from serin.routers.envoy.xds.server import STATE_PATH, XdsServer
+from serin.routers.envoy.xds_written import Written, read_written
 
 _PAUSE_SECONDS: Final = 2.0
 # The same while a route is on its way, and for how long: one that takes longer waits for something else.
@@ -36,6 +38,7 @@ class _State:
     taken: Mapping[Key, Split]
     nodes: Mapping[str, Mapping[Key, Split | None]]
     refused: Mapping[Key, str]
+    written: Mapping[Key, Written]
 
     def serves(self, key: Key) -> Iterator[tuple[str, Split | None]]:
         """What each Envoy serves of a deployment."""
@@ -47,15 +50,23 @@ class XdsPeers:
     """The Envoys of this replica and of its peers.
 
     `port`: where every replica answers Envoys. `enqueue`: asks for a look at a deployment whose refusal has changed.
-    `token_file`: this pod's token, which the kubelet keeps up to date; without the file it asks without one.
+    `token_file`: this pod's token, which the kubelet keeps up to date; without the file it asks without one. `hear`: is
+    told what each peer knows to be written.
     """
 
     def __init__(
-        self, own: XdsServer, pods: ServicePods, port: int, enqueue: Callable[[Key], None], token_file: Path
+        self,
+        own: XdsServer,
+        pods: ServicePods,
+        port: int,
+        enqueue: Callable[[Key], None],
+        token_file: Path,
+        hear: Callable[[Iterable[Mapping[Key, Written]]], None] = lambda _: None,
     ) -> None:
         self._own, self._pods, self._port, self._enqueue = own, pods, port, enqueue
-        self._token_file = token_file
+        self._token_file, self._hear = token_file, hear
         self._peers: tuple[_State, ...] = ()
+        self._written: dict[str, Mapping[Key, Written]] = {}  # by address
         self._on_its_way: dict[Key, tuple[Split, float]] = {}  # what is not known to be served, and since when
         self._hurry = asyncio.Event()
 
@@ -124,10 +135,17 @@ class XdsPeers:
         await asyncio.sleep(_SHORT_PAUSE_SECONDS)
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
-        """Ask every peer once; one that does not answer counts as having no Envoy."""
+        """Ask every peer once; one that does not answer counts as having no Envoy.
+
+        What it has said of what is written stands until it says something else: nothing rises because it is silent.
+        """
         headers = self._authorization()
-        answers = await asyncio.gather(*(self._ask(session, one, headers) for one in self._pods.ready(XDS)))
+        addresses = self._pods.ready(XDS)
+        answers = await asyncio.gather(*(self._ask(session, one, headers) for one in addresses))
         self._peers = tuple(answer for answer in answers if answer is not None)
+        last, said = self._written, dict(zip(addresses, answers, strict=True))
+        self._written = {one: told.written if told else last.get(one, {}) for one, told in said.items()}
+        self._hear(self._written.values())
 
     def _authorization(self) -> dict[str, str]:
         try:
@@ -141,7 +159,7 @@ class XdsPeers:
             async with session.get(f"http://{host}:{self._port}{STATE_PATH}", headers=headers) as answer:
                 body = await answer.json()
                 return None if body["identity"] == self._own.identity else _read(body)
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
@@ -153,6 +171,7 @@ def _read(body: JsonObject) -> _State:
             for node, differs in body["nodes"].items()
         },
         refused={_key(name): words for name, words in body["refused"].items()},
+        written={_key(name): read_written(told) for name, told in (body.get("written") or {}).items()},
     )
 
 

@@ -82,7 +82,8 @@ class XdsServer:
 
     `propagated(key, seconds)` is called when every connected Envoy has taken a deployment's newest routes, with the
     time since `update` brought them. `denied(address, why)` is called when a caller gets nothing. `listen_address`:
-    where Envoy's listeners bind. `limits`: what one deployment may take of them.
+    where Envoy's listeners bind. `limits`: what one deployment may take of them. `written`: what this replica knows to
+    be written, for others.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class XdsServer:
         listen_address: str = "0.0.0.0",
         limits: Limits = _LIMITS,
         hold: float = HOLD,
+        written: Callable[[], JsonObject] = dict,
     ) -> None:
         self._delivery = Delivery(time.monotonic, propagated, _log_refusal, _log_failure, listen_address, limits)
         self._access, self._denied = access, denied
+        self._written = written
         self._hold = hold
         self.identity = uuid.uuid4().hex
         self._synced = False
@@ -133,7 +136,8 @@ class XdsServer:
     def state(self) -> JsonObject:
         """The same for another replica: `identity` of this server, `envoys`, and by "namespace/name" the rest.
 
-        `taken`: what all Envoys here serve. `nodes`: each of them, with what is not in `taken`.
+        `taken`: what all Envoys here serve. `nodes`: each of them, with what is not in `taken`. `written`: see
+        xds_written.py.
         """
         return {
             "identity": self.identity,
@@ -144,6 +148,7 @@ class XdsServer:
             },
             "taken": {"/".join(key): _written(split) for key, split in self._delivery.taken().items()},
             "refused": {"/".join(key): words for key, words in self.refused().items()},
+            "written": self._written(),
         }
 
     def nodes(self) -> Collection[str]:
@@ -192,6 +197,8 @@ class XdsServer:
 
     async def _serve_state(self, request: web.Request) -> web.Response:
         self._admit(request, self._access.replica)
+        if not self._synced:  # which is no news: what this replica said in an earlier life still stands
+            raise web.HTTPServiceUnavailable(text="the operator's caches are not synced\n")
         return web.json_response(self.state())
 
     async def _discover(self, request: web.Request) -> web.Response:
