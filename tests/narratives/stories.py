@@ -20,6 +20,8 @@ from tests.narratives.world import (
     spec,
     undecided,
     users_buy,
+    variants,
+    versions_buy,
 )
 
 Story = Callable[[World], None]
@@ -639,6 +641,28 @@ def ab_test_whose_share_changes(world: World) -> None:
     world.run(100)
 
 
+def ab_test_of_variants(world: World) -> None:
+    """Three versions against stable: c fails, b is the best, and serves on although the spec describes another."""
+    _test(world, versions_buy({"1": 0.10, "2": 0.10, "3": 0.14}), split=60, variants=variants("3", "4"))
+    world.sampler = versions_buy({"1": 0.10, "2": 0.10, "3": 0.14, "4": 0.10}, failing="4")
+    world.run(40)
+    world.tell(f"sees: weights {sorted(world.weights.values())}; {world.status['message']}")
+    world.run(300)
+    serves = world.snapshots[world.status["stable"]["snapshot"]].model_version
+    world.tell(f"sees: model {serves} serves, pods of {', '.join(sorted(world.pods))}, {world.status['reason']}")
+
+
+def ab_test_of_variants_of_what_serves(world: World) -> None:
+    """The spec's own version is stable: the variants are tested against it, and none is better."""
+    world.spec = ab_test("1")
+    serving(world)
+    world.sampler = versions_buy({"1": 0.12, "2": 0.08, "3": 0.12})
+    world.change(ab_test("1", variants=variants("2", "3"), maxDuration="150s"))
+    world.run(300)
+    rejected = sorted(one.model_version for one in world.snapshots.values() if one.rejected)
+    world.tell(f"sees: {world.status['reason']}, rejected models {', '.join(rejected)}")
+
+
 def _condition(world: World, kind: str) -> str:
     (found,) = (one for one in world.status["conditions"] if one["type"] == kind)
     return f"{found['status']} {found['reason']}: {found['message']}"
@@ -959,6 +983,8 @@ ALL: tuple[Story, ...] = (
     shadow_alone,
     shadow_that_holds,
     shadow_that_nobody_asks,
+    ab_test_of_variants,
+    ab_test_of_variants_of_what_serves,
 )
 
 

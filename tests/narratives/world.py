@@ -135,14 +135,34 @@ def users_buy(candidate: float, stable: float, users: int = 4_000) -> Sampler:
     def sample(world: "World", asked: SampleRequest) -> Tick:
         if asked.metric.name != CONVERSION:
             return passes(world, asked)
-        dice, weight = Random(world.now), world.candidate_weight
+        dice, weights = Random(world.now), world.weights
         sides = []
-        for share, buys in ((weight, candidate), (100 - weight, stable)):
+        for share, buys in ((weights.get(asked.subject, 0), candidate), (weights.get(asked.baseline or "", 0), stable)):
             count = users * share // 50
             sides.append(Arm(count, max(0, round(dice.gauss(count * buys, (count * buys * (1 - buys)) ** 0.5)))))
         return RatioTick(world.now, sides[0], sides[1])
 
     return sample
+
+
+def versions_buy(buys: Mapping[str, float], failing: str = "") -> Sampler:
+    """Users of each model version buy by these shares; the version `failing` fails half of its requests."""
+
+    def version(world: "World", snapshot: str | None) -> str:
+        return world.snapshots[snapshot or ""].model_version
+
+    def sample(world: "World", asked: SampleRequest) -> Tick:
+        mine = version(world, asked.subject)
+        if mine == failing:
+            return fails(world, asked)
+        return users_buy(buys[mine], buys[version(world, asked.baseline)])(world, asked)
+
+    return sample
+
+
+def variants(*versions: str) -> list[dict[str, Any]]:
+    """Variants that are other versions of the model: b, c and so on."""
+    return [{"name": chr(ord("b") + place), "model": {"version": one}} for place, one in enumerate(versions)]
 
 
 @dataclass
@@ -323,12 +343,13 @@ class World:
         )
         for one in asked:
             if one.since < self.now:
-                tick = self._split_tick() if one.metric.name == SPLIT else self.sampler(self, one)
+                tick = self._split_tick(one) if one.metric.name == SPLIT else self.sampler(self, one)
                 self.newest[one.key] = Sample(tick, one.since)
 
-    def _split_tick(self) -> Tick:
-        weight = self.candidate_weight
-        candidate, stable = self.shares or (2_000 * weight, 2_000 * (100 - weight))
+    def _split_tick(self, asked: SampleRequest) -> Tick:
+        weights = self.weights
+        decided = (2_000 * weights.get(asked.subject, 0), 2_000 * weights.get(asked.baseline or "", 0))
+        candidate, stable = self.shares or decided
         return RatioTick(self.now, Arm(candidate, 0), Arm(stable, 0))
 
     # ── One look ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -498,7 +519,7 @@ class World:
             if rises and not self.proven.get(snapshot):
                 raise BrokenRule(f"traffic of {snapshot} rises without live reads")
             rejected = rises and self.snapshots[snapshot].verdict is SnapshotVerdict.ROLLED_BACK
-            if rejected and snapshot != after.candidate:
+            if rejected and not (after.rollout and snapshot in after.rollout.active):
                 raise BrokenRule(f"rejected {snapshot} gets traffic")
         for rule in after.split.rules:
             if rule not in before.split.rules and (
@@ -513,6 +534,7 @@ class World:
             raise BrokenRule(f"{mirror.snapshot} gets copies and requests: {after.split}")
         if before.stable != after.stable and after.stable not in (None, *after.split.serving()):
             raise BrokenRule(f"{after.stable} is stable without traffic: {after.split}")
+        self._check_eliminated(before, after)
         killed = read_kill_switch(self.annotations, self.spec)
         if killed and after.rollout:
             raise BrokenRule(f"a rollout goes on while the kill switch is {killed.level}")
@@ -524,6 +546,15 @@ class World:
             raise BrokenRule(f"traffic is lost: {after.split}")
         self.proven = {}
         self.status = _stored(action.status)
+
+    def _check_eliminated(self, before: State, after: State) -> None:
+        """An eliminated arm has no traffic, and never comes back."""
+        out = {arm.snapshot for arm in before.rollout.arms if arm.eliminated} if before.rollout else set()
+        goes_on = before.rollout and after.rollout and after.rollout.since == before.rollout.since
+        back = out & set(after.rollout.active) if goes_on and after.rollout else set()
+        served = {one for one in out if goes_on and after.split.has_clients(one)}
+        if back or served:
+            raise BrokenRule(f"{', '.join(sorted(back | served))} is eliminated and comes back")
 
     def _check_rollback(self, before: State, after: State) -> None:
         """Nothing but a person takes the traffic from a version that serves, and gives it to one that does not."""

@@ -12,7 +12,7 @@ from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
 from tests.narratives.told import contradicts_nothing
-from tests.narratives.world import World, ab_test, fails, passes, silent, spec, users_buy
+from tests.narratives.world import World, ab_test, fails, passes, silent, spec, users_buy, variants, versions_buy
 
 STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
@@ -59,8 +59,16 @@ def _user(world: World, dice: random.Random) -> None:
 def _experimenter(world: World, dice: random.Random) -> None:
     """Another version, or another share of the same one, in an A/B test."""
     ends, share = dice.choice(("KeepStable", "Promote")), dice.choice((10, 50, 90))
-    world.change(ab_test(str(dice.randint(1, 4)), split=share, maxDuration="120s", whenInconclusive=ends))
+    own, *others = dice.sample("1234", dice.randint(1, 4))
+    changes = {"variants": variants(*others)} if others else {}
+    world.change(ab_test(own, split=share, maxDuration="120s", whenInconclusive=ends, **changes))
     world.sampler = users_buy(*dice.choice(((0.2, 0.1), (0.1, 0.2), (0.1, 0.1))))
+
+
+def _arms_differ(world: World, dice: random.Random) -> None:
+    """Each version is as good as it is, and one may fail."""
+    buys = {version: dice.choice((0.05, 0.1, 0.2)) for version in "12349"}
+    world.sampler = versions_buy(buys, failing=dice.choice(("", *"1234")))
 
 
 def _edit(world: World, dice: random.Random) -> None:
@@ -139,7 +147,8 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
         return
     if "abTest" in strategy:
         allowed = 100 if index else strategy["abTest"]["split"]
-        assert world.candidate_weight <= allowed, f"{world.candidate_weight}% in {strategy}"
+        shares = [world.weights.get(arm.snapshot, 0) for arm in rollout.arms]
+        assert sum(shares) <= allowed, f"{shares}% in {strategy}"
         return
     steps = strategy["canary"]["steps"]
     reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
@@ -149,7 +158,10 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
 
 @pytest.mark.parametrize("seed", range(100))
 def test_rules_hold_whatever_happens(seed: int) -> None:
-    dice, happenings = random.Random(seed), HAPPENINGS if seed < 80 else (*HAPPENINGS, _experimenter, _experimenter)
+    dice, happenings = (
+        random.Random(seed),
+        HAPPENINGS if seed < 80 else (*HAPPENINGS, _experimenter, _experimenter, _arms_differ),
+    )
     world = World()
     for _ in range(60):
         if dice.random() < 0.5:

@@ -58,8 +58,8 @@ BUGS: Final = (
     Bug(
         "a raise is proven by one pod",
         "rollout.strategies.moves",
-        "proof=context.needed, requeue_after=poll)",
-        "proof=1, requeue_after=poll)",
+        "proof=context.proof, requeue_after=poll)",
+        "proof={context.candidate: 1}, requeue_after=poll)",
         ("unready_unseen",),
     ),
     Bug(

@@ -14,7 +14,7 @@ from typing import Any
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
-from serin.api.names import config_variable, dimension_hashes
+from serin.api.names import LABEL_MODEL_DEPLOYMENT, LABEL_ROLE, LABEL_SNAPSHOT, config_variable, dimension_hashes
 from serin.api.serving import serving_content
 from serin.api.spec import (
     WARMUP,
@@ -33,7 +33,9 @@ from serin.api.spec import (
     TemplateRef,
     Tolerance,
     ValueQuery,
+    Variant,
 )
+from serin.api.variants import variants_of
 from serin.api.verdicts import Against, Severity
 
 
@@ -73,6 +75,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         analysis=_analysis(root["analysis"]),
         progress_deadline=root["progressDeadline"].duration(),
         fallback=read_fallback(spec, name),
+        variants=_variants(spec, content),
     )
 
 
@@ -96,6 +99,39 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
         "runtime": {"template": template, "runtime": root["runtime"].value, **serving_content(root)},
         **{name: _without_absent(spec.get(name) or {}) or None for name in ("model", "config", "features")},
     }
+
+
+def _variants(spec: JsonObject, own: Mapping[str, JsonObject | None]) -> tuple[Variant, ...]:
+    """The variants of an experiment. Two versions that are the same have nothing to be compared by."""
+    found: list[Variant] = []
+    taken = {_identity(own): "the spec"}
+    for name, described in variants_of(spec).items():
+        _check_config(described.get("config") or {})
+        _check_template(name, described["template"])
+        content = content_of(described)
+        other = taken.setdefault(_identity(content), f"variant {name}")
+        if other != f"variant {name}":
+            raise InvalidSpec(f"spec.strategy: variant {name} is the same version as {other}: change or remove it")
+        found.append(Variant(name, content, dimension_hashes(content)))
+    return tuple(found)
+
+
+def _check_template(variant: str, template: JsonObject) -> None:
+    """What the schema refuses in the spec's own template, it cannot see in an overlay."""
+    path = f"spec.strategy: the template of variant {variant}"
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if ours := sorted({LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT, LABEL_ROLE} & labels.keys()):
+        raise InvalidSpec(f"{path}: the label {ours[0]} is set by Serin: remove it")
+    pod = template.get("spec") or {}
+    containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+    for container in containers:
+        for variable in container.get("env") or ():
+            if str(variable.get("name", "")).startswith("SERIN_"):
+                raise InvalidSpec(f"{path}: {variable['name']} is set by Serin: rename the variable")
+
+
+def _identity(content: Mapping[str, JsonObject | None]) -> tuple[str, ...]:
+    return tuple(dimension_hashes(content).values())
 
 
 def _service(service: JsonObject) -> ServiceSpec:

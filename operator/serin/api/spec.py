@@ -141,10 +141,20 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A version that an experiment declares beside the spec's own: its content, and the hashes of its dimensions."""
+
+    name: str
+    content: Mapping[str, JsonObject | None]
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDeploymentSpec:
     """The whole spec.
 
     `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
+    `variants`: of the experiment that is the strategy, in the order of the spec.
     """
 
     replicas: int
@@ -159,6 +169,7 @@ class ModelDeploymentSpec:
     analysis: Analysis
     progress_deadline: float
     fallback: Fallback | None = None
+    variants: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,13 +39,16 @@ class Sticky:
 
     The user's hash, with `salt`, is compared with a threshold: the more weight a snapshot that is not stable gets, the
     more users move to it, and none away from it. Requests without the key go to stable. `ttl`: seconds for which a
-    cookie is kept that the router gives to a client that has none.
+    cookie is kept that the router gives to a client that has none. `arms`: snapshots that share the users with stable.
+    Each has a part of its own of all hashes, as large as the others', so that no change of one of them moves the users
+    of another; one that is gone keeps its part, whose users are stable's.
     """
 
     header: str = ""
     cookie: str = ""
     ttl: int = 0
     salt: str = ""
+    arms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.header) == bool(self.cookie):
@@ -100,6 +103,28 @@ class Split:
         copied = {self.mirror.snapshot} if self.mirror else set()
         return tuple(sorted({*self.serving(), *(rule.snapshot for rule in self.rules), *copied}))
 
+    def turns(self, stable: str | None) -> tuple[tuple[int, str], ...]:
+        """Who answers from which part of all requests: up to this percent, this snapshot. Stable takes the rest."""
+        if self.sticky is not None and stable is not None and self._has_parts(stable, self.sticky.arms):
+            return self._parts(stable, self.sticky.arms)
+        order = sorted(self.serving(), key=lambda snapshot: (snapshot == stable, snapshot))
+        return tuple((sum(self.of(one) for one in order[: place + 1]), name) for place, name in enumerate(order))
+
+    def _has_parts(self, stable: str, arms: tuple[str, ...]) -> bool:
+        known = {stable, *arms}.issuperset(self.serving())
+        return len(arms) > 1 and known and all(self.of(arm) <= 100 // len(arms) for arm in arms)
+
+    def _parts(self, stable: str, arms: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+        """Each arm from the beginning of its part on, and stable up to its end."""
+        found: list[tuple[int, str]] = []
+        for place, arm in enumerate(arms):
+            begin, end = (100 * one // len(arms) for one in (place, place + 1))
+            if self.of(arm):
+                found.append((begin + self.of(arm), arm))
+            if begin + self.of(arm) < end:
+                found.append((end, stable))
+        return tuple(found)
+
     def has_clients(self, snapshot: str) -> bool:
         """Whether clients are sent to a snapshot, beside people who try it."""
         return self.of(snapshot) > 0 or any(one.snapshot == snapshot and not one.preview for one in self.rules)
@@ -126,6 +151,15 @@ def between(stable: str, candidate: str, weight: int) -> Split:
     if 0 < weight < 100:
         return Split({stable: 100 - weight, candidate: weight})
     return all_to(candidate if weight else stable)
+
+
+def lowered(split: Split, shares: Mapping[str, int], stable: str) -> Split:
+    """With no more than these percents for these snapshots; what they lose goes to stable."""
+    less = {name: min(split.of(name), share) for name, share in shares.items()}
+    weights = {**split.weights, **less}
+    weights[stable] = 100 - sum(weight for name, weight in weights.items() if name != stable)
+    rules = tuple(rule for rule in split.rules if less.get(rule.snapshot) != 0)
+    return Split({name: weight for name, weight in weights.items() if weight}, rules, split.sticky)
 
 
 def write_split(split: Split) -> JsonObject:
@@ -169,9 +203,10 @@ def _read_rule(row: Any) -> Rule:
 
 def _write_sticky(sticky: Sticky) -> JsonObject:
     parts: JsonObject = {"header": sticky.header, "cookie": sticky.cookie, "ttl": sticky.ttl, "salt": sticky.salt}
+    parts["arms"] = list(sticky.arms)
     return {key: value for key, value in parts.items() if value}
 
 
 def _read_sticky(row: Any) -> Sticky:
     header, cookie, salt = (str(row.get(key) or "") for key in ("header", "cookie", "salt"))
-    return Sticky(header, cookie, int(row.get("ttl") or 0), salt)
+    return Sticky(header, cookie, int(row.get("ttl") or 0), salt, tuple(map(str, row.get("arms") or ())))

@@ -5,7 +5,7 @@ and tools is written anew at every look, and nothing is decided from it. status.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from serin.api.json import JsonObject
@@ -55,20 +55,32 @@ class StageState:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A snapshot under evaluation, with the evidence about it by metric."""
+    """A snapshot under evaluation, with the evidence about it by metric.
+
+    `reason`, `message`, `at`: of an eliminated arm, why, in words, and when (unix seconds).
+    """
 
     snapshot: str
     evidence: Mapping[str, JsonObject] = field(default_factory=dict)
     standing: Standing = Standing.EVALUATING
+    reason: str = ""
+    message: str = ""
+    at: float | None = None
+
+    @property
+    def eliminated(self) -> bool:
+        """Whether it is out: no traffic, and rejected."""
+        return self.standing is Standing.ELIMINATED
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """What is under evaluation; exists only while something is.
 
-    `arms`: at least one, the leading one first. `since`: when it began (unix seconds). `warned`: that the traffic is
-    too low for the policy has been told. `strategy`: its name, which `stage` counts the stages of; "" is not known.
-    `counted_since`: requests before then are no evidence (None: all count), as they were no random part of all.
+    `arms`: at least one, in the order of the spec, the eliminated ones as well. `since`: when it began (unix seconds).
+    `warned`: that the traffic is too low for the policy has been told. `strategy`: its name, which `stage` counts the
+    stages of; "" is not known. `counted_since`: requests before then are no evidence (None: all count), as they were no
+    random part of all.
     """
 
     stable: str
@@ -80,9 +92,36 @@ class Rollout:
     counted_since: float | None = None
 
     @property
+    def active(self) -> tuple[str, ...]:
+        """Snapshots of the arms that are not eliminated."""
+        return tuple(arm.snapshot for arm in self.arms if not arm.eliminated)
+
+    @property
     def candidate(self) -> str:
-        """Snapshot of the leading arm."""
-        return self.arms[0].snapshot
+        """Snapshot of the leading arm: the winner, else the first that is not eliminated."""
+        won = next((arm.snapshot for arm in self.arms if arm.standing is Standing.WINNER), None)
+        return won or next(iter(self.active), self.arms[0].snapshot)
+
+    def arm(self, snapshot: str) -> Arm | None:
+        """The arm of a snapshot, None when it has none."""
+        return next((arm for arm in self.arms if arm.snapshot == snapshot), None)
+
+    def with_arm(self, changed: Arm) -> "Rollout":
+        """The same with this arm in the place of the one of its snapshot."""
+        return replace(self, arms=tuple(changed if one.snapshot == changed.snapshot else one for one in self.arms))
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """The last experiment with variants that has come to its end.
+
+    `declared`: the snapshots that the spec described then. `winner`: the one that serves from then on, although the
+    spec may go on describing another; "" without one. `arms`: how each of them ended, without evidence.
+    """
+
+    declared: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    winner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +163,7 @@ class State:
     was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
     `looked`: when that was looked at last, while time alone can change it. `kill_switch`: as at the last look.
     `kept`: snapshot to the time (unix seconds) until which it keeps its pods although nobody is sent to it.
+    `concluded`: the last experiment with variants, None when there was none.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -141,6 +181,7 @@ class State:
     looked: float | None = None
     kill_switch: KillSwitch = KillSwitch.OFF
     kept: Mapping[str, float] = field(default_factory=dict)
+    concluded: Concluded | None = None
 
     @property
     def candidate(self) -> str | None:

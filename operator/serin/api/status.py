@@ -14,6 +14,7 @@ from serin.api.kill_switch import KillSwitch
 from serin.api.split import NOWHERE, Split, all_to, read_split, write_split
 from serin.api.state import (
     Arm,
+    Concluded,
     ManualRollback,
     MetricStatus,
     Phase,
@@ -30,6 +31,7 @@ from serin.api.times import parse_rfc3339, rfc3339
 
 # Bounds of the schema (crds/modeldeployments.yaml); a test compares them.
 LONGEST_MESSAGE: Final = 4096
+LONGEST_ARM: Final = 1024  # of an arm's message
 MOST_DRAINING: Final = 16
 
 
@@ -56,13 +58,14 @@ def read_state(status: JsonObject) -> State:
         handled={key: value for key, value in _map(status, "handled").items() if isinstance(value, str)},
         looked=_moment(status, "lookedAt"),
         kept=_moments(_map(status, "kept")),
+        concluded=_read_concluded(_map(status, "concluded")),
         kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
 
 def read_status(status: JsonObject) -> Status:
     """All of it, for those who show it."""
-    rows = ((one, _map(status, one)) for one in ("stable", "candidate", "rollingBack"))
+    rows = [*_rows(status, "arms"), *(_map(status, one) for one in ("stable", "candidate", "rollingBack"))]
     diagnosis = _map(status, "diagnosis")
     return Status(
         state=read_state(status),
@@ -70,7 +73,7 @@ def read_status(status: JsonObject) -> Status:
         reason=_text(status, "reason"),
         message=_text(status, "message"),
         verdict=_text(status, "verdict"),
-        versions={_text(row, "snapshot"): _read_version(row) for _, row in rows if row.get("snapshot")},
+        versions={_text(row, "snapshot"): _read_version(row) for row in rows if row.get("snapshot")},
         stage=_read_stage_status(_map(status, "step")),
         metrics=tuple(_read_metric(row) for row in _rows(status, "metrics") if row.get("name")),
         observed={key: str(value) for key, value in _map(_map(status, "traffic"), "observed").items()},
@@ -111,7 +114,18 @@ def _read_arm(row: JsonObject) -> Arm:
         snapshot=_text(row, "snapshot"),
         evidence={key: value for key, value in evidence.items() if isinstance(value, dict)},
         standing=Standing(standing) if standing in Standing.__members__.values() else Standing.EVALUATING,
+        reason=_text(row, "reason"),
+        message=_text(row, "message"),
+        at=_moment(row, "at"),
     )
+
+
+def _read_concluded(row: JsonObject) -> Concluded | None:
+    declared = row.get("declared")
+    if not isinstance(declared, list) or not declared:
+        return None
+    arms = tuple(_read_arm(one) for one in _rows(row, "arms") if one.get("snapshot"))
+    return Concluded(tuple(map(str, declared)), arms, _text(row, "winner"))
 
 
 def _read_split(status: JsonObject, stable: str | None) -> Split:
@@ -238,6 +252,8 @@ def write_status(status: Status) -> JsonObject:
             result[key] |= _write_version(version, changed=key == "candidate")
     if state.rollout:
         result["step"] |= _write_stage_status(status.stage)
+        for row in result["arms"] if len(result["arms"]) > 1 else ():
+            row |= _write_version(status.versions.get(row["snapshot"], VersionStatus()), changed=True)
     if status.trouble:
         result["diagnosis"] = _without_empty({"trouble": status.trouble, "message": cut(status.trouble_message)})
     return result
@@ -270,6 +286,8 @@ def write_state(state: State) -> JsonObject:
         result["lookedAt"] = rfc3339(state.looked)
     if state.kept:
         result["kept"] = {name: rfc3339(at) for name, at in _oldest(state.kept)}
+    if state.concluded:
+        result["concluded"] = _write_concluded(state.concluded)
     if state.kill_switch is not KillSwitch.OFF:
         result["killSwitch"] = state.kill_switch.value
     return result
@@ -315,17 +333,23 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
         candidate["strategy"] = rollout.strategy
     if rollout.counted_since is not None:
         candidate["countedSince"] = rfc3339(rollout.counted_since)
-    return {"candidate": candidate, "step": step, "arms": [_write_arm(arm, split) for arm in rollout.arms]}
+    arms = [
+        {**_write_arm(arm), "weight": split.of(arm.snapshot), **_without_empty({"evidence": dict(arm.evidence)})}
+        for arm in rollout.arms
+    ]
+    return {"candidate": candidate, "step": step, "arms": arms}
 
 
-def _write_arm(arm: Arm, split: Split) -> JsonObject:
+def _write_arm(arm: Arm) -> JsonObject:
     """An empty map is left out: where there was a full one, a server-side apply would store null, which is refused."""
-    row: JsonObject = {
-        "snapshot": arm.snapshot,
-        "standing": arm.standing.value,
-        "weight": split.of(arm.snapshot),
-    }
-    return row | _without_empty({"evidence": dict(arm.evidence)})
+    row: JsonObject = {"snapshot": arm.snapshot, "standing": arm.standing.value}
+    row |= _without_empty({"reason": arm.reason, "message": cut(arm.message, LONGEST_ARM)})
+    return row if arm.at is None else {**row, "at": rfc3339(arm.at)}
+
+
+def _write_concluded(ended: Concluded) -> JsonObject:
+    row: JsonObject = {"declared": list(ended.declared), "arms": [_write_arm(arm) for arm in ended.arms]}
+    return row | _without_empty({"winner": ended.winner})
 
 
 def _oldest(draining: Mapping[str, float]) -> Iterable[tuple[str, float]]:

@@ -355,6 +355,26 @@ def rollback(name: str, to: str | None, wait: bool, **options: Any) -> None:
     console().print(request_rollback(_connect(options), name, to, wait=wait), soft_wrap=True)
 
 
+@verbs.command()
+@_NAME
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="yaml", help="Default: yaml.")
+@_access
+def adopt(name: str, output: str, **options: Any) -> None:
+    """Print the patch that makes the winner of an experiment the spec (kubectl patch --type merge --patch-file)."""
+    from serin.cli.adopt import patch
+    from serin.cli.connection import explained
+    from serin.cli.output import dump
+    from serin.cluster import kinds
+    from serin.cluster.protocol import ClusterError
+
+    connection = _connect(options)
+    try:
+        body = connection.get(kinds.MODEL_DEPLOYMENT, connection.namespace, name)
+    except ClusterError as error:
+        raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error
+    dump(patch(body), output)
+
+
 @verbs.command("kill-switch")
 @_NAME
 @click.argument("level", type=click.Choice(["candidate", "all", "off"], case_sensitive=False))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from serin.api import names
 from serin.api.capabilities import check
 from serin.api.conditions import Reason
+from serin.api.effective import versions
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.parse import parse_model_deployment
@@ -106,11 +107,12 @@ class Observer:
         self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot], state: State
     ) -> Mapping[str, Refusal]:
         """Of what is being tried now; a rejected version that a person lets try again is sent again at once."""
-        wanted = names.snapshot_named(deployment.name, deployment.spec.hashes)
         going_back = state.manual_rollback.target if state.manual_rollback else None
-        tried = None if is_rejected(snapshots, state, wanted) else wanted
-        in_play = {one for one in (state.stable, state.candidate, going_back, tried, deployment.name) if one}
-        return self.refusals.keep(deployment.key, in_play)
+        asked = versions(deployment.name, deployment.spec, state.concluded)
+        tried = {one for one in asked if not is_rejected(snapshots, state, one)}
+        arms = set(state.rollout.active) if state.rollout else set()
+        named = {one for one in (state.stable, going_back, deployment.name) if one}
+        return self.refusals.keep(deployment.key, named | tried | arms)
 
     def _services(self, deployment: ModelDeployment) -> Mapping[str, str]:
         """Uid of each snapshot's Service, by snapshot; the clients' own Service is none of them."""

@@ -72,26 +72,29 @@ def evaluate(case: Case) -> Assessment:
     asked = case.schedule.goal
     goal = asked.metric if asked else ""
     measured = (samples.overdispersion, samples.slowest_pods)
-    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=goal)
+    arms = len(case.rollout.arms)
+    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=goal, arms=arms)
     evidence: dict[str, Mapping[str, JsonObject]] = {}
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
-    for arm in case.rollout.arms:
+    splits: list[MetricVerdict] = []
+    for arm in (one for one in case.rollout.arms if not one.eliminated):
         subject = subject_of(arm, case.rollout)
         judged = {name: _judge(policy, subject, case) for name, policy in found.items()}
         if asked and any(one.name == goal for one in spec.metrics):
             sample = uncounted(subject, goal, samples.newest)
-            judged[goal] = judge_goal(asked, subject.evidence.get(goal), sample, case.settled_at)
+            part = replace(asked, goal=replace(asked.goal, alpha=asked.goal.alpha / arms))
+            judged[goal] = judge_goal(part, subject.evidence.get(goal), sample, case.settled_at)
         verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
         evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
-    split = _judge_split(case)
-    if split.evidence:
-        leading = case.rollout.candidate
-        evidence[leading] = {**evidence[leading], SPLIT: dict(split.evidence)}
+        split = _judge_split(case, subject)
+        if split.evidence:
+            evidence[arm.snapshot] = {**evidence[arm.snapshot], SPLIT: dict(split.evidence)}
+            splits.append(split.verdict)
     return Assessment(
         evidence,
         verdicts,
-        split.verdict if split.evidence else None,
-        diagnosis(verdicts[case.rollout.candidate], spec.metrics, case.elsewhere),
+        next((one for one in splits if one.verdict in FAILURES), next(iter(splits), None)),
+        diagnosis(verdicts.get(case.rollout.candidate, ()), spec.metrics, case.elsewhere),
         feasible(found, samples.traffic, case.schedule),
     )
 
@@ -116,9 +119,8 @@ def _with_ages(tick: HistogramTick, since: float, subject: Subject, case: Case) 
     return replace(tick, since=since if reached is None else max(since, min(reached, tick.at)), ready=ready)
 
 
-def _judge_split(case: Case) -> Judgement:
-    """Whether the requests arrive in the shares that hold, as counted since they hold."""
-    subject = subject_of(case.rollout.arms[0], case.rollout)
+def _judge_split(case: Case, subject: Subject) -> Judgement:
+    """Whether stable's requests and the arm's arrive in the shares that hold, as counted since they hold."""
     found = _split_sample(case, subject)
     if found is None or not isinstance(found.tick, RatioTick) or case.settled_at is None:
         return _fold(_SPLIT_POLICY, subject, None)

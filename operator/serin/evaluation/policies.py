@@ -18,6 +18,7 @@ def policies(
     overdispersion: Mapping[str, float] = MappingProxyType({}),
     slowest_pods: Mapping[str, float] = MappingProxyType({}),
     goal: str = "",
+    arms: int = 1,
 ) -> dict[str, Policy]:
     """One policy per metric. `interval`: seconds between samples. Two are as measured, by metric.
 
@@ -26,22 +27,21 @@ def policies(
     `expected_seconds`: how long evidence is gathered if nothing has to wait.
 
     The promise about false rollbacks is split evenly: the critical part over the critical metrics, the minor part over
-    all metrics that can roll back.
+    all metrics that can roll back. Both are of the whole rollout, so each of several `arms` has its part of them.
     """
     metrics = [one for one in spec.metrics if one.name != goal]
     critical = [one.name for one in metrics if one.severity == Severity.CRITICAL]
     blocking = [one.name for one in metrics if one.severity in BLOCKING]
     analysis = spec.analysis
-    alpha_critical = (
-        split_alpha(analysis.false_rollback_rate_critical, dict.fromkeys(critical, 1.0)) if critical else {}
-    )
-    alpha_minor = split_alpha(analysis.false_rollback_rate_minor, dict.fromkeys(blocking, 1.0)) if blocking else {}
+    all_critical, all_minor = analysis.false_rollback_rate_critical / arms, analysis.false_rollback_rate_minor / arms
+    alpha_critical = split_alpha(all_critical, dict.fromkeys(critical, 1.0)) if critical else {}
+    alpha_minor = split_alpha(all_minor, dict.fromkeys(blocking, 1.0)) if blocking else {}
     return {
         metric.name: _policy(
             spec,
             metric,
-            alpha_critical.get(metric.name, analysis.false_rollback_rate_critical),
-            alpha_minor.get(metric.name, analysis.false_rollback_rate_minor),
+            alpha_critical.get(metric.name, all_critical),
+            alpha_minor.get(metric.name, all_minor),
             interval,
             expected_ticks=max(1, math.ceil(expected_seconds / interval)),
             overdispersion=overdispersion.get(metric.name, UNKNOWN),

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from serin.api import names
 from serin.api.conditions import ConditionType
+from serin.api.effective import declared, versions
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Killed, read_kill_switch
@@ -101,7 +101,7 @@ class Facts:
     @property
     def wanted(self) -> str | None:
         """The snapshot that the spec describes; None when the spec cannot be parsed."""
-        return names.snapshot_name(self.name, self.spec.content) if self.spec else None
+        return versions(self.name, self.spec, self.state.concluded)[0] if self.spec else None
 
     @property
     def weight(self) -> int:
@@ -153,7 +153,8 @@ class Facts:
         """How people call a snapshot: its model version where it has one, else its own name."""
         if model := self.pods(snapshot).model:
             return f"model {model}"
-        content = (self.spec.content.get("model") if self.spec and snapshot == self.wanted else None) or {}
+        described = declared(self.name, self.spec).get(snapshot, {}) if self.spec else {}
+        content = described.get("model") or {}
         return f"model {content['version']}" if content.get("version") else snapshot
 
 

@@ -333,8 +333,8 @@ def _roles(facts: Facts) -> Iterator[tuple[str, str]]:
     state = facts.state
     if state.stable:
         yield names.ROLE_STABLE, state.stable
-    if state.candidate:
-        yield names.ROLE_CANDIDATE, state.candidate
+    for snapshot in state.rollout.active if state.rollout else ():
+        yield names.ROLE_CANDIDATE, snapshot
     if state.manual_rollback:
         yield _EARLIER, state.manual_rollback.target
 

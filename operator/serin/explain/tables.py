@@ -129,6 +129,8 @@ def _roles(facts: Facts) -> dict[str, str]:
     """The snapshots that have a part in what happens, and which."""
     state = facts.state
     found = {state.stable: names.ROLE_STABLE, state.candidate: names.ROLE_CANDIDATE}
+    if state.rollout and len(state.rollout.arms) > 1:
+        found |= {arm.snapshot: f"arm, {arm.standing.lower()}" for arm in state.rollout.arms}
     if state.manual_rollback:
         found.setdefault(state.manual_rollback.target, _GOING_BACK)
     return {snapshot: role for snapshot, role in found.items() if snapshot}

@@ -11,8 +11,8 @@ from enum import IntEnum
 from functools import cached_property
 
 from serin.api.conditions import Reason
+from serin.api.effective import Content, declared, versions
 from serin.api.json import JsonObject
-from serin.api.names import snapshot_named
 from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
@@ -178,9 +178,19 @@ class Observation:
     contested: tuple[Contested, ...] = ()
 
     @cached_property
+    def declared(self) -> Mapping[str, Content]:
+        """Every version that the spec describes, by snapshot."""
+        return declared(self.deployment.name, self.deployment.spec)
+
+    @cached_property
+    def versions(self) -> tuple[str, ...]:
+        """Snapshots that may serve, the one that the spec asks for first."""
+        return versions(self.deployment.name, self.deployment.spec, self.state.concluded)
+
+    @property
     def wanted(self) -> str:
-        """The snapshot that the spec describes."""
-        return snapshot_named(self.deployment.name, self.deployment.spec.hashes)
+        """The snapshot that the spec asks for: its own content, or the winner of its experiment."""
+        return self.versions[0]
 
     @property
     def state(self) -> State:

@@ -6,12 +6,13 @@ reads a clock, a cluster or a network, so that every decision can be replayed fr
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from serin.api import names
 from serin.api.conditions import ROUTINE, ConditionType, Reason
-from serin.api.split import all_to
-from serin.api.state import Rollout, StageState, State
+from serin.api.split import all_to, lowered
+from serin.api.state import Arm, Rollout, StageState, Standing, State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
 from serin.rollout.credit import EVERY, credited, is_waiting, looked
@@ -31,7 +32,7 @@ from serin.rollout.phases import phase_of
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.records import prune_history, record_verdicts
 from serin.rollout.requests import handle, handle_leftovers
-from serin.rollout.rollback import roll_back, without_rollout
+from serin.rollout.rollback import eliminate, resettled, roll_back, without_rollout, without_winner
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.strategies.table import strategy_of
@@ -44,8 +45,9 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
     builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), credited(seen.state, seen.now))
     wanted = seen.wanted
-    if wanted not in seen.snapshots:
-        builder.act(CreateSnapshot(wanted, seen.deployment.spec.content))
+    for snapshot, content in seen.declared.items():
+        if snapshot not in seen.snapshots:
+            builder.act(CreateSnapshot(snapshot, content))
     _publish(builder)
     _decide(builder, wanted)
     if builder.state.stable != seen.state.stable:
@@ -80,10 +82,21 @@ def _decide(builder: PlanBuilder, wanted: str) -> None:
         pass  # what the spec wants has to wait
     elif builder.seen.deployment.killed:
         hold_on_stable(builder, wanted, stable)
-    elif wanted == stable:
+    elif wanted == stable and not _due(builder, stable):
         _settle(builder, stable)
     else:
         _roll_out(builder, wanted, stable)
+
+
+def _due(builder: PlanBuilder, stable: str) -> tuple[str, ...]:
+    """Snapshots to evaluate against stable: what may serve in its place and was not rejected, or is under way."""
+    seen, state = builder.seen, builder.state
+    under_way = {arm.snapshot for arm in state.rollout.arms} if state.rollout else set()
+    return tuple(
+        one
+        for one in seen.versions
+        if one != stable and (one in under_way or not is_rejected(seen.snapshots, state, one))
+    )
 
 
 def _initialize(builder: PlanBuilder, wanted: str) -> None:
@@ -144,9 +157,10 @@ def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
         builder.add_event(Reason.SUPERSEDED, f"{superseded}: all traffic to {stable} first")
         builder.state = without_rollout(builder.state, builder.seen.now)
     if builder.state.rollout is None:
-        if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):
+        due = _due(builder, stable)
+        if not due and not _retry(builder, wanted, stable):
             return
-        _begin(builder, wanted, stable)
+        _begin(builder, due or (wanted,), stable)
     if builder.state.rollout:
         _progress(builder, builder.state.rollout)
 
@@ -157,23 +171,26 @@ def _superseded(builder: PlanBuilder, rollout: Rollout, wanted: str) -> str:
     The stages of two strategies have nothing in common. With the same candidate another one can wait for stable to be
     up, so that no request is sent to nobody.
     """
-    if rollout.candidate != wanted:
-        return f"{rollout.candidate} is superseded by {wanted}"
+    if {arm.snapshot for arm in rollout.arms} != set(_due(builder, rollout.stable)):
+        others = builder.seen.deployment.spec.variants
+        return f"{rollout.candidate} is superseded by {f'{wanted} and its variants' if others else wanted}"
     now, before = builder.seen.deployment.spec.strategy.name, rollout.strategy
     if before in ("", now) or _would_serve_nobody(_context(builder, rollout)):
         return ""
     return f"the strategy was changed from {before} to {now} in mid-rollout, which starts over"
 
 
-def _begin(builder: PlanBuilder, wanted: str, stable: str) -> None:
+def _begin(builder: PlanBuilder, due: tuple[str, ...], stable: str) -> None:
+    """`due`: the snapshots to evaluate."""
     now, strategy = builder.seen.now, builder.seen.deployment.spec.strategy.name
     stage = StageState(entered=now)
-    rollout = Rollout(stable, builder.strategy.arms(wanted), since=now, stage=stage, strategy=strategy)
-    arms = {arm.snapshot for arm in rollout.arms}
-    draining = {name: at for name, at in builder.state.draining.items() if name not in arms}
+    rollout = Rollout(stable, tuple(map(Arm, due)), since=now, stage=stage, strategy=strategy)
+    draining = {name: at for name, at in builder.state.draining.items() if name not in due}
     builder.state = replace(builder.state, rollout=rollout, rollback_failure="", draining=draining)
-    changed = ", ".join(summary.changed(builder.seen, stable, wanted)) or "content"
-    builder.add_event(Reason.ROLLOUT_STARTED, f"{wanted} is the candidate: {changed} changed from {stable}")
+    for snapshot in due:
+        changed = ", ".join(summary.changed(builder.seen, stable, snapshot)) or "content"
+        called = "the candidate" if len(due) == 1 else "an arm"
+        builder.add_event(Reason.ROLLOUT_STARTED, f"{snapshot} is {called}: {changed} changed from {stable}")
 
 
 # ── Rejected content ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,6 +202,9 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     if handle(builder, names.ANNOTATION_RETRY):
         if last and last.source == wanted:
             builder.state = replace(builder.state, last_rollback=replace(last, retried=True))
+        if ended := builder.state.concluded:
+            arms = tuple(one for one in ended.arms if one.snapshot != wanted)
+            builder.state = replace(builder.state, concluded=replace(ended, arms=arms))
         builder.add_event(Reason.RETRIED_BY_USER, f"{wanted} was rejected before and is tried again")
         return True
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
@@ -206,15 +226,35 @@ def _progress(builder: PlanBuilder, rollout: Rollout) -> None:
         roll_back(builder, _context(builder, rollout), Finding(Reason.ABORTED_BY_USER, "aborted by the user"))
         return
     context = _context(builder, rollout)
-    if (finding := gates.first(gates.ROLL_BACK, context)) and not _would_serve_nobody(context):
-        roll_back(builder, context, finding)
-    elif context.is_asked and not context.ready:
-        _withdraw_traffic(builder, context)
+    if failed := _failed(context):
+        _take_out(builder, context, failed)
+    elif gone := tuple(one for one in context.each if one.is_asked and not one.ready):
+        _withdraw_traffic(builder, context, gone)
     else:
         _advance(builder, context)
     if builder.state.rollout:
         _warn_of_traffic(builder, builder.state.rollout)
         _requeue_at_the_end(builder, builder.state.rollout)
+
+
+def _failed(context: RolloutContext) -> dict[str, Finding]:
+    """The arms that cannot stay, and why."""
+    found = ((one, gates.first(gates.ROLL_BACK, one)) for one in context.each)
+    return {one.candidate: finding for one, finding in found if finding and not _would_serve_nobody(one)}
+
+
+def _take_out(builder: PlanBuilder, context: RolloutContext, failed: Mapping[str, Finding]) -> None:
+    """An arm that fails is eliminated and the others go on; without another, or without the winner, all is over.
+
+    Nothing rises in the same look: a write that lowers waits for nothing.
+    """
+    leading = context.rollout.candidate
+    won = any(arm.standing is Standing.WINNER for arm in context.rollout.arms)
+    if failed.keys() >= set(context.rollout.active) or (won and leading in failed):
+        first = leading if leading in failed else next(iter(failed))
+        roll_back(builder, replace(context, arm=first), failed[first], failed)
+    else:
+        eliminate(builder, context, failed)
 
 
 def _would_serve_nobody(context: RolloutContext) -> bool:
@@ -235,17 +275,33 @@ def _with_evidence(rollout: Rollout, assessment: Assessment) -> Rollout:
     return replace(rollout, arms=tuple(arms))
 
 
-def _withdraw_traffic(builder: PlanBuilder, context: RolloutContext) -> None:
-    """The candidate has traffic and no ready pod: take the traffic away, and start over when it is back.
+def _withdraw_traffic(builder: PlanBuilder, context: RolloutContext, gone: tuple[RolloutContext, ...]) -> None:
+    """An arm has traffic and no ready pod: take the traffic away, and start over when it is back.
 
-    The evidence stays. Stages start at the first, because only a rollout without traffic may rise without proof.
+    The evidence stays. Stages start at the first, because only a rollout without traffic may rise without proof. While
+    other arms serve on, they stay where they are.
     """
+    if len(gone) < sum(one.is_asked for one in context.each):
+        _withdraw_some(builder, context, gone)
+        return
+    context = replace(context, arm=gone[0].candidate).having(without_winner(context.rollout))
     if context.state.split.rules:
         context = context.counting_anew()
     state = context.at(StageState(entered=builder.seen.now)).state
     builder.state = replace(state, split=all_to(context.stable))
     problem = builder.seen.problem(context.candidate)
     message = f"no candidate pod is ready{problem}; all traffic to {context.stable} until one is"
+    builder.sum_up(Note(Reason.CANDIDATE_UNAVAILABLE, message, warning=True), event=True)
+
+
+def _withdraw_some(builder: PlanBuilder, context: RolloutContext, gone: tuple[RolloutContext, ...]) -> None:
+    """Arms without a ready pod give their share to stable, and get it again when they are back."""
+    names_gone = tuple(one.candidate for one in gone)
+    state = resettled(context).state
+    builder.state = replace(state, split=lowered(context.state.split, dict.fromkeys(names_gone, 0), context.stable))
+    problem = builder.seen.problem(names_gone[0])
+    whose = f"no pod of {', '.join(names_gone)} is ready{problem}"
+    message = f"{whose}; its share goes to {context.stable} until one is"
     builder.sum_up(Note(Reason.CANDIDATE_UNAVAILABLE, message, warning=True), event=True)
 
 
@@ -262,10 +318,14 @@ def _advance(builder: PlanBuilder, context: RolloutContext) -> None:
     outcome = builder.strategy.advance(context, approved=approved)
     if outcome.lost:
         builder.state = context.state
-        roll_back(builder, context, outcome.why)
+        roll_back(builder, context, outcome.why, outcome.out)
+        return
+    if outcome.out:
+        builder.state = context.state
+        eliminate(builder, context, outcome.out)
         return
     builder.state = outcome.state
-    builder.proof = {context.candidate: outcome.proof} if outcome.proof else {}
+    builder.proof = dict(outcome.proof)
     builder.sum_up(Note(outcome.why.reason, outcome.why.message), event=outcome.event)
     builder.requeue_after(outcome.requeue_after)
 

@@ -21,13 +21,13 @@ SNAPSHOTS_KEPT: Final = 10
 def record_verdicts(builder: PlanBuilder) -> None:
     """Write what was decided onto the snapshots that do not say it yet."""
     state, snapshots = builder.state, builder.seen.snapshots
-    arms = {arm.snapshot for arm in state.rollout.arms} if state.rollout else set()
-    rejected = _record_rejected(builder, arms)
+    arms = set(state.rollout.active) if state.rollout else set()
+    rejected = {_record_rejected(builder, arms), *_record_eliminated(builder, arms)}
     for name in sorted(arms & snapshots.keys()):
         if snapshots[name].rejected or snapshots[name].verdict in (None, SnapshotVerdict.SUPERSEDED):
             _record(builder, name, {"verdict": SnapshotVerdict.UNDER_EVALUATION.value, "rejected": False})
     for snapshot in snapshots.values():
-        if snapshot.verdict is SnapshotVerdict.UNDER_EVALUATION and snapshot.name not in (arms | {rejected}):
+        if snapshot.verdict is SnapshotVerdict.UNDER_EVALUATION and snapshot.name not in (arms | rejected):
             _record(builder, snapshot.name, {"verdict": SnapshotVerdict.SUPERSEDED.value, "rejected": False})
     stable = snapshots.get(state.stable) if state.stable else None
     if stable and not _is_recorded(stable, state):
@@ -50,6 +50,21 @@ def _record_rejected(builder: PlanBuilder, arms: set[str]) -> str | None:
     return rejected.name
 
 
+def _record_eliminated(builder: PlanBuilder, arms: set[str]) -> set[str]:
+    """Write onto the snapshots of eliminated arms why they are; answers which ones those are."""
+    state, snapshots = builder.state, builder.seen.snapshots
+    kept = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
+    out = {one.snapshot: one for one in kept if one.eliminated and one.snapshot in snapshots.keys() - arms}
+    for name, arm in out.items():
+        recorded = builder.state.last_rollback
+        if not snapshots[name].rejected and name != state.stable and (not recorded or recorded.source != name):
+            said: JsonObject = {"verdict": SnapshotVerdict.ROLLED_BACK.value, "rejected": True}
+            said |= {"reason": arm.reason, "message": arm.message}
+            said |= {"rejectedAt": rfc3339(builder.seen.now if arm.at is None else arm.at)}
+            _record(builder, name, {**said, "metrics": summary.metric_rows(builder, name)})
+    return set(out)
+
+
 def _record(builder: PlanBuilder, snapshot: str, status: JsonObject, order: Order = Order.RECORD) -> None:
     builder.act(RecordSnapshot(snapshot, status, order))
 
@@ -63,13 +78,13 @@ def _is_recorded(stable: Snapshot, state: State) -> bool:
 
 def _metrics(builder: PlanBuilder, snapshot: Snapshot) -> list[JsonObject]:
     """What each metric says now; what it said last when nothing is measured, as when a person goes back."""
-    return summary.metric_rows(builder) or list(snapshot.metrics)
+    return summary.metric_rows(builder, snapshot.name) or list(snapshot.metrics)
 
 
 def prune_history(builder: PlanBuilder, wanted: str) -> None:
     """Keep the newest snapshots, and every one that something still names."""
     state, snapshots, last = builder.state, builder.seen.snapshots, builder.state.last_rollback
-    named = {wanted, state.stable, *builder.seen.workloads}
+    named = {wanted, state.stable, *builder.seen.workloads, *builder.seen.declared}
     named |= {arm.snapshot for arm in state.rollout.arms} if state.rollout else set()
     named |= {last.source, last.target} if last else set()
     named |= {state.manual_rollback.target} if state.manual_rollback else set()

@@ -1,9 +1,11 @@
 """How a rollout ends badly: every request back to stable, and the record of why, in one write."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
-from serin.api.split import all_to
-from serin.api.state import RollbackRecord, State
+from serin.api.split import all_to, lowered
+from serin.api.state import Arm, Concluded, RollbackRecord, Rollout, Standing, State
 from serin.rollout import summary
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
@@ -18,19 +20,73 @@ def without_rollout(state: State, now: float) -> State:
     return replace(state, rollout=None, split=all_to(state.rollout.stable), draining=draining)
 
 
-def roll_back(builder: PlanBuilder, context: RolloutContext, why: Finding) -> None:
-    """Every request back to stable; the record goes with the same write, so no crash can separate the two."""
+def without_winner(rollout: Rollout) -> Rollout:
+    """The same with every arm that is not eliminated under evaluation again."""
+    arms = (one if one.eliminated else replace(one, standing=Standing.EVALUATING) for one in rollout.arms)
+    return replace(rollout, arms=tuple(arms))
+
+
+def resettled(context: RolloutContext) -> RolloutContext:
+    """The same, in which the shares hold from now on: what is counted of them begins here."""
+    stage = context.stage
+    return context if stage.since is None else context.at(replace(stage, entered=context.seen.now))
+
+
+def eliminate(builder: PlanBuilder, context: RolloutContext, why: Mapping[str, Finding]) -> None:
+    """Arms leave: their users go to stable, they are rejected and drain, and the others go on.
+
+    What they leave behind is in the same write as the traffic, so no crash can bring one of them back.
+    """
+    now, rollout = builder.seen.now, context.rollout
+    for snapshot, finding in why.items():
+        rollout = rollout.with_arm(_out(snapshot, finding, now))
+        message = f"{snapshot} is eliminated, its traffic goes to {context.stable}: {finding.message}"
+        builder.sum_up(Note(finding.reason, message, warning=True), event=True)
+    state = resettled(context.having(rollout)).state
+    builder.state = replace(
+        state,
+        split=lowered(state.split, dict.fromkeys(why, 0), context.stable),
+        draining={**state.draining, **dict.fromkeys(why, now)},
+    )
+
+
+def _out(snapshot: str, why: Finding, now: float) -> Arm:
+    return Arm(snapshot, {}, Standing.ELIMINATED, why.reason.value, why.message, now)
+
+
+def concluded(context: RolloutContext, arms: tuple[Arm, ...], winner: str = "") -> Concluded | None:
+    """What to keep of an experiment with variants that has ended; of any other rollout, what was kept before."""
+    if not context.seen.deployment.spec.variants:
+        return context.state.concluded
+    return Concluded(tuple(context.seen.declared), tuple(replace(one, evidence={}) for one in arms), winner)
+
+
+def roll_back(
+    builder: PlanBuilder, context: RolloutContext, why: Finding, of_arms: Mapping[str, Finding] = MappingProxyType({})
+) -> None:
+    """Every request back to stable; the record goes with the same write, so no crash can separate the two.
+
+    `of_arms`: why each arm has lost, where that is not for the same reason.
+    """
+    now = builder.seen.now
+    arms = tuple(
+        one if one.eliminated else _out(one.snapshot, of_arms.get(one.snapshot, why), now)
+        for one in context.rollout.arms
+    )
     record = RollbackRecord(
         source=context.candidate,
         target=context.stable,
         reason=why.reason.value,
         message=why.message,
-        at=builder.seen.now,
+        at=now,
         metric=why.metric.metric if why.metric else "",
         estimate=summary.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
         interval=summary.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
         trouble=builder.assessment.diagnosis.trouble.value if why.metric else "",
     )
-    message = f"{context.candidate} is rolled back, all traffic to {context.stable}: {why.message}"
-    builder.state = replace(without_rollout(builder.state, builder.seen.now), last_rollback=record)
+    lost = ", ".join(context.rollout.active)
+    verb = "is" if len(context.rollout.active) == 1 else "are"
+    message = f"{lost} {verb} rolled back, all traffic to {context.stable}: {why.message}"
+    ended = replace(without_rollout(builder.state, now), last_rollback=record, concluded=concluded(context, arms))
+    builder.state = ended
     builder.sum_up(Note(why.reason, message, warning=True), event=True)

@@ -28,13 +28,15 @@ def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> b
     Rejection stands in two places, so that a crash between the two writes cannot lose it.
     """
     snapshot, last = snapshots.get(name), state.last_rollback
+    arms = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
     in_status = last is not None and last.source == name and not last.retried
+    in_status = in_status or any(one.snapshot == name and one.eliminated for one in arms)
     return in_status or (snapshot is not None and snapshot.rejected)
 
 
 def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]:
     """Snapshots that one can go back to, the one that was stable last first."""
-    here = (state.stable, state.candidate)
+    here = {state.stable, *(state.rollout.active if state.rollout else ())}
     found = [one for one in snapshots.values() if one.name not in here and _was_stable(one)]
     good = [one for one in found if not is_rejected(snapshots, state, one.name)]
     return sorted(good, key=lambda one: (one.promoted or 0.0, one.name), reverse=True)

@@ -45,7 +45,7 @@ def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
     """Dimensions in which two snapshots differ, in the order of DIMENSIONS; empty when one of them is not known."""
     if old not in seen.snapshots:
         return ()
-    after = seen.snapshots[new].hashes if new in seen.snapshots else seen.deployment.spec.hashes
+    after = seen.snapshots[new].hashes if new in seen.snapshots else names.dimension_hashes(seen.declared[new])
     before = seen.snapshots[old].hashes
     return tuple(one for one in names.DIMENSIONS if before.get(one) != after.get(one))
 
@@ -67,9 +67,13 @@ def _answered(seen: Observation) -> str:
     return f"clients get 503: {seen.route.no_fallback}" if seen.route.no_fallback else str(fallback)
 
 
-def metric_rows(builder: PlanBuilder) -> list[JsonObject]:
-    """What each metric said at this look about the leading arm, in the order of the spec, for a snapshot's record."""
-    return [metric_row(_metric(one)) for one in _verdicts(builder)]
+def metric_rows(builder: PlanBuilder, snapshot: str) -> list[JsonObject]:
+    """What each metric said at this look about an arm, in the order of the spec, for its snapshot's record.
+
+    What becomes stable, or was, without being an arm has the rows of the leading one beside it.
+    """
+    judged = builder.assessment.verdicts
+    return [metric_row(_metric(one)) for one in judged.get(snapshot, () if len(judged) > 1 else _verdicts(builder))]
 
 
 def status(builder: PlanBuilder, why: Note) -> JsonObject:
@@ -132,9 +136,12 @@ def _observed(state: State) -> dict[str, str]:
     """The shares of the requests that stable and candidate received at the present weights, once that was measured."""
     if state.rollout is None:
         return {}
-    split = state.rollout.arms[0].evidence.get(SPLIT) or {}
-    requests, snapshots = split.get("requests") or (), (state.rollout.stable, state.rollout.candidate)
-    if not sum(requests) or split.get("weights") != [state.split.of(name) for name in snapshots]:
+    stable, leading = state.rollout.stable, state.rollout.candidate
+    arm = state.rollout.arm(leading)
+    split = (arm.evidence.get(SPLIT) if arm else None) or {}
+    requests, snapshots = split.get("requests") or (), (stable, leading)
+    alone = state.split.of(stable) + state.split.of(leading) == 100  # else the two are not all requests
+    if not alone or not sum(requests) or split.get("weights") != [state.split.of(name) for name in snapshots]:
         return {}
     return {name: f"{count / sum(requests):.1%}" for name, count in zip(snapshots, requests, strict=True)}
 
@@ -146,9 +153,8 @@ def _versions(seen: Observation, state: State) -> dict[str, VersionStatus]:
         found[state.stable] = _version(seen, state.stable)
     if state.manual_rollback:
         found[state.manual_rollback.target] = _version(seen, state.manual_rollback.target)
-    if state.rollout:
-        different = changed(seen, state.rollout.stable, state.rollout.candidate)
-        found[state.rollout.candidate] = _version(seen, state.rollout.candidate, different)
+    for snapshot in state.rollout.active if state.rollout else ():
+        found[snapshot] = _version(seen, snapshot, changed(seen, state.stable or "", snapshot))
     return found
 
 

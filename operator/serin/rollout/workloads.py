@@ -44,7 +44,7 @@ def _run(builder: PlanBuilder, wanted: str) -> frozenset[str]:
         needed[state.manual_rollback.target] = replicas
     elif state.rollout:
         context = RolloutContext(builder.seen, builder.assessment, builder.strategy, state, state.rollout)
-        needed[state.rollout.candidate] = builder.strategy.pods(context)
+        needed = {one.candidate: builder.strategy.pods(one) for one in context.each}
     stable = state.stable or wanted
     _ensure(builder, stable, _at_least(builder, stable, replicas) if needed else replicas, ROLE_STABLE)
     for snapshot, pods in needed.items():

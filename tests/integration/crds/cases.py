@@ -172,6 +172,20 @@ REFUSED: Refusals = {
         "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, maxDuration: 24h}}}",
         ("spec.strategy.abTest.maxDuration", "write a duration of at least minDuration"),
     ),
+    "variant without a difference": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, variants: [{name: b}]}}}",
+        ("spec.strategy.abTest.variants[0]", "write what is different"),
+    ),
+    "variant called as the spec's own version": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, "
+        'variants: [{name: a, model: {version: "2"}}]}}}',
+        ("spec.strategy.abTest.variants[0].name", "another name than a"),
+    ),
+    "less than one percent for a variant": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, split: 1, "
+        'variants: [{name: b, model: {version: "2"}}]}}}',
+        ("spec.strategy.abTest.split", "at least one percent for each"),
+    ),
     "another router": ("spec: {router: {istio: {}}}", ('unknown field "spec.router.istio"',)),
     "pod spec one level too high": (
         "spec: {template: {containers: [{name: model}]}}",

@@ -4,13 +4,18 @@ from typing import Any
 
 import pytest
 
-from serin.api.split import NOWHERE, Mirror, Rule, Split, Sticky, all_to, between, read_split, write_split
+from serin.api.split import NOWHERE, Mirror, Rule, Split, Sticky, all_to, between, lowered, read_split, write_split
 
 BETA = Rule("fraud-b", headers={"x-beta": "true"}, cookies={"group": "beta"})
 PREVIEW = Rule("fraud-b", headers={"x-serin-preview": "true"}, preview=True)
 
 
-STICKY = [Sticky(header="x-user-id", salt="fraud-b"), Sticky(cookie="serin-ab", ttl=3600)]
+ARMS = ("fraud-b", "fraud-c", "fraud-d")
+STICKY = [
+    Sticky(header="x-user-id", salt="fraud-b"),
+    Sticky(cookie="serin-ab", ttl=3600),
+    Sticky(header="x-user-id", arms=ARMS),
+]
 
 
 @pytest.mark.parametrize(
@@ -83,3 +88,45 @@ def test_people_who_try_a_snapshot_are_no_clients_of_it() -> None:
     split = Split({"fraud-a": 100}, (PREVIEW,))
     assert split.reached() == ("fraud-a", "fraud-b")
     assert not split.has_clients("fraud-b")
+
+
+def owners(split: Split) -> list[str]:
+    """Who answers each percent of the users."""
+    found: list[str] = []
+    for below, snapshot in split.turns("fraud-a"):
+        found += [snapshot] * (below - len(found))
+    return found
+
+
+def shared(*shares: int) -> Split:
+    weights = {"fraud-a": 100 - sum(shares), **dict(zip(ARMS, shares, strict=True))}
+    return Split(weights, sticky=Sticky(header="x-user-id", arms=ARMS))
+
+
+@pytest.mark.parametrize("shares", [(20, 20, 20), (33, 33, 33), (1, 0, 5), (0, 0, 0), (33, 0, 0)])
+def test_turns_are_the_weights(shares: tuple[int, int, int]) -> None:
+    found = owners(shared(*shares))
+    assert len(found) == 100
+    assert tuple(found.count(arm) for arm in ARMS) == shares
+
+
+def test_no_change_of_an_arm_moves_the_users_of_another() -> None:
+    before, without, more = owners(shared(20, 20, 20)), owners(shared(20, 0, 20)), owners(shared(33, 33, 33))
+    for was, gone, grown in zip(before, without, more, strict=True):
+        assert gone == ("fraud-a" if was == "fraud-c" else was)
+        assert grown == was or was == "fraud-a"
+
+
+def test_what_has_no_part_of_its_own_has_its_weight_all_the_same() -> None:
+    split = Split({"fraud-a": 20, "fraud-b": 80}, sticky=Sticky(header="x-user-id", arms=ARMS))
+    assert split.turns("fraud-a") == ((80, "fraud-b"), (100, "fraud-a"))
+
+
+def test_what_is_lowered_goes_to_stable_with_its_rules() -> None:
+    split = Split({"fraud-a": 60, "fraud-b": 30, "fraud-c": 10}, (BETA,))
+    assert lowered(split, {"fraud-b": 0}, "fraud-a") == Split({"fraud-a": 90, "fraud-c": 10})
+    assert lowered(split, {"fraud-b": 50, "fraud-c": 5}, "fraud-a").weights == {
+        "fraud-a": 65,
+        "fraud-b": 30,
+        "fraud-c": 5,
+    }

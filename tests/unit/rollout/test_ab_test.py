@@ -6,9 +6,10 @@ import pytest
 
 from serin.api.fields import InvalidSpec
 from serin.api.parse import parse_spec
+from serin.api.state import Standing, State
 from serin.api.status import read_state, read_status
 from serin.rollout.strategies.table import strategy_of
-from tests.narratives.world import CONVERSION, World, ab_test, fails, undecided, users_buy
+from tests.narratives.world import CONVERSION, World, ab_test, fails, undecided, users_buy, variants, versions_buy
 
 
 def begun(sampler: Any, **changes: Any) -> tuple[World, str]:
@@ -99,6 +100,118 @@ def test_evidence_survives_a_restart_at_every_write() -> None:
         world.run(10)
     world.run(300)
     assert read_state(world.status).stable == second
+
+
+EVEN = {"1": 0.1, "2": 0.1, "3": 0.1, "4": 0.1}
+
+
+def several(sampler: Any, **changes: Any) -> tuple[World, dict[str, str]]:
+    """Versions 2, 3 and 4 against version 1, and the snapshot of each."""
+    world, _ = begun(sampler, split=60, variants=variants("3", "4"), **changes)
+    world.run(20)
+    return world, {one.model_version: name for name, one in world.snapshots.items()}
+
+
+def state_of(world: World) -> State:
+    return read_state(world.status)
+
+
+def test_every_arm_has_pods_and_its_part_of_the_users() -> None:
+    world, named = several(versions_buy(EVEN))
+    assert world.weights == {named["1"]: 40, named["2"]: 20, named["3"]: 20, named["4"]: 20}
+    sticky = state_of(world).split.sticky
+    assert sticky is not None
+    assert sticky.arms == (named["2"], named["3"], named["4"])
+    rows = {row["snapshot"]: row for row in world.status["arms"]}
+    assert [(rows[named[one]]["model"], rows[named[one]]["ready"]) for one in "234"] == [("2", 1), ("3", 1), ("4", 1)]
+
+
+def test_an_arm_that_fails_is_out_and_never_returns_while_the_others_go_on() -> None:
+    world, named = several(versions_buy(EVEN), minDuration="300s", maxDuration="600s")
+    world.sampler = versions_buy(EVEN, failing="3")
+    world.run(20)
+    assert world.weights == {named["1"]: 60, named["2"]: 20, named["4"]: 20}
+    assert world.snapshots[named["3"]].rejected
+    world.sampler = versions_buy(EVEN)
+    world.run(60)
+    assert named["3"] not in world.weights
+    assert named["3"] not in world.pods
+    (out,) = (arm for arm in state_of(world).rollout.arms if arm.eliminated)  # type: ignore[union-attr]
+    assert (out.snapshot, out.standing, out.reason) == (named["3"], Standing.ELIMINATED, "WorseThanStable")
+
+
+def test_lowering_an_arm_waits_for_no_other_arm() -> None:
+    """The write that eliminates proves nothing first, also when another arm could rise at the same moment."""
+    world, named = several(versions_buy(EVEN), minDuration="300s", maxDuration="600s")
+    world.problems[named["4"]] = "its node is gone"
+    world.run(20)
+    assert world.weights == {named["1"]: 60, named["2"]: 20, named["3"]: 20}
+    del world.problems[named["4"]]
+    world.sampler = versions_buy(EVEN, failing="3")
+    world.run(5)
+    assert named["3"] not in world.weights
+    world.run(20)
+    assert world.weights == {named["1"]: 60, named["2"]: 20, named["4"]: 20}
+
+
+def test_no_arm_has_traffic_before_all_have_pods_or_are_given_up() -> None:
+    world = World(spec=ab_test("1"))
+    world.run(20)
+    world.sampler = versions_buy(EVEN)
+    second = world.change(ab_test("2", split=60, variants=variants("3")))
+    world.look()
+    (third,) = (name for name, one in world.snapshots.items() if one.model_version == "3")
+    world.problems[third] = "no image"
+    world.run(300)
+    assert second not in world.weights
+    world.run(400)  # progressDeadline
+    assert world.snapshots[third].rejected
+    assert third not in world.weights
+
+
+def test_the_best_of_those_that_are_better_serves_and_the_spec_need_not_say_so() -> None:
+    world, named = several(versions_buy({"1": 0.10, "2": 0.13, "3": 0.16, "4": 0.10}, failing="4"))
+    world.run(400)
+    assert state_of(world).stable == named["3"]
+    assert world.weights == {named["3"]: 100}
+    assert not world.snapshots[named["2"]].rejected
+    ended = state_of(world).concluded
+    assert ended is not None
+    assert ended.winner == named["3"]
+    world.run(600)
+    assert state_of(world).rollout is None
+    assert set(world.pods) == {named["3"]}
+
+
+def test_another_declaration_is_another_test() -> None:
+    world, named = several(versions_buy({"1": 0.10, "2": 0.10, "3": 0.16, "4": 0.10}, failing="4"))
+    world.run(400)
+    world.sampler = versions_buy({**EVEN, "3": 0.16, "5": 0.1})
+    world.change(ab_test("2", split=60, variants=variants("3", "5")))
+    world.run(30)
+    rollout = state_of(world).rollout
+    assert rollout is not None
+    assert rollout.stable == named["3"]
+    assert {world.snapshots[one].model_version for one in rollout.active} == {"2", "5"}
+
+
+def test_a_test_that_nobody_wins_rejects_every_arm() -> None:
+    world, named = several(versions_buy(EVEN), maxDuration="150s")
+    world.run(300)
+    assert world.weights == {named["1"]: 100}
+    assert [world.snapshots[named[one]].rejected for one in "1234"] == [False, True, True, True]
+    world.run(300)
+    assert state_of(world).rollout is None
+
+
+def test_what_was_decided_survives_a_restart_at_every_write() -> None:
+    world, named = several(versions_buy({"1": 0.10, "2": 0.10, "3": 0.16, "4": 0.10}))
+    world.sampler = versions_buy({"1": 0.10, "2": 0.10, "3": 0.16, "4": 0.10}, failing="4")
+    for crash in range(40):
+        world.look(crash_after=crash % 4)
+        world.run(10)
+    assert state_of(world).stable == named["3"]
+    assert world.snapshots[named["4"]].rejected
 
 
 @pytest.mark.parametrize(

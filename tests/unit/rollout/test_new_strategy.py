@@ -10,7 +10,7 @@ from serin.api.conditions import Reason
 from serin.api.fields import Field, InvalidSpec
 from serin.api.parse import parse_spec
 from serin.api.split import all_to, between
-from serin.api.state import Arm, StageState, StageStatus
+from serin.api.state import StageState, StageStatus
 from serin.api.status import read_status
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, unproven
@@ -35,9 +35,6 @@ class Half:
 
     def schedule(self) -> Schedule:
         return Schedule((Stage(1, 50, self.seconds),), self.seconds)
-
-    def arms(self, wanted: str) -> tuple[Arm, ...]:
-        return (Arm(wanted),)
 
     def last_stage(self) -> int:
         return 1
@@ -65,13 +62,13 @@ class Half:
         if not context.weight:
             state = context.at(replace(context.stage, since=now)).state
             half = replace(state, split=between(context.stable, context.candidate, 50))
-            return Advance(half, Finding(Reason.STEP_STARTED, "half"), event=True, proof=needed)
+            return Advance(half, Finding(Reason.STEP_STARTED, "half"), event=True, proof={context.candidate: needed})
         if context.weight == 50:
             left = self.seconds - (now - (context.stage.since or now))
             if left > 0:
                 return Advance(context.state, Finding(Reason.BAKING, "half"), requeue_after=left)
             everything = replace(context.state, split=all_to(context.candidate))
-            return Advance(everything, Finding(Reason.PROMOTING, "all"), proof=needed)
+            return Advance(everything, Finding(Reason.PROMOTING, "all"), proof={context.candidate: needed})
         draining = {**context.state.draining, context.stable: now}
         promoted = replace(context.state, stable=context.candidate, rollout=None, draining=draining)
         return Advance(promoted, Finding(Reason.PROMOTED, "all of it"), event=True)

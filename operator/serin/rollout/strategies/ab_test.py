@@ -14,8 +14,8 @@ from serin.analysis.types import MetricVerdict
 from serin.api.capabilities import Capability, Needs
 from serin.api.conditions import Reason
 from serin.api.fields import Field, InvalidSpec
-from serin.api.split import Split, Sticky
-from serin.api.state import Arm, StageState, StageStatus
+from serin.api.split import Split, Sticky, lowered
+from serin.api.state import Arm, StageState, StageStatus, Standing
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.goals import AskedGoal
@@ -55,6 +55,7 @@ class AbTest:
     shortest: float
     longest: float
     when_inconclusive: WhenInconclusive = WhenInconclusive.KEEP_STABLE
+    variants: int = 0
 
     @classmethod
     def read(cls, settings: Field) -> "AbTest":
@@ -66,6 +67,7 @@ class AbTest:
             shortest=settings["minDuration"].duration(),
             longest=settings["maxDuration"].duration(),
             when_inconclusive=settings["whenInconclusive"].one_of(WhenInconclusive),
+            variants=len(settings.value.get("variants") or ()),
         )
 
     @property
@@ -80,11 +82,9 @@ class AbTest:
 
     def schedule(self) -> Schedule:
         """One stage, for as long as the test lasts at least."""
-        return Schedule((Stage(1, self.split, self.shortest),), self.shortest, None, self.goal)
-
-    def arms(self, wanted: str) -> tuple[Arm, ...]:
-        """The new version; stable is the other arm."""
-        return (Arm(wanted),)
+        return Schedule(
+            (Stage(1, max(1, self.split // (1 + self.variants)), self.shortest),), self.shortest, None, self.goal
+        )
 
     def last_stage(self) -> int:
         """After the test."""
@@ -99,7 +99,9 @@ class AbTest:
 
     def pods(self, context: RolloutContext) -> int:
         """As many as the share needs; all replicas for the promotion."""
-        return pods_for(100 if context.stage.index else self.split, context.seen.deployment.spec.replicas)
+        wins = context.stage.index and context.candidate == context.rollout.candidate
+        weight = 100 if wins else self._share(context)
+        return pods_for(weight, context.seen.deployment.spec.replicas)
 
     def waits_for_approval(self, stage: StageState) -> bool:  # noqa: ARG002 - nothing here does
         """Never."""
@@ -127,66 +129,121 @@ class AbTest:
         reached = context.stage.since is not None and context.state.split == self._shared(context)
         return self._test(context) if reached else self._reach(context)
 
+    def _share(self, context: RolloutContext) -> int:
+        """Percent of the users for each arm. One that is gone leaves its users to stable, not to the others."""
+        return self.split // len(context.rollout.arms)
+
     def _shared(self, context: RolloutContext) -> Split:
-        """The split of the test. Its salt is the new version, so that another test draws other users."""
-        sticky = replace(self.sticky, salt=context.candidate)
-        return Split({context.stable: 100 - self.split, context.candidate: self.split}, sticky=sticky)
+        """The split of the test. Its salt is the first version, so that another test draws other users."""
+        arms = tuple(arm.snapshot for arm in context.rollout.arms)
+        sticky = replace(self.sticky, salt=arms[0], arms=arms if len(arms) > 1 else ())
+        # When it has begun, an arm that has lost its pods is waited for, and the test of the others goes on.
+        begun = context.stage.since is not None
+        present = [one for one in context.each if not begun or one.weight or one.ready >= one.needed]
+        weights = {one.candidate: self._share(context) for one in present}
+        return Split({context.stable: 100 - sum(weights.values()), **weights}, sticky=sticky)
 
     def _reach(self, context: RolloutContext) -> Advance:
         """Bring up the pods, then share the users out; also when a person has changed the share on the way."""
-        rises = self.split > context.weight > 0
-        if self.split < context.weight and context.seen.ready(context.stable):
-            message = f"the share was edited: {self.split}% of the users to {context.candidate}, at once"
-            lowered = context.at(replace(context.stage, entered=context.seen.now)).state
-            state = replace(lowered, split=self._shared(context))
-            return Advance(state, Finding(Reason.STEP_STARTED, message), event=True)
-        if why := first(HOLD, context) or (unproven(context) if rises else None):
+        shared, share = self._shared(context), self._share(context)
+        if any(one.weight > share for one in context.each) and context.seen.ready(context.stable):
+            return self._lower(context, shared, share)
+        rising = [one for one in context.each if shared.of(one.candidate) > one.weight]
+        if why := first(HOLD, context) or next(filter(None, (unproven(one) for one in rising if one.weight)), None):
             return held(context, why)
-        if context.ready < context.needed:
-            return held(context, waiting_for_pods(context, f"{self.split}%"))
+        for one in rising:
+            if one.ready < one.needed:
+                return held(one, waiting_for_pods(one, f"{share}%"))
         stage, now = context.stage, context.seen.now
         begun = replace(stage, entered=now, since=now if stage.since is None else stage.since)
-        state = replace(context.at(begun).state, split=self._shared(context))
+        state = replace(context.at(begun).state, split=shared)
         who = self.sticky.header or f"cookie {self.sticky.cookie}"
-        message = f"{self.split}% of the users (by {who}) to {context.candidate}, where they stay"
+        each = " each" if len(shared.serving()) > 2 else ""
+        whose = ", ".join(one.candidate for one in context.each if shared.of(one.candidate))
+        message = f"{share}% of the users (by {who}){each} to {whose}, where they stay"
+        proof = {one.candidate: one.needed for one in rising}
         why = Finding(Reason.STEP_STARTED, message)
-        return Advance(state, why, event=True, proof=context.needed, requeue_after=self.shortest)
+        return Advance(state, why, event=True, proof=proof, requeue_after=self.shortest)
+
+    def _lower(self, context: RolloutContext, shared: Split, share: int) -> Advance:
+        """A share that was edited down holds at once, for arms that have more; nothing rises in the same write."""
+        limits = {one.candidate: share for one in context.each}
+        state = context.at(replace(context.stage, entered=context.seen.now)).state
+        state = replace(state, split=replace(lowered(state.split, limits, context.stable), sticky=shared.sticky))
+        message = f"the share was edited: {share}% of the users to {', '.join(limits)}, at once"
+        return Advance(state, Finding(Reason.STEP_STARTED, message), event=True)
 
     def _test(self, context: RolloutContext) -> Advance:
         """Stay until the goal has an answer, and time enough has passed."""
-        age, goal = self._age(context), self._verdict(context)
+        age = self._age(context)
         over = age >= self.longest
         if over and (astray := split_unfaithful(context)):
             return Advance(context.state, astray, lost=True)
         if why := first(HOLD, context):
             return held(context, why, requeue_after=self.longest - age)
         if age < self.shortest:
-            return held(context, self._waiting(context, goal), requeue_after=self.shortest - age)
-        if goal is not None and goal.reason is Reason.WORSE_THAN_STABLE:
-            return Advance(context.state, _found(goal, goal.reason), lost=True)
-        unsafe = unproven(context)
-        if goal is not None and goal.reason is Reason.BETTER_THAN_STABLE and unsafe is None:
-            return self._win(context)
-        if goal is not None and goal.reason is Reason.NO_DIFFERENCE:
-            return self._end(context, _found(goal, goal.reason), unsafe)
-        if over:
-            said = f"{goal.metric}: {goal.message}" if goal else "nothing was measured"
-            message = f"no answer after {human(self.longest)} (maxDuration): {said}"
-            return self._end(context, Finding(Reason.INCONCLUSIVE, message, goal), unsafe)
-        better = goal is not None and goal.reason is Reason.BETTER_THAN_STABLE
-        why = unsafe if better and unsafe else self._waiting(context, goal)
-        return held(context, why, requeue_after=self.longest - age)
+            return held(context, self._waiting(context), requeue_after=self.shortest - age)
+        worse = {one.candidate: self._found(one) for one in context.each if self._said(one) is Reason.WORSE_THAN_STABLE}
+        if worse:
+            leading = worse.get(context.candidate) or next(iter(worse.values()))
+            return Advance(context.state, leading, out=worse, lost=len(worse) == len(context.rollout.active))
+        return self._decide(context, over=over) or held(
+            context, self._unsafe(context) or self._waiting(context), requeue_after=self.longest - age
+        )
 
-    def _end(self, context: RolloutContext, why: Finding, unsafe: Finding | None) -> Advance:
+    def _decide(self, context: RolloutContext, *, over: bool) -> Advance | None:
+        """What ends the test; None while some arm has no answer and there is time."""
+        answers = {self._said(one) for one in context.each}
+        if not over and not answers <= {Reason.BETTER_THAN_STABLE, Reason.NO_DIFFERENCE}:
+            return None
+        better = [one for one in context.each if self._said(one) is Reason.BETTER_THAN_STABLE]
+        if safe := [one for one in better if unproven(one) is None]:
+            return self._win(max(safe, key=self._worth))
+        if not over and better:
+            return None
+        if not over:
+            return self._end(context, self._found(context))
+        goal = self._verdict(context)
+        said = f"{goal.metric}: {goal.message}" if goal else "nothing was measured"
+        message = f"no answer after {human(self.longest)} (maxDuration): {said}"
+        return self._end(context, Finding(Reason.INCONCLUSIVE, message, goal))
+
+    def _end(self, context: RolloutContext, why: Finding) -> Advance:
         """The test has no winner."""
-        if self.when_inconclusive is WhenInconclusive.PROMOTE and unsafe is None:
-            return self._win(context)
+        safe = [one for one in context.each if unproven(one) is None]
+        if self.when_inconclusive is WhenInconclusive.PROMOTE and safe:
+            return self._win(max(safe, key=self._worth))
         return Advance(context.state, why, lost=True)
 
     def _win(self, context: RolloutContext) -> Advance:
-        """Go on to the promotion, at once."""
+        """Go on to the promotion of this arm, at once."""
+        arm = context.rollout.arm(context.candidate) or Arm(context.candidate)
+        won = context.having(context.rollout.with_arm(replace(arm, standing=Standing.WINNER)))
         stage = StageState(self.last_stage(), entered=context.seen.now, requests_before=context.requests)
-        return self.advance(context.at(stage), approved=False)
+        return self.advance(won.at(stage), approved=False)
+
+    def _worth(self, context: RolloutContext) -> float:
+        """How good the arm is for the goal, as far as it is known."""
+        goal = self._verdict(context)
+        estimate = goal.estimate if goal and goal.estimate is not None else 1.0
+        return estimate if self.goal.goal.higher else -estimate
+
+    def _said(self, context: RolloutContext) -> Reason | None:
+        """What the goal says of the arm."""
+        goal = self._verdict(context)
+        return goal.reason if goal else None
+
+    def _unsafe(self, context: RolloutContext) -> Finding | None:
+        """Why an arm that is better is not promoted yet."""
+        better = (one for one in context.each if self._said(one) is Reason.BETTER_THAN_STABLE)
+        return next(filter(None, map(unproven, better)), None)
+
+    def _found(self, context: RolloutContext) -> Finding:
+        """The goal's own words of the arm."""
+        goal = self._verdict(context)
+        if goal is None:
+            return Finding(Reason.GATHERING_EVIDENCE, "nothing was measured yet")
+        return Finding(goal.reason, f"{goal.metric}: {goal.message}", goal)
 
     def _why_promoted(self, context: RolloutContext) -> str:
         goal = self._verdict(context)
@@ -195,11 +252,15 @@ class AbTest:
         said = f": {goal.metric}: {goal.message}" if goal else ""
         return f"no winner, and whenInconclusive says Promote{said}"
 
-    def _waiting(self, context: RolloutContext, goal: MetricVerdict | None) -> Finding:
-        said = f"{goal.metric}: {goal.message}" if goal else "nothing was measured yet"
-        left = self.shortest - self._age(context)
+    def _waiting(self, context: RolloutContext) -> Finding:
+        several, left = len(context.rollout.active) > 1, self.shortest - self._age(context)
+        told = [(f"{one.candidate}: " if several else "") + self._told(one) for one in context.each]
         time = f"; at least {human(left)} more (minDuration)" if left > 0 else ""
-        return Finding(Reason.TESTING, f"{said}{time}", goal)
+        return Finding(Reason.TESTING, f"{'; '.join(told)}{time}", self._verdict(context))
+
+    def _told(self, context: RolloutContext) -> str:
+        goal = self._verdict(context)
+        return f"{goal.metric}: {goal.message}" if goal else "nothing was measured yet"
 
     def _age(self, context: RolloutContext) -> float:
         """Seconds since the users were shared out."""
@@ -207,10 +268,6 @@ class AbTest:
 
     def _verdict(self, context: RolloutContext) -> MetricVerdict | None:
         return next((one for one in context.verdicts if one.metric == self.goal.metric), None)
-
-
-def _found(goal: MetricVerdict, reason: Reason) -> Finding:
-    return Finding(reason, f"{goal.metric}: {goal.message}", goal)
 
 
 def _read_sticky(field: Field) -> Sticky:

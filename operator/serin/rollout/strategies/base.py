@@ -5,14 +5,14 @@ run before it is asked to go on, and it gets to see one `RolloutContext`, which 
 evaluation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from serin.analysis.types import MetricVerdict
 from serin.api.capabilities import Needs
 from serin.api.conditions import Reason
-from serin.api.state import Arm, Rollout, StageState, StageStatus, State
+from serin.api.state import Rollout, StageState, StageStatus, State
 from serin.evaluation.evaluate import Assessment
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.model import Observation, Workload
@@ -32,17 +32,19 @@ class Advance:
     """What the strategy decided.
 
     `state`: with rollout and split set. `why`: what it does or waits for. `event`: a stage began, ended or was
-    approved, so `why` is worth an Event. `proof`: ready pods of the candidate that must be seen before its traffic
-    rises, 0 when it does not. `requeue_after`: seconds until time alone changes the answer, None when only changes or
-    evidence can. `lost`: the rollout ends, and all traffic goes back to stable because of `why`.
+    approved, so `why` is worth an Event. `proof`: by snapshot, the ready pods that must be seen before its traffic
+    rises; empty when none does. `requeue_after`: seconds until time alone changes the answer, None when only changes or
+    evidence can. `lost`: the rollout ends, and all traffic goes back to stable because of `why`. `out`: arms that are
+    eliminated, and why, while the others go on.
     """
 
     state: State
     why: Finding
     event: bool = False
-    proof: int = 0
+    proof: Mapping[str, int] = field(default_factory=dict)
     requeue_after: float | None = None
     lost: bool = False
+    out: Mapping[str, Finding] = field(default_factory=dict)
 
 
 class Strategy(Protocol):
@@ -57,9 +59,6 @@ class Strategy(Protocol):
 
     def schedule(self) -> Schedule:
         """What is planned, as far as evidence depends on it."""
-
-    def arms(self, wanted: str) -> tuple[Arm, ...]:
-        """The arms of a rollout that begins. `wanted`: the snapshot that the spec describes."""
 
     def last_stage(self) -> int:
         """Index of the stage after the last one: where a rollout stands that is to be promoted."""
@@ -82,13 +81,17 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RolloutContext:
-    """One look at a rollout in progress: what is observed, what it says, and what was decided."""
+    """One look at a rollout in progress: what is observed, what it says, and what was decided.
+
+    It is about one arm: `arm` is its snapshot, "" the leading one.
+    """
 
     seen: Observation
     assessment: Assessment
     strategy: Strategy
     state: State
     rollout: Rollout
+    arm: str = ""
 
     @property
     def stage(self) -> StageState:
@@ -102,8 +105,13 @@ class RolloutContext:
 
     @property
     def candidate(self) -> str:
-        """Snapshot of the leading arm."""
-        return self.rollout.candidate
+        """Snapshot of the arm."""
+        return self.arm or self.rollout.candidate
+
+    @property
+    def each(self) -> "tuple[RolloutContext, ...]":
+        """The same for each arm that is not eliminated."""
+        return tuple(replace(self, arm=snapshot) for snapshot in self.rollout.active)
 
     @property
     def weight(self) -> int:
@@ -136,6 +144,11 @@ class RolloutContext:
         return self.strategy.pods(self)
 
     @property
+    def proof(self) -> dict[str, int]:
+        """What must be seen before the arm's traffic rises."""
+        return {self.candidate: self.needed}
+
+    @property
     def verdicts(self) -> tuple[MetricVerdict, ...]:
         """What each metric says about the candidate."""
         return self.assessment.verdicts.get(self.candidate, ())
@@ -148,12 +161,14 @@ class RolloutContext:
     def counting_anew(self) -> "RolloutContext":
         """The same without the evidence so far: what was asked until now was no random part of all requests."""
         arms = tuple(replace(arm, evidence={}) for arm in self.rollout.arms)
-        rollout = replace(self.rollout, arms=arms, counted_since=self.seen.now)
-        return replace(self, rollout=rollout, state=replace(self.state, rollout=rollout))
+        return self.having(replace(self.rollout, arms=arms, counted_since=self.seen.now))
 
     def at(self, stage: StageState) -> "RolloutContext":
         """The same at another stage."""
-        rollout = replace(self.rollout, stage=stage)
+        return self.having(replace(self.rollout, stage=stage))
+
+    def having(self, rollout: Rollout) -> "RolloutContext":
+        """The same with another rollout."""
         return replace(self, rollout=rollout, state=replace(self.state, rollout=rollout))
 
 

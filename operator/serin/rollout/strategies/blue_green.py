@@ -15,7 +15,7 @@ from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE, PREVIEW_HEADER, preview_service
 from serin.api.split import Rule, Split, all_to, between
-from serin.api.state import Arm, StageState, StageStatus
+from serin.api.state import StageState, StageStatus
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import Against
@@ -72,10 +72,6 @@ class BlueGreen:
         """The bake alone is evidence, and that only while somebody is held back."""
         stage = Stage(_BAKE + 1, 100 - self.holdback, self.bake, self.min_requests)
         return Schedule((stage,) if self.holdback else (), self.bake, self.max_duration)
-
-    def arms(self, wanted: str) -> tuple[Arm, ...]:
-        """Green alone."""
-        return (Arm(wanted),)
 
     def last_stage(self) -> int:
         """After the bake."""
@@ -151,7 +147,7 @@ class BlueGreen:
         message = f"{context.candidate} can be tried with the header {PREVIEW_HEADER}: true, and has no other requests"
         why = Finding(Reason.STEP_STARTED, f"step 1 of {_PROMOTION}: {message}")
         split = Split({context.stable: 100}, (rule,))
-        return Advance(replace(state, split=split), why, event=True, proof=context.needed, requeue_after=0.0)
+        return Advance(replace(state, split=split), why, event=True, proof=context.proof, requeue_after=0.0)
 
     def _switch(self, context: RolloutContext) -> Advance:
         """Green has all of its pods: everything but the holdback in one write. Requests of the preview do not count."""
@@ -166,7 +162,13 @@ class BlueGreen:
         message = f"step 2 of {_PROMOTION}: {share}% of the traffic to {context.candidate}{rest}"
         why = Finding(Reason.STEP_STARTED, message)
         split = between(context.stable, context.candidate, share)
-        return Advance(replace(state, split=split), why, event=True, proof=context.needed, requeue_after=self.bake)
+        return Advance(
+            replace(state, split=split),
+            why,
+            event=True,
+            proof=context.proof,
+            requeue_after=self.bake,
+        )
 
     def _is_too_much(self, context: RolloutContext) -> bool:
         """Whether the user has edited the holdback to more than is held back now."""
@@ -218,7 +220,7 @@ class BlueGreen:
         message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
         why, poll = Finding(Reason.PROMOTING, message), context.seen.route.poll
         state = replace(state, split=all_to(context.candidate))
-        return Advance(state, why, proof=context.needed, requeue_after=poll)
+        return Advance(state, why, proof=context.proof, requeue_after=poll)
 
     def _keep_blue(self, context: RolloutContext, outcome: Advance) -> Advance:
         if outcome.state.rollout is not None or not self.keep:

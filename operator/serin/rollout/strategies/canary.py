@@ -18,7 +18,7 @@ from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE
 from serin.api.split import Mirror, Rule, Split, between
-from serin.api.state import Arm, StageState, StageStatus
+from serin.api.state import StageState, StageStatus
 from serin.api.text import count, cut_to_bytes
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
@@ -155,10 +155,6 @@ class Canary:
                     found.append(Stage(number, asked[0], seconds, copies=asked[1]))
         bakes = sum(step.bake for step in self.steps if isinstance(step, WeightStep | MirrorStep))
         return Schedule(tuple(found), bakes, self.max_duration)
-
-    def arms(self, wanted: str) -> tuple[Arm, ...]:
-        """The new version alone."""
-        return (Arm(wanted),)
 
     def last_stage(self) -> int:
         """After the last step."""
@@ -318,7 +314,7 @@ class Canary:
         state = replace(context.at(stage).state, split=split)
         message = f"step {number} of {len(self.steps)}: {_whose(step)} to {context.candidate}"
         why = Finding(Reason.STEP_STARTED, message)
-        return Advance(state, why, event=True, proof=context.needed, requeue_after=step.bake)
+        return Advance(state, why, event=True, proof=context.proof, requeue_after=step.bake)
 
     def _bake(self, context: RolloutContext, step: ActiveStep) -> Advance:
         """Stay until time, requests and evidence are complete; a cohort's requests are no evidence."""

@@ -6,6 +6,7 @@ from typing import Final
 from serin.api.conditions import Reason
 from serin.api.split import all_to
 from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
+from serin.rollout.rollback import concluded
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 
 # How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
@@ -37,7 +38,7 @@ def promote(context: RolloutContext, because: str = "every step passed") -> Adva
     state = replace(moved, split=all_to(context.candidate))
     message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
     poll = context.seen.route.poll
-    return Advance(state, Finding(Reason.PROMOTING, message), proof=context.needed, requeue_after=poll)
+    return Advance(state, Finding(Reason.PROMOTING, message), proof=context.proof, requeue_after=poll)
 
 
 def arrive(context: RolloutContext, because: str = "every step passed") -> Advance:
@@ -50,8 +51,10 @@ def arrive(context: RolloutContext, because: str = "every step passed") -> Advan
         waited = context.seen.now - moved
         said = route.waiting(context.candidate, waited, Reason.PROMOTING)
         return Advance(state, Finding(said.reason, said.message), requeue_after=route.look_after(waited))
-    draining = {**state.draining, context.stable: context.seen.now}
-    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining)
+    others = {one for one in context.rollout.active if one != context.candidate}
+    draining = {**state.draining, **dict.fromkeys((context.stable, *sorted(others)), context.seen.now)}
+    ended = concluded(context, context.rollout.arms, context.candidate)
+    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining, concluded=ended)
     because = "asked for by the user" if stage.forced else because
     why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
     return Advance(promoted, why, event=True)

@@ -107,10 +107,8 @@ def clusters_of(route: JsonObject) -> frozenset[str]:
 def _chosen(model: RoutedModel, limits: Limits) -> JsonObject:
     """How one of the routes is chosen: by chance, or by the user."""
     split = model.split()
-    # Stable last: it takes the rest.
-    order = sorted(split.serving(), key=lambda snapshot: (snapshot == model.stable, snapshot))
     rules = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
-    shares = [(sum(split.of(one) for one in order[: place + 1]), name) for place, name in enumerate(order)]
+    shares = split.turns(model.stable)
     if split.sticky is None or not shares:
         routes = rules
         for below, name in shares:
@@ -119,7 +117,7 @@ def _chosen(model: RoutedModel, limits: Limits) -> JsonObject:
             routes.append(_route(model, limits, name, _match(below)))
         return {"routes": routes or [_unavailable(model, model.stable or "none", _match(100))]}
     chosen = [(below, _route(model, limits, name, _match(100))) for below, name in shares]
-    rest = _route(model, limits, model.stable or order[-1], _match(100), unkeyed=True)
+    rest = _route(model, limits, model.stable or shares[-1][1], _match(100), unkeyed=True)
     rest["response_headers_to_add"] = new_cookie(split.sticky)
     return {"matcher": matcher(model, split.sticky, chosen, rules, rest)}
 

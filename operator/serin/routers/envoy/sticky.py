@@ -1,9 +1,10 @@
 """A user keeps a version: the choice between a deployment's routes by a hash of the user in place of chance.
 
 Envoy's matcher of consistent hashing holds when `hash(key, seed) % modulo >= threshold`. The snapshots take their turn
-from the upper end of the hashes, stable last, so a share that grows only lowers a threshold: users move one way. The
-hash is the same in every process, so neither a restart nor another router pod moves anybody. The seed is made of the
-deployment and of the split's salt, so that who got the candidate of one test does not get it in the next one as well.
+from the upper end of the hashes, stable last, so a share that grows only lowers a threshold: users move one way. Of
+several arms each has a part of the hashes of its own, and stable the rest of every part. The hash is the same in every
+process, so neither a restart nor another router pod moves anybody. The seed is made of the deployment and of the
+split's salt, so that who got the candidate of one test does not get it in the next one as well.
 
 A request without a key, or with an empty one, goes to stable, by a cluster of its own: it is none of those that were
 shared out, so its attempts are labelled `unkeyed` and no evidence reads them. When the key is a cookie, its answer sets
