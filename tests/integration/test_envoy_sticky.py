@@ -71,6 +71,37 @@ async def test_500_users_keep_their_version_when_the_split_changes_and_envoy_res
         assert moved(first, await versions(it, keys)), "another test draws anew"
 
 
+THIRD = "fraud-c"
+
+
+async def test_an_arm_that_is_out_gives_its_users_to_stable_and_moves_no_others(tmp_path: Path) -> None:
+    keys = {user: {"x-user-id": user} for user in USERS}
+    sticky = replace(BY_HEADER, arms=(CANDIDATE, THIRD))
+
+    async def routed(it: Rig, second: int, third: int) -> dict[str, str]:
+        wanted = replace(model(it.port, (it.stable,), (it.candidate,), second), sticky=sticky)
+        stable, other = (wanted.arm(one) for one in (STABLE, CANDIDATE))
+        assert stable is not None
+        assert other is not None
+        arms = (replace(stable, weight=100 - second - third), other, replace(other, snapshot=THIRD, weight=third))
+        wanted = replace(wanted, arms=arms)
+        it.xds.update([wanted])
+        await it.served(wanted)
+        await it.envoy.listens(wanted)
+        return await versions(it, keys)
+
+    async with rig(tmp_path) as it:
+        first = await routed(it, 20, 20)
+        counts = Counter(first.values())
+        assert 60 < counts[CANDIDATE] < 140, "about 20 %"
+        assert 60 < counts[THIRD] < 140, "about 20 %"
+        without = moved(first, await routed(it, 0, 20))
+        assert set(without.values()) == {(CANDIDATE, STABLE)}
+        assert len(without) == counts[CANDIDATE]
+        grown = moved(first, await routed(it, 40, 40))
+        assert set(grown.values()) == {(STABLE, CANDIDATE), (STABLE, THIRD)}, "stable's users alone move"
+
+
 async def test_requests_without_the_key_go_to_stable_and_are_not_counted(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         await route(it, 50, BY_HEADER)

@@ -11,7 +11,7 @@ from serin.api import names
 from serin.api.conditions import ConditionType, Reason
 from serin.api.kill_switch import KillSwitch
 from serin.api.spec import NoDataAction
-from serin.api.state import MetricStatus, Phase, RollbackRecord
+from serin.api.state import MetricStatus, Phase, RollbackRecord, Rollout
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING, FAILURES, Severity, Trouble, Verdict
@@ -37,12 +37,19 @@ def headline(facts: Facts) -> str:
         first = facts.version(facts.wanted) if facts.wanted else "its first version"
         return f"{name} {'cannot start' if facts.stalled else 'starts'} {first}, the first one; nothing serves yet"
     if state.rollout:
-        return f"{name} {_rollout(facts, facts.version(state.rollout.stable), facts.version(state.rollout.candidate))}"
+        return f"{name} {_rollout(facts, facts.version(state.rollout.stable), _tried(facts, state.rollout))}"
     if state.manual_rollback:
         return f"{name} {_manual_rollback(facts, facts.version(state.stable))}"
     if _unready(facts):
         return f"{name} is down: {facts.ready.message}" if _down(facts) else _unreached(facts)
     return _serving(facts, f"{name} serves {facts.version(state.stable)}")
+
+
+def _tried(facts: Facts, rollout: Rollout) -> str:
+    """The versions under evaluation; of a promotion, the one that is promoted."""
+    arms = (rollout.candidate,) if facts.state.phase is Phase.PROMOTING else rollout.active or (rollout.candidate,)
+    *others, last = map(facts.version, arms)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _serving(facts: Facts, serves: str) -> str:
@@ -85,7 +92,8 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
         what = f"brings up {candidate}; {rest}"
     else:
         rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
-        what = f"tries {candidate} on {facts.weight}% of the requests; {rest}"
+        each = " each" if facts.rollout and len(facts.rollout.active) > 1 else ""
+        what = f"tries {candidate} on {facts.weight}% of the requests{each}; {rest}"
     held = ""
     if facts.paused and facts.state.phase is Phase.PAUSED:
         held = "; it is paused"
@@ -173,6 +181,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_why(facts, serin),
         *_stall(facts, serin),
         *_stage(facts),
+        *_eliminated(facts),
         *_metrics(facts, serin),
         *_traffic(facts, serin),
         *_trouble(facts),
@@ -337,6 +346,14 @@ def _roles(facts: Facts) -> Iterator[tuple[str, str]]:
         yield names.ROLE_CANDIDATE, snapshot
     if state.manual_rollback:
         yield _EARLIER, state.manual_rollback.target
+
+
+def _eliminated(facts: Facts) -> Iterator[str]:
+    """Arms that are out, and why."""
+    for arm in facts.rollout.arms if facts.rollout else ():
+        if arm.eliminated:
+            ago = f" {_ago(facts.now - arm.at)}" if arm.at is not None else ""
+            yield _full(f"{facts.version(arm.snapshot)} was eliminated{ago}: {arm.reason}: {arm.message}")
 
 
 def _deadlines(facts: Facts) -> Iterator[str]:

@@ -153,7 +153,7 @@ def _versions(seen: Observation, state: State) -> dict[str, VersionStatus]:
         found[state.stable] = _version(seen, state.stable)
     if state.manual_rollback:
         found[state.manual_rollback.target] = _version(seen, state.manual_rollback.target)
-    for snapshot in state.rollout.active if state.rollout else ():
+    for snapshot in (arm.snapshot for arm in state.rollout.arms) if state.rollout else ():
         found[snapshot] = _version(seen, snapshot, changed(seen, state.stable or "", snapshot))
     return found
 

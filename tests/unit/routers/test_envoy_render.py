@@ -261,6 +261,16 @@ def test_a_sticky_split_has_thresholds_that_a_growing_share_only_lowers() -> Non
     assert thresholds(several) == [("b", 8000), ("c", 4000), ("a", 0)]
 
 
+def test_each_of_several_arms_has_a_part_of_the_hashes_of_its_own() -> None:
+    sticky = replace(BY_USER, arms=("b", "c"))
+    both = replace(model(Arm("a", 60, POD), Arm("b", 20, POD), Arm("c", 20, POD)), sticky=sticky)
+    assert thresholds(both) == [("b", 8000), ("a", 5000), ("c", 3000), ("a", 0)]
+    without_b = replace(model(Arm("a", 80, POD), Arm("b", 0, POD), Arm("c", 20, POD)), sticky=sticky)
+    assert thresholds(without_b) == [("a", 5000), ("c", 3000), ("a", 0)]
+    podless = replace(model(Arm("a", 60, POD), Arm("b", 20, ()), Arm("c", 20, POD)), sticky=sticky)
+    assert thresholds(podless) == thresholds(without_b), "the users of an arm without pods are stable's meanwhile"
+
+
 def test_requests_without_a_key_reach_stable_by_a_cluster_whose_attempts_are_labelled() -> None:
     found = render(replace(model(Arm("a", 80, POD), Arm("b", 20, POD)), sticky=BY_USER))
     (route,) = found.routes["virtual_hosts"][0]["matcher"]["on_no_match"]["action"]["typed_config"]["routes"]

@@ -115,7 +115,7 @@ class AbTest:
             of=1,
             weight=context.weight,
             position="testing" if testing else "promoting",
-            titles=(f"a test with {self.split}% for {human(self.shortest)} to {human(self.longest)}",),
+            titles=(f"a test with {self._shares(context)} for {human(self.shortest)} to {human(self.longest)}",),
             index=context.stage.index,
             until=since + self.shortest if testing and since is not None else None,
             deadline=since + self.longest if gives_up and since is not None else None,
@@ -128,6 +128,10 @@ class AbTest:
             return promote(context, self._why_promoted(context))
         reached = context.stage.since is not None and context.state.split == self._shared(context)
         return self._test(context) if reached else self._reach(context)
+
+    def _shares(self, context: RolloutContext) -> str:
+        arms = len(context.rollout.arms)
+        return f"{self._share(context)}%{f' for each of {arms} versions' if arms > 1 else ''}"
 
     def _share(self, context: RolloutContext) -> int:
         """Percent of the users for each arm. One that is gone leaves its users to stable, not to the others."""
