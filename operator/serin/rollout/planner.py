@@ -12,7 +12,7 @@ from dataclasses import replace
 from serin.api import names
 from serin.api.conditions import ROUTINE, ConditionType, Reason
 from serin.api.split import all_to, lowered
-from serin.api.state import Arm, Rollout, StageState, Standing, State
+from serin.api.state import Arm, Rollout, StageState, State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
 from serin.rollout.credit import EVERY, credited, is_waiting, looked
@@ -244,13 +244,13 @@ def _failed(context: RolloutContext) -> dict[str, Finding]:
 
 
 def _take_out(builder: PlanBuilder, context: RolloutContext, failed: Mapping[str, Finding]) -> None:
-    """An arm that fails is eliminated and the others go on; without another, or without the winner, all is over.
+    """An arm that fails is eliminated and the others go on; without another, or when it was promoted, all is over.
 
     Nothing rises in the same look: a write that lowers waits for nothing.
     """
     leading = context.rollout.candidate
-    won = any(arm.standing is Standing.WINNER for arm in context.rollout.arms)
-    if failed.keys() >= set(context.rollout.active) or (won and leading in failed):
+    promoting = context.stage.index >= context.strategy.last_stage()  # nobody has decided for another arm
+    if failed.keys() >= set(context.rollout.active) or (promoting and leading in failed):
         first = leading if leading in failed else next(iter(failed))
         roll_back(builder, replace(context, arm=first), failed[first], failed)
     else:

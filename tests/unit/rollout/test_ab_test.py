@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from serin.api import names
 from serin.api.fields import InvalidSpec
 from serin.api.parse import parse_spec
 from serin.api.state import Standing, State
@@ -181,6 +182,17 @@ def test_the_best_of_those_that_are_better_serves_and_the_spec_need_not_say_so()
     world.run(600)
     assert state_of(world).rollout is None
     assert set(world.pods) == {named["3"]}
+
+
+def test_no_other_arm_is_promoted_in_the_place_of_the_one_that_a_person_meant() -> None:
+    world, named = several(versions_buy(EVEN))
+    world.annotate(names.ANNOTATION_PROMOTE, "1")
+    world.run(2, tick=1)  # its other pods are on their way
+    assert world.status["phase"] == "Promoting"
+    world.sampler = versions_buy(EVEN, failing="2")
+    world.run(200)
+    assert world.weights == {named["1"]: 100}
+    assert state_of(world).rollout is None
 
 
 def test_another_declaration_is_another_test() -> None:

@@ -61,7 +61,8 @@ class Plan:
         """Of the metrics that can roll back."""
         schedule = self.schedule
         goal = schedule.goal.metric if schedule.goal else ""
-        found = policies(self.spec, self.interval, schedule.expected_seconds, goal=goal)
+        arms = 1 + len(self.spec.variants)
+        found = policies(self.spec, self.interval, schedule.expected_seconds, goal=goal, arms=arms)
         return {name: one for name, one in found.items() if one.severity in BLOCKING}
 
     def ratios(self) -> dict[str, RatioSource]:

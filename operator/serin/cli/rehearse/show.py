@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -116,10 +116,10 @@ def _goal(found: Rehearsed) -> Iterator[str]:
     if asked is None:
         return
     unit, effect = "users" if asked.goal.per_user else "requests", f"{asked.goal.effect:g}x"
-    needed = [
-        f"{count(candidate_needed(asked.goal, share, schedule.stages[0].share))} where it is {percent(share)}"
-        for share in _SHARES
-    ]
+    arms, share_of_arm = 1 + len(found.plan.spec.variants), schedule.stages[0].share
+    goal = replace(asked.goal, alpha=asked.goal.alpha / arms)
+    split = share_of_arm / (1.0 - (arms - 1) * share_of_arm)  # of what an arm and stable have together
+    needed = [f"{count(candidate_needed(goal, share, split))} where it is {percent(share)}" for share in _SHARES]
     takes = f"takes about so many {unit} of the new version: {', '.join(needed)}"
     yield f"goal {asked.metric}: an effect of {effect} {takes}"
     yield "before it decides, the guardrails are watched; the table shows their first hour"
