@@ -159,7 +159,8 @@ def lowered(split: Split, shares: Mapping[str, int], stable: str) -> Split:
     weights = {**split.weights, **less}
     weights[stable] = 100 - sum(weight for name, weight in weights.items() if name != stable)
     rules = tuple(rule for rule in split.rules if less.get(rule.snapshot) != 0)
-    return Split({name: weight for name, weight in weights.items() if weight}, rules, split.sticky)
+    mirror = split.mirror if split.mirror and less.get(split.mirror.snapshot) != 0 else None
+    return Split({name: weight for name, weight in weights.items() if weight}, rules, split.sticky, mirror)
 
 
 def write_split(split: Split) -> JsonObject:
