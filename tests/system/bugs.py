@@ -107,7 +107,7 @@ BUGS: Final = (
     Bug(
         "rejected content is tried again",
         "rollout.planner",
-        "if is_rejected(builder.seen.snapshots, builder.state, wanted) and not _retry(builder, wanted, stable):",
+        "if not due and not _retry(builder, wanted, stable):",
         "if False:",
         ("bad_candidate",),
     ),

@@ -8,7 +8,7 @@ from tests.narratives.world import World, ab_test, variants, versions_buy
 EVEN = {"1": 0.1, "2": 0.1, "3": 0.1, "4": 0.1}
 
 
-def tested() -> World:
+def experiment() -> World:
     """Versions 2, 3 and 4 against version 1; 4 has failed."""
     world = World(spec=ab_test("1"))
     world.run(20)
@@ -19,20 +19,20 @@ def tested() -> World:
 
 
 def test_the_headline_names_every_arm_that_is_left() -> None:
-    world = tested()
+    world = experiment()
     told = headline(gather(world.body, world.now))
     assert told == "fraud tries model 2 and model 3 on 20% of the requests each; model 1 serves the rest"
 
 
 def test_an_eliminated_arm_is_told_with_its_reason() -> None:
-    world = tested()
+    world = experiment()
     told = "\n".join(explain(gather(world.body, world.now)))
     assert "Model 4 was eliminated" in told or "model 4 was eliminated" in told
     assert "WorseThanStable: errors: " in told
 
 
 def test_the_table_has_a_row_for_every_arm() -> None:
-    world = tested()
+    world = experiment()
     versions = status(gather(world.body, world.now)).versions
     assert versions is not None
     rows = [tuple(cell.text for cell in row) for row in versions.rows]
@@ -45,7 +45,7 @@ def test_the_table_has_a_row_for_every_arm() -> None:
 
 
 def test_a_winner_that_the_spec_does_not_describe_is_what_is_wanted() -> None:
-    world = tested()
+    world = experiment()
     world.sampler = versions_buy({**EVEN, "3": 0.16})
     world.run(400)
     facts = gather(world.body, world.now)
