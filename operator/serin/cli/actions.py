@@ -16,6 +16,7 @@ from serin.api.json import JsonObject
 from serin.api.kill_switch import KillSwitch
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.snapshots import Snapshot, read_snapshot
+from serin.api.state import Phase
 from serin.api.times import rfc3339
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit, Stop
@@ -43,7 +44,9 @@ class Action:
         """Whether the operator has taken the request up."""
         if self.annotation != ANNOTATION_PAUSE:
             return facts.state.handled.get(self.annotation) == value
-        held = facts.reason == Reason.PAUSED_BY_USER
+        # What keeps clients from being served is told in place of the pause; the phase shows it all the same.
+        pauses_itself = facts.reason in (Reason.WAITING_FOR_APPROVAL, Reason.WAITING)
+        held = facts.state.phase is Phase.PAUSED and not pauses_itself
         return facts.rollout is None or held is not self.removes
 
 

@@ -148,6 +148,42 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: null, blueGreen: {bake: 2h, maxDuration: 1h}}}",
         ("spec.strategy.blueGreen.maxDuration", "at least the bake"),
     ),
+    "blue/green that bakes for a month": (
+        "spec: {strategy: {canary: null, blueGreen: {bake: 720h}}}",
+        ("spec.strategy.blueGreen.bake", "write a duration of at most 168h"),
+    ),
+    "blue kept for a month": (
+        "spec: {strategy: {canary: null, blueGreen: {keep: 720h}}}",
+        ("spec.strategy.blueGreen.keep", "write a duration of at most 168h, for example 1h, or 0s"),
+    ),
+    "blue/green without an end": (
+        "spec: {strategy: {canary: null, blueGreen: {maxDuration: 9000h}}}",
+        ("spec.strategy.blueGreen.maxDuration", "write a duration from 1s to 2160h"),
+    ),
+    "A/B test by no header": (
+        "spec: {strategy: {abTest: {sticky: {header: 'x user'}, goal: {metric: errors}}}}",
+        ("spec.strategy.abTest.sticky.header", "write the name of a request header"),
+    ),
+    "A/B test by a cookie for a second": (
+        "spec: {strategy: {abTest: {sticky: {cookie: {name: ab, ttl: 1s}}, goal: {metric: errors}}}}",
+        ("spec.strategy.abTest.sticky.cookie.ttl", "write a duration from 1m to 8760h"),
+    ),
+    "A/B test whose labels never come": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors, labelDelay: 9000h}}}}",
+        ("spec.strategy.abTest.goal.labelDelay", "write a duration from 1s to 2160h"),
+    ),
+    "A/B test of a year at least": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, minDuration: 9000h}}}",
+        ("spec.strategy.abTest.minDuration", "write a duration from 1s to 2160h"),
+    ),
+    "A/B test of a year": (
+        "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, maxDuration: 9000h}}}",
+        ("spec.strategy.abTest.maxDuration", "write a duration from 1s to 4320h"),
+    ),
+    "latency tolerance of a day": (
+        "spec: {metrics: [{name: latency, template: {name: request-latency}, tolerance: {atLeast: 24h}}]}",
+        ("spec.metrics[0].tolerance.atLeast", "write a duration of at most 1h"),
+    ),
     "A/B test of nobody": (
         "spec: {strategy: {abTest: {goal: {metric: errors}}}}",
         ("spec.strategy.abTest.sticky: Required",),

@@ -71,6 +71,7 @@ class TestStored:
             "metrics": [
                 {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
                 {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"},
+                {"name": "rejections", "template": {"name": "request-rejections"}, "severity": "major"},
             ],
             "analysis": {
                 "falseRollbackRate": {"critical": "0.01", "minor": "0.05"},
