@@ -46,7 +46,7 @@ class Action:
             return facts.state.handled.get(self.annotation) == value
         # What keeps clients from being served is told in place of the pause; the phase shows it all the same.
         pauses_itself = facts.reason in (Reason.WAITING_FOR_APPROVAL, Reason.WAITING)
-        held = facts.state.phase is Phase.PAUSED and not pauses_itself
+        held = facts.reason == Reason.PAUSED_BY_USER or (facts.state.phase is Phase.PAUSED and not pauses_itself)
         return facts.rollout is None or held is not self.removes
 
 

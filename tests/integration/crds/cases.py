@@ -11,6 +11,8 @@ ANSWERS = "distribution: {counts: 'a_total{ {{.version}} }', by: label}"
 KNOWN = ANSWERS.replace("by: label", "by: label, reference: {legit: 97, fraud: 3}")
 TOKENS = "mean: {sum: 't_sum{ {{.version}} }', count: 't_count{ {{.version}} }'}"
 
+VARIANT = "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, variants: [{name: b, WHAT}]}}}"
+
 REFUSED: Refusals = {
     # --- the name ---
     "name too long": ("metadata: {name: " + "a" * 53 + "}", ("metadata.name", "at most 52 characters")),
@@ -183,6 +185,18 @@ REFUSED: Refusals = {
     "latency tolerance of a day": (
         "spec: {metrics: [{name: latency, template: {name: request-latency}, tolerance: {atLeast: 24h}}]}",
         ("spec.metrics[0].tolerance.atLeast", "write a duration of at most 1h"),
+    ),
+    "variant of nowhere": (
+        VARIANT.replace("WHAT", "model: {uri: here}"),
+        ("spec.strategy.abTest.variants[0].model.uri", "write a URI with its scheme"),
+    ),
+    "variant with half a digest": (
+        VARIANT.replace("WHAT", "model: {digest: 'sha256:12'}"),
+        ("spec.strategy.abTest.variants[0].model.digest", "write sha256: and 64"),
+    ),
+    "variant with a config that is no variable": (
+        VARIANT.replace("WHAT", "config: {9a: b}"),
+        ("spec.strategy.abTest.variants[0].config", "write keys of at most 63 letters"),
     ),
     "A/B test of nobody": (
         "spec: {strategy: {abTest: {goal: {metric: errors}}}}",

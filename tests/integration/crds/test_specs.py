@@ -77,6 +77,7 @@ class TestStored:
                 "falseRollbackRate": {"critical": "0.01", "minor": "0.05"},
                 "minimumDetectableEffect": "2",
                 "onNoData": {"action": "Hold", "after": "30m"},
+                "warmup": "30s",
             },
             "progressDeadline": "10m",
             "killSwitch": "Off",

@@ -74,4 +74,6 @@ def test_a_pause_is_done_when_the_operator_says_so() -> None:
     pause, resume = BY_VERB["pause"], BY_VERB["resume"]
     assert [pause.done(said_so, "1"), resume.done(said_so, None)] == [True, False]
     assert [pause.done(facts(BAKING), "1"), resume.done(facts(BAKING), None)] == [False, True]
+    no_router = facts(replace(BAKING, reason="RouterNotReady", state=replace(BAKING.state, phase=Phase.PAUSED)))
+    assert [pause.done(no_router, "1"), resume.done(no_router, None)] == [True, False], "told in place of the pause"
     assert pause.done(facts(SERVING), "1"), "without a rollout there is nothing to wait for"
