@@ -1,9 +1,11 @@
 """The A/B test: who is shared out, when it ends, and what it leaves behind."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from serin.analysis.types import Arm
 from serin.api import names
 from serin.api.fields import InvalidSpec
 from serin.api.parse import parse_spec
@@ -48,6 +50,24 @@ def test_a_guardrail_decides_at_once() -> None:
     world.run(20)
     assert second not in world.weights
     assert world.snapshots[second].rejected
+
+
+def test_a_split_that_is_not_as_routed_sends_nobody_to_a_stable_that_is_down() -> None:
+    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
+
+    def astray(world: World, asked: Any) -> Any:
+        tick = users_buy(0.1, 0.1)(world, asked)
+        return replace(tick, candidate=Arm(5_300, tick.candidate.bad)) if asked.metric.name == CONVERSION else tick
+
+    world, second = begun(astray, goal=goal)
+    world.run(290)
+    assert world.weights[second] == 50
+    world.problems[world.status["stable"]["snapshot"]] = "its node is gone"
+    world.run(100)  # beyond maxDuration
+    assert world.weights[second] == 50
+    world.problems.clear()
+    world.run(30)
+    assert second not in world.weights
 
 
 def test_lower_is_better_when_that_is_what_was_asked() -> None:

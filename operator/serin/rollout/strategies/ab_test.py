@@ -19,7 +19,7 @@ from serin.api.state import Arm, StageState, StageStatus, Standing
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.goals import AskedGoal
-from serin.rollout.gates import HOLD, first, split_unfaithful, unproven
+from serin.rollout.gates import HOLD, first, split_unfaithful, stable_down, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 from serin.rollout.strategies.moves import held, pods_for, promote, settled, waiting_for_pods
 
@@ -181,7 +181,7 @@ class AbTest:
         """Stay until the goal has an answer, and time enough has passed."""
         age = self._age(context)
         over = age >= self.longest
-        if over and (astray := split_unfaithful(context)):
+        if over and not stable_down(context) and (astray := split_unfaithful(context)):
             return Advance(context.state, astray, lost=True)
         if why := first(HOLD, context):
             return held(context, why, requeue_after=self.longest - age)
