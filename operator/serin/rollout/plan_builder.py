@@ -15,8 +15,8 @@ from serin.rollout.strategies.base import Strategy
 class PlanBuilder:
     """Collects what one look decides.
 
-    `state` is replaced as decisions fall; `why` is the sentence that sums them up; `proof` maps a snapshot to the ready
-    pods that live reads must show before traffic rises.
+    `state` is replaced as decisions fall; `why` is the sentence that sums them up; `pods` maps a snapshot that runs to
+    the pods that it should have; `proof` maps one to the ready pods that live reads must show before traffic rises.
     """
 
     seen: Observation
@@ -26,6 +26,7 @@ class PlanBuilder:
     why: Note = field(default_factory=lambda: Note(Reason.SERVING, ""))
     actions: list[Action] = field(default_factory=list)
     events: list[Note] = field(default_factory=list)
+    pods: dict[str, int] = field(default_factory=dict)
     proof: dict[str, int] = field(default_factory=dict)
     requeues: list[float] = field(default_factory=list)
 

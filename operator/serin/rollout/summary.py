@@ -79,15 +79,14 @@ def metric_rows(builder: PlanBuilder, snapshot: str) -> list[JsonObject]:
 def status(builder: PlanBuilder, why: Note) -> JsonObject:
     """The whole status of the deployment after this look. `why`: what `told` says of it."""
     seen, state = builder.seen, builder.state
-    stable = seen.workloads.get(state.stable) if state.stable else None
     shown = Status(
         state=state,
         observed_generation=seen.deployment.generation,
         reason=why.reason.value,
         message=why.message,
-        versions=_versions(seen, state),
+        versions=_versions(builder),
         conditions=tuple(merge(seen.status.conditions, _conditions(builder, why))),
-        replicas=(stable.desired if stable else 0) if state.stable else None,
+        replicas=_pods(builder, state.stable)[1] if state.stable else None,
         selector=f"{names.LABEL_SNAPSHOT}={state.stable}" if state.stable else "",
     )
     return write_status(_with_rollout(builder, shown))
@@ -146,27 +145,35 @@ def _observed(state: State) -> dict[str, str]:
     return {name: f"{count / sum(requests):.1%}" for name, count in zip(snapshots, requests, strict=True)}
 
 
-def _versions(seen: Observation, state: State) -> dict[str, VersionStatus]:
+def _versions(builder: PlanBuilder) -> dict[str, VersionStatus]:
     """Every snapshot that has a role."""
+    seen, state = builder.seen, builder.state
     found: dict[str, VersionStatus] = {}
     if state.stable:
-        found[state.stable] = _version(seen, state.stable)
+        found[state.stable] = _version(builder, state.stable)
     if state.manual_rollback:
-        found[state.manual_rollback.target] = _version(seen, state.manual_rollback.target)
+        found[state.manual_rollback.target] = _version(builder, state.manual_rollback.target)
     for snapshot in (arm.snapshot for arm in state.rollout.arms) if state.rollout else ():
-        found[snapshot] = _version(seen, snapshot, changed(seen, state.stable or "", snapshot))
+        found[snapshot] = _version(builder, snapshot, changed(seen, state.stable or "", snapshot))
     return found
 
 
-def _version(seen: Observation, snapshot: str, different: tuple[str, ...] = ()) -> VersionStatus:
-    known, workload = seen.snapshots.get(snapshot), seen.workloads.get(snapshot)
+def _version(builder: PlanBuilder, snapshot: str, different: tuple[str, ...] = ()) -> VersionStatus:
+    known = builder.seen.snapshots.get(snapshot)
     model = (known.content.get("model") if known else None) or {}
-    return VersionStatus(
-        model=str(model.get("version") or ""),
-        ready=workload.ready if workload else 0,
-        replicas=workload.desired if workload else 0,
-        changed=different,
-    )
+    ready, replicas = _pods(builder, snapshot)
+    return VersionStatus(model=str(model.get("version") or ""), ready=ready, replicas=replicas, changed=different)
+
+
+def _pods(builder: PlanBuilder, snapshot: str) -> tuple[int, int]:
+    """Ready pods of a snapshot, and how many it should have, as this look decides.
+
+    Not how many its Deployment asks for now, nor pods beyond that: what somebody else has set is about to be put back,
+    and each time it was told would be two writes of the status, and more for every pod that comes and goes with it.
+    """
+    workload = builder.seen.workloads.get(snapshot)
+    replicas = builder.pods.get(snapshot, workload.desired if workload else 0)
+    return min(builder.seen.ready(snapshot), replicas), replicas
 
 
 # ── Conditions ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,12 +300,12 @@ def _ready(builder: PlanBuilder) -> _Condition:
         return kind, False, why.reason, why.message
     # Whoever has everything serves: on the way to a promotion, or back to an earlier version, that is not stable.
     serving = state.stable if state.split.of(state.stable) else state.split.serving()[0]
-    workload = seen.workloads.get(serving)
-    if not workload or not workload.ready:
+    if not seen.ready(serving):
         return kind, False, Reason.STABLE_UNAVAILABLE, f"no pod of {serving} is ready{seen.problem(serving)}"
     if unrouted := _unrouted(builder):
         return kind, False, unrouted.reason, unrouted.message
-    return kind, True, Reason.SERVING, f"{serving} serves with {workload.ready} of {workload.desired} pods"
+    ready, replicas = _pods(builder, serving)
+    return kind, True, Reason.SERVING, f"{serving} serves with {ready} of {replicas} pods"
 
 
 def _routed(builder: PlanBuilder) -> _Condition:

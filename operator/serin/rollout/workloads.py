@@ -83,15 +83,16 @@ def _at_least(builder: PlanBuilder, snapshot: str, replicas: int) -> int:
 
 def _ensure(builder: PlanBuilder, snapshot: str, replicas: int, role: str) -> None:
     running = builder.seen.workloads.get(snapshot)
+    if running and running.desired > replicas and builder.seen.route.is_unsure():
+        # An instance of the router that nobody hears goes on using the pods that it knew.
+        replicas = running.desired
+        builder.requeue_after(DRAIN / 2)
+    builder.pods[snapshot] = replicas
     if running and (running.refused or running.denied) and running.again_at > builder.seen.now:
         builder.requeue_after(running.again_at - builder.seen.now)
         return
     if running and not running.uid:
         running = None  # what has refused it may have been mended: it is sent once more
-    if running and running.desired > replicas and builder.seen.route.is_unsure():
-        # An instance of the router that nobody hears goes on using the pods that it knew.
-        replicas = running.desired
-        builder.requeue_after(DRAIN / 2)
     if snapshot not in builder.seen.services or snapshot in builder.seen.altered_services:
         builder.act(ApplyService(snapshot))
     if running is None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from serin.rollout.model import ApplyDeployment, Order, WriteStatus
 from serin.rollout.summary import interval, ratio
 from tests.narratives.world import World, spec
 
@@ -56,3 +57,17 @@ def test_evidence_that_is_late_says_so() -> None:
     world.evidence_delay = "the clock is wrong"
     world.run(10)
     assert evidence() == ("True", "ClockSkewed", "every metric that decides has data; the clock is wrong")
+
+
+def test_pods_that_something_else_has_asked_for_are_put_back_and_not_told() -> None:
+    """Otherwise a fight over the size of a Deployment is a fight of writes of the status too, of several for each."""
+    world = World(spec=spec("1"))
+    world.run(60)
+    stable = world.wanted
+    world.pods[stable].desired = 7
+    assert world.look().actions == (ApplyDeployment(stable, 4, "stable", Order.SCALE_DOWN),)
+    world.pods[stable].desired = 1
+    told, restored = world.look().actions
+    assert isinstance(told, WriteStatus)
+    assert restored == ApplyDeployment(stable, 4, "stable")
+    assert (told.status["replicas"], told.status["stable"]["replicas"], told.status["stable"]["ready"]) == (4, 4, 1)
