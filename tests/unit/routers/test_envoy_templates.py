@@ -1,0 +1,13 @@
+"""The metric templates that read Envoy's series: which attempts are evidence."""
+
+import re
+
+import pytest
+
+from serin.routers.envoy.templates import templates
+
+
+@pytest.mark.parametrize("name", sorted(templates()))
+def test_every_query_leaves_out_what_is_no_fair_sample_and_says_so_once(name: str) -> None:
+    selectors = re.findall(r"{ ({{\.version}}.*?) }", str(templates()[name]))
+    assert set(selectors) == {'{{.version}}, serin_attempt!="shield", serin_attempt!="unkeyed"'}
