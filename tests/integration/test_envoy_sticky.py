@@ -145,3 +145,13 @@ async def test_a_cookie_is_given_to_whom_has_none_and_keeps_the_version(tmp_path
         assert moved(first, await versions(it, reordered)) == {}, "other cookies do not matter"
         forged = {user: {**one, "x-serin-user": "somebody"} for user, one in cookies.items()}
         assert moved(first, await versions(it, forged)) == {}, "nor does a header that a client makes up"
+
+
+async def test_no_cookie_header_keeps_a_thread_of_envoy_busy(tmp_path: Path) -> None:
+    """One that no pattern matches, as long as headers may be: whoever else is answered by that thread would wait."""
+    async with rig(tmp_path) as it:
+        await route(it, 50, BY_COOKIE)
+        for cookie in ("a" * 50_000, "a;" * 25_000, "; " * 25_000, f"a{' ' * 50_000}b"):
+            async with asyncio.timeout(5.0):
+                seen = await it.send(1, headers={"cookie": cookie})
+            assert (seen["200"], seen[STABLE]) == (1, 1)

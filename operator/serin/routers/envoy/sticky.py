@@ -28,12 +28,14 @@ _HEADER_INPUT: Final = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 _HASHING: Final = "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing"
 _ROUTES: Final = "envoy.config.route.v3.RouteList"
 _LUA: Final = "envoy.extensions.filters.http.lua.v3.Lua"
-# The schema lets no cookie be called anything that ends a text in Lua.
+# The schema lets no cookie be called anything that ends a text in Lua. A cookie begins behind a semicolon and nowhere
+# else: a pattern that may begin anywhere tries every place of whatever a client sends, which takes a thread of Envoy a
+# minute for 50 KB.
 _COOKIE_TO_HEADER: Final = """
 function envoy_on_request(handle)
   local headers = handle:headers()
   headers:remove("HEADER")
-  for name, value in string.gmatch(headers:get("cookie") or "", "([^=;%s]+)=([^;]*)") do
+  for name, value in string.gmatch(";" .. (headers:get("cookie") or ""), ";%s*([^=;%s]+)=([^;]*)") do
     if name == "COOKIE" then
       headers:replace("HEADER", value)
       break
