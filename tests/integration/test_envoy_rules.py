@@ -33,6 +33,25 @@ async def test_a_cohort_is_sent_to_its_version_and_nobody_else(tmp_path: Path) -
         assert (seen["200"], seen["shielded"]) == (20, 20)
 
 
+async def test_a_cookie_is_matched_whole_wherever_it_stands(tmp_path: Path) -> None:
+    same = ("a.b=1", "x=2; a.b=1", "a.b=1;x=2", "x=2;a.b=1; y=3", " a.b=1 ")
+    others = ("a.b=12", "xa.b=1", "axb=1", "x=a.b=1", "a.b=2")
+    async with rig(tmp_path) as it:
+        await route(it, Rule(CANDIDATE, cookies={"a.b": "1"}))
+        for cookies, name in ((same, CANDIDATE), (others, STABLE)):
+            for cookie in cookies:
+                assert await answered_by(it, {"cookie": cookie}) == {name}, cookie
+
+
+async def test_the_longest_cookies_that_the_schema_allows_are_matched(tmp_path: Path) -> None:
+    cookies = {f"{number}".rjust(64, "n"): f"{number}".rjust(256, "v") for number in range(8)}
+    said = [f"{name}={value}" for name, value in cookies.items()]
+    async with rig(tmp_path) as it:
+        await route(it, Rule(CANDIDATE, cookies=cookies))
+        assert await answered_by(it, {"cookie": "; ".join(said)}) == {CANDIDATE}
+        assert await answered_by(it, {"cookie": "; ".join(said[1:])}) == {STABLE}
+
+
 async def test_who_tries_a_version_sees_what_it_does(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         await route(it, Rule(CANDIDATE, headers={"x-serin-preview": "true"}, preview=True))

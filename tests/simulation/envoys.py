@@ -308,7 +308,7 @@ def _endpoint(entry: JsonObject) -> JsonObject:
 
 def _fraction(match: JsonObject) -> float:
     """Below which random number (of 1) a route takes a request. Those here are small, say so, and carry no more."""
-    if any(not _fits(header) for header in match.get("headers", ())):
+    if match.get("cookies") or any(not _fits(header) for header in match.get("headers", ())):
         return 0.0
     if "runtime_fraction" not in match:
         return 1.0

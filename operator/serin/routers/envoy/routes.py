@@ -25,7 +25,6 @@ Envoy's `per_try_idle_timeout` is both. A hedge needs `per_try_timeout`, which e
 comes; there the route's own `idle_timeout` ends what stands still.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -187,16 +186,16 @@ def _match(below: int) -> JsonObject:
 
 
 def _match_rule(rule: Rule) -> JsonObject:
-    exact = [{"name": name, "string_match": {"exact": value}} for name, value in sorted(rule.headers.items())]
-    return {"prefix": "/", "headers": [*exact, *_cookies(rule.cookies)]}
+    match: JsonObject = {"prefix": "/"}
+    if rule.headers:
+        match["headers"] = _exact(rule.headers)
+    if rule.cookies:
+        match["cookies"] = _exact(rule.cookies)
+    return match
 
 
-def _cookies(cookies: Mapping[str, str]) -> list[JsonObject]:
-    """All cookies of a request are one header, in any order."""
-    patterns = [
-        f"(?:.*;)?[ ]*{re.escape(name)}={re.escape(value)}[ ]*(?:;.*)?" for name, value in sorted(cookies.items())
-    ]
-    return [{"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}} for pattern in patterns]
+def _exact(values: Mapping[str, str]) -> list[JsonObject]:
+    return [{"name": name, "string_match": {"exact": value}} for name, value in sorted(values.items())]
 
 
 def _patience(model: RoutedModel, arm: Arm) -> float:
