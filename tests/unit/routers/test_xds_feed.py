@@ -16,6 +16,7 @@ from serin.routers.envoy.ports import Ports
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.server import XdsServer
 from serin.routers.envoy.xds_feed import XdsFeed
+from serin.routers.envoy.xds_written import Written
 from tests.unit.routers.test_routed_model import endpoint_slice, pod
 
 MANY = 200
@@ -89,6 +90,17 @@ class Bench:
         """The candidate's weight in percent, whether it has pods or not."""
         arm = self.model(number).arm(f"m{number}-b")
         return arm.weight if arm else 0
+
+    async def seen(self, *, weight: int) -> Written:
+        """What is written for the first deployment, once that has this weight for its candidate here."""
+        self.put(0, weight=weight)
+        await self.passed_on()
+        return self.feed.written()["shop", "m0"]
+
+    async def hear(self, *told: Mapping[Key, Written]) -> None:
+        """Each peer says this, and it is passed on."""
+        self.feed.hear(told)
+        await self.passed_on()
 
     def _metadata(self, name: str) -> JsonObject:
         self.version += 1
@@ -227,13 +239,10 @@ async def test_a_deployment_is_read_again_when_the_service_of_its_fallback_chang
 
 async def test_what_a_peer_has_seen_lowers_here_until_it_is_seen_here() -> None:
     async with feeding(2) as it:
-        it.put(0, weight=20)
-        await it.passed_on()
-        seen = it.feed.written()["shop", "m0"]
+        seen = await it.seen(weight=20)
         assert seen.split.weights == {"m0-a": 80, "m0-b": 20}
         rolled_back = replace(seen, version="1000", split=all_to("m0-a"))
-        it.feed.hear([{("shop", "m0"): rolled_back}, {("shop", "m0"): seen, ("shop", "gone"): rolled_back}])
-        await it.passed_on()
+        await it.hear({("shop", "m0"): rolled_back}, {("shop", "m0"): seen, ("shop", "gone"): rolled_back})
         assert it.xds.changed == {("shop", "m0")}
         assert it.candidate(0) == 0
         assert it.feed.written()["shop", "m0"] == seen, "others hear what was seen here"
@@ -248,13 +257,10 @@ async def test_what_a_peer_has_seen_lowers_here_until_it_is_seen_here() -> None:
 
 async def test_nothing_rises_again_by_what_peers_have_seen_since() -> None:
     async with feeding(1) as it:
-        it.put(0, weight=20)
-        await it.passed_on()
-        seen = it.feed.written()["shop", "m0"]
+        seen = await it.seen(weight=20)
         later = ({"m0-a": 100}, {"m0-a": 80, "m0-b": 20}, {"m0-c": 100}, {"m0-a": 100}, {"m0-c": 100})
         for version, weights in enumerate(later, 1000):
-            it.feed.hear([{("shop", "m0"): replace(seen, version=str(version), split=Split(weights))}])
-            await it.passed_on()
+            await it.hear({("shop", "m0"): replace(seen, version=str(version), split=Split(weights))})
             assert it.candidate(0) == 0, f"rolled back, tried again, overtaken, and so on: {weights}"
         assert len(it.feed._newer["shop", "m0"]) == 3, "one for each split"
         it.version = 1001
@@ -265,28 +271,21 @@ async def test_nothing_rises_again_by_what_peers_have_seen_since() -> None:
 
 async def test_what_peers_had_seen_before_a_restore_counts_no_more() -> None:
     async with feeding(1) as it:
-        it.put(0, weight=20)
-        await it.passed_on()
-        seen = it.feed.written()["shop", "m0"]
-        it.feed.hear([{("shop", "m0"): replace(seen, version="1000", split=all_to("m0-a"))}])
-        await it.passed_on()
-        it.feed.hear([{("shop", "m0"): replace(seen, version="900")}])
-        await it.passed_on()
+        seen = await it.seen(weight=20)
+        await it.hear({("shop", "m0"): replace(seen, version="1000", split=all_to("m0-a"))})
+        await it.hear({("shop", "m0"): replace(seen, version="900")})
         assert it.candidate(0) == 20
 
 
 async def test_a_peers_word_ends_with_it_and_is_of_no_other_deployment_of_the_name() -> None:
     async with feeding(1) as it:
-        it.put(0, weight=20)
-        await it.passed_on()
-        seen = it.feed.written()["shop", "m0"]
+        seen = await it.seen(weight=20)
         rolled_back = replace(seen, version="1000", split=all_to("m0-a"))
         it.feed.hear([{("shop", "m0"): replace(rolled_back, uid="an earlier one")}])
         assert not it.feed._dirty
-        it.feed.hear([{("shop", "m0"): rolled_back}])
-        await it.passed_on()
-        it.feed.hear([{}])
-        await it.passed_on()
+        await it.hear({("shop", "m0"): rolled_back})
+        assert it.candidate(0) == 0
+        await it.hear({})
         assert it.candidate(0) == 20
 
 
