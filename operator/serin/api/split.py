@@ -186,7 +186,8 @@ def read_split(body: Any) -> Split:
             None if sticky is None else _read_sticky(sticky),
             None if mirror is None else Mirror(str(mirror["snapshot"]), int(mirror["percent"])),
         )
-    except (AttributeError, KeyError, TypeError) as error:  # no map, no list, or a part is missing
+    # No map, no list, a part is missing, a number that is infinite.
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"no split: {error!r}") from None
 
 

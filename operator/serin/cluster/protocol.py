@@ -50,8 +50,8 @@ class Kind:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Compare two resource versions of one kind: as numbers, which Kubernetes promises since 1.35."""
-    return version.isdecimal() and than.isdecimal() and int(version) > int(than)
+    """Compare two resource versions of one kind: as numbers of any length, which Kubernetes promises since 1.35."""
+    return version.isdecimal() and than.isdecimal() and (len(version), version) > (len(than), than)
 
 
 class Cluster(Protocol):

@@ -1,5 +1,6 @@
 """Replicas ask each other over HTTP what is written; what one has said stands until it says something else."""
 
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,6 +53,9 @@ class Asking:
         await self._peers.ask(self._session)
         return self.heard
 
+    def envoys(self) -> frozenset[str]:
+        return self._peers.heard()
+
 
 @asynccontextmanager
 async def asking(port: int) -> AsyncIterator[Asking]:
@@ -84,13 +88,19 @@ async def test_a_peer_tells_what_it_has_seen_and_its_silence_takes_nothing_back(
     [
         [],
         {"identity": "x"},
-        {"identity": "x", "taken": {}, "nodes": {}, "refused": {}, "written": {"shop/fraud": 7}},
-        {"identity": "x", "taken": {}, "nodes": {}, "refused": {}, "written": [7]},
+        {"identity": "x", "taken": {}, "nodes": {"r": {}}, "refused": {}, "written": {"shop/fraud": 7}},
+        {"identity": "x", "taken": {}, "nodes": {"r": {}}, "refused": {}, "written": [7]},
+        {"identity": "x", "taken": {"shop/fraud": {"a": float("inf")}}, "nodes": {"r": {}}, "refused": {}},
+        "[" * 100_000,
+        '{"identity": "x", "taken": {}, "nodes": {"r": {}}, "refused": {}, "more": "' + "x" * 16 * 1024 * 1024 + '"}',
     ],
+    ids=["list", "parts-missing", "number", "list-of-written", "infinity", "deep", "large"],
 )
 async def test_an_answer_that_makes_no_sense_is_none(answer: object) -> None:
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+
     async def state(_: web.Request) -> web.Response:
-        return web.json_response(answer)
+        return web.Response(text=text, content_type="application/json")
 
     app = web.Application()
     app.router.add_get(STATE_PATH, state)
@@ -101,6 +111,7 @@ async def test_an_answer_that_makes_no_sense_is_none(answer: object) -> None:
     try:
         async with asking(int(runner.addresses[0][1])) as it:
             assert await it.ask() == [{}]
+            assert it.envoys() == frozenset()
     finally:
         await runner.cleanup()
 

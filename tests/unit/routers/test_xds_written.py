@@ -88,6 +88,6 @@ def test_only_a_later_version_of_the_same_deployment_is_news() -> None:
     body = {"metadata": {"uid": "u", "resourceVersion": "9"}}
     news = {
         (uid, version): Written(uid, version, NOWHERE).is_news_about(body)
-        for uid, version in (("u", "8"), ("u", "9"), ("u", "10"), ("other", "10"), ("u", "none"))
+        for uid, version in (("u", "8"), ("u", "9"), ("u", "10"), ("other", "10"), ("u", "none"), ("u", "1" * 5000))
     }
-    assert [one for one, is_news in news.items() if is_news] == [("u", "10")]
+    assert [one for one, is_news in news.items() if is_news] == [("u", "10"), ("u", "1" * 5000)]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
@@ -300,19 +300,33 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
+class TooLarge(ValueError):
+    """More bytes than anybody has to say."""
+
+
+async def read_json(content: StreamReader, most: int) -> Any:
+    """JSON of at most so many bytes. Raises ValueError for anything else, TooLarge as soon as there are more."""
+    text = bytearray()
+    async for part in content.iter_any():
+        text += part
+        if len(text) > most:
+            raise TooLarge(f"more than {most:,} bytes")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
 async def _body(request: web.Request) -> dict[str, Any]:
     """The JSON of a request. aiohttp would keep the text for as long as the request is held. Raises HTTPException."""
-    text = bytearray()
     try:
         async with asyncio.timeout(_READ_SECONDS):
-            async for part in request.content.iter_any():
-                text += part
-                if len(text) > MAX_REQUEST:
-                    raise web.HTTPRequestEntityTooLarge(MAX_REQUEST, len(text))
-        body = json.loads(text)
+            body = await read_json(request.content, MAX_REQUEST)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
-    except (ValueError, RecursionError):
+    except TooLarge:
+        raise web.HTTPRequestEntityTooLarge(MAX_REQUEST, MAX_REQUEST + 1) from None
+    except ValueError:
         raise web.HTTPBadRequest(text="no JSON\n") from None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="no DiscoveryRequest\n")
