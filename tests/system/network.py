@@ -7,7 +7,6 @@ replica runs on that replica's machine, with its clocks, and ends when the repli
 import asyncio
 import contextlib
 import contextvars
-import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -62,13 +61,12 @@ class Network:
         there = self._reach(source, address)
         return await self._ask(there, there.link.ask(kind, question))
 
-    async def get(self, source: str, address: str, path: str) -> JsonObject:
-        """A GET that is answered with JSON. Raises ConnectionError."""
+    async def get(self, source: str, address: str, path: str) -> bytes:
+        """The answer to a GET. Raises ConnectionError."""
         there = self._reach(source, address)
         request = make_mocked_request("GET", path, app=there.app)
         response = await self._ask(there, there.app._handle(request))
-        answer: JsonObject = json.loads(response.body)  # type: ignore[arg-type]
-        return answer
+        return bytes(response.body)
 
     def _reach(self, source: str, address: str) -> Listening:
         there = self._listening.get(address)
@@ -131,10 +129,10 @@ class _Session:
         except ConnectionError as error:
             raise aiohttp.ClientConnectionError(str(error)) from error
 
-        async def body() -> JsonObject:
-            return answer
+        async def parts() -> AsyncIterator[bytes]:
+            yield answer
 
-        yield SimpleNamespace(json=body, status=200)
+        yield SimpleNamespace(content=SimpleNamespace(iter_any=parts), raise_for_status=lambda: None)
 
 
 @contextlib.contextmanager

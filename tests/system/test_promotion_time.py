@@ -75,4 +75,4 @@ def test_replicas_ask_each_other_often_only_while_a_route_is_on_its_way() -> Non
     on_the_way = [at for at in times.asked if times.moved <= at <= times.promoted]
     before = [at for at in times.asked if times.moved - 10.0 <= at < times.moved]
     assert 1 <= len(on_the_way) <= 8
-    assert len(before) <= 12, "each asks both, every two seconds"
+    assert len(before) <= 12, "each asks the other, every two seconds"

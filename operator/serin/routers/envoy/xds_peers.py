@@ -71,6 +71,7 @@ class XdsPeers:
         self._written: dict[str, Mapping[Key, Written]] = {}  # by address
         self._on_its_way: dict[Key, tuple[Split, float]] = {}  # what is not known to be served, and since when
         self._hurry = asyncio.Event()
+        self._own_address = ""  # as soon as an answer says it
 
     def serves(self, namespace: str, name: str) -> Mapping[str, Split | None]:
         """What each Envoy serves that is connected to any replica, by its node.
@@ -142,7 +143,7 @@ class XdsPeers:
         What it has said of what is written stands until it says something else: nothing rises because it is silent.
         """
         headers = self._authorization()
-        addresses = self._pods.ready(XDS)
+        addresses = [one for one in self._pods.ready(XDS) if one != self._own_address]
         answers = await asyncio.gather(*(self._ask(session, one, headers) for one in addresses))
         self._peers = tuple(answer for answer in answers if answer is not None)
         last, said = self._written, dict(zip(addresses, answers, strict=True))
@@ -161,7 +162,10 @@ class XdsPeers:
             async with session.get(f"http://{host}:{self._port}{STATE_PATH}", headers=headers) as answer:
                 answer.raise_for_status()
                 body = await read_json(answer.content, _MOST_BYTES)
-                return None if body["identity"] == self._own.identity else _read(body)
+                if body["identity"] != self._own.identity:
+                    return _read(body)
+                self._own_address = address
+                return None
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
