@@ -67,7 +67,7 @@ KINDS = {
 
 
 def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
-    """Count one tick: the evidence to keep (under 1 KiB as JSON), and the verdict now.
+    """Count one tick: the evidence to keep (about 1 KiB as JSON at most), and the verdict now.
 
     `evidence`: what the last call returned, or None for a new candidate. A tick that is not newer than the evidence has
     been counted already and changes nothing.

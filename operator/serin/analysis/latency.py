@@ -26,7 +26,7 @@ Pass needs evidence that it is not `minimum_detectable_effect` times as often sl
 body (the bound that splits the requests best) and in the tail (the lowest bound with at most 5% beyond it). Bounds at
 which the tolerance allows everything are neither.
 
-Kept weights are rounded to a hundredth of a nat, and of the bounds only some are kept (buckets.py), so that the
+Kept weights are rounded down to a thousandth of a nat, and of the bounds only some are kept (buckets.py), so that the
 evidence stays small.
 """
 
@@ -53,7 +53,7 @@ from serin.analysis.power import requests_to_catch
 from serin.analysis.ratio import ENOUGH, ONE_SIDED_MOST, Counts, crude_interval, describe, not_worse_than_floor
 from serin.analysis.sequential import Mixture, advance, begin
 from serin.analysis.tolerance import MOST, Allowed, Tolerance, allowed
-from serin.analysis.types import HistogramTick, Json, MetricVerdict, Policy
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy
 from serin.analysis.warmup import WarmUp
 from serin.api.conditions import Reason
 
@@ -67,7 +67,7 @@ COLD = 20.0  # tolerances that a candidate may be slower while pods warm up: wit
 COLD_HEAVIER = 5.0  # times the odds that this allows
 COLD_SHARE = 0.05  # of alpha
 TAIL = 0.05
-DIGITS = 2
+DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +159,10 @@ def write(state: State) -> Evidence:
         "candidate": state.candidate.astype(int).tolist(),
         "stable": state.stable.astype(int).tolist(),
         "pending": state.pending.astype(int).ravel().tolist() if state.pending.any() else [],
-        "critical": _stored(state.critical),
-        "minor": _stored(state.minor),
-        "matters": _stored(state.matters),
-        "cold": _stored(state.cold) if state.warm_up.requests else [],
+        "critical": state.critical.as_short_list(),
+        "minor": state.minor.as_short_list(),
+        "matters": state.matters.as_short_list(),
+        "cold": state.cold.as_short_list() if state.warm_up.requests else [],
         "better": [*state.better, state.low],
         "failed": state.failed,
         "counted": state.counted,
@@ -188,7 +188,7 @@ def read(evidence: Evidence) -> State:
         _mixture(evidence, "critical", weights),
         _mixture(evidence, "minor", weights),
         _mixture(evidence, "matters", len(bounds) + 2),
-        _rounded(begin(_even(len(bounds)))) if evidence.get("cold") == [] else _mixture(evidence, "cold", buckets),
+        begin(_even(len(bounds))).rounded() if evidence.get("cold") == [] else _mixture(evidence, "cold", buckets),
         (body, tail),
         low,
         word(evidence, "failed"),
@@ -197,23 +197,16 @@ def read(evidence: Evidence) -> State:
     )
 
 
-def _stored(mixture: Mixture) -> list[Json]:
-    """In hundredths of a nat: whole numbers are short."""
-    weights = np.append(mixture.started, mixture.waiting)
-    found: list[Json] = np.rint(10**DIGITS * weights).astype(int).tolist()
-    return found
-
-
 def _mixture(evidence: Evidence, key: str, length: int) -> Mixture:
-    return Mixture.of([round(one / 10**DIGITS, DIGITS) for one in floats(evidence, key, length)])
+    return Mixture.of_short_list(floats(evidence, key, length))
 
 
 def _empty(tick: HistogramTick) -> State:
     pooled = np.array(tick.candidate, dtype=np.float64) + np.array(tick.stable, dtype=np.float64)
     bounds = choose_bounds(tick.bounds, pooled)
     none = np.zeros(len(bounds) + 1)
-    start = _rounded(begin(_prior(len(bounds))))
-    matters, cold = _rounded(begin(_matters_prior(len(bounds)))), _rounded(begin(_even(len(bounds))))
+    start = begin(_prior(len(bounds))).rounded()
+    matters, cold = begin(_matters_prior(len(bounds))).rounded(), begin(_even(len(bounds))).rounded()
     both = np.stack([none, none])
     return State(
         tick.at, bounds, tick.unit, none, none, both, start, start, matters, cold, (0.0, 0.0), 0.0, "", 0.0, WarmUp()
@@ -258,9 +251,9 @@ def _advanced(policy: Policy, state: State, may: Allowed, table: Floats) -> Stat
     return replace(
         state,
         pending=np.zeros_like(table),
-        critical=_rounded(advance(state.critical, worse.ravel(), prior, policy.hazard)),
-        minor=_rounded(advance(state.minor, minor.ravel(), prior, policy.hazard)),
-        matters=_rounded(advance(state.matters, more, _matters_prior(bounds), policy.hazard)),
+        critical=advance(state.critical, worse.ravel(), prior, policy.hazard).rounded(),
+        minor=advance(state.minor, minor.ravel(), prior, policy.hazard).rounded(),
+        matters=advance(state.matters, more, _matters_prior(bounds), policy.hazard).rounded(),
         better=(round(body, DIGITS), round(tail, DIGITS)),
     )
 
@@ -296,7 +289,7 @@ def _cold(policy: Policy, state: State, table: Floats) -> State:
     if candidate.size:
         logs = log_likelihoods(first, second, candidate + stable, candidate, np.log([1.0, COLD_HEAVIER]))
         gained[compared] = (logs[:, 1] - logs[:, 0]) / policy.overdispersion
-    cold = _rounded(advance(state.cold, gained, _even(bounds.size), policy.hazard))
+    cold = advance(state.cold, gained, _even(bounds.size), policy.hazard).rounded()
     evidence = cold.log_e + math.log(COLD_SHARE)
     return replace(state, cold=cold, failed=failure(policy, state.failed, evidence, evidence))
 
@@ -309,11 +302,6 @@ def _tolerance(policy: Policy, unit: str) -> Tolerance:
 
 def _allowed(policy: Policy, state: State) -> Allowed:
     return allowed(state.bounds, state.stable, _tolerance(policy, state.unit))
-
-
-def _rounded(mixture: Mixture) -> Mixture:
-    """Short enough to store. Done when the weights change, so that the evidence says the same after a restart."""
-    return Mixture(np.round(mixture.started, DIGITS), round(mixture.waiting, DIGITS))
 
 
 def _summed(rows: Floats) -> Floats:

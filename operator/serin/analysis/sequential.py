@@ -20,6 +20,9 @@ WAITING_AT_START = 0.25
 PRIOR: Floats = np.array([0.4, 0.4, 0.2])  # of a small, a large and a huge effect
 MIXTURE_COST = -math.log(0.4 * (1.0 - WAITING_AT_START))  # nats: the weight of a single effect
 LOG_ZERO = -1.0e9  # stands for the logarithm of 0: JSON has no infinity
+# Parts of a nat in which many weights are kept. Of the mass that waits far less than a thousandth enters in a tick.
+WEIGHT_PARTS, WAITING_PARTS = 1e3, 1e6
+FAINTEST = -60.0  # nats of a kept weight: millions of looks that add so much add less than rounding down takes away
 
 
 @dataclass(frozen=True)  # no slots: they leave no room for what is computed once
@@ -47,6 +50,24 @@ class Mixture:
         """From what `as_list` gave (flat)."""
         return cls(np.array(numbers[:-1]), numbers[-1])
 
+    def rounded(self) -> "Mixture":
+        """Short enough to store. Done when the weights change, so that the evidence says the same after a restart.
+
+        Rounded down, so that it stays an e-process however many ticks there are.
+        """
+        started = np.maximum(self.started, FAINTEST)
+        return Mixture(_down(started, WEIGHT_PARTS), float(_down(np.float64(self.waiting), WAITING_PARTS)))
+
+    def as_short_list(self) -> list[Json]:
+        """A rounded one as JSON: whole numbers are short."""
+        started: list[Json] = np.rint(WEIGHT_PARTS * self.started).astype(int).tolist()
+        return [*started, round(WAITING_PARTS * self.waiting)]
+
+    @classmethod
+    def of_short_list(cls, numbers: list[float]) -> "Mixture":
+        """From what `as_short_list` gave."""
+        return cls(np.array(numbers[:-1]) / WEIGHT_PARTS, numbers[-1] / WAITING_PARTS)
+
 
 def begin(prior: Floats) -> Mixture:
     """A mixture before its first tick; `prior` sums to 1, one entry per alternative."""
@@ -62,3 +83,8 @@ def advance(mixture: Mixture, log_e: Floats, prior: Floats, hazard: float) -> Mi
     started = np.logaddexp(mixture.started, entering) + log_e
     waiting = mixture.waiting + math.log1p(-hazard) if hazard < 1.0 else LOG_ZERO
     return Mixture(np.maximum(started, LOG_ZERO), max(waiting, LOG_ZERO))
+
+
+def _down(logs: Floats | np.float64, parts: float) -> Floats:
+    """In whole parts; what is in whole parts already stays, whatever its last binary digit is."""
+    return np.asarray(np.floor(parts * logs + 1e-6) / parts, dtype=np.float64)

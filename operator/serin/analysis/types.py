@@ -221,7 +221,7 @@ class MetricVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The engine's answer to one tick: the evidence to keep (JSON, under 1 KiB) and its verdict."""
+    """The engine's answer to one tick: the evidence to keep (JSON, about 1 KiB at most) and its verdict."""
 
     evidence: Mapping[str, Json]
     verdict: MetricVerdict

@@ -1,9 +1,14 @@
 """Histograms: what is caught, what is let pass, and what the buckets cannot tell."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from serin.analysis.buckets import choose_bounds, quantile
+from serin.analysis.latency import fold
+from serin.analysis.sequential import WAITING_AT_START
 from serin.analysis.types import HistogramTick, Policy
 from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
@@ -103,6 +108,29 @@ def envoy_counts(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, 
     arms = (100.0 * np.exp(0.8 * rng.standard_normal(requests)) for requests in (5_000, 45_000))
     first, second = (np.bincount(np.searchsorted(ENVOY_BOUNDS, arm), minlength=20).tolist() for arm in arms)
     return tuple(first), tuple(second)
+
+
+@pytest.mark.parametrize("expected", [60, 360, 5000])
+def test_what_is_rounded_off_adds_no_evidence_however_long_a_rollout_is(expected: int) -> None:
+    """Rounded to the nearest hundredth, the mass that waits never fell in a rollout of more than 200 looks."""
+    policy, rng, state = replace(LATENCY, expected_ticks=expected), np.random.default_rng(1), None
+    for tick in stream(rng, 100):
+        state = fold(policy, state, tick)
+    assert state is not None
+    exact = math.log(WAITING_AT_START) + 100 * math.log1p(-1 / expected)
+    for mixture in (state.critical, state.minor, state.matters):
+        assert exact - 0.001 < mixture.waiting <= exact + 1e-6
+
+
+def test_a_loss_that_is_small_at_every_look_is_a_loss_all_the_same() -> None:
+    """One slow request of stable's at a look, and the candidate has a hundredth of the requests."""
+    policy, state = replace(LATENCY, overdispersion=2.0, expected_ticks=1_000_000), None
+    for at in range(200):
+        state = fold(policy, state, HistogramTick(at + 1.0, (0.5, 1.0), (10, 0, 0), (989, 1, 0)))
+    assert state is not None
+    # Twice the odds against none, of a table with one slow request; half of it by the overdispersion.
+    each = 0.5 * math.log((10 + 990) / (2 * 10 + 990))
+    assert state.minor.started[0] - math.log(0.75 * 0.5 / 4) == pytest.approx(200 * each, abs=0.02)
 
 
 def test_bounds_are_merged_where_the_fewest_requests_are() -> None:
