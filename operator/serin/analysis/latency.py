@@ -114,11 +114,12 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
         state, counted=tick.at, candidate=state.candidate + new[0], stable=state.stable + new[1], pending=pending
     )
     may = _allowed(policy, after)
-    after = replace(after, low=round(_few_in_tail(policy, after, may, new[0]), DIGITS))
+    places = _body_and_tail(after, may)
+    after = replace(after, low=round(_few_in_tail(policy, after, places[1], new[0]), DIGITS))
     sums = pending.sum(axis=1)
     if sums.min() < 1 or sums.sum() < ENOUGH:
         return replace(after, pending=np.zeros_like(pending) if sums.sum() >= ONE_SIDED_MOST else pending)
-    after = _advanced(policy, after, may, pending)
+    after = _advanced(policy, after, may, places, pending)
     if after.matters.log_e < MATTERS:
         return after
     share = math.log1p(-COLD_SHARE)
@@ -128,11 +129,12 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
 def judge(policy: Policy, state: State) -> MetricVerdict:
     """The verdict now; estimate and interval: how many times as often the candidate is slow."""
     may = _allowed(policy, state)
-    bound = _shown_bound(state, may)
+    places = _body_and_tail(state, may)
+    bound = _shown_bound(state, may, places[1])
     counts = _at_bound(state, bound)
     estimate, low, high = crude_interval(policy, counts)
     sentence = describe(counts, estimate, low, high, _slow(state, bound)) if state.counted else ""
-    kind, reason, message, needed = _conclusion(policy, state, may, sentence)
+    kind, reason, message, needed = _conclusion(policy, state, places, sentence)
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -229,7 +231,7 @@ def _matters_prior(bounds: int) -> Floats:
     return np.append((1.0 - SHIFT) * _even(bounds), SHIFT)
 
 
-def _advanced(policy: Policy, state: State, may: Allowed, table: Floats) -> State:
+def _advanced(policy: Policy, state: State, may: Allowed, places: tuple[int, int], table: Floats) -> State:
     """The state with the evidence of one more table: the buckets of both arms, shape (2, buckets)."""
     bounds = len(state.bounds)
     beside = _beside_tolerance(policy, state, may)
@@ -246,7 +248,7 @@ def _advanced(policy: Policy, state: State, may: Allowed, table: Floats) -> Stat
     prior = _prior(bounds)
     body, tail = (
         min(before + float(harmless[index]), PASS_THRESHOLD + CAP)
-        for before, index in zip(state.better, _body_and_tail(state, may), strict=True)
+        for before, index in zip(state.better, places, strict=True)
     )
     return replace(
         state,
@@ -263,7 +265,7 @@ def _beside_tolerance(policy: Policy, state: State, may: Allowed) -> Floats:
 
     Far more: `minimum_detectable_effect` times as often slow at the bounds. Shape (tables, 3).
     """
-    beyond = allowed(state.bounds, state.stable, _tolerance(policy, state.unit), MORE).sooner
+    beyond = _allowed(policy, state, MORE).sooner
     beyond = np.where(may.sooner >= MOST, MOST + math.log(HEAVIER), beyond)
     more = np.concatenate([may.slower + math.log(HEAVIER), beyond])
     far_more = np.concatenate([may.slower + math.log(policy.minimum_detectable_effect), may.sooner])
@@ -300,8 +302,8 @@ def _tolerance(policy: Policy, unit: str) -> Tolerance:
     return Tolerance((1.0 + policy.tolerance) * policy.slowest_pod - 1.0, least)
 
 
-def _allowed(policy: Policy, state: State) -> Allowed:
-    return allowed(state.bounds, state.stable, _tolerance(policy, state.unit))
+def _allowed(policy: Policy, state: State, more: float = 1.0) -> Allowed:
+    return allowed(state.bounds, tuple(state.stable.tolist()), _tolerance(policy, state.unit), more)
 
 
 def _summed(rows: Floats) -> Floats:
@@ -325,9 +327,9 @@ def _body_and_tail(state: State, may: Allowed) -> tuple[int, int]:
     return body, int(np.argmax(thin)) if thin.any() else int(np.flatnonzero(testable)[-1])
 
 
-def _few_in_tail(policy: Policy, state: State, may: Allowed, candidate: Floats) -> float:
+def _few_in_tail(policy: Policy, state: State, tail: int, candidate: Floats) -> float:
     """Log evidence that almost none of the candidate's requests are beyond the tail's bound."""
-    beyond = float(candidate[_body_and_tail(state, may)[1] + 1 :].sum())
+    beyond = float(candidate[tail + 1 :].sum())
     return not_worse_than_floor(policy, state.low, float(candidate.sum()), beyond)
 
 
@@ -338,10 +340,10 @@ def _at_bound(state: State, index: int) -> Counts:
     return Counts(int(candidate.sum()), int(slower[0]), int(stable.sum()), int(slower[1]))
 
 
-def _shown_bound(state: State, may: Allowed) -> int:
+def _shown_bound(state: State, may: Allowed, tail: int) -> int:
     """The bound that the message names: the one with the strongest evidence if there is any, otherwise the tail's."""
     if state.minor.log_e <= 1.0:
-        return _body_and_tail(state, may)[1]
+        return tail
     if state.matters.log_e >= MATTERS:  # more than the tolerance at some bound: show one of those
         return int(np.argmax(np.where(may.testable(), _by_bound(state) + state.matters.started[:-1], -np.inf)))
     return int(np.argmax(_by_bound(state)))
@@ -357,7 +359,7 @@ def _slow(state: State, index: int) -> str:
     return f"took longer than {bound}" if state.unit else f"were over {bound}"
 
 
-def _conclusion(policy: Policy, state: State, may: Allowed, sentence: str) -> Conclusion:
+def _conclusion(policy: Policy, state: State, places: tuple[int, int], sentence: str) -> Conclusion:
     if not state.counted and state.warm_up.requests:
         far = replace(policy, tolerance=COLD * policy.tolerance, tolerance_least=COLD * policy.tolerance_least)
         than = f"stable by more than {_words(far, state.unit)}"
@@ -369,7 +371,7 @@ def _conclusion(policy: Policy, state: State, may: Allowed, sentence: str) -> Co
         sentence = f"{sentence}; {slower}"
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often {slower}"
     received, reason = bool(state.candidate.any()), Reason.WORSE_THAN_STABLE
-    return conclude(received, state.failed, reason, lambda: _needed(policy, state, may), sentence, cleared)
+    return conclude(received, state.failed, reason, lambda: _needed(policy, state, places), sentence, cleared)
 
 
 def _words(policy: Policy, unit: str) -> str:
@@ -382,9 +384,9 @@ def _words(policy: Policy, unit: str) -> str:
     return words
 
 
-def _needed(policy: Policy, state: State, may: Allowed) -> int | None:
+def _needed(policy: Policy, state: State, places: tuple[int, int]) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
-    body, tail = _body_and_tail(state, may)
+    body, tail = places
     tail_fine = max(state.better[1], state.low) >= PASS_THRESHOLD
     if tail_fine and (body == tail or state.better[0] >= PASS_THRESHOLD):
         return 0

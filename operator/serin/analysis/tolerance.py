@@ -13,6 +13,7 @@ arms may differ and nothing of how slow both are, so a slow hour of both cancels
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -64,13 +65,14 @@ class Allowed:
         return np.concatenate([self.slower, self.sooner]) >= MOST
 
 
-def allowed(bounds: tuple[float, ...], stable: Floats, tolerance: Tolerance, more: float = 1.0) -> Allowed:
+@lru_cache(maxsize=64)  # a tick is judged by what it was folded with
+def allowed(bounds: tuple[float, ...], stable: tuple[float, ...], tolerance: Tolerance, more: float = 1.0) -> Allowed:
     """What a candidate may have that is `tolerance` slower, and `more` times slower again.
 
     `stable`: requests per bucket, one more than `bounds`.
     """
     edges = np.array(bounds, dtype=np.float64)
-    own = _beyond(stable)
+    own = _beyond(np.array(stable, dtype=np.float64))
     slower = _interpolated(edges, own, tolerance.before(edges) / more)
     with np.errstate(invalid="ignore"):
         sooner = _logit(_finishing(own)) - _logit(_finishing(slower))
@@ -113,4 +115,4 @@ def _logit(share: Floats) -> Floats:
 
 def _clipped(log_odds: Floats) -> Floats:
     """Within MOST. No number where neither arm may finish: a candidate that does is faster than allowed."""
-    return np.clip(np.nan_to_num(log_odds, nan=MOST), -MOST, MOST)
+    return np.maximum(-MOST, np.fmin(log_odds, MOST))  # of a number and none, fmin gives the number
