@@ -282,7 +282,7 @@ def _cold(policy: Policy, state: State, table: Floats) -> State:
     if requests.min() < 1.0:
         return state
     bounds = np.array(state.bounds)
-    later = np.searchsorted(bounds, _tolerance(policy, state.unit).times(COLD).after(bounds) * (1.0 - 1e-9))
+    later = np.searchsorted(bounds, _tolerance(_far(policy), state.unit).after(bounds) * (1.0 - 1e-9))
     compared = later < bounds.size
     slow = table[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     candidate, stable = slow[0, later[compared]], slow[1, compared]
@@ -294,6 +294,11 @@ def _cold(policy: Policy, state: State, table: Floats) -> State:
     cold = advance(state.cold, gained, _even(bounds.size), policy.hazard).rounded()
     evidence = cold.log_e + math.log(COLD_SHARE)
     return replace(state, cold=cold, failed=failure(policy, state.failed, evidence, evidence))
+
+
+def _far(policy: Policy) -> Policy:
+    """The policy that lets pass what a warm-up may explain."""
+    return replace(policy, tolerance=COLD * policy.tolerance, tolerance_least=COLD * policy.tolerance_least)
 
 
 def _tolerance(policy: Policy, unit: str) -> Tolerance:
@@ -361,8 +366,7 @@ def _slow(state: State, index: int) -> str:
 
 def _conclusion(policy: Policy, state: State, places: tuple[int, int], sentence: str) -> Conclusion:
     if not state.counted and state.warm_up.requests:
-        far = replace(policy, tolerance=COLD * policy.tolerance, tolerance_least=COLD * policy.tolerance_least)
-        than = f"stable by more than {_words(far, state.unit)}"
+        than = f"stable by more than {_words(_far(policy), state.unit)}"
         return warmup.conclude(policy, state.warm_up, state.failed, Reason.WORSE_THAN_STABLE, than)
     slower = f"{'slower' if state.unit else 'higher'} by more than {_words(policy, state.unit)}"
     if not state.failed and state.minor.log_e >= -math.log(policy.alpha_minor):

@@ -33,10 +33,6 @@ class Tolerance:
     ratio: float
     least: float
 
-    def times(self, factor: float) -> "Tolerance":
-        """`factor` times as large."""
-        return Tolerance(self.ratio * factor, self.least * factor)
-
     def after(self, times: Floats) -> Floats:
         """What `times` become when they are made slower by just this much."""
         return np.maximum(times * (1.0 + self.ratio), times + self.least)

@@ -50,6 +50,13 @@ def test_many_times_slower_is_caught_in_the_warm_up() -> None:
     assert "slower than stable by more than 400% and 100 ms, which no warm-up explains" in verdict.message
 
 
+def test_what_is_let_pass_beyond_a_slow_pod_of_stables_is_what_the_message_says() -> None:
+    """5 times, 1.5 times: one that is 12 times slower is no cold start."""
+    verdict = feed(replace(POLICY, slowest_pod=1.5), rollout(12.0, 10)).verdict
+    assert verdict.verdict is Verdict.FAIL_MINOR
+    assert "by more than 400% and 100 ms beyond the 1.5 times that one of stable's own pods took" in verdict.message
+
+
 def test_a_pod_that_begins_later_is_left_out_too() -> None:
     before, cold = rollout(1.0, 60), rollout(2.0, 30, start=60.0, ready=60.0, seed=2)
     after = feed(POLICY, before + cold)
