@@ -40,6 +40,7 @@ class State:
     """What is kept: counts of the candidate, evidence of a breach, log evidence of none, the worst verdict so far.
 
     `slower_than`: for histograms the bucket bound that stands for the limit, with its unit ("0.5 s"); "" for ratios.
+    `counted`: time of the newest tick that was not left out, 0: none was.
     """
 
     at: float
@@ -49,6 +50,7 @@ class State:
     under: Floats
     slower_than: str
     failed: str
+    counted: float = 0.0
     warm_up: WarmUp = field(default_factory=WarmUp)
 
 
@@ -71,7 +73,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick | HistogramTick) 
         over = advance(over, logs[: WORSE.size], PRIOR, policy.hazard)
     under = np.minimum(state.under + logs[WORSE.size :], PASS_THRESHOLD + CAP)
     total, all_bad = state.requests + requests, state.bad + bad
-    after = State(tick.at, total, all_bad, over, under, slower_than, state.failed, state.warm_up)
+    after = State(tick.at, total, all_bad, over, under, slower_than, state.failed, tick.at, state.warm_up)
     return replace(after, failed=failure(policy, after.failed, after.over.log_e, after.over.log_e))
 
 
@@ -108,7 +110,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         high,
         int(state.requests),
         needed,
-        state.at,
+        state.counted or None,
         unit="",
     )
 
@@ -152,6 +154,7 @@ def write(state: State) -> Evidence:
         "under": state.under.tolist(),
         "slowerThan": state.slower_than,
         "failed": state.failed,
+        "counted": state.counted,
         "warmUp": state.warm_up.as_list(),
     }
 
@@ -167,6 +170,7 @@ def read(evidence: Evidence) -> State:
         array(evidence, "under", BETTER.size),
         word(evidence, "slowerThan"),
         word(evidence, "failed"),
+        number(evidence, "counted"),
         warmup.read(evidence),
     )
 

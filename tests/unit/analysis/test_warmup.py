@@ -82,6 +82,14 @@ def test_a_limit_leaves_the_warm_up_out_as_well_and_catches_what_is_far_over_it(
     assert "5 times the limit, which no warm-up explains" in far.message
 
 
+def test_of_a_limit_too_what_is_left_out_is_no_proof_for_a_step() -> None:
+    before, cold = rollout(1.0, 60), rollout(1.0, 30, start=60.0, ready=60.0, seed=2)
+    after = feed(LIMIT, before + cold)
+    assert (after.verdict.at, after.evidence["at"]) == (60.0, 90.0)
+    warm = feed(LIMIT, rollout(1.0, 5, start=90.0, ready=60.0), after.evidence)
+    assert warm.verdict.at == 95.0
+
+
 @pytest.mark.parametrize("every", [5.0, 20.0, 60.0])
 def test_a_pod_that_restarts_again_and_again_blinds_for_half_of_the_time_at_most(every: float) -> None:
     state, left_out, counted = WarmUp(), 0.0, 0.0
