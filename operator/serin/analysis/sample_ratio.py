@@ -9,7 +9,7 @@ Formula: per period of constant weights, the Dirichlet-multinomial likelihood of
 the Dirichlet is centred on the weights with a concentration of 100 requests (Lindon & Malek, NeurIPS 2022). The
 evidence of periods multiplies. A mismatch must also matter: a share that is off by less than a percentage point is let
 pass (heuristic), so that millions of requests do not turn a rounding of weights into an alarm. For the same reason a
-weight of 0 is taken for one of a percentage point: requests that were routed before are answered after.
+weight of 0 stands for all shares up to a percentage point: requests that were routed before are answered after.
 
 The verdict is about now and is taken back: the split can be corrected without a new candidate, and requests that were
 routed by the weights before come to an end. Once ENOUGH new requests look more as routed than not, what was counted
@@ -85,9 +85,11 @@ def log_e(state: State) -> float:
 
 
 def _log_e(weights: Floats, seen: Floats) -> float:
-    shares = np.maximum(weights / weights.sum(), MATTERS)
-    shares = shares / shares.sum()
-    prior, total = CONCENTRATION * shares, float(seen.sum())
+    total, routed = float(seen.sum()), weights / weights.sum()
+    # Of all that a weight of 0 stands for, the likeliest.
+    shares = np.maximum(routed, np.minimum(seen / max(1.0, total), MATTERS))
+    centre, shares = np.maximum(routed, MATTERS), shares / shares.sum()
+    prior = CONCENTRATION * centre / centre.sum()
     mixture = float(gammaln(CONCENTRATION) - gammaln(CONCENTRATION + total))
     mixture += float((gammaln(prior + seen) - gammaln(prior)).sum())
     return mixture - float(xlogy(seen, shares).sum())

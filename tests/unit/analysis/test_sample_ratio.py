@@ -65,6 +65,13 @@ def test_requests_that_were_routed_before_are_answered_after() -> None:
     assert over.evidence["requests"] == [0, 120]
 
 
+def test_a_snapshot_without_weight_that_receives_nothing_is_no_evidence() -> None:
+    all_of_it = feed(SPLIT, [SplitTick(1.0, (0, 5_000), (0, 100))])
+    assert all_of_it.verdict.log_e <= 0.0
+    after = feed(SPLIT, [SplitTick(2.0, (43, 7), (90, 10))], all_of_it.evidence)
+    assert after.verdict.verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_split_that_was_corrected_is_right_again() -> None:
     wrong = feed(SPLIT, [SplitTick(1.0, (5_000, 5_000), (90, 10))])
     right = feed(SPLIT, [SplitTick(2.0, (900, 100), (90, 10))], wrong.evidence)
