@@ -62,12 +62,17 @@ def _ratios(requests: Floats, totals: Floats) -> Floats:
     usable = (requests >= FEWEST) & (totals > 0.0)
     usable &= usable.sum(axis=0) >= PODS
     means = np.where(usable, np.log(np.where(usable, totals, 1.0)) - np.log(np.maximum(requests, 1.0)), np.nan)
-    found = np.full(means.shape, np.nan)
-    known = usable.any(axis=0)
-    for pod in range(means.shape[0]):
-        middle = np.nanmedian(np.delete(means, pod, axis=0)[:, known], axis=0)
-        found[pod, known] = means[pod, known] - middle
-    return np.asarray(found, dtype=np.float64)
+    return means - _middle_of_others(means)
+
+
+def _middle_of_others(means: Floats) -> Floats:
+    """The median without the pod itself, of every pod and block; NaN where there is none. Sorts once for all pods."""
+    known = ~np.isnan(means)
+    ordered, places = np.sort(means, axis=0), means.argsort(axis=0).argsort(axis=0)  # NaN come last
+    others = known.sum(axis=0) - known
+    low, high = np.maximum(others - 1, 0) // 2, others // 2
+    below, above = (np.take_along_axis(ordered, place + (place >= places), axis=0) for place in (low, high))
+    return np.asarray((below + above) / 2.0, dtype=np.float64)
 
 
 def _deviation(ratios: Floats, length: int) -> float:

@@ -1,10 +1,10 @@
 """How much the pods of a snapshot differ, from their last hour in Prometheus.
 
 What the analysis engine divides its evidence by (analysis/dispersion.py), and by how much a pod may be slower than the
-others (analysis/between_pods.py). Counters are read once a minute and their
-series differenced; what a series counted before its first reading is left out. That is good enough for a variance
-ratio, and for nothing else: evidence is counted in ticks.py. (`increase` would not do: it extrapolates what it saw of a
-minute to the whole minute, and with it the variance.)
+others (analysis/between_pods.py). Counters are read once a minute and their series differenced; what a series counted
+before its first reading is left out. That is good enough for such ratios, and for nothing else: evidence is counted in
+ticks.py. (`increase` would not do: it extrapolates what it saw of a minute to the whole minute, and with it the
+variance.)
 """
 
 import math
@@ -43,12 +43,15 @@ def mean_queries(source: HistogramSource | MeanSource) -> tuple[str, str] | None
         return _by_minute(source.count, source.sum)
     if source.by_pod:
         return _by_minute(*source.by_pod)
-    name = source.buckets[0].selector.name
-    if len(source.buckets) != 1 or not name.endswith(_BUCKET):
+    stem = source.buckets[0].selector.name.removesuffix(_BUCKET)
+    if stem == source.buckets[0].selector.name:
         return None
-    stem, selector = name.removesuffix(_BUCKET), source.buckets[0].selector
-    count, total = (replace(selector, name=f"{stem}_{part}").render() for part in ("count", "sum"))
-    return f"{count}[{MINUTES}m:1m]", f"{total}[{MINUTES}m:1m]"
+    return _by_minute(*(_named(source.buckets, f"{stem}_{part}") for part in ("count", "sum")))
+
+
+def _named(terms: Sequence[Term], name: str) -> Sequence[Term]:
+    """The same of another counter."""
+    return [replace(one, selector=replace(one.selector, name=name)) for one in terms]
 
 
 def _by_minute(one: Sequence[Term], other: Sequence[Term]) -> tuple[str, str] | None:
@@ -81,8 +84,9 @@ def slowest_pods(
     found = {}
     for owner in owners:
         mine, theirs = requests.get(owner, {}), sums.get(owner, {})
+        window = _window(mine)
         numbers = [
-            [Moments(round(counts.get(minute, 0.0)), theirs.get(pod, {}).get(minute, 0.0)) for minute in _window(mine)]
+            [Moments(round(counts.get(minute, 0.0)), theirs.get(pod, {}).get(minute, 0.0)) for minute in window]
             for pod, counts in sorted(mine.items())
         ]
         found[owner] = slowest(numbers, lower_is_worse=lower_is_worse)
