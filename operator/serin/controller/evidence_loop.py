@@ -187,8 +187,9 @@ class EvidenceLoop:
             if want.metric.name != SPLIT and now - self._dispersions.get(key, (0.0,))[0] > _DISPERSION_SECONDS
         ]
         if due:
-            measured = await self._collector.overdispersion(now, due)
-            slowest = await self._collector.slowest_pods(now, due)
+            measured, slowest = await asyncio.gather(
+                self._collector.overdispersion(now, due), self._collector.slowest_pods(now, due)
+            )
             self._dispersions |= {want.key: (now, measured.get(want.key), slowest.get(want.key)) for want in due}
 
     def _wants_or_none(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:

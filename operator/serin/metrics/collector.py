@@ -7,7 +7,7 @@ metric is told of that metric alone.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,8 @@ from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import Metric, TemplateRef
-from serin.metrics.answers import Ask, Failed, Partial, Value
+from serin.api.verdicts import Against
+from serin.metrics.answers import Ask, Failed, Partial, Series, Value
 from serin.metrics.catalog import Catalog
 from serin.metrics.counters import ASSUMED_INTERVAL, Counters, Known, TooLarge, failed
 from serin.metrics.expressions import expression_tick, value_tick
@@ -27,6 +28,7 @@ from serin.metrics.messages import shorten
 from serin.metrics.no_data import series_of
 from serin.metrics.pods import dispersions, mean_queries, queries, slowest_pods
 from serin.metrics.prometheus import SHARED, Prometheus
+from serin.metrics.readings import Owner
 from serin.metrics.sources import (
     ExpressionSource,
     HistogramSource,
@@ -50,6 +52,12 @@ PATIENCE: Final = 3.0
 
 _Task = asyncio.Task[dict[Key, Tick]]
 _Batch = tuple[str, Source, int]  # the namespace or SHARED, what is read, and how long the gap is
+
+# Of an hour by pod and minute: the queries, the label that tells pods apart, and what is measured with both.
+_Measure = Callable[[Iterable[Series], Iterable[Series], str, Sequence[Owner]], Mapping[Owner, float]]
+_Asked = tuple[tuple[str, str], str, _Measure]
+_LARGEST: Final = partial(slowest_pods, lower_is_worse=False)
+_SMALLEST: Final = partial(slowest_pods, lower_is_worse=True)
 
 
 class Collector:
@@ -89,39 +97,11 @@ class Collector:
         return {want.key: _bounded(ticks[want.key]) for want in wants if want.key in ticks}
 
     async def slowest_pods(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
-        """How many times as much the worst of the pods took as the others, for latencies and means; 1 for no more.
+        """How many times as much the worst of the pods took as the others, where a slow pod is let pass; 1 for no more.
 
         Of the same pods and the same hour as `overdispersion`, and with the same gaps.
         """
-        batches: dict[tuple[str, tuple[str, str], str, bool], list[Want]] = {}
-        for want in wants:
-            with suppress(Exception):  # why, the collection tells
-                source = resolve(want.metric, want.template, self._catalog, want.namespace)
-                if isinstance(source, HistogramSource | MeanSource) and (texts := mean_queries(source)):
-                    pods = source.pods if isinstance(source, HistogramSource) else "instance"
-                    batch = self._place(want), texts, pods, want.metric.lower_is_worse
-                    batches.setdefault(batch, []).append(want)
-        jobs = [
-            self._patiently(place, self._slowest(place, texts, pods, lower, batch[start : start + MAX_HOURS], now))
-            for (place, texts, pods, lower), batch in batches.items()
-            for start in range(0, len(batch), MAX_HOURS)
-        ]
-        found: dict[Key, float] = {}
-        for each in await asyncio.gather(*jobs):
-            found.update(each)
-        return found
-
-    async def _slowest(
-        self, place: str, texts: tuple[str, str], pods: str, lower_is_worse: bool, wants: Sequence[Want], now: float
-    ) -> dict[Key, float]:
-        ask = self._ask_for(place)
-        count, total = await asyncio.gather(*(ask(text, now) for text in filled(texts, wants)))
-        if not isinstance(count, Value) or not isinstance(total, Value):
-            return {}
-        owners = [want.owners[-1] for want in wants]
-        measure = partial(slowest_pods, count.series, total.series, pods, owners, lower_is_worse=lower_is_worse)
-        measured = await asyncio.to_thread(measure)
-        return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
+        return await self._by_pod(now, wants, _slowest_asked)
 
     async def overdispersion(self, now: float, wants: Sequence[Want]) -> Mapping[Key, float]:
         """How much more bad requests vary between pods than by chance (1 or more), over the last hour.
@@ -129,21 +109,36 @@ class Collector:
         The pods are the baseline's, or the subject's own where there is no baseline. `now`: unix seconds. Nothing for a
         metric whose requests cannot be told apart by pod, or without an answer.
         """
-        batches: dict[tuple[str, RatioSource], list[Want]] = {}
+        return await self._by_pod(now, wants, _dispersion_asked)
+
+    async def _by_pod(
+        self, now: float, wants: Sequence[Want], asks: Callable[[Source, Metric], _Asked | None]
+    ) -> Mapping[Key, float]:
+        batches: dict[tuple[str, _Asked], list[Want]] = {}
         for want in wants:
             with suppress(Exception):  # why, the collection tells
                 source = resolve(want.metric, want.template, self._catalog, want.namespace)
-                if isinstance(source, RatioSource) and queries(source):
-                    batches.setdefault((self._place(want), source), []).append(want)
+                if asked := asks(source, want.metric):
+                    batches.setdefault((self._place(want), asked), []).append(want)
         jobs = [
-            self._patiently(place, self._dispersion(place, source, batch[start : start + MAX_HOURS], now))
-            for (place, source), batch in batches.items()
+            self._patiently(place, self._measured(place, asked, batch[start : start + MAX_HOURS], now))
+            for (place, asked), batch in batches.items()
             for start in range(0, len(batch), MAX_HOURS)
         ]
         found: dict[Key, float] = {}
         for each in await asyncio.gather(*jobs):
             found.update(each)
         return found
+
+    async def _measured(self, place: str, asked: _Asked, wants: Sequence[Want], now: float) -> dict[Key, float]:
+        texts, pods, measure = asked
+        ask = self._ask_for(place)
+        every, some = await asyncio.gather(*(ask(text, now) for text in filled(texts, wants)))
+        if not isinstance(every, Value) or isinstance(some, Failed | Partial):
+            return {}
+        owners = [want.owners[-1] for want in wants]
+        found = await asyncio.to_thread(measure, every.series, series_of(some), pods, owners)
+        return {want.key: found[owner] for want, owner in zip(wants, owners, strict=True)}
 
     async def _patiently(self, place: str, measuring: Awaitable[dict[Key, float]]) -> dict[Key, float]:
         """What is measured; nothing when a user's query takes too long, or the measuring fails."""
@@ -257,18 +252,24 @@ class Collector:
         known = [self._known[name].longest() for name in (SHARED, place) if name in self._known]
         return max((one for one in known if one is not None), default=ASSUMED_INTERVAL)
 
-    async def _dispersion(self, place: str, source: RatioSource, wants: Sequence[Want], now: float) -> dict[Key, float]:
-        ask = self._ask_for(place)
-        total, bad = await asyncio.gather(*(ask(text, now) for text in filled(queries(source) or (), wants)))
-        if not isinstance(total, Value) or isinstance(bad, Failed | Partial):
-            return {}
-        owners = [want.owners[-1] for want in wants]
-        measured = await asyncio.to_thread(dispersions, total.series, series_of(bad), source.pods, owners)
-        return {want.key: measured[owner] for want, owner in zip(wants, owners, strict=True)}
-
     def _ask_for(self, place: str) -> Ask:
         return partial(self._prometheus.query, namespace=place)
 
 
 def _bounded(tick: Tick) -> Tick:
     return replace(tick, message=shorten(tick.message)) if isinstance(tick, NoData) else tick
+
+
+def _dispersion_asked(source: Source, _metric: Metric) -> _Asked | None:
+    if not isinstance(source, RatioSource):
+        return None
+    texts = queries(source)
+    return (texts, source.pods, dispersions) if texts else None
+
+
+def _slowest_asked(source: Source, metric: Metric) -> _Asked | None:
+    """Nothing for a limit: it says by itself what is still good."""
+    if not isinstance(source, HistogramSource | MeanSource) or metric.against != Against.STABLE:
+        return None
+    texts = mean_queries(source)
+    return (texts, source.pods, _SMALLEST if metric.lower_is_worse else _LARGEST) if texts else None

@@ -61,7 +61,7 @@ class RatioSource:
 class HistogramSource:
     """Cumulative `le` buckets, as a sum of plain selectors; `unit` of the bounds: "s", "ms" or "".
 
-    `presence`, `pods`: as in RatioSource. `by_pod`: sums of the numbers and how many they are, with that label.
+    `presence`, `pods`: as in RatioSource. `by_pod`: how many numbers, and their sum, by that label; empty: not known.
     """
 
     buckets: tuple[Term, ...]
@@ -96,10 +96,14 @@ class DistributionSource:
 
 @dataclass(frozen=True, slots=True)
 class MeanSource:
-    """Counters of a number that requests carry, as sums of plain selectors: its sum, and how many carried it."""
+    """Counters of a number that requests carry, as sums of plain selectors: its sum, and how many carried it.
+
+    `pods`: as in RatioSource.
+    """
 
     sum: tuple[Term, ...]
     count: tuple[Term, ...]
+    pods: str = "instance"
     only: str = ""
 
     @property

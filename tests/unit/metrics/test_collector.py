@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serin.analysis.types import NoData, RatioTick, Tick, ValueTick
 from serin.api.conditions import Reason
-from serin.api.spec import DistributionQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
+from serin.api.spec import DistributionQuery, MeanQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import Against, Severity
 from serin.metrics.answers import Answer, Failed, Series, Value
 from serin.metrics.collector import Collector, Want
@@ -233,6 +234,46 @@ async def test_what_a_user_wrote_slowly_holds_up_nobody_and_comes_later() -> Non
     collector._patience = 60.0
     assert not (await collector.collect(NOW, [])), "nobody wants it any more"
     assert isinstance((await collector.collect(NOW, [changed]))[changed.key], ValueTick)
+
+
+def by_pod(query: str, _at: float) -> Value:
+    """An hour of four of stable's pods by their labels: 100 requests a minute, that take 10 each, 20 on the third pod."""
+    hour, series = tuple(NOW - 60.0 * back for back in range(60, -1, -1)), []
+    rng = np.random.default_rng(1)
+    for pod in range(4):
+        labels = {"serin_namespace": "shop", "serin_model_deployment": "a", "serin_snapshot": "a-1"}
+        labels |= {"instance": f"10.0.0.{pod}", "job": "m", "serin_slot": str(pod), "__name__": query.split("{")[0]}
+        each = np.full(61, 100.0)
+        if not re.search("attempts|count", query):
+            each = (2.0 if pod == 2 else 1.0) * rng.normal(1000.0, 20.0, 61)
+        series.append(Series(labels, hour, tuple(each.cumsum().tolist())))
+    return Value(tuple(series))
+
+
+async def test_the_slowest_of_stables_pods_is_read_where_a_slow_pod_is_let_pass() -> None:
+    prometheus = Prometheus()
+    prometheus.answer = by_pod
+    collector = Collector(prometheus, CATALOG, patience=60.0)  # type: ignore[arg-type]
+    latency = want("a", TemplateRef("request-latency"), "latency")
+    cost = want("a", MeanQuery("cost_sum{ {{.version}} }", "cost_count{ {{.version}} }"), "cost")
+    reward = replace(cost, metric=replace(cost.metric, name="reward", lower_is_worse=True))
+    limit = replace(latency, metric=replace(latency.metric, name="limit", against=Against.LIMIT, limit=500.0))
+    found = await collector.slowest_pods(NOW, [latency, cost, reward, limit, want("a")])
+    assert found == {
+        latency.key: pytest.approx(2.0, abs=0.1),
+        cost.key: pytest.approx(2.0, abs=0.1),
+        reward.key: pytest.approx(1.0, abs=0.1),
+    }
+    assert sum("[60m:1m]" in query for query in prometheus.asked) == len(prometheus.asked) == 6
+
+
+@pytest.mark.parametrize("answer", [NoData(Reason.SERIES_ABSENT, "none"), Failed(Reason.QUERY_FAILED, "broken")])
+async def test_of_pods_that_cannot_be_read_nothing_is_known(answer: Answer) -> None:
+    prometheus = Prometheus()
+    prometheus.answer = lambda _query, _at: answer
+    collector = Collector(prometheus, CATALOG, patience=60.0)  # type: ignore[arg-type]
+    wants = [want("a"), want("a", TemplateRef("request-latency"), "latency")]
+    assert await collector.slowest_pods(NOW, wants) == await collector.overdispersion(NOW, wants) == {}
 
 
 async def test_a_late_tick_is_given_to_the_very_same_want_alone() -> None:
