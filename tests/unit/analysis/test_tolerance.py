@@ -7,7 +7,7 @@ import pytest
 
 from serin.analysis import latency
 from serin.analysis.tolerance import MOST, Tolerance, allowed
-from serin.analysis.types import HistogramTick, Policy
+from serin.analysis.types import HistogramTick, MetricVerdict, Policy
 from serin.api.verdicts import Severity, Verdict
 from serin.routers.envoy.series import BUCKETS as ENVOY_BUCKETS
 from tests.unit.analysis.ticks import LATENCY, PYTHON_BUCKETS, feed, histogram, latencies
@@ -88,35 +88,27 @@ def milliseconds(rng: np.random.Generator, requests: int, median: float) -> tupl
     return tuple(counts.tolist())
 
 
+def beside_one(candidate: float, ticks: int, unit: str = "ms") -> MetricVerdict:
+    """The verdict on a candidate with this median beside a stable with a median of 1."""
+    rng = np.random.default_rng(3)
+    counts = [(milliseconds(rng, 50, candidate), milliseconds(rng, 450, 1.0)) for _ in range(ticks)]
+    return feed(LATENCY, [HistogramTick(t + 1.0, ENVOY_BUCKETS, *arms, unit) for t, arms in enumerate(counts)]).verdict
+
+
 def test_a_millisecond_more_of_a_fast_model_is_let_pass_and_passes() -> None:
     """Twice as slow as stable and of no importance: stable takes 1 ms, the candidate 2 ms."""
-    rng = np.random.default_rng(3)
-    ticks = [
-        HistogramTick(t + 1.0, ENVOY_BUCKETS, milliseconds(rng, 50, 2.0), milliseconds(rng, 450, 1.0), "ms")
-        for t in range(30)
-    ]
-    verdict = feed(LATENCY, ticks).verdict
+    verdict = beside_one(2.0, ticks=30)
     assert verdict.verdict is Verdict.PASS
     assert "but not slower by more than 20% and 5 ms, which is let pass" in verdict.message
 
 
 def test_ten_milliseconds_more_are_not() -> None:
-    rng = np.random.default_rng(3)
-    ticks = [
-        HistogramTick(t + 1.0, ENVOY_BUCKETS, milliseconds(rng, 50, 11.0), milliseconds(rng, 450, 1.0), "ms")
-        for t in range(3)
-    ]
-    verdict = feed(LATENCY, ticks).verdict
+    verdict = beside_one(11.0, ticks=3)
     assert verdict.verdict is Verdict.FAIL_MINOR
     assert verdict.message.endswith("; slower by more than 20% and 5 ms")
 
 
 def test_of_plain_numbers_only_the_share_is_let_pass() -> None:
-    rng = np.random.default_rng(3)
-    ticks = [
-        HistogramTick(t + 1.0, ENVOY_BUCKETS, milliseconds(rng, 50, 2.0), milliseconds(rng, 450, 1.0), "")
-        for t in range(5)
-    ]
-    verdict = feed(LATENCY, ticks).verdict
+    verdict = beside_one(2.0, ticks=5, unit="")
     assert verdict.verdict is Verdict.FAIL_MINOR
     assert verdict.message.endswith("; higher by more than 20%")

@@ -237,7 +237,7 @@ async def test_what_a_user_wrote_slowly_holds_up_nobody_and_comes_later() -> Non
 
 
 def by_pod(query: str, _at: float) -> Value:
-    """An hour of four of stable's pods by their labels: 100 requests a minute, that take 10 each, 20 on the third pod."""
+    """An hour of four of stable's pods: 100 requests a minute that take 10 each, and 20 on the third pod."""
     hour, series = tuple(NOW - 60.0 * back for back in range(60, -1, -1)), []
     rng = np.random.default_rng(1)
     for pod in range(4):
