@@ -21,6 +21,7 @@ from serin.api.times import human
 from serin.api.verdicts import Against
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
+from serin.rollout.rollback import resettled
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 from serin.rollout.strategies.moves import arrive, held, settled, waiting_for_pods
 
@@ -78,8 +79,13 @@ class BlueGreen:
         return _PROMOTION
 
     def settled_at(self, stage: StageState) -> float | None:
-        """As a weight of a canary, in the bake."""
-        return None if stage.index != _BAKE or stage.since is None else settled(stage.since, self.bake)
+        """As a weight of a canary, in the bake.
+
+        `entered` is later than `since` when the holdback was edited: that does not begin the bake anew.
+        """
+        if stage.index != _BAKE or stage.since is None:
+            return None
+        return settled(max(stage.entered, stage.since), self.bake)
 
     def pods(self, context: RolloutContext) -> int:
         """Few for the preview, all from the switch on."""
@@ -147,7 +153,7 @@ class BlueGreen:
         message = f"{context.candidate} can be tried with the header {PREVIEW_HEADER}: true, and has no other requests"
         why = Finding(Reason.STEP_STARTED, f"step 1 of {_PROMOTION}: {message}")
         split = Split({context.stable: 100}, (rule,))
-        return Advance(replace(state, split=split), why, event=True, proof=context.proof, requeue_after=0.0)
+        return Advance(replace(state, split=split), why, event=True, proof=context.proof)
 
     def _switch(self, context: RolloutContext) -> Advance:
         """Green has all of its pods: everything but the holdback in one write. Requests of the preview do not count."""
@@ -181,7 +187,7 @@ class BlueGreen:
             Reason.STEP_STARTED, f"holdback was edited: {share}% of the traffic to {context.candidate}, at once"
         )
         split = between(context.stable, context.candidate, share)
-        return Advance(replace(context.state, split=split), why, event=True, requeue_after=0.0)
+        return Advance(replace(resettled(context).state, split=split), why, event=True)
 
     def _bake(self, context: RolloutContext) -> Advance:
         """Blue is stable still. Until time, requests and evidence are complete."""
