@@ -78,9 +78,9 @@ BUGS: Final = (
     ),
     Bug(
         "the bake is skipped",
-        "rollout.strategies.canary",
-        "        if left > 0:\n            until = ",
-        "        if left > 1e9:\n            until = ",
+        "rollout.strategies.moves",
+        "if left > 0:",
+        "if left > 1e9:",
         ("good_candidate",),
     ),
     Bug(

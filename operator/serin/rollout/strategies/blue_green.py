@@ -14,16 +14,16 @@ from serin.api.capabilities import Capability, Needs
 from serin.api.conditions import Reason
 from serin.api.fields import Field
 from serin.api.names import ANNOTATION_APPROVE, PREVIEW_HEADER, preview_service
-from serin.api.split import Rule, Split, all_to, between
+from serin.api.split import Rule, Split, between
 from serin.api.state import StageState, StageStatus
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import Against
 from serin.evaluation.feasibility import Schedule
-from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
+from serin.rollout.gates import HOLD, first, unproven
 from serin.rollout.rollback import resettled
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
-from serin.rollout.strategies.moves import arrive, held, settled, waiting_for_pods
+from serin.rollout.strategies.moves import bake, held, promote, settled, waiting_for_pods
 
 _PREVIEW, _BAKE, _PROMOTION = range(3)  # the stages, by index
 _NO_PROMISE: Final = "no promise against stable: nobody is held back, so limits alone decide"
@@ -190,22 +190,12 @@ class BlueGreen:
         return Advance(replace(resettled(context).state, split=split), why, event=True)
 
     def _bake(self, context: RolloutContext) -> Advance:
-        """Blue is stable still. Until time, requests and evidence are complete."""
-        stage, now = context.stage, context.seen.now
-        left = self.bake - (now - (now if stage.since is None else stage.since))
-        gathered = context.requests - stage.requests_before
-        if why := first(HOLD, context):
-            return held(context, why)
-        if left > 0:
-            rest = f"{self.holdback}% held back" if self.holdback else _NO_PROMISE
-            why = Finding(Reason.BAKING, f"green bakes for {human(self.bake)} at {context.weight}% ({rest})")
-            return held(context, why, requeue_after=left)
-        if gathered < self.min_requests:
-            message = f"{gathered} of {self.min_requests} candidate requests (minRequests) in this step"
-            return held(context, Finding(Reason.GATHERING_EVIDENCE, message))
-        if waiting := self._unproven(context):
-            return held(context, waiting)
-        fresh = StageState(_PROMOTION, entered=now, requests_before=context.requests)
+        """Blue is stable still."""
+        rest = f"{self.holdback}% held back" if self.holdback else _NO_PROMISE
+        told = f"green bakes for {human(self.bake)} at {context.weight}% ({rest})"
+        if goes_on := bake(context, self.bake, self.min_requests, told, self._unproven):
+            return goes_on
+        fresh = StageState(_PROMOTION, entered=context.seen.now, requests_before=context.requests)
         return self._promote(context.at(fresh))
 
     def _unproven(self, context: RolloutContext) -> Finding | None:
@@ -213,22 +203,8 @@ class BlueGreen:
         return unproven(context) if self.holdback else unproven(context, without=Against.STABLE)
 
     def _promote(self, context: RolloutContext) -> Advance:
-        """The rest of the requests too; stable once the router has taken it. Blue keeps its pods for a while."""
-        forced = context.stage.forced
-        if context.state.split == all_to(context.candidate):
-            return self._keep_blue(context, arrive(context))
-        gates = (paused, route_unsure) if forced else HOLD
-        if why := first(gates, context) or (None if forced else self._unproven(context)):
-            return held(context, why)
-        if context.ready < context.needed:
-            return held(context, waiting_for_pods(context, "100%"))
-        state = context.at(replace(context.stage, since=context.seen.now)).state
-        message = f"all traffic to {context.candidate}; it is stable when the router has taken that"
-        why, poll = Finding(Reason.PROMOTING, message), context.seen.route.poll
-        state = replace(state, split=all_to(context.candidate))
-        return Advance(state, why, proof=context.proof, requeue_after=poll)
-
-    def _keep_blue(self, context: RolloutContext, outcome: Advance) -> Advance:
+        """The rest of the requests too; when that has made green stable, blue keeps its pods for a while."""
+        outcome = promote(context, evidence=self._unproven)
         if outcome.state.rollout is not None or not self.keep:
             return outcome
         kept = {context.stable: context.seen.now + self.keep}

@@ -24,7 +24,7 @@ from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, minor_failed, unproven
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
-from serin.rollout.strategies.moves import held, pods_for, promote, settled, waiting_for_pods
+from serin.rollout.strategies.moves import bake, held, pods_for, promote, settled, waiting_for_pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,21 +317,10 @@ class Canary:
         return Advance(state, why, event=True, proof=context.proof, requeue_after=step.bake)
 
     def _bake(self, context: RolloutContext, step: ActiveStep) -> Advance:
-        """Stay until time, requests and evidence are complete; a cohort's requests are no evidence."""
-        stage, now = context.stage, context.seen.now
-        left = step.bake - (now - (now if stage.since is None else stage.since))
-        gathered = context.requests - stage.requests_before
-        if why := first(HOLD, context):
-            return held(context, why)
-        if left > 0:
-            until = f"step {stage.index + 1} bakes for {human(step.bake)} {_with_what(step)}"
-            return held(context, Finding(Reason.BAKING, until), requeue_after=left)
-        if gathered < step.min_requests:
-            message = f"{gathered} of {step.min_requests} candidate requests (minRequests) in this step"
-            return held(context, Finding(Reason.GATHERING_EVIDENCE, message))
-        if waiting := minor_failed(context) if isinstance(step, CohortStep) else unproven(context):
-            return held(context, waiting)
-        return self._next(context)
+        """A cohort's requests are no evidence."""
+        told = f"step {context.stage.index + 1} bakes for {human(step.bake)} {_with_what(step)}"
+        evidence = minor_failed if isinstance(step, CohortStep) else unproven
+        return bake(context, step.bake, step.min_requests, told, evidence) or self._next(context)
 
 
 def _read_step(field: Field) -> Step:

@@ -1,4 +1,4 @@
-"""What strategies have in common at the ends of a stage: to wait, and to arrive."""
+"""What strategies have in common: to wait, to bake, and to arrive."""
 
 from dataclasses import replace
 from typing import Final
@@ -7,7 +7,7 @@ from serin.api.conditions import Reason
 from serin.api.split import all_to
 from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
 from serin.rollout.rollback import concluded
-from serin.rollout.strategies.base import Advance, Finding, RolloutContext
+from serin.rollout.strategies.base import Advance, Finding, Gate, RolloutContext
 
 # How long a weight may take to become the share of the *finished* requests, at most; a quarter of a short bake.
 _SETTLE_SECONDS: Final = 30.0
@@ -24,13 +24,35 @@ def pods_for(weight: int, replicas: int) -> int:
     return replicas if weight >= others else max(1, -(-replicas * weight // others))
 
 
-def promote(context: RolloutContext, because: str = "every step passed") -> Advance:
-    """Grow to full size, then all traffic at once; stable once the router has taken that. `because`: why, in words."""
+def bake(context: RolloutContext, seconds: float, least: int, told: str, evidence: Gate = unproven) -> Advance | None:
+    """Stay until time, requests and evidence are complete; None when they are.
+
+    `least`: candidate requests in this stage. `told`: what is said while time is missing. `evidence`: why it does not
+    suffice.
+    """
+    stage, now = context.stage, context.seen.now
+    left = seconds - (now - (now if stage.since is None else stage.since))
+    gathered = context.requests - stage.requests_before
+    if why := first(HOLD, context):
+        return held(context, why)
+    if left > 0:
+        return held(context, Finding(Reason.BAKING, told), requeue_after=left)
+    if gathered < least:
+        message = f"{gathered} of {least} candidate requests (minRequests) in this step"
+        return held(context, Finding(Reason.GATHERING_EVIDENCE, message))
+    return held(context, why) if (why := evidence(context)) else None
+
+
+def promote(context: RolloutContext, because: str = "every step passed", evidence: Gate = unproven) -> Advance:
+    """Grow to full size, then all traffic at once; stable once the router has taken that.
+
+    `because`: why, in words. `evidence`: why it does not suffice.
+    """
     if context.weight == 100:
         return arrive(context, because)
     forced = context.stage.forced
     gates = (paused, route_unsure) if forced else HOLD
-    if why := first(gates, context) or (None if forced else unproven(context)):
+    if why := first(gates, context) or (None if forced else evidence(context)):
         return held(context, why)
     if context.ready < context.needed:
         return held(context, waiting_for_pods(context, "100%"))
