@@ -197,6 +197,10 @@ class Observation:
         """What was decided so far."""
         return self.status.state
 
+    def command(self, annotation: str) -> str:
+        """What a person types to ask for what an annotation asks for."""
+        return f"kubectl annotate md {self.deployment.name} --overwrite {annotation}=$(date +%s)"
+
     def ready(self, snapshot: str) -> int:
         """Ready pods of a snapshot."""
         workload = self.workloads.get(snapshot)

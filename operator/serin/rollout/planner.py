@@ -208,8 +208,8 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
         builder.add_event(Reason.RETRIED_BY_USER, f"{wanted} was rejected before and is tried again")
         return True
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
-    ask = f"kubectl annotate md {builder.seen.deployment.name} --overwrite {names.ANNOTATION_RETRY}=$(date +%s)"
-    message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {ask}"
+    command = builder.seen.command(names.ANNOTATION_RETRY)
+    message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {command}"
     builder.update(split=all_to(stable))
     builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
     return False
@@ -316,13 +316,13 @@ def _advance(builder: PlanBuilder, context: RolloutContext) -> None:
         builder.add_event(Reason.APPROVED, f"step {context.stage.index + 1} is approved")
         context = replace(context, state=replace(context.state, handled=builder.state.handled))
     outcome = builder.strategy.advance(context, approved=approved)
-    if outcome.lost:
-        builder.state = context.state
-        roll_back(builder, context, outcome.why, outcome.out)
-        return
     if outcome.out:
         builder.state = context.state
-        eliminate(builder, context, outcome.out)
+        _take_out(builder, context, outcome.out)
+        return
+    if outcome.lost:
+        builder.state = context.state
+        roll_back(builder, context, outcome.why)
         return
     builder.state = outcome.state
     builder.proof = dict(outcome.proof)

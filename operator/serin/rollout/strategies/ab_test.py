@@ -20,6 +20,7 @@ from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.goals import AskedGoal
 from serin.rollout.gates import HOLD, first, split_unfaithful, stable_down, unproven
+from serin.rollout.rollback import resettled
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
 from serin.rollout.strategies.moves import held, pods_for, promote, settled, waiting_for_pods
 
@@ -172,7 +173,7 @@ class AbTest:
     def _lower(self, context: RolloutContext, shared: Split, share: int) -> Advance:
         """A share that was edited down holds at once, for arms that have more; nothing rises in the same write."""
         limits = {one.candidate: share for one in context.each}
-        state = context.at(replace(context.stage, entered=context.seen.now)).state
+        state = resettled(context).state
         state = replace(state, split=replace(lowered(state.split, limits, context.stable), sticky=shared.sticky))
         message = f"the share was edited: {share}% of the users to {', '.join(limits)}, at once"
         return Advance(state, Finding(Reason.STEP_STARTED, message), event=True)
@@ -189,8 +190,7 @@ class AbTest:
             return held(context, self._waiting(context), requeue_after=self.shortest - age)
         worse = {one.candidate: self._found(one) for one in context.each if self._said(one) is Reason.WORSE_THAN_STABLE}
         if worse:
-            leading = worse.get(context.candidate) or next(iter(worse.values()))
-            return Advance(context.state, leading, out=worse, lost=len(worse) == len(context.rollout.active))
+            return Advance(context.state, next(iter(worse.values())), out=worse)
         return self._decide(context, over=over) or held(
             context, self._unsafe(context) or self._waiting(context), requeue_after=self.longest - age
         )
@@ -258,13 +258,9 @@ class AbTest:
 
     def _waiting(self, context: RolloutContext) -> Finding:
         several, left = len(context.rollout.active) > 1, self.shortest - self._age(context)
-        told = [(f"{one.candidate}: " if several else "") + self._told(one) for one in context.each]
+        told = [(f"{one.candidate}: " if several else "") + self._found(one).message for one in context.each]
         time = f"; at least {human(left)} more (minDuration)" if left > 0 else ""
         return Finding(Reason.TESTING, f"{'; '.join(told)}{time}", self._verdict(context))
-
-    def _told(self, context: RolloutContext) -> str:
-        goal = self._verdict(context)
-        return f"{goal.metric}: {goal.message}" if goal else "nothing was measured yet"
 
     def _age(self, context: RolloutContext) -> float:
         """Seconds since the users were shared out."""

@@ -35,7 +35,7 @@ class Advance:
     approved, so `why` is worth an Event. `proof`: by snapshot, the ready pods that must be seen before its traffic
     rises; empty when none does. `requeue_after`: seconds until time alone changes the answer, None when only changes or
     evidence can. `lost`: the rollout ends, and all traffic goes back to stable because of `why`. `out`: arms that are
-    eliminated, and why, while the others go on.
+    eliminated, and why, while the others go on; with all of them the rollout ends.
     """
 
     state: State

@@ -136,10 +136,9 @@ class BlueGreen:
         if context.stage.since is None or not _previewed(context):
             return self._begin_preview(context)
         if self.approve is Approve.MANUAL and not approved:
-            name = context.seen.deployment.name
-            ask = f"kubectl annotate md {name} --overwrite {ANNOTATION_APPROVE}=$(date +%s)"
+            command = context.seen.command(ANNOTATION_APPROVE)
             where = f"to try it: header {PREVIEW_HEADER}: true{_or_service(context)}"
-            why = Finding(Reason.WAITING_FOR_APPROVAL, f"green waits for approval: {ask}; {where}")
+            why = Finding(Reason.WAITING_FOR_APPROVAL, f"green waits for approval: {command}; {where}")
             return Advance(context.state, why)
         return replace(self._switch(context.at(StageState(_BAKE, entered=context.seen.now))), event=True)
 

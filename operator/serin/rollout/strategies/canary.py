@@ -293,8 +293,8 @@ class Canary:
             return self._next(context)
         state = context.at(replace(stage, since=since)).state
         if left is None:
-            ask = f"kubectl annotate md {context.seen.deployment.name} --overwrite {ANNOTATION_APPROVE}=$(date +%s)"
-            why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval: {ask}")
+            command = context.seen.command(ANNOTATION_APPROVE)
+            why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval: {command}")
         else:
             why = Finding(Reason.WAITING, f"step {stage.index + 1} waits for {human(step.seconds or 0)}")
         return Advance(state, why, event=stage.since is None, requeue_after=left)
