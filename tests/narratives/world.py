@@ -107,15 +107,15 @@ def silent(_world: "World", _: SampleRequest) -> Tick:
 
 
 CONVERSION = "conversion"
+GOAL = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
 
 
 def ab_test(version: str = "1", **changes: Any) -> dict[str, Any]:
     """A spec with an A/B test of minutes; the goal counts each user once."""
-    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
     settings = {
         "split": 50,
         "sticky": {"header": "X-User-Id"},
-        "goal": goal,
+        "goal": GOAL,
         "minDuration": "60s",
         "maxDuration": "300s",
         "whenInconclusive": "KeepStable",

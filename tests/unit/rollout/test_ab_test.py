@@ -1,5 +1,6 @@
 """The A/B test: who is shared out, when it ends, and what it leaves behind."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 
 from serin.analysis.types import Arm
 from serin.api import names
+from serin.api.conditions import Reason
 from serin.api.fields import InvalidSpec
 from serin.api.parse import parse_spec
 from serin.api.state import Standing, State
 from serin.api.status import read_state, read_status
+from serin.rollout.model import Route
 from serin.rollout.strategies.table import strategy_of
-from tests.narratives.world import CONVERSION, World, ab_test, fails, undecided, users_buy, variants, versions_buy
+from tests.narratives.world import CONVERSION, GOAL, World, ab_test, fails, undecided, users_buy, variants, versions_buy
 
 
 def begun(sampler: Any, **changes: Any) -> tuple[World, str]:
@@ -52,14 +55,61 @@ def test_a_guardrail_decides_at_once() -> None:
     assert world.snapshots[second].rejected
 
 
-def test_a_split_that_is_not_as_routed_sends_nobody_to_a_stable_that_is_down() -> None:
-    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
+def paused_by_a_person(world: World) -> None:
+    world.annotate(names.ANNOTATION_PAUSE)
 
+
+def without_a_router(world: World) -> None:
+    world.route = Route(ready=False)
+
+
+def without_a_template(world: World) -> None:
+    world.invalid = Reason.METRIC_TEMPLATE_NOT_FOUND, "metric cost: there is no MetricTemplate cost-per-answer"
+
+
+HOLDS = (paused_by_a_person, without_a_router, without_a_template)
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_version_that_is_worse_loses_its_users_whatever_holds_the_test(hold: Callable[[World], None]) -> None:
+    world, second = begun(users_buy(0.07, 0.1))
+    world.run(20)
+    assert world.weights[second] == 50
+    hold(world)
+    world.run(60)
+    assert second not in world.weights
+    assert world.snapshots[second].rejected
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_test_without_an_answer_ends_at_its_longest_time_whatever_holds_it(hold: Callable[[World], None]) -> None:
+    world, second = begun(users_buy(0.1, 0.1, users=100))
+    world.run(20)
+    hold(world)
+    world.run(250)
+    assert world.weights[second] == 50
+    world.run(60)
+    assert second not in world.weights
+    last = read_state(world.status).last_rollback
+    assert last is not None
+    assert last.reason == "Inconclusive"
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_version_that_is_better_is_not_promoted_while_something_holds_the_test(hold: Callable[[World], None]) -> None:
+    world, second = begun(users_buy(0.2, 0.1))
+    world.run(20)
+    hold(world)
+    world.run(400)
+    assert world.weights[second] == 50
+
+
+def test_a_split_that_is_not_as_routed_sends_nobody_to_a_stable_that_is_down() -> None:
     def astray(world: World, asked: Any) -> Any:
         tick = users_buy(0.1, 0.1)(world, asked)
         return replace(tick, candidate=Arm(5_300, tick.candidate.bad)) if asked.metric.name == CONVERSION else tick
 
-    world, second = begun(astray, goal=goal)
+    world, second = begun(astray)
     world.run(290)
     assert world.weights[second] == 50
     world.problems[world.status["stable"]["snapshot"]] = "its node is gone"
@@ -71,8 +121,7 @@ def test_a_split_that_is_not_as_routed_sends_nobody_to_a_stable_that_is_down() -
 
 
 def test_lower_is_better_when_that_is_what_was_asked() -> None:
-    goal = {"metric": CONVERSION, "better": "Lower", "minimumDetectableEffect": "1.1", "per": "User"}
-    world, second = begun(users_buy(0.07, 0.1), goal=goal)
+    world, second = begun(users_buy(0.07, 0.1), goal={**GOAL, "better": "Lower"})
     world.run(200)
     assert read_state(world.status).stable == second
 
@@ -95,8 +144,7 @@ def test_a_better_goal_waits_for_its_guardrails_and_not_for_ever() -> None:
 
 
 def test_what_is_counted_before_the_labels_can_have_come_is_left_out() -> None:
-    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
-    world, _ = begun(users_buy(0.2, 0.1), goal={**goal, "labelDelay": "120s"}, maxDuration="600s")
+    world, _ = begun(users_buy(0.2, 0.1), goal={**GOAL, "labelDelay": "120s"}, maxDuration="600s")
     world.run(130)
     early = next(one for one in read_status(world.status).metrics if one.name == CONVERSION)
     assert early.requests == 0
@@ -106,8 +154,7 @@ def test_what_is_counted_before_the_labels_can_have_come_is_left_out() -> None:
 
 
 def test_requests_promise_nothing_and_the_split_is_not_measured_by_them() -> None:
-    goal = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "Request"}
-    world, second = begun(users_buy(0.1, 0.1, users=1000), goal=goal)
+    world, second = begun(users_buy(0.1, 0.1, users=1000), goal={**GOAL, "per": "Request"})
     world.shares = (9_000, 1_000)  # one user sends nearly everything
     world.run(150)
     assert world.weights[second] == 50
@@ -251,8 +298,8 @@ def test_what_was_decided_survives_a_restart_at_every_write() -> None:
     [
         ({"sticky": {}}, "sticky needs a header or a cookie"),
         ({"sticky": {"cookie": {"name": 'a"b', "ttl": "1h"}}}, "the name of a cookie has letters"),
-        ({"goal": {"metric": "a", "better": "More", "minimumDetectableEffect": "1.1", "per": "User"}}, "one of Higher"),
-        ({"goal": {"metric": "a", "better": "Lower", "minimumDetectableEffect": "1", "per": "User"}}, "a ratio over 1"),
+        ({"goal": {**GOAL, "better": "More"}}, "one of Higher"),
+        ({"goal": {**GOAL, "minimumDetectableEffect": "1"}}, "a ratio over 1"),
     ],
 )
 def test_what_no_schema_has_checked_is_refused_in_words(changes: dict[str, Any], words: str) -> None:

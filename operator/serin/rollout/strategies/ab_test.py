@@ -181,19 +181,26 @@ class AbTest:
     def _test(self, context: RolloutContext) -> Advance:
         """Stay until the goal has an answer, and time enough has passed."""
         age = self._age(context)
-        over = age >= self.longest
-        if over and not stable_down(context) and (astray := split_unfaithful(context)):
-            return Advance(context.state, astray, lost=True)
+        if not stable_down(context) and (lost := self._lost(context, age)):
+            return lost
         if why := first(HOLD, context):
             return held(context, why, requeue_after=self.longest - age)
         if age < self.shortest:
             return held(context, self._waiting(context), requeue_after=self.shortest - age)
-        worse = {one.candidate: self._found(one) for one in context.each if self._said(one) is Reason.WORSE_THAN_STABLE}
-        if worse:
-            return Advance(context.state, next(iter(worse.values())), out=worse)
-        return self._decide(context, over=over) or held(
+        return self._decide(context, over=age >= self.longest) or held(
             context, self._unsafe(context) or self._waiting(context), requeue_after=self.longest - age
         )
+
+    def _lost(self, context: RolloutContext, age: float) -> Advance | None:
+        """What sends users back to stable: that waits neither for a pause nor for a router. `age`: seconds."""
+        over = age >= self.longest
+        if astray := split_unfaithful(context):
+            return Advance(context.state, astray, lost=True) if over else None
+        worse = {one.candidate: self._found(one) for one in context.each if self._said(one) is Reason.WORSE_THAN_STABLE}
+        if worse and age >= self.shortest:
+            return Advance(context.state, next(iter(worse.values())), out=worse)
+        ended = self._decide(context, over=True) if over else None
+        return ended if ended and ended.lost else None
 
     def _decide(self, context: RolloutContext, *, over: bool) -> Advance | None:
         """What ends the test; None while some arm has no answer and there is time."""
