@@ -311,6 +311,12 @@ def _steps(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"canary": {"steps": list(steps)}}
 
 
+def _rolled_out(world: World, *steps: dict[str, Any]) -> None:
+    """Version 1 serves, and version 2 is the candidate."""
+    serving(world)
+    world.change(spec("2", strategy=_steps(*steps)))
+
+
 def stable_unhealthy(world: World) -> None:
     serving(world)
     stable = world.wanted
@@ -727,8 +733,7 @@ COHORT_STEPS = [COHORT, {"pause": {}}, {"weight": 50, "bake": "60s"}]
 
 
 def cohort_first(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    _rolled_out(world, *COHORT_STEPS)
     world.run(60)
     world.tell(f"sees: {world.status['step']['note']}; rules {len(world.status['traffic']['rules'])}")
     world.run(60)
@@ -739,20 +744,18 @@ def cohort_first(world: World) -> None:
 
 
 def cohort_that_is_failed(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    _rolled_out(world, *COHORT_STEPS)
     world.run(20)
     world.sampler = fails
     world.run(30)
 
 
 def cohort_that_is_edited(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    _rolled_out(world, *COHORT_STEPS)
     world.run(20)
     other = {**COHORT, "match": {"headers": {"x-team": "payments"}}}
     world.annotate(names.ANNOTATION_PAUSE)
-    world.change(spec("2", strategy={"canary": {"steps": [other, *COHORT_STEPS[1:]]}}))
+    world.change(spec("2", strategy=_steps(other, *COHORT_STEPS[1:])))
     world.run(20)
     world.annotate(names.ANNOTATION_PAUSE, None)
     world.run(20)
@@ -762,7 +765,7 @@ def cohort_that_is_edited(world: World) -> None:
 def cohort_that_nobody_belongs_to(world: World) -> None:
     serving(world)
     world.sampler = silent
-    world.change(spec("2", strategy={"canary": {"steps": [{**COHORT, "replicas": 1}, *COHORT_STEPS[1:]]}}))
+    world.change(spec("2", strategy=_steps({**COHORT, "replicas": 1}, *COHORT_STEPS[1:])))
     world.run(120)
 
 
@@ -827,24 +830,21 @@ MIRROR_STEPS = [{"mirror": 20, "bake": "60s"}, {"weight": 50, "bake": "60s"}]
 
 
 def mirror_first(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    _rolled_out(world, *MIRROR_STEPS)
     world.run(40)
     world.tell(f"sees: {world.status['message']}; {world.status['traffic']['mirror']['percent']}% copied")
     world.run(150)
 
 
 def mirror_that_is_failed(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    _rolled_out(world, *MIRROR_STEPS)
     world.run(20)
     world.sampler = fails
     world.run(30)
 
 
 def mirror_that_loses_its_pods(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    _rolled_out(world, *MIRROR_STEPS)
     world.run(20)
     world.problems[world.wanted] = "0/1 nodes are available"
     world.run(20)
@@ -853,26 +853,23 @@ def mirror_that_loses_its_pods(world: World) -> None:
 
 
 def mirror_that_is_edited(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS}}))
+    _rolled_out(world, *MIRROR_STEPS)
     world.run(20)
-    world.change(spec("2", strategy={"canary": {"steps": [{"mirror": 5, "bake": "60s"}, MIRROR_STEPS[1]]}}))
+    world.change(spec("2", strategy=_steps({"mirror": 5, "bake": "60s"}, MIRROR_STEPS[1])))
     world.run(20)
-    world.change(spec("2", strategy={"canary": {"steps": MIRROR_STEPS[1:]}}))
+    world.change(spec("2", strategy=_steps(*MIRROR_STEPS[1:])))
     world.run(20)
 
 
 def mirror_then_a_cohort(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": [MIRROR_STEPS[0], COHORT, MIRROR_STEPS[1]]}}))
+    _rolled_out(world, MIRROR_STEPS[0], COHORT, MIRROR_STEPS[1])
     world.run(260)
 
 
 def cohort_that_is_edited_away(world: World) -> None:
-    serving(world)
-    world.change(spec("2", strategy={"canary": {"steps": COHORT_STEPS}}))
+    _rolled_out(world, *COHORT_STEPS)
     world.run(20)
-    world.change(spec("2", strategy={"canary": {"steps": [{"weight": 50, "bake": "60s"}]}}))
+    world.change(spec("2", strategy=_steps({"weight": 50, "bake": "60s"})))
     world.run(20)
 
 
