@@ -54,9 +54,9 @@ class Case:
 class Assessment:
     """What the samples so far say.
 
-    `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics. `split`:
-    whether the snapshots receive the shares that were decided, None before that was measured. `feasible`: whether the
-    traffic suffices for the policy, None while that is not known.
+    `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics, the goal of
+    an experiment last. `split`: whether the snapshots receive the shares that were decided, None before that was
+    measured. `feasible`: whether the traffic suffices for the policy, None while that is not known.
     """
 
     evidence: Mapping[str, Mapping[str, JsonObject]] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def hold_on_stable(builder: PlanBuilder, wanted: str, stable: str) -> None:
 def record_kill_switch(builder: PlanBuilder) -> None:
     """Keep what holds now, and tell when it was switched."""
     killed, before = builder.seen.deployment.killed, builder.seen.state.kill_switch
-    builder.state = replace(builder.state, kill_switch=killed.level)
+    builder.update(kill_switch=killed.level)
     if killed.level is before:
         return
     if not killed:

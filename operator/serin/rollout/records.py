@@ -13,7 +13,7 @@ from serin.api.verdicts import SnapshotVerdict
 from serin.rollout import summary
 from serin.rollout.model import DeleteSnapshot, Order, RecordSnapshot
 from serin.rollout.plan_builder import PlanBuilder
-from serin.rollout.snapshots import ways_back
+from serin.rollout.snapshots import eliminated, ways_back
 
 SNAPSHOTS_KEPT: Final = 10
 
@@ -44,25 +44,26 @@ def _record_rejected(builder: PlanBuilder, arms: set[str]) -> str | None:
         return None
     rejected = snapshots[last.source]
     if not rejected.rejected:
-        said: JsonObject = {"verdict": SnapshotVerdict.ROLLED_BACK.value, "rejected": True}
-        said |= {"reason": last.reason, "message": last.message, "rejectedAt": rfc3339(last.at)}
-        _record(builder, rejected.name, {**said, "metrics": _metrics(builder, rejected)})
+        _record_rejection(builder, rejected, last.reason, last.message, last.at)
     return rejected.name
 
 
 def _record_eliminated(builder: PlanBuilder, arms: set[str]) -> set[str]:
     """Write onto the snapshots of eliminated arms why they are; answers which ones those are."""
     state, snapshots = builder.state, builder.seen.snapshots
-    kept = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
-    out = {one.snapshot: one for one in kept if one.eliminated and one.snapshot in snapshots.keys() - arms}
+    out = {name: arm for name, arm in eliminated(state).items() if name in snapshots.keys() - arms}
+    recorded = {state.stable, state.last_rollback.source if state.last_rollback else None}
     for name, arm in out.items():
-        recorded = builder.state.last_rollback
-        if not snapshots[name].rejected and name != state.stable and (not recorded or recorded.source != name):
-            said: JsonObject = {"verdict": SnapshotVerdict.ROLLED_BACK.value, "rejected": True}
-            said |= {"reason": arm.reason, "message": arm.message}
-            said |= {"rejectedAt": rfc3339(builder.seen.now if arm.at is None else arm.at)}
-            _record(builder, name, {**said, "metrics": summary.metric_rows(builder, name)})
+        if not snapshots[name].rejected and name not in recorded:
+            at = builder.seen.now if arm.at is None else arm.at
+            _record_rejection(builder, snapshots[name], arm.reason, arm.message, at)
     return set(out)
+
+
+def _record_rejection(builder: PlanBuilder, snapshot: Snapshot, reason: str, message: str, at: float) -> None:
+    said: JsonObject = {"verdict": SnapshotVerdict.ROLLED_BACK.value, "rejected": True}
+    said |= {"reason": reason, "message": message, "rejectedAt": rfc3339(at)}
+    _record(builder, snapshot.name, {**said, "metrics": _metrics(builder, snapshot)})
 
 
 def _record(builder: PlanBuilder, snapshot: str, status: JsonObject, order: Order = Order.RECORD) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from serin.api import names
 from serin.api.snapshots import Snapshot
-from serin.api.state import State
+from serin.api.state import Arm, State
 from serin.api.verdicts import SnapshotVerdict
 
 # Said instead of a snapshot's name: the one that was stable before the present one.
@@ -28,10 +28,14 @@ def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> b
     Rejection stands in two places, so that a crash between the two writes cannot lose it.
     """
     snapshot, last = snapshots.get(name), state.last_rollback
-    arms = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
-    in_status = last is not None and last.source == name and not last.retried
-    in_status = in_status or any(one.snapshot == name and one.eliminated for one in arms)
+    in_status = name in eliminated(state) or (last is not None and last.source == name and not last.retried)
     return in_status or (snapshot is not None and snapshot.rejected)
+
+
+def eliminated(state: State) -> dict[str, Arm]:
+    """Arms that are out of the present experiment, or were out of the last one, by snapshot."""
+    arms = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
+    return {one.snapshot: one for one in arms if one.eliminated}
 
 
 def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]:

@@ -1,6 +1,5 @@
 """Which workloads run at which size: what follows from a decision, and never changes where traffic goes."""
 
-from dataclasses import replace
 from typing import Final
 
 from serin.api.conditions import Reason
@@ -29,7 +28,7 @@ def reconcile_workloads(builder: PlanBuilder, wanted: str) -> None:
     kept = _run(builder, wanted)
     kept |= _keep(builder, kept)
     _scale_down_drained(builder, kept)
-    reconcile_preview(builder)
+    _reconcile_preview(builder)
     _delete_services(builder, kept)
 
 
@@ -55,15 +54,15 @@ def _run(builder: PlanBuilder, wanted: str) -> frozenset[str]:
 def _keep(builder: PlanBuilder, running: frozenset[str]) -> frozenset[str]:
     """What keeps its pods for a while after another version has taken its place: a warm way back."""
     seen = builder.seen
-    kept = {name: at for name, at in builder.state.kept.items() if at > seen.now and name in seen.workloads}
-    kept = {name: at for name, at in kept.items() if name not in running}
-    builder.state = replace(builder.state, kept=kept)
+    there = seen.workloads.keys() - running
+    kept = {name: at for name, at in builder.state.kept.items() if at > seen.now and name in there}
+    builder.update(kept=kept)
     for at in kept.values():
         builder.requeue_after(at - seen.now)
     return frozenset(kept)
 
 
-def reconcile_preview(builder: PlanBuilder) -> None:
+def _reconcile_preview(builder: PlanBuilder) -> None:
     """While a version can be tried, a Service leads to it."""
     seen = builder.seen
     previewed = next((rule.snapshot for rule in builder.state.split.rules if rule.preview), None)
