@@ -45,10 +45,17 @@ GREENS = (
 )
 
 
+SHADOWS = (
+    {"mirror": 20, "bake": "20s", "then": "Promote"},
+    {"mirror": 100, "bake": "10s", "minRequests": 10, "then": "Hold"},
+)
+
+
 def _strategy(dice: random.Random) -> dict[str, object]:
-    if dice.random() < 0.7:
+    chance = dice.random()
+    if chance < 0.7:
         return {"canary": {"steps": dice.choice(STEPS)}}
-    return {"blueGreen": dice.choice(GREENS)}
+    return {"blueGreen": dice.choice(GREENS)} if chance < 0.9 else {"shadow": dice.choice(SHADOWS)}
 
 
 def _user(world: World, dice: random.Random) -> None:
@@ -149,6 +156,10 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
         allowed = 100 if index else strategy["abTest"]["split"]
         shares = [world.weights.get(arm.snapshot, 0) for arm in rollout.arms]
         assert sum(shares) <= allowed, f"{shares}% in {strategy}"
+        return
+    if "shadow" in strategy:
+        passed = index >= (2 if strategy["shadow"]["then"] == "Hold" else 1)
+        assert passed or not world.candidate_weight, f"{world.candidate_weight}% while only copies are due"
         return
     steps = strategy["canary"]["steps"]
     reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
