@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from serin.api.json import JsonObject
-
 
 def covers(found: Any, wanted: Any) -> bool:
     """Whether `wanted` is in `found`, which may have more: keys in maps, items in lists."""
@@ -13,9 +11,3 @@ def covers(found: Any, wanted: Any) -> bool:
         found = [] if found is None else found  # as the API server gives an empty list back
         return isinstance(found, list) and all(any(covers(one, item) for one in found) for item in wanted)
     return bool(found == wanted)
-
-
-def without_template(body: JsonObject) -> JsonObject:
-    """A Deployment without its size and pod template, which have rules of their own."""
-    spec = {key: value for key, value in body["spec"].items() if key not in ("replicas", "template")}
-    return {**body, "spec": spec}

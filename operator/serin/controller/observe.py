@@ -20,7 +20,7 @@ from serin.api.state import State
 from serin.api.status import read_status
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.cluster.owned import covers, without_template
+from serin.cluster.owned import covers
 from serin.cluster.protocol import Kind
 from serin.controller.contests import Contests
 from serin.controller.evidence_loop import EvidenceLoop, template_of
@@ -67,7 +67,7 @@ class Observer:
         check(deployment.spec.router.name, router.capabilities, needs)
         status = read_status(deployment.status)
         state = status.state
-        snapshots = self._snapshots(deployment)
+        snapshots, services = self._snapshots(deployment), self._services(deployment)
         traffic = self._traffic_estimator.traffic(deployment.key, state.candidate)
         refusals = self._refusals_in_play(deployment, snapshots, state)
         route = router.observe(deployment, state)
@@ -79,8 +79,8 @@ class Observer:
             status=status,
             snapshots=snapshots,
             workloads=_with_refusals(self._workloads(deployment, snapshots), refusals, deployment.name),
-            services=self._services(deployment),
-            altered_services=self._altered_services(deployment, snapshots),
+            services={name: body["metadata"]["uid"] for name, body in services.items()},
+            altered_services=_altered_services(services, snapshots, _owner(deployment)),
             route=route,
             samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
             preview=self._preview(deployment),
@@ -96,11 +96,11 @@ class Observer:
         pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
         slices = self._cache.of_deployment(kinds.ENDPOINT_SLICE, deployment.namespace, deployment.name)
         listed = ready_addresses(slices)
-        found = {}
+        found, owner = {}, _owner(deployment)
         for body in self._owned(kinds.DEPLOYMENT, deployment):
             name = body["metadata"]["name"]
             one = workloads.workload(body, pods, listed.get(name, frozenset()))
-            found[name] = replace(one, altered=name in snapshots and _is_altered(body, deployment, snapshots[name]))
+            found[name] = replace(one, altered=name in snapshots and _is_altered(body, owner))
         return found
 
     def _refusals_in_play(
@@ -114,19 +114,12 @@ class Observer:
         named = {one for one in (state.stable, going_back, deployment.name) if one}
         return self.refusals.keep(deployment.key, named | tried | arms)
 
-    def _services(self, deployment: ModelDeployment) -> Mapping[str, str]:
-        """Uid of each snapshot's Service, by snapshot; the clients' own Service is none of them."""
-        found = (body["metadata"] for body in self._owned(kinds.SERVICE, deployment))
-        return {one["name"]: one["uid"] for one in found if one["labels"].get(names.LABEL_SNAPSHOT) == one["name"]}
-
-    def _altered_services(self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot]) -> frozenset[str]:
-        """Snapshots whose Service has something else where Serin has set a field."""
-        altered = set()
-        for name, snapshot in snapshots.items():
-            body = self._cache.get(kinds.SERVICE, deployment.namespace, name)
-            if body and not covers(body, render.service(_owner(deployment), name, snapshot.content)):
-                altered.add(name)
-        return frozenset(altered)
+    def _services(self, deployment: ModelDeployment) -> Mapping[str, JsonObject]:
+        """Each snapshot's Service, by snapshot; the clients' own Service is none of them."""
+        found = {body["metadata"]["name"]: body for body in self._owned(kinds.SERVICE, deployment)}
+        return {
+            name: body for name, body in found.items() if body["metadata"]["labels"].get(names.LABEL_SNAPSHOT) == name
+        }
 
     def _preview(self, deployment: ModelDeployment) -> Preview | None:
         body = self._cache.get(kinds.SERVICE, deployment.namespace, names.preview_service(deployment.name))
@@ -175,9 +168,18 @@ def _with_refusals(
     return found
 
 
-def _is_altered(found: JsonObject, deployment: ModelDeployment, snapshot: Snapshot) -> bool:
+def _altered_services(
+    services: Mapping[str, JsonObject], snapshots: Mapping[str, Snapshot], owner: render.Owner
+) -> frozenset[str]:
+    """Snapshots whose Service has something else where Serin has set a field."""
+    known = services.keys() & snapshots.keys()
+    return frozenset(
+        name for name in known if not covers(services[name], render.service(owner, name, snapshots[name].content))
+    )
+
+
+def _is_altered(found: JsonObject, owner: render.Owner) -> bool:
     """Whether a Deployment has something else where Serin has set a field, its size, role and pod template aside."""
-    role = str((found["metadata"].get("labels") or {}).get(names.LABEL_ROLE, ""))
-    name = found["metadata"]["name"]
-    wanted = render.deployment(_owner(deployment), name, snapshot.content, replicas=0, role=role)
-    return not covers(found, without_template(wanted))
+    metadata = found["metadata"]
+    role = str((metadata.get("labels") or {}).get(names.LABEL_ROLE, ""))
+    return not covers(found, render.without_pods(owner, metadata["name"], role))

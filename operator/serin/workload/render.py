@@ -59,16 +59,21 @@ def deployment(
     owner: Owner, snapshot: str, content: Mapping[str, JsonObject | None], *, replicas: int, role: str
 ) -> JsonObject:
     """The snapshot's Deployment."""
+    found = without_pods(owner, snapshot, role)
+    template = _pod_template(owner, snapshot, content)
+    return {**found, "spec": {**found["spec"], "replicas": replicas, "template": template}}
+
+
+def without_pods(owner: Owner, snapshot: str, role: str) -> JsonObject:
+    """The snapshot's Deployment without its size and pod template."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": _metadata(owner, snapshot, {names.LABEL_ROLE: role}),
         "spec": {
-            "replicas": replicas,
             "revisionHistoryLimit": 0,
             "selector": {"matchLabels": {names.LABEL_SNAPSHOT: snapshot}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": _pod_template(owner, snapshot, content),
         },
     }
 

@@ -1,6 +1,8 @@
 """Observations: what the cache holds as the planner sees it, with the newest tick folded into the evidence."""
 
 import re
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from serin.metrics.catalog import Catalog
 from serin.metrics.enforced import Trust
 from serin.rollout.assess import assess
 from serin.rollout.model import Observation, Preview
+from serin.workload import render
 from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
 from tests.unit.routers.dummy import Dummy
@@ -247,3 +250,42 @@ def test_a_shadow_is_refused_where_the_router_copies_nothing_and_needs_nothing_e
     router.capabilities = frozenset(Capability) - {Capability.MIRROR}
     with pytest.raises(InvalidSpec, match=r"^spec\.strategy\.shadow\.mirror: the router envoy .* cannot send copies"):
         observer.observe(body, NOW)
+
+
+PORT = {"name": "extra", "port": 9090, "targetPort": 9090, "protocol": "TCP"}
+# What somebody writes into a snapshot's Service (spec) or Deployment, and whether it is a field that Serin sets.
+WRITTEN: dict[str, tuple[bool, Callable[[JsonObject], object]]] = {
+    "a label": (False, lambda body: body["metadata"]["labels"].update(team="risk")),
+    "another owner": (False, lambda body: body["metadata"]["ownerReferences"].append({"kind": "Team", "uid": "t"})),
+    "a port": (False, lambda body: body["spec"].setdefault("ports", []).append(PORT)),
+    "a field of its own": (False, lambda body: body["spec"].update(publishNotReadyAddresses=True, minReadySeconds=1)),
+    "the size": (False, lambda body: body["spec"].update(replicas=7)),
+    "the selector": (True, lambda body: body["spec"].update(selector={"serin.dev/snapshot": "another"})),
+    "the owner's name": (True, lambda body: body["metadata"]["ownerReferences"][0].update(name="another")),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_what_others_have_written_of_serins_own_is_seen(case: str) -> None:
+    ours, write = WRITTEN[case]
+    body = deployment()
+    bench, owner = Bench(body), render.Owner("shop", "fraud", "uid-fraud")
+    template = body["spec"]["template"]
+    content: JsonObject = {"runtime": {"template": template, "runtime": "generic", "port": 8080}}
+    place = {"namespace": "shop", "name": "fraud-b", "resourceVersion": "1", "creationTimestamp": rfc3339(NOW)}
+    owned = {
+        "labels": {"serin.dev/model-deployment": "fraud"},
+        "ownerReferences": [names.owner_reference("fraud", owner.uid)],
+    }
+    record = {"metadata": place | owned | {"uid": "m"}, "spec": {"content": content, "hashes": {}}}
+    bench.cache.put(kinds.MODEL_SNAPSHOT, record)
+    for kind, rendered in (
+        (kinds.SERVICE, render.service(owner, "fraud-b", content)),
+        (kinds.DEPLOYMENT, render.deployment(owner, "fraud-b", content, replicas=2, role="candidate")),
+    ):
+        stored = deepcopy(rendered)
+        stored["metadata"] |= place | {"uid": kind.name}
+        write(stored)
+        bench.cache.put(kind, stored)
+    seen = observe(bench, body)
+    assert (seen.altered_services, seen.workloads["fraud-b"].altered) == (frozenset({"fraud-b"} if ours else ()), ours)
