@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import aiohttp
 import pytest
 
 from tests.e2e.conftest import Apply
@@ -11,17 +10,9 @@ from tests.e2e.fraud import ERRORS, NAME
 from tests.e2e.models.image import PORT
 from tests.e2e.models.train import Cases
 from tests.e2e.shop import Shop
-from tests.e2e.traffic import SNAPSHOT_HEADER, Traffic
+from tests.e2e.traffic import Traffic, answered_by
 
 GREEN = {"approve": "Manual", "holdback": 10, "bake": "15s", "keep": "10m"}
-
-
-async def _answered_by(address: str, cases: Cases, **headers: str) -> str:
-    data = {"name": "features", "datatype": "FP32", "shape": [1, len(cases.rows[0])], "data": cases.rows[0]}
-    url = f"http://{address}:{PORT}/v2/models/{NAME}/infer"
-    async with aiohttp.ClientSession() as session, session.post(url, json={"inputs": [data]}, headers=headers) as got:
-        assert got.status == 200
-        return got.headers.get(SNAPSHOT_HEADER, "")
 
 
 @pytest.mark.timeout(900)
@@ -33,9 +24,10 @@ async def test_a_switch_a_switch_back_and_a_promotion_lose_nothing(
     version("2", strategy={"blueGreen": GREEN}, metrics=[ERRORS], analysis=analysis)
     status = shop.wait(NAME, "to be tried", lambda one: one.get("reason") == "WaitingForApproval")
     green = status["candidate"]["snapshot"]
-    seen = [await _answered_by(shop.address(NAME), cases, **{"x-serin-preview": "true"}) for _ in range(20)]
+    seen = [await answered_by(traffic.url, cases, **{"x-serin-preview": "true"}) for _ in range(20)]
     assert set(seen[10:]) == {green}
-    assert await _answered_by(shop.address(f"{NAME}-preview"), cases) == "", "past the router"
+    past_the_router = f"http://{shop.address(f'{NAME}-preview')}:{PORT}"
+    assert await answered_by(past_the_router, cases) == ""
     await asyncio.sleep(5)
     approved = time.time()
     assert set(traffic.summary(until=approved).snapshots) == {blue}, "green answers nobody before the switch"

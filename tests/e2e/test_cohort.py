@@ -1,14 +1,12 @@
 """A cohort first: who carries the header and the cookie meets the new version, and nobody else does."""
 
-import aiohttp
 import pytest
 
 from tests.e2e.conftest import Apply
 from tests.e2e.fraud import ERRORS, NAME
-from tests.e2e.models.image import PORT
 from tests.e2e.models.train import Cases
 from tests.e2e.shop import Shop
-from tests.e2e.traffic import SNAPSHOT_HEADER, Traffic
+from tests.e2e.traffic import Traffic, answered_by
 
 COHORT = {"x-beta": "true", "cookie": "session=7; group=beta"}
 STEPS = (
@@ -26,19 +24,10 @@ async def test_a_cohort_meets_the_version_before_anybody_else(
     status = shop.wait(NAME, "sent a cohort", lambda one: one.get("traffic", {}).get("rules"))
     candidate = status["candidate"]["snapshot"]
     assert status["step"]["note"].startswith("no promise"), status["step"]
-    data = {"name": "features", "datatype": "FP32", "shape": [1, len(cases.rows[0])], "data": cases.rows[0]}
-    url = f"http://{shop.address(NAME)}:{PORT}/v2/models/{NAME}/infer"
     begun = len(traffic.answers)
-    async with aiohttp.ClientSession() as session:
-
-        async def answered_by(**headers: str) -> str:
-            async with session.post(url, json={"inputs": [data]}, headers=headers) as got:
-                assert got.status == 200
-                return got.headers[SNAPSHOT_HEADER]
-
-        await answered_by(**COHORT)  # the route may come a moment after the status
-        seen = [await answered_by(**COHORT) for _ in range(60)]
-        assert await answered_by(**{"x-beta": "true"}) == stable
+    await answered_by(traffic.url, cases, **COHORT)  # the route may come a moment after the status
+    seen = [await answered_by(traffic.url, cases, **COHORT) for _ in range(60)]
+    assert await answered_by(traffic.url, cases, **{"x-beta": "true"}) == stable
     assert set(seen[10:]) == {candidate}
     before = traffic.answers[begun:]
     assert {one.snapshot for one in before} == {stable}, "nobody else meets it before the first weight"

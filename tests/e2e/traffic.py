@@ -207,11 +207,10 @@ class Traffic:
         case = number % len(self.cases.rows)
         malformed = random.random() < self.malformed
         row = self.cases.rows[case][:3] if malformed else self.cases.rows[case]
-        features = {"name": "features", "datatype": "FP32", "shape": [1, len(row)], "data": row}
         at, began = time.time(), time.monotonic()
         status, snapshot, right, problem, shielded = 0, "", None, "", False
         try:
-            async with session.post(f"{self.url}/v2/models/{self.model}/infer", json={"inputs": [features]}) as answer:
+            async with session.post(f"{self.url}/v2/models/{self.model}/infer", json=_question(row)) as answer:
                 text = await answer.text()
                 status, snapshot = answer.status, answer.headers.get(SNAPSHOT_HEADER, "")
                 shielded = answer.headers.get(SHIELDED_HEADER) == "true"
@@ -223,6 +222,19 @@ class Traffic:
             status, problem = 0, f"{type(error).__name__}: {error}"
         seconds = time.monotonic() - began
         self.answers.append(Answer(at, status, seconds, snapshot, right, malformed, late, problem, shielded))
+
+
+async def answered_by(url: str, cases: Cases, model: str = "fraud", **headers: str) -> str:
+    """Send one request with these headers; which version has answered it, "" when the router does not say."""
+    session = aiohttp.ClientSession(headers=headers, trust_env=False)
+    async with session, session.post(f"{url}/v2/models/{model}/infer", json=_question(cases.rows[0])) as answer:
+        assert answer.status == 200
+        return answer.headers.get(SNAPSHOT_HEADER, "")
+
+
+def _question(row: Sequence[float]) -> dict[str, object]:
+    """A request in the Open Inference Protocol."""
+    return {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, len(row)], "data": row}]}
 
 
 def read_label(text: str) -> int | None:
