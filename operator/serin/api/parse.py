@@ -1,8 +1,8 @@
 """JSON of a ModelDeployment, as the API server stores it, into the frozen values that the rest of Serin works with.
 
-The schema in crds/ has validated it and filled in every default; nothing here repeats a default. What a schema cannot
-say is refused with `InvalidSpec` (fields.py), whose message names the field and what to write instead: the controller
-shows it as a condition.
+The schema in crds/ has validated it and filled in every default but that of `strategy`; nothing else is filled in here.
+What a schema cannot say is refused with `InvalidSpec` (fields.py), whose message names the field and what to write
+instead: the controller shows it as a condition.
 
 This module also decides what a version *is*: `content` maps the spec to the four dimensions whose hashes name a
 snapshot. Two specs that mean the same have to give the same content, so what is empty is left out.
@@ -17,6 +17,7 @@ from serin.api.kill_switch import read_fallback, read_kill_switch
 from serin.api.names import LABEL_MODEL_DEPLOYMENT, LABEL_ROLE, LABEL_SNAPSHOT, config_variable, dimension_hashes
 from serin.api.serving import serving_content
 from serin.api.spec import (
+    DEFAULT_STRATEGY,
     WARMUP,
     Analysis,
     DistributionQuery,
@@ -70,7 +71,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         hashes=dimension_hashes(content),
         service=_service(spec.get("service") or {}),
         router=RouterSpec(*_member(root["router"], "router")),
-        strategy=StrategySpec(*_member(root["strategy"], "strategy")),
+        strategy=_strategy(root.get("strategy")),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
         analysis=_analysis(root["analysis"]),
         progress_deadline=root["progressDeadline"].duration(),
@@ -165,6 +166,10 @@ def _member(field: Field, what: str) -> tuple[str, JsonObject]:
         found = ", ".join(sorted(members)) or "none"
         raise InvalidSpec(f"{field.path}: write exactly one {what}; there is: {found}")
     return members[0], field[members[0]].value
+
+
+def _strategy(field: Field | None) -> StrategySpec:
+    return DEFAULT_STRATEGY if field is None else StrategySpec(*_member(field, "strategy"))
 
 
 def _metric(field: Field) -> Metric:

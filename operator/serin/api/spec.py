@@ -53,6 +53,13 @@ class StrategySpec:
     settings: JsonObject
 
 
+# Left out in the spec, and stored so: a default of the schema would stay beside another strategy that is applied later.
+DEFAULT_STRATEGY: Final = StrategySpec(
+    "canary",
+    {"steps": [{"weight": 5, "bake": "5m"}, {"weight": 25, "bake": "10m"}, {"weight": 50, "bake": "10m"}]},
+)
+
+
 @dataclass(frozen=True, slots=True)
 class RatioQuery:
     """The user's own counters: PromQL selectors for bad and for all requests, with {{.version}} where labels go."""

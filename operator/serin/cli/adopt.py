@@ -18,7 +18,8 @@ def patch(body: JsonObject) -> JsonObject:
     winner = state.concluded.winner if state.concluded else ""
     if not winner:
         raise Stop(Exit.NO, f"{name}: no experiment with variants has a winner")
-    without = {"strategy": {kind: {"variants": None} for kind, one in spec["strategy"].items() if one}}
+    declaring = [kind for kind, one in (spec.get("strategy") or {}).items() if one and one.get("variants")]
+    without = {"strategy": {kind: {"variants": None} for kind in declaring}} if declaring else {}
     try:
         found = {snapshot_name(name, content_of(one)): variant for variant, one in variants_of(spec).items()}
         if winner == snapshot_name(name, content_of(spec)):

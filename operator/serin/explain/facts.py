@@ -164,7 +164,7 @@ def gather(body: JsonObject, now: float, problems: Mapping[str, str] = MappingPr
     spec, invalid = None, ""
     annotations = metadata.get("annotations") or {}
     try:
-        spec = parse_spec(body["spec"])
+        spec = parse_spec(body["spec"], metadata["name"])
     except InvalidSpec as error:
         invalid = str(error)
     return Facts(

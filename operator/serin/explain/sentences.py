@@ -21,6 +21,11 @@ from serin.explain.facts import Facts
 # Reasons whose sentence counts the ready pods already.
 _SAYS_READY: Final = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY, Reason.ROLLING_BACK)
 _EARLIER: Final = "the earlier version"
+# Of a spec that only the operator can refuse: its strategy, its router, its metrics.
+_INVALID: Final[dict[str, str]] = {
+    Reason.INVALID_SPEC: "the spec cannot work as it is",
+    Reason.METRIC_TEMPLATE_NOT_FOUND: "a metric of the spec cannot work",
+}
 
 
 # ── What happens, in one sentence ─────────────────────────────────────────────────────────────────────────────────────
@@ -53,9 +58,10 @@ def _tried(facts: Facts, rollout: Rollout) -> str:
 
 
 def _serving(facts: Facts, serves: str) -> str:
-    if facts.invalid or facts.reason in (Reason.INVALID_SPEC, Reason.METRIC_TEMPLATE_NOT_FOUND):
-        what = "the new spec cannot work and changes nothing" if facts.invalid else "a metric of the spec cannot work"
-        return f"{serves}; {what}"
+    if facts.invalid:
+        return f"{serves}; the new spec cannot work and changes nothing"
+    if facts.reason in _INVALID:
+        return f"{serves}; {_INVALID[facts.reason]}"
     if facts.state.kill_switch is KillSwitch.CANDIDATE:
         return f"{serves}; the kill switch lets no other version start"
     if facts.rejected:

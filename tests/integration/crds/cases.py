@@ -446,7 +446,7 @@ REFUSED: Refusals = {
     "nothing watched": ("spec: {metrics: []}", ("spec.metrics", "write at least one metric, or leave metrics out")),
     "two metrics of one name": (
         "spec: {metrics: [{name: a, template: {name: t}}, {name: a, template: {name: u}}]}",
-        ("spec.metrics[1]: Duplicate value",),
+        ("spec.metrics: ", "two metrics have the same name: write a name of its own for each"),
     ),
     "metric name in upper case": (
         "spec: {metrics: [{name: Errors, template: {name: t}}]}",

@@ -59,15 +59,6 @@ class TestStored:
             "runtime": "generic",
             "timeout": "300s",
             "router": {"envoy": {"shield": "Failures", "eventStreams": "Opaque"}},
-            "strategy": {
-                "canary": {
-                    "steps": [
-                        {"weight": 5, "bake": "5m"},
-                        {"weight": 25, "bake": "10m"},
-                        {"weight": 50, "bake": "10m"},
-                    ]
-                }
-            },
             "metrics": [
                 {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"},
                 {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"},
@@ -93,6 +84,46 @@ class TestStored:
         api("create", "-f", "-", body=body)
         parsed = parse_model_deployment(api.read("md", "same"))
         assert names.snapshot_name("same", parsed.spec.content) == names.snapshot_name("same", plain)
+
+
+AB_TEST = "strategy: {abTest: {sticky: {STICKY}, goal: {metric: errors}}}"
+APPLIED = {
+    "strategies": (
+        "strategy: {blueGreen: {}}",
+        "",
+        "strategy: {shadow: {mirror: 20, bake: 30m}}",
+        "strategy: {canary: {maxDuration: 6h}}",
+        AB_TEST.replace("STICKY", "header: x-user"),
+        AB_TEST.replace("STICKY", "cookie: {name: ab}"),
+        "strategy: {blueGreen: {bake: 5m}}",
+        "strategy: {canary: {}}",
+    ),
+    "metrics": (
+        "metrics: [{name: own, ratio: {bad: 'b{ {{.version}} }', total: 't{ {{.version}} }'}}]",
+        "",
+        "metrics: [{name: errors, ratio: {bad: 'b{ {{.version}} }', total: 't{ {{.version}} }'}}]",
+        "metrics: [{name: errors, value: {query: 'max(m{ {{.candidate}} })', max: '1'}}]",
+        "metrics: [{name: errors, template: {name: request-errors}, severity: info}]",
+    ),
+    "fallbacks": (
+        "fallback: {answer: {}}",
+        "fallback: {service: {name: rules-engine, port: 8080}}",
+        "fallback: {answer: {body: none}}",
+        "fallback: {service: {name: rules-engine, port: 8080}}",
+    ),
+}
+
+
+class TestAppliedAgain:
+    @pytest.mark.parametrize("manager", ["client", "server"])
+    @pytest.mark.parametrize("changed", APPLIED)
+    def test_nothing_stays_of_what_was_applied_or_left_out_before(self, api: Api, manager: str, changed: str) -> None:
+        """Client-side apply merges maps, server-side apply also lists that are maps: no default may be in the way."""
+        name = f"{changed}-{manager}"
+        for fields in ("", *APPLIED[changed], ""):
+            body = smallest(name, f"spec: {{{fields}}}")
+            api("apply", f"--server-side={'true' if manager == 'server' else 'false'}", "-f", "-", body=body)
+            assert api.read("md", name)["spec"] == crds.defaulted(body)["spec"], fields
 
 
 class TestNames:

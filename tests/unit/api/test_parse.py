@@ -60,6 +60,12 @@ class TestSmallest:
         spec = parse_spec(smallest())
         assert spec.analysis == Analysis()
 
+    def test_a_strategy_that_is_left_out_is_a_canary_with_the_steps_of_the_schema(self) -> None:
+        """It is not stored: another strategy that is applied later would be merged into it, and there would be two."""
+        left_out = smallest()
+        assert "strategy" not in left_out
+        assert parse_spec(left_out) == parse_spec(smallest(strategy={"canary": {}}))
+
 
 class TestEverything:
     def test_the_sample_with_every_field(self) -> None:
@@ -168,7 +174,7 @@ class TestRefusals:
         ],
     )
     def test_an_object_from_before_a_default_existed(self, path: str, named: str) -> None:
-        spec = smallest()
+        spec = smallest(strategy={"canary": {}})
         *parents, last = path.split(".")
         owner = spec
         for parent in parents:

@@ -98,7 +98,7 @@ def test_any_change_of_the_pod_template_is_a_change_of_the_runtime(spec: dict[st
 @given(specs())
 def test_what_is_no_part_of_a_version_changes_no_name(spec: dict[str, Any]) -> None:
     other = copy.deepcopy(spec) | {"replicas": 7, "progressDeadline": "1h"}
-    other["strategy"]["canary"]["steps"] = [{"weight": 100, "bake": "0s"}]
+    other["strategy"] = {"canary": {"steps": [{"weight": 100, "bake": "0s"}]}}
     other["metrics"] = other["metrics"][:1]
     other["router"]["envoy"]["timeout"] = "1s"
     assert content_of(other) == content_of(spec)

@@ -41,6 +41,14 @@ def test_the_patch_makes_the_winner_the_spec() -> None:
     assert "arms" not in world.status
 
 
+def test_a_winner_stays_the_spec_when_no_strategy_is_written_any_more() -> None:
+    world = won()
+    adopted = merged(world.body, patch(world.body))
+    assert isinstance(adopted, dict)
+    del adopted["spec"]["strategy"]
+    assert patch(adopted) == {"spec": {}}
+
+
 def test_without_a_winner_there_is_nothing_to_adopt() -> None:
     world = World(spec=ab_test("1", variants=variants("2")))
     world.run(20)

@@ -270,7 +270,7 @@ BAKE = 60.0
 def at_step(since: float) -> JsonObject:
     """A rollout whose only step has had its weight since then."""
     body = deployment(weight=25)
-    body["spec"]["strategy"]["canary"]["steps"] = [{"weight": 25, "bake": f"{BAKE:.0f}s"}]
+    body["spec"]["strategy"] = {"canary": {"steps": [{"weight": 25, "bake": f"{BAKE:.0f}s"}]}}
     body["status"]["step"] = {"index": 1, "entered": rfc3339(since), "since": rfc3339(since)}
     return body
 

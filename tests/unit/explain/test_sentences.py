@@ -46,6 +46,12 @@ class TestHeadline:
         assert "serin lint -f FILE" in " ".join(explain(invalid))
         assert invalid.invalid.startswith("spec.config: the keys a-b and a_b")
 
+    def test_a_spec_that_only_the_operator_refuses_is_not_blamed_on_a_metric(self) -> None:
+        refused = replace(SERVING, reason="InvalidSpec", message="spec.strategy.redBlack is unknown")
+        assert headline(facts(refused)) == "fraud serves model 2; the spec cannot work as it is"
+        missing = replace(SERVING, reason="MetricTemplateNotFound", message="metric cost: there is no such template")
+        assert headline(facts(missing)) == "fraud serves model 2; a metric of the spec cannot work"
+
     @pytest.mark.parametrize("ago", [0.0, 90.0])
     def test_when_it_was_rolled_back(self, ago: float) -> None:
         last = RollbackRecord(NEW, OLD, "OverLimit", "errors: 4% is over 1%", NOW - ago)
