@@ -288,3 +288,46 @@ async def test_argo_cds_configuration_takes_the_health_check_as_a_patch(cluster:
     cluster.kubectl("patch", "configmap", "argocd-cm", "--patch-file", str(ROOT / "manifests/argocd/argocd-cm.yaml"))
     data = cluster.read("configmap", "argocd-cm")["data"]
     assert data.keys() == {"url", "resource.customizations.health.serin.dev_ModelDeployment"}
+
+
+def _replicas(cluster: Cluster) -> int:
+    return int(look(cluster)["spec"]["replicas"])
+
+
+def _hand_over(cluster: Cluster, replicas: int) -> None:
+    """As docs/operations.md says."""
+    body = {"apiVersion": "serin.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "fraud"}}
+    words = ("apply", "--server-side", "--field-manager=autoscaled", "--validate=false", "-f", "-")
+    cluster.kubectl(*words, body={**body, "spec": {"replicas": replicas}})
+
+
+def test_an_autoscaler_finds_a_number_and_what_it_sets_stays(cluster: Cluster) -> None:
+    """The scale subresource of a resource without a number cannot be read: that is why the schema has a default."""
+    sync(cluster, manifest("1"))
+    scale = json.loads(cluster.kubectl("get", "md", "fraud", "--subresource=scale", "-o", "json"))
+    assert scale["spec"]["replicas"] == 1
+    cluster.kubectl("scale", "md/fraud", "--replicas=6")
+    sync(cluster, manifest("1", progressDeadline="11m"))
+    assert _replicas(cluster) == 6
+
+
+def test_replicas_that_are_taken_out_of_git_become_one_as_a_deployments_do(cluster: Cluster) -> None:
+    sync(cluster, manifest("1", replicas=4))
+    sync(cluster, manifest("1"))
+    assert _replicas(cluster) == 1
+    template = {"metadata": {"labels": {"app": "other"}}, "spec": manifest("1")["spec"]["template"]["spec"]}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other"}}
+    spec = {"selector": {"matchLabels": {"app": "other"}}, "template": template}
+    for changes in ({"replicas": 4}, {}):
+        cluster.kubectl("apply", *ARGOCD, body={**deployment, "spec": {**spec, **changes}})
+    assert cluster.read("deployment", "other")["spec"]["replicas"] == 1
+
+
+def test_replicas_that_were_handed_over_stay_when_they_are_taken_out_of_git(cluster: Cluster) -> None:
+    sync(cluster, manifest("1", replicas=4))
+    _hand_over(cluster, 4)
+    sync(cluster, manifest("1"))
+    assert _replicas(cluster) == 4
+    cluster.kubectl("scale", "md/fraud", "--replicas=6")
+    sync(cluster, manifest("1", progressDeadline="11m"))
+    assert _replicas(cluster) == 6
