@@ -78,7 +78,10 @@ class ModelServer:
         app.router.add_get("/broken", self._broken)
         app.router.add_get("/socket", self._socket)
         app.router.add_route("*", "/{path:.*}", self._predict)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        # The router lets headers of 60 KiB pass.
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True, max_field_size=64 * 1024
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()

@@ -71,7 +71,7 @@ BUGS: Final = (
     ),
     Bug(
         "minRequests counts earlier steps",
-        "rollout.strategies.canary",
+        "rollout.strategies.moves",
         "gathered = context.requests - stage.requests_before",
         "gathered = context.requests",
         ("each_step_by_itself",),

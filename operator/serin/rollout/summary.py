@@ -294,6 +294,8 @@ def _ready(builder: PlanBuilder) -> _Condition:
     seen, state, why, kind = builder.seen, builder.state, builder.why, ConditionType.READY
     if seen.deployment.killed.level is KillSwitch.ALL:
         return kind, False, Reason.KILL_SWITCH, switched_off(seen, state.stable)
+    if not state.stable and _stall(builder) is why:
+        return kind, False, why.reason, why.message  # a router that is not ready either comes without anybody's help
     if (lost := seen.route.problem()) and lost.reason not in (Reason.ROUTE_REFUSED, Reason.WRITE_DENIED):
         return kind, False, lost.reason, lost.message  # those two leave it as it was
     if not state.stable:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serin.rollout.model import ApplyDeployment, Order, WriteStatus
+from serin.rollout.model import ApplyDeployment, Order, Route, WriteStatus
 from serin.rollout.summary import interval, ratio
 from tests.narratives.world import World, spec
 
@@ -71,3 +71,15 @@ def test_pods_that_something_else_has_asked_for_are_put_back_and_not_told() -> N
     assert isinstance(told, WriteStatus)
     assert restored == ApplyDeployment(stable, 4, "stable")
     assert (told.status["replicas"], told.status["stable"]["replicas"], told.status["stable"]["ready"]) == (4, 4, 1)
+
+
+def test_a_first_version_that_is_refused_says_so_also_while_no_router_is_ready() -> None:
+    """The router comes by itself, the pod template does not."""
+    world = World(spec=spec("1"), route=Route(ready=False), router_hears=False)
+    world.refused[world.wanted] = "spec.containers[0].image: Required value"
+    world.run(10)
+    told = {one["type"]: one["reason"] for one in world.status["conditions"] if one["type"] in ("Ready", "Stalled")}
+    assert {world.status["reason"], *told.values()} == {"PodTemplateRefused"}
+    world.refused.clear()
+    world.run(10)
+    assert world.status["reason"] == "RouterNotReady"
