@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.operator_process import Cluster, operating, until
+from tests.integration.operator_process import Cluster, operating, routing, until
 from tests.integration.proxy import Proxy
-from tests.integration.test_operator_life import quiet, router, serving
+from tests.integration.test_operator_life import ROUTER, quiet, router, serving
 
 pytestmark = pytest.mark.control_plane
 
@@ -78,3 +78,66 @@ async def test_a_protocol_that_is_no_longer_wanted_goes_with_one_write(
         await until(lambda: spoken() is None, what="the Service without HTTP/2")
         await quiet(proxy)
         assert writes(proxy)[SERVICE] == 2
+
+
+def _direct(cluster: Cluster) -> tuple[set[str], dict[str, int]]:
+    """The addresses behind the extra ports, and the ports."""
+    found = cluster.read("endpointslice", "fraud-direct")
+    addresses = {one["addresses"][0] for one in found.get("endpoints") or ()}
+    return addresses, {one["name"]: one["port"] for one in found.get("ports") or ()}
+
+
+def _pods(cluster: Cluster, version: str) -> set[str]:
+    """The addresses of a model version's ready pods, as Kubernetes lists them."""
+    of = {one["metadata"]["name"]: one["spec"]["content"]["model"]["version"] for one in cluster.read("msnap")["items"]}
+    slices = cluster.read("endpointslice", "-l", "serin.dev/snapshot")["items"]
+    return {
+        one["addresses"][0]
+        for body in slices
+        if of[body["metadata"]["labels"]["serin.dev/snapshot"]] == version
+        for one in body.get("endpoints") or ()
+        if one["conditions"]["ready"]
+    }
+
+
+def _template(port: int) -> dict[str, Any]:
+    ports = [{"containerPort": 8080}, {"containerPort": port, "name": "admin"}]
+    return {"spec": {"containers": [{"name": "model", "image": "registry.test/model:1", "ports": ports}]}}
+
+
+async def test_extra_ports_lead_to_stables_pods_at_the_port_of_its_own_template(
+    control_plane: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    service = {"extraPorts": [{"name": "admin", "port": 90}]}
+    spec: dict[str, Any] = {
+        "replicas": 2,
+        "service": service,
+        "strategy": {"canary": {"steps": [{"weight": 10, "bake": "1h"}]}},
+    }
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+    async with operating(control_plane, cluster, tmp_path) as (operator, proxy), routing(operator, ROUTER):
+        cluster.deploy(template=_template(9000), **spec)
+        await serving(cluster)
+        await until(lambda: cluster.make_pods_ready() and _pods(cluster, "1") == _direct(cluster)[0], what="endpoints")
+        first, ports = _direct(cluster)
+        assert (len(first), ports) == (2, {"admin": 9000})
+        assert [one["port"] for one in cluster.read("svc", "fraud")["spec"]["ports"]] == [8080, 90]
+
+        cluster.deploy(version="2", template=_template(9001), **spec)
+        await until(lambda: cluster.make_pods_ready() and "arms" in cluster.status(), what="a rollout")
+        await until(lambda: cluster.make_pods_ready() and 10 in _weights(cluster), what="its step")
+        assert _direct(cluster) == (first, {"admin": 9000})
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/promote=now")
+        await until(lambda: cluster.make_pods_ready() and _direct(cluster)[1] == {"admin": 9001}, what="the promotion")
+        await until(lambda: _direct(cluster)[0] == _pods(cluster, "2"), what="the endpoints of version 2")
+
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/kill-switch=All")
+        await until(lambda: _direct(cluster)[0] == set(), what="nobody")
+        cluster.kubectl("annotate", "md", "fraud", "serin.dev/kill-switch-")
+        await until(lambda: _direct(cluster)[0] == _pods(cluster, "2"), what="the endpoints again")
+        await quiet(proxy)
+
+
+def _weights(cluster: Cluster) -> list[int]:
+    found: dict[str, int] = cluster.status().get("traffic", {}).get("weights", {})
+    return list(found.values())

@@ -15,12 +15,13 @@ from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
 from serin.api.names import LABEL_MODEL_DEPLOYMENT, LABEL_ROLE, LABEL_SNAPSHOT, config_variable, dimension_hashes
-from serin.api.serving import serving_content
+from serin.api.serving import container_ports, serving_content
 from serin.api.spec import (
     DEFAULT_STRATEGY,
     WARMUP,
     Analysis,
     DistributionQuery,
+    ExtraPort,
     MeanQuery,
     Metric,
     MetricSource,
@@ -69,7 +70,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         runtime=root["runtime"].value,
         content=content,
         hashes=dimension_hashes(content),
-        service=_service(spec.get("service") or {}),
+        service=_service(spec.get("service") or {}, spec["template"]["spec"]),
         router=RouterSpec(*_member(root["router"], "router")),
         strategy=_strategy(root.get("strategy")),
         metrics=tuple(_metric(item) for item in root["metrics"].items()),
@@ -135,12 +136,22 @@ def _identity(content: Mapping[str, JsonObject | None]) -> tuple[str, ...]:
     return tuple(dimension_hashes(content).values())
 
 
-def _service(service: JsonObject) -> ServiceSpec:
+def _service(service: JsonObject, pod: JsonObject) -> ServiceSpec:
+    extra = service.get("extraPorts") or ()
+    known = container_ports(pod)
+    for index, one in enumerate(extra):
+        if one["name"] not in known:
+            there = f"there are: {', '.join(sorted(known))}" if known else "no port has a name"
+            raise InvalidSpec(
+                f"spec.service.extraPorts[{index}].name: no container of the template has a port named {one['name']} "
+                f"({there}): write it there, for example ports: [{{name: {one['name']}, containerPort: {one['port']}}}]"
+            )
     return ServiceSpec(
         port=service.get("port"),
         type=service.get("type"),
         app_protocol=service.get("appProtocol"),
         annotations=service.get("annotations") or {},
+        extra_ports=tuple(ExtraPort(one["name"], one["port"], one.get("appProtocol")) for one in extra),
     )
 
 

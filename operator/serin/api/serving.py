@@ -61,6 +61,13 @@ def read_serving(runtime: JsonObject) -> Serving:
     )
 
 
+def container_ports(pod: JsonObject) -> dict[str, int]:
+    """The ports of a pod's containers that have a name: name -> number."""
+    containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+    ports = (port for one in containers for port in one.get("ports") or ())
+    return {str(port["name"]): int(port["containerPort"]) for port in ports if port.get("name")}
+
+
 def _text(seconds: float) -> str:
     """One text for one duration, so that 5m and 300s are one version."""
     milliseconds = round(seconds * 1000)

@@ -33,6 +33,18 @@ class RouterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraPort:
+    """A further port of the clients' Service, which leads straight to stable's pods.
+
+    `name`: also of the port in the pod template, so that each version says where it listens.
+    """
+
+    name: str
+    port: int
+    app_protocol: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """`spec.service`: the Service that clients use, which is the deployment's own, whatever version it serves.
 
@@ -43,6 +55,7 @@ class ServiceSpec:
     type: str | None = None
     app_protocol: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    extra_ports: tuple[ExtraPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

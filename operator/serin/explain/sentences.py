@@ -192,6 +192,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_traffic(facts, serin),
         *_trouble(facts),
         *_route(facts, serin),
+        *_extra_ports(facts),
         *_contests(facts, serin),
         *_pods(facts),
         *_deadlines(facts),
@@ -325,6 +326,16 @@ def _route(facts: Facts, serin: str) -> Iterator[str]:
     fallback = facts.condition(ConditionType.FALLBACK_READY)
     if fallback.holds is False:
         yield f"The fallback: {_full(fallback.message)} {_advice(facts, fallback.reason, serin)}"
+
+
+def _extra_ports(facts: Facts) -> Iterator[str]:
+    """What no step moves, while there are any."""
+    if facts.spec and facts.rollout and (extra := facts.spec.service.extra_ports):
+        ports = ", ".join(f"{one.port} ({one.name})" for one in extra)
+        yield (
+            f"Whoever uses port {ports} of the Service meets pods of {facts.rollout.stable} alone, until another "
+            "version is stable: no step moves these requests, and no metric of the router counts them."
+        )
 
 
 def _contests(facts: Facts, serin: str) -> Iterator[str]:

@@ -369,6 +369,30 @@ REFUSED: Refusals = {
         "spec: {service: {appProtocol: HTTP 2}}",
         ("spec.service.appProtocol", "for example http, grpc or kubernetes.io/h2c"),
     ),
+    "an extra port without a name": (
+        "spec: {service: {extraPorts: [{port: 9000}]}}",
+        ("spec.service.extraPorts[0].name", "Required value"),
+    ),
+    "an extra port with the name of the Service's own": (
+        "spec: {service: {extraPorts: [{name: http, port: 9000}]}}",
+        ("spec.service.extraPorts[0].name", "rename the port in the template, for example to admin"),
+    ),
+    "an extra port with a name that no container port has": (
+        "spec: {service: {extraPorts: [{name: gRPC_1, port: 9000}]}}",
+        ("spec.service.extraPorts[0].name", "in lower case, for example admin"),
+    ),
+    "two extra ports of one number": (
+        "spec: {service: {extraPorts: [{name: admin, port: 9000}, {name: grpc, port: 9000}]}}",
+        ("spec.service.extraPorts", "two ports have the same number: change one"),
+    ),
+    "an extra port with the number of the Service's own": (
+        "spec: {service: {port: 80, extraPorts: [{name: admin, port: 80}]}}",
+        ("spec.service.extraPorts", "which leads to the router: change one"),
+    ),
+    "a protocol with a space at an extra port": (
+        "spec: {service: {extraPorts: [{name: admin, port: 9000, appProtocol: HTTP 2}]}}",
+        ("spec.service.extraPorts[0].appProtocol", "for example http, grpc or kubernetes.io/h2c"),
+    ),
     "a health port that nobody asks at": (
         "spec: {healthPort: 8000}",
         ("spec.healthPort", "readinessProbe with a port of its own"),
@@ -656,6 +680,11 @@ ACCEPTED = {
     "a Service with everything": (
         "spec: {service: {port: 443, type: LoadBalancer, appProtocol: kubernetes.io/h2c, "
         "annotations: {service.beta.kubernetes.io/aws-load-balancer-internal: 'true', team: risk}}}"
+    ),
+    "a Service with extra ports": (
+        "spec: {service: {extraPorts: [{name: admin, port: 9000}, {name: grpc, port: 8081, appProtocol: grpc}]}, "
+        "template: {spec: {containers: [{name: model, image: i, ports: [{containerPort: 8080}, "
+        "{name: admin, containerPort: 9000}, {name: grpc, containerPort: 8081}]}]}}}"
     ),
     "Triton over gRPC": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP2}",
     "HTTP/1.1 at Triton's gRPC port": "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP1}",

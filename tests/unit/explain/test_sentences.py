@@ -29,6 +29,20 @@ def test_evidence_that_is_late_is_said_with_what_to_do() -> None:
     assert "The evidence:" not in told(replace(BAKING, conditions=(READY, in_time)))
 
 
+def test_what_no_step_moves_is_said_while_there_are_steps() -> None:
+    container = {
+        "name": "model",
+        "image": "i",
+        "ports": [{"containerPort": 8080}, {"containerPort": 9, "name": "admin"}],
+    }
+    extra: JsonObject = {"template": {"spec": {"containers": [container]}}}
+    extra["service"] = {"extraPorts": [{"name": "admin", "port": 90}]}
+    words = f"Whoever uses port 90 (admin) of the Service meets pods of {OLD} alone"
+    assert words in told(BAKING, **extra)
+    assert words not in told(SERVING, **extra)
+    assert "Whoever uses port" not in told(BAKING)
+
+
 class TestHeadline:
     def test_before_the_operator_has_looked(self) -> None:
         assert headline(facts(None)) == "fraud: Serin has not looked at it yet"

@@ -22,6 +22,7 @@ from serin.api.spec import ModelDeployment
 from serin.api.state import State
 from serin.cluster.owned import covers
 from serin.routers.endpoints import SERVICE_LABEL
+from serin.routers.envoy.extra_ports import service_ports
 from serin.routers.envoy.settings import NAME
 
 _KEPT_PORT: Final = "servicePort"  # under status.router.envoy
@@ -34,13 +35,15 @@ _WHOLE_LISTS: Final = ("endpoints", "ports")
 class ClientRoute:
     """What leads clients to the router.
 
-    `port`: the clients' port, `listener`: the router's, `routers`: the addresses of its ready pods.
+    `port`: the clients' port, `listener`: the router's, `routers`: the addresses of its ready pods. `direct`: what
+    stands in the endpoints of the extra ports (None: there are none).
     """
 
     deployment: ModelDeployment
     port: int
     listener: int
     routers: tuple[str, ...]
+    direct: JsonObject | None = None
 
     def service(self) -> JsonObject:
         """The clients' Service."""
@@ -48,36 +51,55 @@ class ClientRoute:
         port: JsonObject = {"name": names.PORT_NAME, "port": self.port, "protocol": "TCP"}
         if wanted.app_protocol:
             port["appProtocol"] = wanted.app_protocol
-        spec: JsonObject = {"ports": [port]} | ({"type": wanted.type} if wanted.type else {})
+        ports = [port, *service_ports(wanted.extra_ports)]
+        spec: JsonObject = {"ports": ports} | ({"type": wanted.type} if wanted.type else {})
         metadata = self._metadata(self.deployment.name, {}) | {"annotations": dict(wanted.annotations)}
         return _stamped({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 
     def endpoint_slice(self) -> JsonObject:
         """The Service's endpoints."""
-        labels = {SERVICE_LABEL: self.deployment.name, _MANAGED_BY: names.GROUP}
-        return {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": self._metadata(slice_name(self.deployment.name), labels),
+        return self._slice(slice_name(self.deployment.name)) | {
             "addressType": f"IPv{_family(self.routers)}",
             "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in sorted(self.routers)],
             "ports": [{"name": names.PORT_NAME, "port": self.listener, "protocol": "TCP"}],
         }
 
-    def repairs(self, service: JsonObject | None, endpoints: JsonObject | None) -> tuple[JsonObject, ...]:
-        """What has to be applied to these two objects as they are in the cluster (None: missing)."""
-        wanted = self.service(), self._endpoint_slice_after(endpoints)
-        return tuple(body for body, found in zip(wanted, (service, endpoints), strict=True) if not _has(found, body))
+    def direct_slice(self, found: JsonObject | None = None) -> JsonObject | None:
+        """Endpoints of the extra ports (None: neither wanted nor there). One that is not wanted any more is emptied."""
+        if self.direct is None and found is None:
+            return None
+        wanted = {"endpoints": [], "ports": []} if self.direct is None else dict(self.direct)
+        if found is not None and not wanted["endpoints"]:
+            wanted["addressType"] = found["addressType"]  # which cannot be changed
+        return self._slice(direct_slice_name(self.deployment.name)) | wanted
 
-    def not_ours(self, service: JsonObject | None, endpoints: JsonObject | None) -> str | None:
+    def repairs(
+        self, service: JsonObject | None, endpoints: JsonObject | None, direct: JsonObject | None = None
+    ) -> tuple[JsonObject, ...]:
+        """What has to be applied to these objects as they are in the cluster (None: missing)."""
+        pairs = (
+            (self.service(), service),
+            (self._endpoint_slice_after(endpoints), endpoints),
+            (self.direct_slice(direct), direct),
+        )
+        return tuple(body for body, found in pairs if body is not None and not _has(found, body))
+
+    def not_ours(
+        self, service: JsonObject | None, endpoints: JsonObject | None, direct: JsonObject | None = None
+    ) -> str | None:
         """A sentence when an object of this name exists that belongs to somebody else; it is left alone."""
-        for kind, body in (("a Service", service), ("an EndpointSlice", endpoints)):
+        for kind, body in (("a Service", service), ("an EndpointSlice", endpoints), ("an EndpointSlice", direct)):
             if body is not None and names.controller_uid(body) != self.deployment.uid:
                 return (
                     f"{kind} named {body['metadata']['name']} exists already and is not Serin's: delete it, "
                     "or give the ModelDeployment another name"
                 )
         return None
+
+    def _slice(self, name: str) -> JsonObject:
+        labels = {SERVICE_LABEL: self.deployment.name, _MANAGED_BY: names.GROUP}
+        metadata = self._metadata(name, labels)
+        return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata}
 
     def _endpoint_slice_after(self, found: JsonObject | None) -> JsonObject:
         """With no router pod ready, the endpoints of before are better than none, so they stay."""
@@ -111,6 +133,11 @@ def kept_for_clients(port: int) -> JsonObject:
 def slice_name(deployment: str) -> str:
     """Name of the EndpointSlice behind a deployment's Service."""
     return f"{deployment}-router"
+
+
+def direct_slice_name(deployment: str) -> str:
+    """Name of the EndpointSlice behind its extra ports."""
+    return f"{deployment}-direct"
 
 
 def _family(addresses: Sequence[str]) -> int:

@@ -19,7 +19,8 @@ from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
 from serin.routers.base import Lowered, RouterContext
-from serin.routers.envoy.clients import ClientRoute, clients_port, kept_for_clients, slice_name
+from serin.routers.envoy import extra_ports
+from serin.routers.envoy.clients import ClientRoute, clients_port, direct_slice_name, kept_for_clients, slice_name
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports, PortsExhausted
@@ -103,14 +104,18 @@ class EnvoyRouter:
         # What cannot be read is refused before anything is planned with it.
         read_settings(with_defaults(deployment.spec.router.settings))
         routers, at = self._pods.ready(ROUTER), clients_port(deployment, state)
+        extra_ports.check(deployment.spec.service.extra_ports, at)
         try:
             port = self._ports.free_for(key)
         except PortsExhausted as full:
             return self._without_port(key, str(full), at, ready=bool(routers))
-        clients = ClientRoute(deployment, at, port, routers)
-        service = self._cache.get(kinds.SERVICE, *key)
-        endpoints = self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name))
-        not_ours = clients.not_ours(service, endpoints)
+        clients = ClientRoute(deployment, at, port, routers, self._direct(deployment, state))
+        found = (
+            self._cache.get(kinds.SERVICE, *key),
+            self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, slice_name(deployment.name)),
+            self._cache.get(kinds.ENDPOINT_SLICE, deployment.namespace, direct_slice_name(deployment.name)),
+        )
+        not_ours = clients.not_ours(*found)
         instances = self._instances(key)
         splits = list(instances.values())
         agreed = splits[0] if splits and all(split == splits[0] for split in splits) else None
@@ -122,13 +127,22 @@ class EnvoyRouter:
             refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
             not_ours=not_ours,
-            repairs=() if not_ours else clients.repairs(service, endpoints),
+            repairs=() if not_ours else clients.repairs(*found),
             router=NAME,
             state={"port": port, **kept_for_clients(clients.port)},
             no_fallback=self._no_fallback(deployment),
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,
         )
+
+    def _direct(self, deployment: ModelDeployment, state: State) -> JsonObject | None:
+        """What stands in the endpoints of the extra ports; None: there are none."""
+        if not deployment.spec.service.extra_ports:
+            return None
+        namespace, stable = deployment.namespace, state.stable
+        slices = self._cache.of_deployment(kinds.ENDPOINT_SLICE, namespace, deployment.name)
+        snapshot = self._cache.get(kinds.MODEL_SNAPSHOT, namespace, stable) if stable else None
+        return extra_ports.endpoints(deployment, stable, slices, snapshot)
 
     def _no_fallback(self, deployment: ModelDeployment) -> str:
         """Why the Service of `spec.fallback` cannot answer."""
