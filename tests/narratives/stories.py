@@ -14,6 +14,8 @@ from tests.narratives.world import (
     Sampler,
     World,
     ab_test,
+    arms_earn,
+    bandit,
     fails,
     passes,
     silent,
@@ -669,6 +671,54 @@ def ab_test_of_variants_of_what_serves(world: World) -> None:
     world.tell(f"sees: {world.status['reason']}, rejected models {', '.join(rejected)}")
 
 
+def _bandit(world: World, sampler: Sampler, **changes: object) -> None:
+    """Versions 2 and 3 beside version 1."""
+    world.spec = bandit("1")
+    serving(world)
+    world.sampler = sampler
+    world.change(bandit("2", **{"variants": variants("3"), **changes}))
+
+
+def bandit_of_variants(world: World) -> None:
+    """Version 2 fails and is out, version 3 is the best and serves on although the spec describes another."""
+    earns = {"1": 0.10, "2": 0.10, "3": 0.13}
+    _bandit(world, arms_earn(earns), minDuration="150s")
+    world.run(50)
+    world.sampler = arms_earn(earns, failing="2")
+    world.run(40)
+    world.tell(f"sees: {world.status['message']}")
+    world.run(200)
+    serves = world.snapshots[world.status["stable"]["snapshot"]].model_version
+    world.tell(f"sees: model {serves} serves, pods of {', '.join(sorted(world.pods))}, {world.status['reason']}")
+
+
+def bandit_that_stable_wins(world: World) -> None:
+    _bandit(world, arms_earn({"1": 0.14, "2": 0.10, "3": 0.12}))
+    world.run(300)
+
+
+def bandit_without_data(world: World) -> None:
+    """The reward's counters go away: the weights stay until they are back."""
+    earns = arms_earn({"1": 0.10, "2": 0.10, "3": 0.11})
+
+    def blind(world: World, asked: SampleRequest) -> Tick:
+        return silent(world, asked) if asked.metric.name == CONVERSION else earns(world, asked)
+
+    _bandit(world, earns, minDuration="500s")
+    world.run(80)
+    world.sampler = blind
+    world.run(80)
+    world.tell(f"sees: {world.status['message']}")
+    world.sampler = earns
+    world.run(60)
+
+
+def bandit_that_runs_out_of_time(world: World) -> None:
+    """All are the same: at maxDuration the likeliest one serves, without a proof."""
+    _bandit(world, arms_earn({"1": 0.10, "2": 0.10, "3": 0.10}), maxDuration="150s")
+    world.run(300)
+
+
 def _condition(world: World, kind: str) -> str:
     (found,) = (one for one in world.status["conditions"] if one["type"] == kind)
     return f"{found['status']} {found['reason']}: {found['message']}"
@@ -982,6 +1032,10 @@ ALL: tuple[Story, ...] = (
     shadow_that_nobody_asks,
     ab_test_of_variants,
     ab_test_of_variants_of_what_serves,
+    bandit_of_variants,
+    bandit_that_stable_wins,
+    bandit_without_data,
+    bandit_that_runs_out_of_time,
 )
 
 

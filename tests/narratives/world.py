@@ -160,6 +160,40 @@ def versions_buy(buys: Mapping[str, float], failing: str = "") -> Sampler:
     return sample
 
 
+def bandit(version: str = "1", **changes: Any) -> dict[str, Any]:
+    """A spec with a bandit of minutes, whose reward is the same conversion."""
+    settings = {
+        "reward": {"metric": CONVERSION, "better": "Higher"},
+        "interval": "30s",
+        "minWeight": 5,
+        "maxWeight": 80,
+        "maxStep": 20,
+        "stopAt": "0.95",
+        "minRequests": 1000,
+        "minDuration": "60s",
+        "maxDuration": "600s",
+        **changes,
+    }
+    return spec(version, strategy={"bandit": settings}, metrics=ab_test()["metrics"])
+
+
+def arms_earn(shares: Mapping[str, float], failing: str = "", requests: int = 4_000) -> Sampler:
+    """So many requests a sample, of which each model version earns its share; one version may fail half of its own."""
+
+    def of(world: "World", snapshot: str | None) -> Arm:
+        version = world.snapshots[snapshot or ""].model_version
+        count, share = requests * world.weights.get(snapshot or "", 0) // 100, shares[version]
+        dice = Random(f"{world.now} {snapshot}")
+        return Arm(count, min(count, max(0, round(dice.gauss(count * share, (count * share * (1 - share)) ** 0.5)))))
+
+    def sample(world: "World", asked: SampleRequest) -> Tick:
+        if asked.metric.name == CONVERSION:
+            return RatioTick(world.now, of(world, asked.subject), of(world, asked.baseline))
+        return (fails if world.snapshots[asked.subject].model_version == failing else passes)(world, asked)
+
+    return sample
+
+
 def variants(*versions: str) -> list[dict[str, Any]]:
     """Variants that are other versions of the model: b, c and so on."""
     return [{"name": chr(ord("b") + place), "model": {"version": one}} for place, one in enumerate(versions)]

@@ -12,7 +12,19 @@ from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
 from serin.rollout.snapshots import PREVIOUS
 from tests.narratives.told import contradicts_nothing
-from tests.narratives.world import World, ab_test, fails, passes, silent, spec, users_buy, variants, versions_buy
+from tests.narratives.world import (
+    World,
+    ab_test,
+    arms_earn,
+    bandit,
+    fails,
+    passes,
+    silent,
+    spec,
+    users_buy,
+    variants,
+    versions_buy,
+)
 
 STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
@@ -70,6 +82,16 @@ def _experimenter(world: World, dice: random.Random) -> None:
     changes = {"variants": variants(*others)} if others else {}
     world.change(ab_test(own, split=share, maxDuration="120s", whenInconclusive=ends, **changes))
     world.sampler = users_buy(*dice.choice(((0.2, 0.1), (0.1, 0.2), (0.1, 0.1))))
+
+
+def _gambler(world: World, dice: random.Random) -> None:
+    """Another version, or other limits of the same one, in a bandit."""
+    own, *others = dice.sample("1234", dice.randint(1, 4))
+    changes: dict[str, object] = {"variants": variants(*others)} if others else {}
+    changes |= {"maxWeight": dice.choice((50, 80)), "maxStep": dice.choice((1, 20, 100))}
+    world.change(bandit(own, maxDuration="120s", minRequests=dice.choice((100, 10_000)), **changes))
+    earns = {version: dice.choice((0.05, 0.1, 0.2)) for version in "12349"}
+    world.sampler = arms_earn(earns, failing=dice.choice(("", *"1234")))
 
 
 def _arms_differ(world: World, dice: random.Random) -> None:
@@ -161,18 +183,26 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
         passed = index >= (2 if strategy["shadow"]["then"] == "Hold" else 1)
         assert passed or not world.candidate_weight, f"{world.candidate_weight}% while only copies are due"
         return
+    if "bandit" in strategy:
+        most, least = 100 if index else strategy["bandit"]["maxWeight"], strategy["bandit"]["minWeight"]
+        shares = [world.weights.get(arm.snapshot, 0) for arm in rollout.arms]
+        assert all(share in (0, 100) or least <= share <= most for share in shares), f"{shares}% in {strategy}"
+        return
     steps = strategy["canary"]["steps"]
     reached = [step["weight"] for step in steps[: index + 1] if "weight" in step]
     allowed = 100 if index >= len(steps) else max(reached, default=0)
     assert world.candidate_weight <= allowed, f"{world.candidate_weight}% at step {index + 1} of {steps}"
 
 
-@pytest.mark.parametrize("seed", range(100))
+def _happenings(seed: int) -> tuple[Callable[[World, random.Random], None], ...]:
+    if seed < 80:
+        return HAPPENINGS
+    return (*HAPPENINGS, *((_experimenter, _experimenter, _arms_differ) if seed < 100 else (_gambler,) * 3))
+
+
+@pytest.mark.parametrize("seed", range(120))
 def test_rules_hold_whatever_happens(seed: int) -> None:
-    dice, happenings = (
-        random.Random(seed),
-        HAPPENINGS if seed < 80 else (*HAPPENINGS, _experimenter, _experimenter, _arms_differ),
-    )
+    dice, happenings = random.Random(seed), _happenings(seed)
     world = World()
     for _ in range(60):
         if dice.random() < 0.5:

@@ -14,14 +14,14 @@ at most 1 - stop_at, asymptotically, whatever the weights were. That evidence do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Final
 
 import numpy as np
 from scipy.special import betainc
 
-from serin.analysis.evidence import Evidence, Kind, array, check_arm, number
+from serin.analysis.evidence import Evidence, Kind, Unreadable, array, check_arm, number
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.means import log_mixture
 from serin.analysis.types import Arm, Json
@@ -29,8 +29,9 @@ from serin.analysis.types import Arm, Json
 MOST_ARMS: Final = 8
 GRID: Final = 400  # points of the integral over rates
 REACH: Final = 6.0  # standard deviations on either side
-SCALE: Final = 0.1  # the difference that is found soonest, as a share of the common rate
+SCALE: Final = 0.1  # the difference that is found soonest, as a share of the rarer of the two outcomes
 ENOUGH: Final = 100  # requests per arm before the normal approximation is used
+MOST_REQUESTS: Final = 1e15  # counts beyond are no whole numbers any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,17 @@ def fold(before: State, tick: BanditTick, half_life: float | None) -> State:
     )
 
 
+def turned(state: State) -> State:
+    """The same where a reward is what is not counted: fewer are better."""
+    return replace(
+        state,
+        rewards=state.requests - state.rewards,
+        vector=-state.vector,
+        faded_rewards=state.faded_requests - state.faded_rewards,
+        faded_vector=-state.faded_vector,
+    )
+
+
 def best(state: State, eligible: Sequence[bool]) -> Floats:
     """The probability of every arm that it is the best of the eligible ones; shape (arms,), 0 for the others."""
     rates = np.clip(_rates(state.faded_requests, state.faded_rewards, state.faded_matrix, state.faded_vector), 0.0, 1.0)
@@ -123,7 +135,9 @@ def weights(chances: Floats, before: Sequence[int], eligible: Sequence[bool], sh
     least = min(shares.least, 100 // len(playing))
     wanted = {index: 100.0 * float(chances[index]) for index in playing}
     lows = {index: float(max(least, before[index] - shares.step)) for index in playing}
-    highs = {index: float(min(max(shares.most, least), max(before[index], least) + shares.step)) for index in playing}
+    # What has more than the most goes down to it by steps as well.
+    tops = {index: max(shares.most, least, before[index] - shares.step) for index in playing}
+    highs = {index: float(min(tops[index], max(before[index], least) + shares.step)) for index in playing}
     lows = {index: min(lows[index], highs[index]) for index in playing}
     if sum(highs.values()) < 100.0:  # what an eliminated arm had has to go somewhere at once
         highs = dict.fromkeys(playing, 100.0)
@@ -145,9 +159,24 @@ def proven(state: State, leader: int, eligible: Sequence[bool], stop_at: float) 
         spread = float(inverse[leader, leader] + inverse[other, other] - 2.0 * inverse[leader, other])
         if one * spread <= 0.0:
             return False
-        if log_mixture(float(effects[leader] - effects[other]), one * spread, SCALE * rate) < needed:
+        scale = SCALE * min(rate, 1.0 - rate)
+        if log_mixture(float(effects[leader] - effects[other]), one * spread, scale) < needed:
             return False
     return True
+
+
+def requests_needed(share: float, effect: float, arms: int, stop_at: float) -> int:
+    """Requests of each arm until one that earns `effect` times as much as the others is proven, in half of all cases.
+
+    `share`: what the others earn per request, over 0 and under 1; `effect`: over 1. All arms have equally many.
+    """
+    difference, one, scale = (effect - 1.0) * share, share * (1.0 - share), SCALE * min(share, 1.0 - share)
+    low, high = float(ENOUGH), MOST_REQUESTS
+    while high > 1.01 * low:
+        middle = (low * high) ** 0.5
+        enough = log_mixture(difference, 2.0 * one / middle, scale) >= log(arms / (1.0 - stop_at))
+        low, high = (low, middle) if enough else (middle, high)
+    return round(high)
 
 
 def rates(state: State) -> Floats:
@@ -171,7 +200,16 @@ def read(evidence: Evidence, arms: int) -> State:
         for name, length in (("requests", arms), ("rewards", arms), ("matrix", arms * arms), ("vector", arms)):
             numbers = array(evidence, prefix + name, length)
             found.append(numbers.reshape(arms, arms) if name == "matrix" else numbers)
+        _check(*found[-4:])
     return State(number(evidence, "at"), *found)
+
+
+def _check(requests: Floats, rewards: Floats, matrix: Floats, vector: Floats) -> None:
+    """Raise `Unreadable` for what no counts can have come to, as after an edit."""
+    most = float(requests.sum()) + 1.0
+    counts = bool((requests >= 0.0).all() and (rewards >= -0.001).all() and (rewards <= requests + 0.001).all())
+    if not counts or most > MOST_REQUESTS or float(np.abs(matrix).max()) > most or float(np.abs(vector).max()) > most:
+        raise Unreadable("no counts of requests and rewards come to this")
 
 
 def _rounded(numbers: Floats) -> list[Json]:

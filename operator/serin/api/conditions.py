@@ -55,6 +55,8 @@ class Reason(StrEnum):
     BETTER_THAN_STABLE = "BetterThanStable"
     NO_DIFFERENCE = "NoDifference"
     INCONCLUSIVE = "Inconclusive"
+    BEST_ARM = "BestArm"
+    STABLE_IS_BEST = "StableIsBest"
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"

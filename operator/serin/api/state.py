@@ -80,7 +80,8 @@ class Rollout:
     `arms`: at least one, in the order of the spec, the eliminated ones as well. `since`: when it began (unix seconds).
     `warned`: that the traffic is too low for the policy has been told. `strategy`: its name, which `stage` counts the
     stages of; "" is not known. `counted_since`: requests before then are no evidence (None: all count), as they were no
-    random part of all.
+    random part of all. `evidence`: by metric, what is counted of all arms together. `shares`: the percents that a
+    strategy without fixed ones has decided for the arms last, by snapshot.
     """
 
     stable: str
@@ -90,6 +91,8 @@ class Rollout:
     warned: bool = False
     strategy: str = ""
     counted_since: float | None = None
+    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+    shares: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def active(self) -> tuple[str, ...]:

@@ -105,19 +105,29 @@ def _read_rollout(status: JsonObject, stable: str | None) -> Rollout | None:
         warned=candidate.get("warned") is True,
         strategy=_text(candidate, "strategy"),
         counted_since=_moment(candidate, "countedSince"),
+        evidence=_read_evidence(_map(status, "strategy")),
+        shares=_read_shares(_map(_map(status, "strategy"), "shares")),
     )
 
 
 def _read_arm(row: JsonObject) -> Arm:
-    standing, evidence = _text(row, "standing"), _map(row, "evidence")
+    standing = _text(row, "standing")
     return Arm(
         snapshot=_text(row, "snapshot"),
-        evidence={key: value for key, value in evidence.items() if isinstance(value, dict)},
+        evidence=_read_evidence(row),
         standing=Standing(standing) if standing in Standing.__members__.values() else Standing.EVALUATING,
         reason=_text(row, "reason"),
         message=_text(row, "message"),
         at=_moment(row, "at"),
     )
+
+
+def _read_evidence(row: JsonObject) -> dict[str, JsonObject]:
+    return {key: value for key, value in _map(row, "evidence").items() if isinstance(value, dict)}
+
+
+def _read_shares(row: JsonObject) -> dict[str, int]:
+    return {name: share for name, share in row.items() if isinstance(share, int) and 0 <= share <= 100}
 
 
 def _read_concluded(row: JsonObject) -> Concluded | None:
@@ -337,7 +347,8 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
         {**_write_arm(arm), "weight": split.of(arm.snapshot), **_without_empty({"evidence": dict(arm.evidence)})}
         for arm in rollout.arms
     ]
-    return {"candidate": candidate, "step": step, "arms": arms}
+    together = _without_empty({"shares": dict(rollout.shares), "evidence": dict(rollout.evidence)})
+    return {"candidate": candidate, "step": step, "arms": arms} | _without_empty({"strategy": together})
 
 
 def _write_arm(arm: Arm) -> JsonObject:

@@ -22,6 +22,7 @@ from serin.evaluation.diagnosis import diagnosis
 from serin.evaluation.feasibility import Schedule, feasible
 from serin.evaluation.goals import judge_goal, moments
 from serin.evaluation.policies import policies
+from serin.evaluation.rewards import Rewards, judge_rewards
 from serin.evaluation.samples import SPLIT, Sample, Samples, Subject, subject_of, uncounted
 
 _SPLIT_POLICY = Policy(SPLIT, Severity.INFO)
@@ -54,9 +55,10 @@ class Case:
 class Assessment:
     """What the samples so far say.
 
-    `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics, the goal of
+    `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics, what decides
     an experiment last. `split`: whether the snapshots receive the shares that were decided, None before that was
-    measured. `feasible`: whether the traffic suffices for the policy, None while that is not known.
+    measured. `feasible`: whether the traffic suffices for the policy, None while that is not known. `rewards`: of a
+    bandit, what its arms have earned.
     """
 
     evidence: Mapping[str, Mapping[str, JsonObject]] = field(default_factory=dict)
@@ -64,27 +66,35 @@ class Assessment:
     split: MetricVerdict | None = None
     diagnosis: Diagnosis = _NOTHING
     feasible: tuple[Reason, str] | None = None
+    rewards: Rewards | None = None
+
+    @property
+    def together(self) -> Mapping[str, JsonObject]:
+        """Evidence to keep that is of all arms together, by metric."""
+        return self.rewards.evidence if self.rewards else {}
 
 
 def evaluate(case: Case) -> Assessment:
     """Judge every arm of a rollout."""
     samples, spec = case.samples, case.spec
-    asked = case.schedule.goal
-    goal = asked.metric if asked else ""
+    asked, deciding = case.schedule.goal, case.schedule.deciding
     measured = (samples.overdispersion, samples.slowest_pods)
     arms = len(case.rollout.arms)
-    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=goal, arms=arms)
+    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=deciding, arms=arms)
+    rewards = _rewards(case)
     evidence: dict[str, Mapping[str, JsonObject]] = {}
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}
     splits: list[MetricVerdict] = []
     for arm in (one for one in case.rollout.arms if not one.eliminated):
         subject = subject_of(arm, case.rollout)
         judged = {name: _judge(policy, subject, case) for name, policy in found.items()}
-        if asked and any(one.name == goal for one in spec.metrics):
-            sample = uncounted(subject, goal, samples.newest)
+        if asked and any(one.name == deciding for one in spec.metrics):
+            sample = uncounted(subject, deciding, samples.newest)
             part = replace(asked, goal=replace(asked.goal, alpha=asked.goal.alpha / arms))
-            judged[goal] = judge_goal(part, subject.evidence.get(goal), sample, case.settled_at)
+            judged[deciding] = judge_goal(part, subject.evidence.get(deciding), sample, case.settled_at)
         verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
+        if rewards:
+            verdicts[arm.snapshot] += (rewards.verdict(arm.snapshot),)
         evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
         split = _judge_split(case, subject)
         if split.evidence:
@@ -96,7 +106,16 @@ def evaluate(case: Case) -> Assessment:
         next((one for one in splits if one.verdict in FAILURES), next(iter(splits), None)),
         diagnosis(verdicts.get(case.rollout.candidate, ()), spec.metrics, case.elsewhere),
         feasible(found, samples.traffic, case.schedule),
+        rewards,
     )
+
+
+def _rewards(case: Case) -> Rewards | None:
+    """What the arms of a bandit have earned; None without a bandit, or without its metric."""
+    asked = case.schedule.reward
+    if asked is None or all(one.name != asked.metric for one in case.spec.metrics):
+        return None
+    return judge_rewards(asked, case.rollout, case.split, case.samples.newest)
 
 
 def _judge(policy: Policy, subject: Subject, case: Case) -> Judgement:

@@ -9,6 +9,7 @@ from serin.analysis.types import Policy
 from serin.api.conditions import Reason
 from serin.api.verdicts import BLOCKING
 from serin.evaluation.goals import AskedGoal
+from serin.evaluation.rewards import AskedReward
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Schedule:
     """What a strategy plans, as far as evidence depends on it.
 
     `stages`: those in which an arm has traffic. `expected_seconds`: how long evidence is gathered if nothing has to
-    wait. `max_duration`: seconds after which the rollout is given up, None: never. `goal`: what decides in an
+    wait. `max_duration`: seconds after which the rollout is given up, None: never. `goal`, `reward`: what decides in an
     experiment.
     """
 
@@ -24,6 +25,12 @@ class Schedule:
     expected_seconds: float
     max_duration: float | None = None
     goal: AskedGoal | None = None
+    reward: AskedReward | None = None
+
+    @property
+    def deciding(self) -> str:
+        """Name of the metric that decides in an experiment, and so is no guardrail; "" when there is none."""
+        return next((one.metric for one in (self.goal, self.reward) if one), "")
 
 
 def feasible(

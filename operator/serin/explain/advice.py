@@ -27,6 +27,7 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.NO_DIFFERENCE: "Nothing, or set whenInconclusive: Promote and {serin} retry {name}.",
     Reason.INCONCLUSIVE: "Send more users, raise maxDuration or minimumDetectableEffect, then {serin} retry {name}.",
+    Reason.STABLE_IS_BEST: "Nothing: what serves earns the most. Other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
     Reason.DIFFERENT_FROM_STABLE: (
         "Find out why the answers differ. If that is meant to be, {serin} promote {name} ends a hold; after a rollback "
@@ -90,6 +91,7 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.BAKING,
         Reason.TESTING,
         Reason.BETTER_THAN_STABLE,
+        Reason.BEST_ARM,
         Reason.WAITING,
         Reason.APPROVED,
         Reason.PROMOTING,

@@ -4,7 +4,7 @@
 what it waits for, what the numbers and the pods say, when time alone decides, and what one can do. Pure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from serin.api import names
@@ -53,8 +53,7 @@ def headline(facts: Facts) -> str:
 def _tried(facts: Facts, rollout: Rollout) -> str:
     """The versions under evaluation; of a promotion, the one that is promoted."""
     arms = (rollout.candidate,) if facts.state.phase is Phase.PROMOTING else rollout.active or (rollout.candidate,)
-    *others, last = map(facts.version, arms)
-    return f"{', '.join(others)} and {last}" if others else last
+    return _listed([facts.version(one) for one in arms])
 
 
 def _serving(facts: Facts, serves: str) -> str:
@@ -98,8 +97,7 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
         what = f"brings up {candidate}; {rest}"
     else:
         rest = f"{stable}, which should serve the rest, is down" if down else f"{stable} serves the rest"
-        each = " each" if facts.rollout and len(facts.rollout.active) > 1 else ""
-        what = f"tries {candidate} on {facts.weight}% of the requests{each}; {rest}"
+        what = f"tries {_shared(facts) or f'{candidate} on {facts.weight}% of the requests'}; {rest}"
     held = ""
     if facts.paused and facts.state.phase is Phase.PAUSED:
         held = "; it is paused"
@@ -107,6 +105,23 @@ def _rollout(facts: Facts, stable: str, candidate: str) -> str:
         held = "; it waits for approval"
     lost = "; clients reach neither of them" if _unready(facts) and not down else ""
     return f"{what}{held}{lost}"
+
+
+def _shared(facts: Facts) -> str:
+    """Which of several versions has how many of the requests; "" when there is one."""
+    arms = facts.rollout.active if facts.rollout else ()
+    weights = [facts.state.split.of(one) for one in arms]
+    if len(arms) < 2:
+        return ""
+    if len(set(weights)) == 1:
+        return f"{_listed([facts.version(one) for one in arms])} on {weights[0]}% of the requests each"
+    told = [f"{facts.version(one)} on {weight}%" for one, weight in zip(arms, weights, strict=True)]
+    return f"{_listed(told)} of the requests"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _forced(facts: Facts) -> bool:

@@ -272,7 +272,7 @@ def _context(builder: PlanBuilder, rollout: Rollout) -> RolloutContext:
 def _with_evidence(rollout: Rollout, assessment: Assessment) -> Rollout:
     """The arms with what their samples say now; an arm without an assessment (it has just begun) keeps what it has."""
     arms = (replace(arm, evidence=assessment.evidence.get(arm.snapshot) or arm.evidence) for arm in rollout.arms)
-    return replace(rollout, arms=tuple(arms))
+    return replace(rollout, arms=tuple(arms), evidence=assessment.together or rollout.evidence)
 
 
 def _withdraw_traffic(builder: PlanBuilder, context: RolloutContext, gone: tuple[RolloutContext, ...]) -> None:

@@ -10,6 +10,7 @@ from serin.analysis.combine import overall
 from serin.analysis.types import MetricVerdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
+from serin.api.effective import versions
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, KillSwitch
 from serin.api.state import MetricStatus, State, Status, VersionStatus
@@ -232,7 +233,8 @@ def _denial(builder: PlanBuilder) -> Note | None:
 def _rejection(builder: PlanBuilder) -> Note | None:
     """That the version which the spec describes was rejected, and is not tried again by itself; None when it is not."""
     seen, state, why = builder.seen, builder.state, builder.why
-    wanted, last = seen.wanted, state.last_rollback
+    # By this look's own end of an experiment: the arm that the spec describes may have lost, and another one won.
+    wanted, last = versions(seen.deployment.name, seen.deployment.spec, state.concluded)[0], state.last_rollback
     if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
         return None
     if why.reason is Reason.REJECTED_CONTENT or (last and last.at == seen.now and why.reason.value == last.reason):

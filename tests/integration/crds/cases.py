@@ -12,6 +12,7 @@ KNOWN = ANSWERS.replace("by: label", "by: label, reference: {legit: 97, fraud: 3
 TOKENS = "mean: {sum: 't_sum{ {{.version}} }', count: 't_count{ {{.version}} }'}"
 
 VARIANT = "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, variants: [{name: b, WHAT}]}}}"
+BANDIT = "spec: {strategy: {bandit: {reward: {metric: errors}, WHAT}}}"
 
 REFUSED: Refusals = {
     # --- the name ---
@@ -136,7 +137,7 @@ REFUSED: Refusals = {
     "another strategy": ("spec: {strategy: {redBlack: {}}}", ('unknown field "spec.strategy.redBlack"',)),
     "two strategies": (
         "spec: {strategy: {canary: {}, blueGreen: {}}}",
-        ("spec.strategy", "write exactly one strategy, canary: {}, blueGreen: {}, abTest, or shadow"),
+        ("spec.strategy", "write exactly one strategy, canary: {}, blueGreen: {}, abTest, bandit, or shadow"),
     ),
     "everybody held back": (
         "spec: {strategy: {canary: null, blueGreen: {holdback: 100}}}",
@@ -230,6 +231,71 @@ REFUSED: Refusals = {
         "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, "
         'variants: [{name: a, model: {version: "2"}}]}}}',
         ("spec.strategy.abTest.variants[0].name", "another name than a"),
+    ),
+    "bandit without a reward": ("spec: {strategy: {bandit: {}}}", ("spec.strategy.bandit.reward: Required",)),
+    "bandit for a reward that is not measured": (
+        "spec: {strategy: {bandit: {reward: {metric: conversion}}}}",
+        ("spec.strategy.bandit.reward.metric", "write the name of one of spec.metrics that is a ratio"),
+    ),
+    "bandit whose labels never come": (
+        "spec: {strategy: {bandit: {reward: {metric: errors, labelDelay: 9000h}}}}",
+        ("spec.strategy.bandit.reward.labelDelay", "write a duration from 1s to 2160h"),
+    ),
+    "bandit that is over before the labels": (
+        "spec: {strategy: {bandit: {reward: {metric: errors, labelDelay: 400h}}}}",
+        ("spec.strategy.bandit.maxDuration", "longer than reward.labelDelay"),
+    ),
+    "bandit that moves every second": (
+        BANDIT.replace("WHAT", "interval: 1s"),
+        ("spec.strategy.bandit.interval", "write a duration from 5s to 168h"),
+    ),
+    "bandit that never moves": (
+        BANDIT.replace("WHAT", "interval: 100h, minDuration: 1h, maxDuration: 100h"),
+        ("spec.strategy.bandit.interval", "or no weight ever moves"),
+    ),
+    "bandit that forgets at once": (
+        BANDIT.replace("WHAT", "halfLife: 1s"),
+        ("spec.strategy.bandit.halfLife", "write a duration from 1m to 2160h"),
+    ),
+    "bandit of more than everything": (
+        BANDIT.replace("WHAT", "minWeight: 40, variants: [{name: b, model: {version: '2'}}]"),
+        ("spec.strategy.bandit.minWeight", "write at most 100 divided by their number"),
+    ),
+    "bandit that is sure": (
+        BANDIT.replace("WHAT", 'stopAt: "1"'),
+        ("spec.strategy.bandit.stopAt", "write a probability over 0.5 and below 1"),
+    ),
+    "bandit of a year at least": (
+        BANDIT.replace("WHAT", "minDuration: 9000h"),
+        ("spec.strategy.bandit.minDuration", "write a duration from 1s to 2160h"),
+    ),
+    "bandit of a year": (
+        BANDIT.replace("WHAT", "maxDuration: 9000h"),
+        ("spec.strategy.bandit.maxDuration", "write a duration from 1s to 4320h"),
+    ),
+    "bandit that ends before it may": (
+        BANDIT.replace("WHAT", "maxDuration: 12h"),
+        ("spec.strategy.bandit.maxDuration", "write a duration of at least minDuration"),
+    ),
+    "bandit with a variant called as the spec's own version": (
+        BANDIT.replace("WHAT", "variants: [{name: a, model: {version: '2'}}]"),
+        ("spec.strategy.bandit.variants[0].name", "another name than a"),
+    ),
+    "bandit with a variant without a difference": (
+        BANDIT.replace("WHAT", "variants: [{name: b}]"),
+        ("spec.strategy.bandit.variants[0]", "write what is different"),
+    ),
+    "bandit with a variant of nowhere": (
+        BANDIT.replace("WHAT", "variants: [{name: b, model: {uri: here}}]"),
+        ("spec.strategy.bandit.variants[0].model.uri", "write a URI with its scheme"),
+    ),
+    "bandit with a variant with half a digest": (
+        BANDIT.replace("WHAT", "variants: [{name: b, model: {digest: 'sha256:12'}}]"),
+        ("spec.strategy.bandit.variants[0].model.digest", "write sha256: and 64"),
+    ),
+    "bandit with a variant with a config that is no variable": (
+        BANDIT.replace("WHAT", "variants: [{name: b, config: {9a: b}}]"),
+        ("spec.strategy.bandit.variants[0].config", "write keys of at most 63 letters"),
     ),
     "less than one percent for a variant": (
         "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, split: 1, "

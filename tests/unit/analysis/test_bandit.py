@@ -5,8 +5,22 @@ import json
 import numpy as np
 import pytest
 
-from serin.analysis.bandit import BanditTick, Shares, State, begin, best, fold, proven, rates, read, weights, write
-from serin.analysis.evidence import Unusable
+from serin.analysis.bandit import (
+    BanditTick,
+    Shares,
+    State,
+    begin,
+    best,
+    fold,
+    proven,
+    rates,
+    read,
+    requests_needed,
+    turned,
+    weights,
+    write,
+)
+from serin.analysis.evidence import Unreadable, Unusable
 from serin.analysis.types import Arm
 
 ALL = (True, True, True)
@@ -94,6 +108,47 @@ def test_state_survives_a_restart_and_counts_nothing_twice() -> None:
     again = read(kept, 8)
     assert best(again, (True,) * 8) == pytest.approx(best(state, (True,) * 8), abs=1e-3)
     assert fold(again, BanditTick(state.at, (Arm(1, 1),) * 8), None) is again
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"requests": [-1, 5]},
+        {"rewards": [200, 9]},
+        {"faded_matrix": [9e9] * 4},
+        {"vector": [9e9, 0]},
+        {"matrix": [1.0]},
+    ],
+)
+def test_what_no_counts_come_to_is_not_read(edit: dict[str, list[float]]) -> None:
+    kept = json.loads(json.dumps(write(fed(1, 3, (0.1, 0.2), (50, 50)))))
+    assert read(kept, 2)
+    with pytest.raises(Unreadable):
+        read({**kept, **edit}, 2)
+
+
+def test_fewer_are_better_when_the_state_is_turned() -> None:
+    state = turned(fed(1, 100, (0.10, 0.05, 0.10), (100, 100, 100)))
+    assert best(state, ALL)[1] > 0.99
+    assert proven(state, 1, ALL, 0.95)
+    assert not proven(state, 0, ALL, 0.95)
+
+
+def test_what_has_more_than_the_most_goes_down_by_steps_as_well() -> None:
+    assert weights(np.array([0.0, 1.0]), (95, 5), (True, True), Shares(step=1)) == (94, 6)
+    assert weights(np.array([0.0, 1.0]), (95, 5), (True, True), Shares()) == (75, 25)
+
+
+@pytest.mark.parametrize("arms", [2, 4])
+def test_as_many_requests_are_needed_as_it_says(arms: int) -> None:
+    needed = requests_needed(0.1, 1.5, arms, 0.95)
+    found = []
+    for seed in range(60):
+        rng, state = np.random.default_rng(seed), begin(arms, 0.0)
+        worth = (*(0.1,) * (arms - 1), 0.15)
+        tick = BanditTick(1.0, tuple(Arm(needed, int(rng.binomial(needed, rate))) for rate in worth))
+        found.append(proven(fold(state, tick, None), arms - 1, (True,) * arms, 0.95))
+    assert 0.1 < sum(found) / len(found) < 0.8
 
 
 def test_impossible_counts_are_refused() -> None:

@@ -245,3 +245,14 @@ def test_an_address_outside_is_not(url: str) -> None:
     with pytest.raises(Stop, match="is no Service of the cluster: write --prometheus URL") as stopped:
         proxy_path(url)
     assert stopped.value.code is Exit.NO_ACCESS
+
+
+def test_a_bandit_says_how_many_requests_a_proof_takes(rehearse: Rehearse) -> None:
+    clicks = {"name": "clicks", "ratio": {"bad": "c_total{ {{.version}} }", "total": "r_total{ {{.version}} }"}}
+    variant = {"name": "b", "config": {"threshold": "0.3"}}
+    strategy = {"bandit": {"reward": {"metric": "clicks"}, "variants": [variant]}}
+    rehearse.write(strategy=strategy, metrics=[ERRORS, clicks])
+    ran = rehearse("--rps", "50", "--error-rate", "0.01")
+    assert "reward clicks: that an arm earns 1.1x as much as the others takes about so many requests of each" in ran.out
+    assert "the table shows their first hour" in ran.out
+    assert "1: 5% for" in ran.out

@@ -3,7 +3,7 @@
 from serin.explain.facts import gather
 from serin.explain.sentences import explain, headline
 from serin.explain.tables import status
-from tests.narratives.world import World, ab_test, variants, versions_buy
+from tests.narratives.world import World, ab_test, arms_earn, bandit, variants, versions_buy
 
 EVEN = {"1": 0.1, "2": 0.1, "3": 0.1, "4": 0.1}
 
@@ -51,3 +51,13 @@ def test_a_winner_that_the_spec_does_not_describe_is_what_is_wanted() -> None:
     facts = gather(world.body, world.now)
     assert headline(facts) == "fraud serves model 3"
     assert facts.serves_what_is_wanted
+
+
+def test_arms_with_different_weights_are_told_apart() -> None:
+    world = World(spec=bandit("1"))
+    world.run(20)
+    world.sampler = arms_earn({"1": 0.1, "2": 0.1, "3": 0.2})
+    world.change(bandit("2", variants=variants("3"), minDuration="300s"))
+    world.run(120)
+    told = headline(gather(world.body, world.now))
+    assert told == "fraud tries model 2 on 5% and model 3 on 65% of the requests; model 1 serves the rest"

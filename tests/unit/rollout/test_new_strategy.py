@@ -141,6 +141,7 @@ def test_another_strategy_waits_while_stable_is_down() -> None:
 
 def test_a_strategy_that_is_in_no_table_is_refused_with_those_that_are() -> None:
     with pytest.raises(
-        InvalidSpec, match=r"^spec\.strategy\.third is unknown: write one of canary, blueGreen, abTest, shadow, half$"
+        InvalidSpec,
+        match=r"^spec\.strategy\.third is unknown: write one of canary, blueGreen, abTest, bandit, shadow, half$",
     ):
         strategy_of(parse_spec(spec(strategy={"third": {}})))

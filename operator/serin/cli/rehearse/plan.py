@@ -60,9 +60,8 @@ class Plan:
     def policies(self) -> dict[str, Policy]:
         """Of the metrics that can roll back."""
         schedule = self.schedule
-        goal = schedule.goal.metric if schedule.goal else ""
         arms = 1 + len(self.spec.variants)
-        found = policies(self.spec, self.interval, schedule.expected_seconds, goal=goal, arms=arms)
+        found = policies(self.spec, self.interval, schedule.expected_seconds, goal=schedule.deciding, arms=arms)
         return {name: one for name, one in found.items() if one.severity in BLOCKING}
 
     def ratios(self) -> dict[str, RatioSource]:

@@ -63,7 +63,7 @@ def _rehearse(one: plan.Plan, traffic: Mapping[str, Traffic], runs: int, seed: i
         raise Stop(Exit.NO, f"{one.name} has no metric that can be rehearsed: {why}")
     schedule = one.schedule
     stages = schedule.stages
-    if schedule.goal:  # of an experiment only the guardrails are rehearsed, and days of them look like an hour
+    if schedule.deciding:  # of an experiment only the guardrails are rehearsed, and days of them look like an hour
         stages = tuple(replace(stage, bake=min(stage.bake, _GUARDRAILS_SECONDS)) for stage in stages)
     with console(error=True).status(f"simulating {runs} rollouts of {one.name}"):
         longest = schedule.max_duration or LONGEST

@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from serin.analysis.bandit import requests_needed
 from serin.analysis.goal import candidate_needed
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
 from serin.analysis.text import number, percent
@@ -20,7 +21,8 @@ from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan
 from serin.metrics.sources import HistogramSource
 
-_SHARES: Final = (0.01, 0.1, 0.5)  # of stable's users or requests that a goal counts
+_SHARES: Final = (0.01, 0.1, 0.5)  # of stable's users or requests that a goal or a reward counts
+_EARNS: Final = 1.1  # times as much as the others, of a best arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ def sentences(found: Rehearsed) -> Iterator[str]:
     for name, why in found.left.items():
         yield f"not rehearsed: {name}: {why}"
     yield from _goal(found)
+    yield from _reward(found)
+    if found.plan.schedule.deciding:
+        yield "before it decides, the guardrails are watched; the table shows their first hour"
 
 
 def _goal(found: Rehearsed) -> Iterator[str]:
@@ -122,7 +127,20 @@ def _goal(found: Rehearsed) -> Iterator[str]:
     needed = [f"{count(candidate_needed(goal, share, split))} where it is {percent(share)}" for share in _SHARES]
     takes = f"takes about so many {unit} of the new version: {', '.join(needed)}"
     yield f"goal {asked.metric}: an effect of {effect} {takes}"
-    yield "before it decides, the guardrails are watched; the table shows their first hour"
+
+
+def _reward(found: Rehearsed) -> Iterator[str]:
+    """How long it takes until a bandit's best arm is proven."""
+    asked, arms = found.plan.schedule.reward, 2 + len(found.plan.spec.variants)
+    if asked is None:
+        return
+    needed = [
+        f"{count(max(asked.min_requests, requests_needed(share, _EARNS, arms, asked.stop_at)))} where "
+        f"{percent(share)} are rewarded"
+        for share in _SHARES
+    ]
+    takes = f"takes about so many requests of each of the {arms} arms: {', '.join(needed)}"
+    yield f"reward {asked.metric}: that an arm earns {_EARNS:g}x as much as the others {takes}"
 
 
 def _sees(stage: Stage, sights: Sequence[Sight], minimum_detectable_effect: float) -> str:

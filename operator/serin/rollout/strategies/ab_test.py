@@ -14,22 +14,15 @@ from serin.analysis.types import MetricVerdict
 from serin.api.capabilities import Capability, Needs
 from serin.api.conditions import Reason
 from serin.api.fields import Field, InvalidSpec
-from serin.api.split import Split, Sticky, lowered
-from serin.api.state import Arm, StageState, StageStatus, Standing
+from serin.api.split import Split, Sticky
+from serin.api.state import StageState, StageStatus
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
 from serin.evaluation.goals import AskedGoal
 from serin.rollout.gates import HOLD, first, split_unfaithful, stable_down, unproven
-from serin.rollout.rollback import resettled
 from serin.rollout.strategies.base import Advance, Finding, RolloutContext
-from serin.rollout.strategies.moves import held, pods_for, promote, settled, waiting_for_pods
-
-
-class Direction(StrEnum):
-    """Which way the goal is better."""
-
-    HIGHER = "Higher"
-    LOWER = "Lower"
+from serin.rollout.strategies.experiment import Direction, age_of, reach, shared, win
+from serin.rollout.strategies.moves import held, pods_for, promote, settled
 
 
 class Per(StrEnum):
@@ -142,45 +135,24 @@ class AbTest:
         """The split of the test. Its salt is the first version, so that another test draws other users."""
         arms = tuple(arm.snapshot for arm in context.rollout.arms)
         sticky = replace(self.sticky, salt=arms[0], arms=arms if len(arms) > 1 else ())
-        # When it has begun, an arm that has lost its pods is waited for, and the test of the others goes on.
-        begun = context.stage.since is not None
-        present = [one for one in context.each if not begun or one.weight or one.ready >= one.needed]
-        weights = {one.candidate: self._share(context) for one in present}
-        return Split({context.stable: 100 - sum(weights.values()), **weights}, sticky=sticky)
+        return shared(context, self._shares_of_arms(context), sticky)
+
+    def _shares_of_arms(self, context: RolloutContext) -> dict[str, int]:
+        return dict.fromkeys(context.rollout.active, self._share(context))
 
     def _reach(self, context: RolloutContext) -> Advance:
         """Bring up the pods, then share the users out; also when a person has changed the share on the way."""
-        shared, share = self._shared(context), self._share(context)
-        if any(one.weight > share for one in context.each) and context.seen.ready(context.stable):
-            return self._lower(context, shared, share)
-        rising = [one for one in context.each if shared.of(one.candidate) > one.weight]
-        if why := first(HOLD, context) or next(filter(None, (unproven(one) for one in rising if one.weight)), None):
-            return held(context, why)
-        for one in rising:
-            if one.ready < one.needed:
-                return held(one, waiting_for_pods(one, f"{share}%"))
-        stage, now = context.stage, context.seen.now
-        begun = replace(stage, entered=now, since=now if stage.since is None else stage.since)
-        state = replace(context.at(begun).state, split=shared)
+        split, share, shares = self._shared(context), self._share(context), self._shares_of_arms(context)
         who = self.sticky.header or f"cookie {self.sticky.cookie}"
-        each = " each" if len(shared.serving()) > 2 else ""
-        whose = ", ".join(one.candidate for one in context.each if shared.of(one.candidate))
-        message = f"{share}% of the users (by {who}){each} to {whose}, where they stay"
-        proof = {one.candidate: one.needed for one in rising}
-        why = Finding(Reason.STEP_STARTED, message)
-        return Advance(state, why, event=True, proof=proof, requeue_after=self.shortest)
-
-    def _lower(self, context: RolloutContext, shared: Split, share: int) -> Advance:
-        """A share that was edited down holds at once, for arms that have more; nothing rises in the same write."""
-        limits = {one.candidate: share for one in context.each}
-        state = resettled(context).state
-        state = replace(state, split=replace(lowered(state.split, limits, context.stable), sticky=shared.sticky))
-        message = f"the share was edited: {share}% of the users to {', '.join(limits)}, at once"
-        return Advance(state, Finding(Reason.STEP_STARTED, message), event=True)
+        each = " each" if len(split.serving()) > 2 else ""
+        whose = ", ".join(one.candidate for one in context.each if split.of(one.candidate))
+        rising = f"{share}% of the users (by {who}){each} to {whose}, where they stay"
+        falling = f"the share was edited: {share}% of the users to {', '.join(shares)}, at once"
+        return reach(context, shares, split, rising=rising, falling=falling, requeue_after=self.shortest)
 
     def _test(self, context: RolloutContext) -> Advance:
         """Stay until the goal has an answer, and time enough has passed."""
-        age = self._age(context)
+        age = age_of(context)
         if not stable_down(context) and (lost := self._lost(context, age)):
             return lost
         if why := first(HOLD, context):
@@ -209,7 +181,7 @@ class AbTest:
             return None
         better = [one for one in context.each if self._said(one) is Reason.BETTER_THAN_STABLE]
         if safe := [one for one in better if unproven(one) is None]:
-            return self._win(max(safe, key=self._worth))
+            return win(context, max(safe, key=self._worth).candidate)
         if not over and better:
             return None
         if not over:
@@ -223,15 +195,8 @@ class AbTest:
         """The test has no winner."""
         safe = [one for one in context.each if unproven(one) is None]
         if self.when_inconclusive is WhenInconclusive.PROMOTE and safe:
-            return self._win(max(safe, key=self._worth))
+            return win(context, max(safe, key=self._worth).candidate)
         return Advance(context.state, why, lost=True)
-
-    def _win(self, context: RolloutContext) -> Advance:
-        """Go on to the promotion of this arm, at once."""
-        arm = context.rollout.arm(context.candidate) or Arm(context.candidate)
-        won = context.having(context.rollout.with_arm(replace(arm, standing=Standing.WINNER)))
-        stage = StageState(self.last_stage(), entered=context.seen.now, requests_before=context.requests)
-        return self.advance(won.at(stage), approved=False)
 
     def _worth(self, context: RolloutContext) -> float:
         """How good the arm is for the goal, as far as it is known."""
@@ -264,14 +229,10 @@ class AbTest:
         return f"no winner, and whenInconclusive says Promote{said}"
 
     def _waiting(self, context: RolloutContext) -> Finding:
-        several, left = len(context.rollout.active) > 1, self.shortest - self._age(context)
+        several, left = len(context.rollout.active) > 1, self.shortest - age_of(context)
         told = [(f"{one.candidate}: " if several else "") + self._found(one).message for one in context.each]
         time = f"; at least {human(left)} more (minDuration)" if left > 0 else ""
         return Finding(Reason.TESTING, f"{'; '.join(told)}{time}", self._verdict(context))
-
-    def _age(self, context: RolloutContext) -> float:
-        """Seconds since the users were shared out."""
-        return 0.0 if context.stage.since is None else context.seen.now - context.stage.since
 
     def _verdict(self, context: RolloutContext) -> MetricVerdict | None:
         return next((one for one in context.verdicts if one.metric == self.goal.metric), None)

@@ -161,7 +161,7 @@ class RolloutContext:
     def counting_anew(self) -> "RolloutContext":
         """The same without the evidence so far: what was asked until now was no random part of all requests."""
         arms = tuple(replace(arm, evidence={}) for arm in self.rollout.arms)
-        return self.having(replace(self.rollout, arms=arms, counted_since=self.seen.now))
+        return self.having(replace(self.rollout, arms=arms, counted_since=self.seen.now, evidence={}))
 
     def at(self, stage: StageState) -> "RolloutContext":
         """The same at another stage."""

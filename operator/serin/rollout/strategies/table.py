@@ -7,6 +7,7 @@ from serin.api.capabilities import Capability, Needs
 from serin.api.fields import Field, InvalidSpec
 from serin.api.spec import ModelDeploymentSpec
 from serin.rollout.strategies.ab_test import AbTest
+from serin.rollout.strategies.bandit import Bandit
 from serin.rollout.strategies.base import Strategy
 from serin.rollout.strategies.blue_green import BlueGreen
 from serin.rollout.strategies.canary import Canary
@@ -17,6 +18,7 @@ STRATEGIES: Final[dict[str, Callable[[Field], Strategy]]] = {
     "canary": Canary.read,
     "blueGreen": BlueGreen.read,
     "abTest": AbTest.read,
+    "bandit": Bandit.read,
     "shadow": read_shadow,
 }
 
