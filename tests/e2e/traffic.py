@@ -108,9 +108,9 @@ class Summary:
 class Traffic:
     """Requests to `<url>/v2/models/<model>/infer`, from entering the context until leaving it.
 
-    `rate`: requests a second, may be set while it runs. `malformed`: share of requests with too few features, which
-    every version fails: an incident that hits all versions at once. May be set while it runs, too. `quiet`: for how
-    many seconds all that comes back must be answers before any is counted.
+    `cases`: what is sent, and `rate`: requests a second; both may be set while it runs. `malformed`: share of requests
+    with too few features, which every version fails: an incident that hits all versions at once. May be set while it
+    runs, too. `quiet`: for how many seconds all that comes back must be answers before any is counted.
     """
 
     url: str
@@ -204,9 +204,10 @@ class Traffic:
                 due = max(due + 1 / self.rate, time.monotonic() - 2 * LATE_SECONDS)
 
     async def _send(self, session: aiohttp.ClientSession, number: int, late: bool) -> None:
-        case = number % len(self.cases.rows)
+        cases = self.cases
+        case = number % len(cases.rows)
         malformed = random.random() < self.malformed
-        row = self.cases.rows[case][:3] if malformed else self.cases.rows[case]
+        row = cases.rows[case][:3] if malformed else cases.rows[case]
         at, began = time.time(), time.monotonic()
         status, snapshot, right, problem, shielded = 0, "", None, "", False
         try:
@@ -215,7 +216,7 @@ class Traffic:
                 status, snapshot = answer.status, answer.headers.get(SNAPSHOT_HEADER, "")
                 shielded = answer.headers.get(SHIELDED_HEADER) == "true"
             if status == 200:
-                right = read_label(text) == self.cases.labels[case]
+                right = read_label(text) == cases.labels[case]
             elif not malformed:
                 problem = f"status {status}: {text[:200]}"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

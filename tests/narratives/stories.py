@@ -9,6 +9,7 @@ from serin.api import names
 from serin.api.conditions import Reason
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
+from tests.narratives import holdbacks
 from tests.narratives.world import (
     CONVERSION,
     Sampler,
@@ -1036,6 +1037,7 @@ ALL: tuple[Story, ...] = (
     bandit_that_stable_wins,
     bandit_without_data,
     bandit_that_runs_out_of_time,
+    *holdbacks.ALL,
 )
 
 

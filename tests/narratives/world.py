@@ -522,6 +522,8 @@ class World:
             raise BrokenRule(f"{snapshot} is deleted while a router pod sends to it")
         if state.manual_rollback and snapshot in (state.stable, state.manual_rollback.target):
             raise BrokenRule(f"{snapshot} is deleted while a person goes back")
+        if state.watch and snapshot == state.watch.before:
+            raise BrokenRule(f"{snapshot} is deleted while it is held back")
         del self.pods[snapshot]
 
     def _run_workload(self, snapshot: str, replicas: int, role: str, *, stamp: bool) -> None:
@@ -547,7 +549,10 @@ class World:
         if before.phase is not after.phase and after.phase not in MAY_FOLLOW[before.phase]:
             raise BrokenRule(f"no way leads from {before.phase} to {after.phase}")
         for snapshot, weight in after.split.weights.items():
-            rises = weight > before.split.of(snapshot) and snapshot != before.stable
+            back = before.watch is not None and after.split.is_all_to(
+                before.watch.before
+            )  # a rollback waits for nothing
+            rises = weight > before.split.of(snapshot) and snapshot != before.stable and not back
             if rises and action.order is not Order.RAISE:
                 raise BrokenRule(f"traffic of {snapshot} rises in a write of order {action.order.name}")
             if rises and not self.proven.get(snapshot):
@@ -574,6 +579,7 @@ class World:
             raise BrokenRule(f"a rollout goes on while the kill switch is {killed.level}")
         if after.kill_switch is not killed.level:
             raise BrokenRule(f"the status says that the kill switch is {after.kill_switch}, and it is {killed.level}")
+        self._check_watch(before, after)
         self._check_manual_rollback(before, after)
         self._check_rollback(before, after)
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
@@ -597,6 +603,22 @@ class World:
             return
         if before.split.of(last.source) and self.ready(last.source) and not self.ready(last.target):
             raise BrokenRule(f"{last.source} is rolled back to {last.target}, which has no ready pod")
+
+    def _check_watch(self, before: State, after: State) -> None:
+        """The version before has a share while the promoted one is watched, and that no more than the spec says."""
+        if after.watch is None or after.stable is None:
+            return
+        if after.rollout or after.manual_rollback:
+            raise BrokenRule("a version is watched while something is under way")
+        if after.watch.before == after.stable:
+            raise BrokenRule(f"{after.stable} is watched against itself")
+        pair = (after.stable, after.watch.before)
+        if any(map(self.ready, pair)) and not any(map(self.ready, after.split.serving())):
+            raise BrokenRule(f"requests go to nobody, and a version that is watched could answer: {after.split}")
+        share = after.split.of(after.watch.before)
+        allowed = self.spec["watch"]["holdback"]["weight"] if "watch" in self.spec else 0
+        if share > max(allowed, before.split.of(after.watch.before)) and self.ready(after.stable):
+            raise BrokenRule(f"{share}% are held back, the spec says {allowed}%")
 
     def _check_manual_rollback(self, before: State, after: State) -> None:
         """Whoever gets everything has as many pods as carried it, or all that are asked for."""

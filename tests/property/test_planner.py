@@ -63,6 +63,13 @@ SHADOWS = (
 )
 
 
+WATCHES = (
+    {},
+    {"watch": {"holdback": {"weight": 1, "for": "2m"}}},
+    {"watch": {"holdback": {"weight": 20, "for": "30s"}}},
+)
+
+
 def _strategy(dice: random.Random) -> dict[str, object]:
     chance = dice.random()
     if chance < 0.7:
@@ -72,7 +79,7 @@ def _strategy(dice: random.Random) -> dict[str, object]:
 
 def _user(world: World, dice: random.Random) -> None:
     steps = _strategy(dice)
-    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6)))
+    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6), **dice.choice(WATCHES)))
 
 
 def _experimenter(world: World, dice: random.Random) -> None:
@@ -80,7 +87,8 @@ def _experimenter(world: World, dice: random.Random) -> None:
     ends, share = dice.choice(("KeepStable", "Promote")), dice.choice((10, 50, 90))
     own, *others = dice.sample("1234", dice.randint(1, 4))
     changes = {"variants": variants(*others)} if others else {}
-    world.change(ab_test(own, split=share, maxDuration="120s", whenInconclusive=ends, **changes))
+    test = ab_test(own, split=share, maxDuration="120s", whenInconclusive=ends, **changes)
+    world.change(test | dice.choice(WATCHES))
     world.sampler = users_buy(*dice.choice(((0.2, 0.1), (0.1, 0.2), (0.1, 0.1))))
 
 
@@ -89,7 +97,8 @@ def _gambler(world: World, dice: random.Random) -> None:
     own, *others = dice.sample("1234", dice.randint(1, 4))
     changes: dict[str, object] = {"variants": variants(*others)} if others else {}
     changes |= {"maxWeight": dice.choice((50, 80)), "maxStep": dice.choice((1, 20, 100))}
-    world.change(bandit(own, maxDuration="120s", minRequests=dice.choice((100, 10_000)), **changes))
+    played = bandit(own, maxDuration="120s", minRequests=dice.choice((100, 10_000)), **changes)
+    world.change(played | dice.choice(WATCHES))
     earns = {version: dice.choice((0.05, 0.1, 0.2)) for version in "12349"}
     world.sampler = arms_earn(earns, failing=dice.choice(("", *"1234")))
 
@@ -103,7 +112,8 @@ def _arms_differ(world: World, dice: random.Random) -> None:
 def _edit(world: World, dice: random.Random) -> None:
     """The same version with other steps: in mid-rollout when there is one."""
     steps = _strategy(dice)
-    world.change(world.spec | {"strategy": steps})
+    watched = {key: value for key, value in world.spec.items() if key != "watch"} | dice.choice(WATCHES)
+    world.change(watched | {"strategy": steps})
 
 
 def _annotation(world: World, dice: random.Random) -> None:

@@ -49,6 +49,20 @@ BUGS: Final = (
         ("good_candidate",),
     ),
     Bug(
+        "a breach in a holdback is overlooked",
+        "rollout.watching",
+        "if breach and seen.ready(one.before):",
+        "if False:",
+        ("gone_bad_in_the_holdback",),
+    ),
+    Bug(
+        "the version that is held back drains",
+        "rollout.workloads",
+        "kept |= _keep(builder, kept) | _hold_back(builder)",
+        "kept |= _keep(builder, kept)",
+        ("good_holdback",),
+    ),
+    Bug(
         "drained pods are deleted at once",
         "rollout.workloads",
         "DRAIN: Final = 30.0",

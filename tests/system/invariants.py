@@ -103,7 +103,8 @@ class Rules:
         back = after.manual_rollback.target if after.manual_rollback else None
         if after.split.mirror and after.split.mirror.snapshot != after.candidate:
             self._tell(commit, f"{after.split.mirror.snapshot} gets copies, the candidate is {after.candidate}")
-        if others := set(after.split.serving()) - {after.stable, after.candidate, back}:
+        before = after.watch.before if after.watch else None
+        if others := set(after.split.serving()) - {after.stable, after.candidate, back, before}:
             self._tell(commit, f"{', '.join(sorted(others))} has traffic and no part in this")
 
     def _steps_only(self, commit: Commit, new: JsonObject, before: State, after: State) -> None:
@@ -151,7 +152,7 @@ class Rules:
 
     def _counts_its_own(self, commit: Commit, new: JsonObject) -> None:
         """Pods are counted for this very deployment only: an earlier one of the same name had pods of these names."""
-        for role in ("stable", "candidate"):
+        for role in ("stable", "candidate", "watch"):
             one = new["status"].get(role) or {}
             if one.get("ready") and (new["metadata"]["uid"], one["snapshot"]) not in self._owned:
                 self._tell(commit, f"{one['snapshot']} has {one['ready']} ready pods, and no Deployment of its own yet")
@@ -184,10 +185,11 @@ class Rules:
             self._tell(commit, f"recorded as rolled back with {weight} % of the traffic")
 
     def _stable_serves(self, commit: Commit, before: State, after: State) -> None:
-        """A version is stable once it has all the traffic, at every Envoy."""
+        """A version is stable once it has all the traffic, at every Envoy; back from a holdback waits for none."""
         if before.stable != after.stable and after.stable is not None and after.split.of(after.stable) != 100:
             self._tell(commit, f"{after.stable} is stable with {after.split.of(after.stable)} % of the traffic")
-        if before.stable not in (None, after.stable) and after.stable is not None:
+        back = before.watch is not None and before.watch.before == after.stable
+        if before.stable not in (None, after.stable) and after.stable is not None and not back:
             for envoy in self.stage.envoys:
                 share = envoy.weights("/".join(commit.key)).get(after.stable, 0.0)
                 if share < 1.0:

@@ -106,6 +106,33 @@ async def bad_copies(stage: Stage) -> None:
     await _rest(stage)
 
 
+HOLDBACK: dict[str, Any] = {"holdback": {"weight": 5, "for": "60s"}}
+
+
+async def good_holdback(stage: Stage) -> None:
+    """Version 2 is promoted, and watched for a minute while version 1 keeps a share and its pods."""
+    await _two_tenants(stage, watch=HOLDBACK)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").watch)
+    await stage.until(lambda: stage.serving("shop") == {"1": 5, "2": 95})
+    assert stage.pods_of("shop") == {"1": 2, "2": 2}
+    await stage.until(lambda: stage.state("shop").watch is None)
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def gone_bad_in_the_holdback(stage: Stage) -> None:
+    """Version 2 begins to fail 20 seconds after its promotion: version 1 is stable again."""
+    await _two_tenants(stage, watch=HOLDBACK)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop") == {"1": 5, "2": 95})
+    await asyncio.sleep(20.0)
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
 async def never_ready(stage: Stage) -> None:
     """Version 2 never loads its model: it gets no request, and its deadline passes."""
     await _two_tenants(stage)
@@ -505,6 +532,8 @@ STORIES: dict[str, Story] = {
         gone_bad_at_half,
         good_copies,
         bad_copies,
+        good_holdback,
+        gone_bad_in_the_holdback,
         never_ready,
         aborted,
         goes_back,
@@ -553,6 +582,8 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "gone_bad_at_half": {"shop": _WORSE},
     "good_copies": {"shop": _PROMOTED},
     "bad_copies": {"shop": _WORSE},
+    "good_holdback": {"shop": _PROMOTED},
+    "gone_bad_in_the_holdback": {"shop": _WORSE},
     "never_ready": {"shop": ("Healthy", {"1": 100}, "1", None, "ProgressDeadlineExceeded", {"1": 2})},
     "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
     "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},

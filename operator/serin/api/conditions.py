@@ -50,6 +50,10 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     SPEC_BACK_TO_STABLE = "SpecBackToStable"
     KILL_SWITCH = "KillSwitch"
+    # After a promotion
+    WATCHING = "Watching"
+    HOLDBACK_UNAVAILABLE = "HoldbackUnavailable"
+    HOLDBACK_OVER = "HoldbackOver"
     # An experiment
     TESTING = "Testing"
     BETTER_THAN_STABLE = "BetterThanStable"
@@ -115,6 +119,7 @@ ROUTINE: Final = frozenset(
         Reason.CANDIDATE_STARTING,
         Reason.BAKING,
         Reason.TESTING,
+        Reason.WATCHING,
         Reason.GATHERING_EVIDENCE,
         Reason.WAITING_FOR_CAPACITY,
     }

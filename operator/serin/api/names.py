@@ -25,6 +25,7 @@ LABEL_SNAPSHOT: Final = f"{GROUP}/snapshot"
 LABEL_ROLE: Final = f"{GROUP}/role"
 ROLE_STABLE: Final = "stable"
 ROLE_CANDIDATE: Final = "candidate"
+ROLE_HOLDBACK: Final = "holdback"  # the version before the stable one, while that is watched
 
 # The port's name on a snapshot's Service, by which the router finds it in the endpoints.
 PORT_NAME: Final = "http"

@@ -22,6 +22,7 @@ from serin.api.spec import (
     Analysis,
     DistributionQuery,
     ExtraPort,
+    Holdback,
     MeanQuery,
     Metric,
     MetricSource,
@@ -78,6 +79,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         progress_deadline=root["progressDeadline"].duration(),
         fallback=read_fallback(spec, name),
         variants=_variants(spec, content),
+        holdback=_holdback(root.get("watch")),
     )
 
 
@@ -153,6 +155,12 @@ def _service(service: JsonObject, pod: JsonObject) -> ServiceSpec:
         annotations=service.get("annotations") or {},
         extra_ports=tuple(ExtraPort(one["name"], one["port"], one.get("appProtocol")) for one in extra),
     )
+
+
+def _holdback(watch: Field | None) -> Holdback | None:
+    if watch is None:
+        return None
+    return Holdback(watch["holdback"]["weight"].value, watch["holdback"]["for"].duration())
 
 
 def _check_config(config: Mapping[str, str]) -> None:

@@ -161,6 +161,14 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdback:
+    """`spec.watch.holdback`: the version before a promotion keeps `weight` percent of the traffic for `seconds`."""
+
+    weight: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A version that an experiment declares beside the spec's own: its content, and the hashes of its dimensions."""
 
@@ -174,7 +182,8 @@ class ModelDeploymentSpec:
     """The whole spec.
 
     `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
-    `variants`: of the experiment that is the strategy, in the order of the spec.
+    `variants`: of the experiment that is the strategy, in the order of the spec. `holdback`: after a promotion, None:
+    nobody is held back.
     """
 
     replicas: int
@@ -190,6 +199,7 @@ class ModelDeploymentSpec:
     progress_deadline: float
     fallback: Fallback | None = None
     variants: tuple[Variant, ...] = ()
+    holdback: Holdback | None = None
 
 
 @dataclass(frozen=True, slots=True)

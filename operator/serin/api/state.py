@@ -115,6 +115,22 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """The stable version is judged after its promotion: against `before`, the snapshot that was stable until then.
+
+    `since`: when that began (unix seconds). `evidence`: since then, by metric.
+    """
+
+    before: str
+    since: float
+    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+
+    def as_rollout(self, stable: str) -> Rollout:
+        """What is compared, in the terms of a rollout: `stable` is on trial, and the version before is the baseline."""
+        return Rollout(self.before, (Arm(stable, self.evidence),), self.since)
+
+
+@dataclass(frozen=True, slots=True)
 class Concluded:
     """The last experiment with variants that has come to its end.
 
@@ -166,7 +182,8 @@ class State:
     was acted on. `rollback_failure`: why the last manual rollback failed, "" when it did not or something else began.
     `looked`: when that was looked at last, while time alone can change it. `kill_switch`: as at the last look.
     `kept`: snapshot to the time (unix seconds) until which it keeps its pods although nobody is sent to it.
-    `concluded`: the last experiment with variants, None when there was none.
+    `concluded`: the last experiment with variants, None when there was none. `watch`: how the stable version is judged
+    after its promotion, None while it is not.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -185,6 +202,14 @@ class State:
     kill_switch: KillSwitch = KillSwitch.OFF
     kept: Mapping[str, float] = field(default_factory=dict)
     concluded: Concluded | None = None
+    watch: Watch | None = None
+
+    @property
+    def judged(self) -> Rollout | None:
+        """What evidence is gathered about: the rollout, or the stable version beside the one before it."""
+        if self.rollout or self.watch is None or self.stable is None:
+            return self.rollout
+        return self.watch.as_rollout(self.stable)
 
     @property
     def candidate(self) -> str | None:

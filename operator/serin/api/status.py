@@ -26,6 +26,7 @@ from serin.api.state import (
     State,
     Status,
     VersionStatus,
+    Watch,
 )
 from serin.api.times import parse_rfc3339, rfc3339
 
@@ -59,13 +60,14 @@ def read_state(status: JsonObject) -> State:
         looked=_moment(status, "lookedAt"),
         kept=_moments(_map(status, "kept")),
         concluded=_read_concluded(_map(status, "concluded")),
+        watch=_read_watch(_map(status, "watch")),
         kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
 
 def read_status(status: JsonObject) -> Status:
     """All of it, for those who show it."""
-    rows = [*_rows(status, "arms"), *(_map(status, one) for one in ("stable", "candidate", "rollingBack"))]
+    rows = [*_rows(status, "arms"), *(_map(status, one) for one in ("stable", "candidate", "rollingBack", "watch"))]
     diagnosis = _map(status, "diagnosis")
     return Status(
         state=read_state(status),
@@ -136,6 +138,13 @@ def _read_concluded(row: JsonObject) -> Concluded | None:
         return None
     arms = tuple(_read_arm(one) for one in _rows(row, "arms") if one.get("snapshot"))
     return Concluded(tuple(map(str, declared)), arms, _text(row, "winner"))
+
+
+def _read_watch(row: JsonObject) -> Watch | None:
+    since, evidence = _moment(row, "since"), _map(row, "evidence")
+    if since is None or not _text(row, "snapshot"):
+        return None
+    return Watch(_text(row, "snapshot"), since, {key: one for key, one in evidence.items() if isinstance(one, dict)})
 
 
 def _read_split(status: JsonObject, stable: str | None) -> Split:
@@ -251,13 +260,13 @@ def write_status(status: Status) -> JsonObject:
         "metrics": [metric_row(one) for one in status.metrics],
         "conditions": [{**one, "message": cut(str(one["message"]))} for one in status.conditions],
     }
-    result |= {key: value for key, value in shown.items() if value or (key == "metrics" and state.rollout)}
+    result |= {key: value for key, value in shown.items() if value or (key == "metrics" and state.judged)}
     result["observedGeneration"] = status.observed_generation
     if status.replicas is not None:
         result["replicas"] = status.replicas
     if status.observed:
         result["traffic"]["observed"] = dict(status.observed)
-    for key in ("stable", "candidate", "rollingBack"):
+    for key in ("stable", "candidate", "rollingBack", "watch"):
         if key in result and (version := status.versions.get(result[key]["snapshot"])):
             result[key] |= _write_version(version, changed=key == "candidate")
     if state.rollout:
@@ -298,6 +307,8 @@ def write_state(state: State) -> JsonObject:
         result["kept"] = {name: rfc3339(at) for name, at in _oldest(state.kept)}
     if state.concluded:
         result["concluded"] = _write_concluded(state.concluded)
+    if state.watch:
+        result["watch"] = _write_watch(state.watch)
     if state.kill_switch is not KillSwitch.OFF:
         result["killSwitch"] = state.kill_switch.value
     return result
@@ -313,6 +324,7 @@ def smallest(status: JsonObject) -> JsonObject:
         manual_rollback=None,
         draining={},
         kept={},
+        watch=None,
         last_rollback=replace(last, message="", metric="", estimate="", interval="") if last else None,
         rollback_failure="",
         handled={},
@@ -361,6 +373,11 @@ def _write_arm(arm: Arm) -> JsonObject:
 def _write_concluded(ended: Concluded) -> JsonObject:
     row: JsonObject = {"declared": list(ended.declared), "arms": [_write_arm(arm) for arm in ended.arms]}
     return row | _without_empty({"winner": ended.winner})
+
+
+def _write_watch(watch: Watch) -> JsonObject:
+    row: JsonObject = {"snapshot": watch.before, "since": rfc3339(watch.since)}
+    return row | _without_empty({"evidence": dict(watch.evidence)})
 
 
 def _oldest(draining: Mapping[str, float]) -> Iterable[tuple[str, float]]:

@@ -111,7 +111,8 @@ class Observer:
         asked = versions(deployment.name, deployment.spec, state.concluded)
         tried = {one for one in asked if not is_rejected(snapshots, state, one)}
         arms = set(state.rollout.active) if state.rollout else set()
-        named = {one for one in (state.stable, going_back, deployment.name) if one}
+        before = state.watch.before if state.watch else None
+        named = {one for one in (state.stable, going_back, before, deployment.name) if one}
         return self.refusals.keep(deployment.key, named | tried | arms)
 
     def _services(self, deployment: ModelDeployment) -> Mapping[str, JsonObject]:

@@ -1,8 +1,9 @@
 """What is judged, and what has to be counted for it.
 
 A *subject* is a snapshot under judgement. Its *baseline* is the snapshot that is counted in the same seconds, None for
-what is judged alone. Today the subjects are the arms of a rollout that have traffic, against stable. Counting goes on
-where the evidence ends, so a sample that was counted before the last evidence was written never counts on top of it.
+what is judged alone. The subjects are the arms of a rollout that have traffic, against stable; after a promotion with a
+holdback it is the new stable version, against the one before. Counting goes on where the evidence ends, so a sample
+that was counted before the last evidence was written never counts on top of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,11 +78,11 @@ class Samples:
 
 
 def subjects(state: State) -> tuple[Subject, ...]:
-    """Whom to count for: every arm that has traffic, or there is nothing to count."""
-    rollout = state.rollout
-    if rollout is None:
+    """Whom to count for: every arm that has traffic; after a promotion, stable while the version before has some."""
+    judged, watch = state.judged, state.watch
+    if judged is None or (state.rollout is None and watch and not state.split.of(watch.before)):
         return ()
-    return tuple(subject_of(arm, rollout) for arm in rollout.arms if state.split.is_asked(arm.snapshot))
+    return tuple(subject_of(arm, judged) for arm in judged.arms if state.split.is_asked(arm.snapshot))
 
 
 def subject_of(arm: Arm, rollout: Rollout) -> Subject:

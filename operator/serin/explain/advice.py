@@ -24,6 +24,10 @@ ADVICE: Final[Mapping[str, str]] = {
         "When the danger is over, {serin} kill-switch {name} off; where spec.killSwitch says so, change that. "
         "A version that has lost its traffic begins at its first step then."
     ),
+    Reason.HOLDBACK_UNAVAILABLE: (
+        "Nothing, unless it lasts: then look at the pods of the version before "
+        "(kubectl -n {namespace} describe pods -l serin.dev/model-deployment={name}), or remove spec.watch."
+    ),
     Reason.WORSE_THAN_STABLE: "Mend the version and apply it: other content is a new version.",
     Reason.NO_DIFFERENCE: "Nothing, or set whenInconclusive: Promote and {serin} retry {name}.",
     Reason.INCONCLUSIVE: "Send more users, raise maxDuration or minimumDetectableEffect, then {serin} retry {name}.",
@@ -98,6 +102,8 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.PROMOTED,
         Reason.SUPERSEDED,
         Reason.SPEC_BACK_TO_STABLE,
+        Reason.WATCHING,
+        Reason.HOLDBACK_OVER,
         Reason.NOTHING_TO_DO,
         Reason.RETRIED_BY_USER,
         Reason.ROLLING_BACK,

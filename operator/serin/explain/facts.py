@@ -64,6 +64,11 @@ class Facts:
         return self.status.state.rollout
 
     @property
+    def watched(self) -> bool:
+        """Whether the stable version is judged after its promotion."""
+        return self.rollout is None and self.state.watch is not None
+
+    @property
     def stage(self) -> StageStatus:
         """The present stage of the rollout as people read it."""
         return self.status.stage

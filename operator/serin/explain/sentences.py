@@ -47,13 +47,25 @@ def headline(facts: Facts) -> str:
         return f"{name} {_manual_rollback(facts, facts.version(state.stable))}"
     if _unready(facts):
         return f"{name} is down: {facts.ready.message}" if _down(facts) else _unreached(facts)
-    return _serving(facts, f"{name} serves {facts.version(state.stable)}")
+    return _serving(facts, f"{name} serves {_share(facts, state.stable)}")
 
 
 def _tried(facts: Facts, rollout: Rollout) -> str:
     """The versions under evaluation; of a promotion, the one that is promoted."""
     arms = (rollout.candidate,) if facts.state.phase is Phase.PROMOTING else rollout.active or (rollout.candidate,)
     return _listed([facts.version(one) for one in arms])
+
+
+def _share(facts: Facts, stable: str) -> str:
+    """Who serves, and what the version before it has."""
+    watch, split = facts.state.watch, facts.state.split
+    if watch is None:
+        return facts.version(stable)
+    before, share = facts.version(watch.before), split.of(watch.before)
+    if not split.of(stable):
+        return f"{before} as long as no pod of {facts.version(stable)} is ready"
+    rest = f"{share}% of the requests stay" if share else "no requests are"
+    return f"{facts.version(stable)}; {rest} with {before}, the version before"
 
 
 def _serving(facts: Facts, serves: str) -> str:
@@ -202,6 +214,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_why(facts, serin),
         *_stall(facts, serin),
         *_stage(facts),
+        *_watched(facts),
         *_eliminated(facts),
         *_metrics(facts, serin),
         *_traffic(facts, serin),
@@ -275,8 +288,22 @@ def _stage(facts: Facts) -> Iterator[str]:
         yield f"It has {count(stage.requests)} of the {count(stage.min_requests)} requests that minRequests asks for."
 
 
+def _watched(facts: Facts) -> Iterator[str]:
+    """What the version before a promotion is kept for, and how long."""
+    watch, holdback = facts.state.watch, facts.spec.holdback if facts.spec else None
+    if watch is None or holdback is None or not facts.watched:
+        return
+    stable, before = facts.version(facts.state.stable or ""), facts.version(watch.before)
+    rest = watch.since + holdback.seconds - facts.now
+    time = f"for {human(rest)} more" if rest > 0 else "until the next look"
+    yield (
+        f"{stable} is promoted and watched {time}: it is compared with {before}, whose pods stay so long. "
+        f"A metric that fails puts all requests back on {before} in one write."
+    )
+
+
 def _metrics(facts: Facts, serin: str) -> Iterator[str]:
-    if facts.rollout is None or not facts.is_asked:
+    if not facts.is_asked and not facts.watched:
         return  # nobody asks the candidate anything yet, so there is nothing to say about it
     if _forced(facts):
         yield "A person asked to promote it, so it waits for no evidence."
@@ -378,6 +405,8 @@ def _roles(facts: Facts) -> Iterator[tuple[str, str]]:
         yield names.ROLE_CANDIDATE, snapshot
     if state.manual_rollback:
         yield _EARLIER, state.manual_rollback.target
+    if state.watch:
+        yield "the version before", state.watch.before
 
 
 def _eliminated(facts: Facts) -> Iterator[str]:
@@ -438,6 +467,8 @@ def _ways(facts: Facts) -> Iterator[tuple[str, str, str]]:
         yield "abort", "", f"stay with {facts.version(facts.state.stable or '')}"
     elif facts.rollout:
         yield from ((verb, "", what) for verb, what in _ways_of_a_rollout(facts))
+    elif facts.watched and facts.state.watch:
+        yield "rollback", "", f"go back to {facts.version(facts.state.watch.before)} at once"
     elif facts.rejected and not facts.killed:
         yield "retry", "", "try the same version again"
 

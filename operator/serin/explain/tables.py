@@ -95,7 +95,7 @@ def status(facts: Facts) -> StatusView:
         waiting=waiting(facts),
         versions=_versions(facts) if facts.state.stable else None,
         stages=tuple(_stages(facts)),
-        metrics=_metrics(facts.metrics) if facts.rollout and facts.is_asked and facts.metrics else None,
+        metrics=_metrics(facts.metrics) if (facts.is_asked or facts.watched) and facts.metrics else None,
     )
 
 
@@ -133,6 +133,8 @@ def _roles(facts: Facts) -> dict[str, str]:
         found |= {arm.snapshot: f"arm, {arm.standing.lower()}" for arm in state.rollout.arms}
     if state.manual_rollback:
         found.setdefault(state.manual_rollback.target, _GOING_BACK)
+    if state.watch:
+        found.setdefault(state.watch.before, names.ROLE_HOLDBACK)
     return {snapshot: role for snapshot, role in found.items() if snapshot}
 
 
@@ -189,7 +191,7 @@ def _deployment(facts: Facts, *, namespaces: bool) -> Row:
     return (
         *_plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),
         *_plain(weight, facts.stage.position or NONE),
-        _verdict(facts.status.verdict if facts.rollout else ""),
+        _verdict(facts.status.verdict if facts.rollout or facts.watched else ""),
         Cell(holds),
         Cell(facts.reason or "NotSeenYet", _tone(facts)),
     )

@@ -3,35 +3,43 @@
 from serin.evaluation.evaluate import Assessment, Case, evaluate
 from serin.rollout.model import Observation
 from serin.rollout.strategies.table import strategy_of
+from serin.rollout.watching import schedule_of, without_goal
 
 
 def assess(seen: Observation) -> Assessment:
     """Judge what is under evaluation; an empty assessment when nothing is. Raises InvalidSpec."""
-    rollout = seen.state.rollout
+    rollout, spec = seen.state.judged, seen.deployment.spec
     if rollout is None:
         return Assessment()
-    strategy, interval = strategy_of(seen.deployment.spec), seen.samples.interval
-    settled = strategy.settled_at(rollout.stage)
+    strategy, interval = strategy_of(spec), seen.samples.interval
+    schedule, settled = strategy.schedule(), None
+    if seen.state.rollout:
+        settled = strategy.settled_at(rollout.stage)
+    elif holdback := spec.holdback:
+        spec = without_goal(spec, schedule.deciding)
+        schedule = schedule_of(holdback)
+    else:
+        return Assessment()
     case = Case(
-        spec=seen.deployment.spec,
+        spec=spec,
         rollout=rollout,
         split=seen.state.split,
-        schedule=strategy.schedule(),
+        schedule=schedule,
         settled_at=None if settled is None else settled + interval,
         samples=seen.samples,
         pods={name: workload.ready for name, workload in seen.workloads.items()},
         ready={name: workload.newest for name, workload in seen.workloads.items()},
-        elsewhere=_elsewhere(seen, rollout.stable),
+        elsewhere=_elsewhere(seen, rollout.stable, "stable" if seen.state.rollout else "the version before"),
     )
     return evaluate(case)
 
 
-def _elsewhere(seen: Observation, stable: str) -> tuple[str, ...]:
-    """What is wrong with the router or with stable's pods."""
+def _elsewhere(seen: Observation, baseline: str, called: str) -> tuple[str, ...]:
+    """What is wrong with the router or with the pods of what is compared with."""
     found = []
     if problem := seen.route.problem():
         found.append(problem.message)
-    workload = seen.workloads.get(stable)
+    workload = seen.workloads.get(baseline)
     if workload and workload.ready < workload.desired and workload.problem:
-        found.append(f"stable has {workload.ready} of {workload.desired} pods: {workload.problem}")
+        found.append(f"{called} has {workload.ready} of {workload.desired} pods: {workload.problem}")
     return tuple(found)

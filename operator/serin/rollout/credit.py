@@ -35,7 +35,7 @@ def is_waiting(state: State, strategy: Strategy) -> bool:
     timed = rollout is not None and (
         strategy.max_duration is not None or not strategy.waits_for_approval(rollout.stage)
     )
-    return timed or bool(state.manual_rollback or state.draining or state.kept)
+    return timed or bool(state.manual_rollback or state.draining or state.kept or state.watch)
 
 
 def looked(before: State, now: float) -> float:
@@ -50,7 +50,7 @@ def _is_usual(passed: float) -> bool:
 
 def _moved(state: State, by: float) -> State:
     """All moments at which a wait began, later by so many seconds."""
-    asked, unrouted = state.manual_rollback, state.unrouted_since
+    asked, unrouted, watch = state.manual_rollback, state.unrouted_since, state.watch
     if asked is not None:
         moved = None if asked.moved is None else asked.moved + by
         asked = replace(asked, since=asked.since + by, moved=moved)
@@ -60,6 +60,7 @@ def _moved(state: State, by: float) -> State:
         manual_rollback=asked,
         draining={name: at + by for name, at in state.draining.items()},
         kept={name: at + by for name, at in state.kept.items()},
+        watch=replace(watch, since=watch.since + by) if watch else None,
         unrouted_since=None if unrouted is None else unrouted + by,
     )
 

@@ -4,21 +4,20 @@ The router obeys the annotation by itself and waits for no plan; this records wh
 back to an earlier version goes on: it leads away from what serves, and has served everything before.
 """
 
-from dataclasses import replace
-
 from serin.api.conditions import Reason
-from serin.api.split import all_to
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.rollback import without_rollout
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.summary import switched_off
+from serin.rollout.watching import shares
 
 
 def hold_on_stable(builder: PlanBuilder, wanted: str, stable: str) -> None:
     """All traffic to stable. The candidate is not rejected: its rollout begins anew when the switch is off."""
     ended = builder.state.rollout
-    builder.state = replace(without_rollout(builder.state, builder.seen.now), split=all_to(stable))
+    builder.state = without_rollout(builder.state, builder.seen.now)
+    builder.update(split=shares(builder, stable, 0))
     waits = wanted != stable and not is_rejected(builder.seen.snapshots, builder.state, wanted)
     then = f"; {wanted} begins at its first step when that is off" if waits else ""
     note = Note(Reason.KILL_SWITCH, f"{switched_off(builder.seen, stable)}{then}", warning=True)

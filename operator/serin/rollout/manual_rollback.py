@@ -22,6 +22,7 @@ from serin.rollout.requests import handle
 from serin.rollout.rollback import roll_back
 from serin.rollout.snapshots import CannotGoBack, choose
 from serin.rollout.strategies.base import Finding, RolloutContext
+from serin.rollout.watching import end_watch, go_back, has_the_pods
 
 
 def manual_rollback(builder: PlanBuilder, wanted: str, stable: str) -> bool:
@@ -51,7 +52,11 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     if state.rollout:
         context = RolloutContext(builder.seen, builder.assessment, builder.strategy, state, state.rollout)
         roll_back(builder, context, Finding(Reason.ROLLED_BACK_BY_USER, "rolled back by the user"))
-    if target != stable:
+    if state.watch and target == state.watch.before and has_the_pods(builder):
+        go_back(builder, Finding(Reason.ROLLED_BACK_BY_USER, "rolled back by the user"))
+    elif target != stable:
+        builder.state = end_watch(builder.state, builder.seen.now)
+        stable = builder.state.stable or stable
         _begin(builder, target, stable)
     elif state.manual_rollback:
         _stay(builder, state.manual_rollback, stable, Reason.ABORTED_BY_USER, f"the user asks for {stable}")

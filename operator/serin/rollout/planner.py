@@ -36,6 +36,7 @@ from serin.rollout.rollback import eliminate, resettled, roll_back, without_roll
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.strategies.table import strategy_of
+from serin.rollout.watching import end_watch, spec_is_back, watch
 from serin.rollout.workloads import reconcile_workloads
 
 
@@ -84,7 +85,7 @@ def _decide(builder: PlanBuilder, wanted: str) -> None:
         hold_on_stable(builder, wanted, stable)
     elif wanted == stable and not _due(builder, stable):
         _settle(builder, stable)
-    else:
+    elif not spec_is_back(builder, wanted):
         _roll_out(builder, wanted, stable)
 
 
@@ -139,6 +140,8 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
     if builder.state.rollout:
         builder.add_event(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
     builder.state = without_rollout(builder.state, builder.seen.now)
+    if watch(builder, stable):
+        return
     builder.update(split=all_to(stable))
     ready, problem = builder.seen.ready(stable), builder.seen.problem(stable)
     if lost := builder.seen.route.problem():
@@ -160,7 +163,8 @@ def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
         due = _due(builder, stable)
         if not due and not _retry(builder, wanted, stable):
             return
-        _begin(builder, due or (wanted,), stable)
+        stable = _unwatched(builder, wanted, stable)
+        _begin(builder, tuple(one for one in due or (wanted,) if one != stable), stable)
     if builder.state.rollout:
         _progress(builder, builder.state.rollout)
 
@@ -178,6 +182,16 @@ def _superseded(builder: PlanBuilder, rollout: Rollout, wanted: str) -> str:
     if before in ("", now) or _would_serve_nobody(_context(builder, rollout)):
         return ""
     return f"the strategy was changed from {before} to {now} in mid-rollout, which starts over"
+
+
+def _unwatched(builder: PlanBuilder, wanted: str, stable: str) -> str:
+    """Nothing is watched while something is rolled out; answers what is stable then."""
+    if builder.state.watch is None:
+        return stable
+    builder.state = end_watch(builder.state, builder.seen.now)
+    message = f"the holdback of {stable} ends, as {wanted} is to be rolled out: all traffic to {builder.state.stable}"
+    builder.add_event(Reason.SUPERSEDED, f"{message} first")
+    return builder.state.stable or stable
 
 
 def _begin(builder: PlanBuilder, due: tuple[str, ...], stable: str) -> None:
@@ -210,8 +224,10 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
     command = builder.seen.command(names.ANNOTATION_RETRY)
     message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {command}"
-    builder.update(split=all_to(stable))
-    builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
+    if not watch(builder, stable):
+        builder.update(split=all_to(stable))
+    if builder.state.stable == stable:
+        builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
     return False
 
 
@@ -402,7 +418,9 @@ def _keep_looking(builder: PlanBuilder) -> None:
 
 
 def _rises(after: State, before: State) -> bool:
-    """Whether any snapshot gets more traffic that was not stable before."""
+    """Whether any snapshot gets more traffic that was not stable before: no way back is a rise."""
+    if before.watch and after.split.is_all_to(before.watch.before):
+        return False
     rising = {name for name in after.split.serving() if after.split.of(name) > before.split.of(name)}
     rising |= {rule.snapshot for rule in after.split.rules if rule not in before.split.rules}
     mirror, earlier = after.split.mirror, before.split.mirror

@@ -39,7 +39,7 @@ def eliminate(builder: PlanBuilder, context: RolloutContext, why: Mapping[str, F
     """
     now, rollout = builder.seen.now, context.rollout
     for snapshot, finding in why.items():
-        rollout = rollout.with_arm(_out(snapshot, finding, now))
+        rollout = rollout.with_arm(eliminated(snapshot, finding, now))
         message = f"{snapshot} is eliminated, its traffic goes to {context.stable}: {finding.message}"
         builder.sum_up(Note(finding.reason, message, warning=True), event=True)
     state = resettled(context.having(rollout)).state
@@ -50,7 +50,8 @@ def eliminate(builder: PlanBuilder, context: RolloutContext, why: Mapping[str, F
     )
 
 
-def _out(snapshot: str, why: Finding, now: float) -> Arm:
+def eliminated(snapshot: str, why: Finding, now: float) -> Arm:
+    """An arm that is out: why, and when (unix seconds)."""
     return Arm(snapshot, {}, Standing.ELIMINATED, why.reason.value, why.message, now)
 
 
@@ -59,6 +60,21 @@ def concluded(context: RolloutContext, arms: tuple[Arm, ...], winner: str = "") 
     if not context.seen.deployment.spec.variants:
         return context.state.concluded
     return Concluded(tuple(context.seen.declared), tuple(replace(one, evidence={}) for one in arms), winner)
+
+
+def record_of(builder: PlanBuilder, source: str, target: str, why: Finding) -> RollbackRecord:
+    """What is remembered of a rollback from one snapshot to another, in this look."""
+    return RollbackRecord(
+        source=source,
+        target=target,
+        reason=why.reason.value,
+        message=why.message,
+        at=builder.seen.now,
+        metric=why.metric.metric if why.metric else "",
+        estimate=summary.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
+        interval=summary.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
+        trouble=builder.assessment.diagnosis.trouble.value if why.metric else "",
+    )
 
 
 def roll_back(
@@ -70,20 +86,10 @@ def roll_back(
     """
     now = builder.seen.now
     arms = tuple(
-        one if one.eliminated else _out(one.snapshot, of_arms.get(one.snapshot, why), now)
+        one if one.eliminated else eliminated(one.snapshot, of_arms.get(one.snapshot, why), now)
         for one in context.rollout.arms
     )
-    record = RollbackRecord(
-        source=context.candidate,
-        target=context.stable,
-        reason=why.reason.value,
-        message=why.message,
-        at=now,
-        metric=why.metric.metric if why.metric else "",
-        estimate=summary.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
-        interval=summary.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
-        trouble=builder.assessment.diagnosis.trouble.value if why.metric else "",
-    )
+    record = record_of(builder, context.candidate, context.stable, why)
     lost = ", ".join(context.rollout.active)
     verb = "is" if len(context.rollout.active) == 1 else "are"
     message = f"{lost} {verb} rolled back, all traffic to {context.stable}: {why.message}"

@@ -13,7 +13,7 @@ from serin.api.conditions import ConditionType, Reason, condition, merge
 from serin.api.effective import versions
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, KillSwitch
-from serin.api.state import MetricStatus, State, Status, VersionStatus
+from serin.api.state import MetricStatus, StageStatus, State, Status, VersionStatus
 from serin.api.status import metric_row, write_status
 from serin.api.times import rfc3339_whole
 from serin.api.verdicts import BLOCKING, Trouble, Verdict
@@ -94,17 +94,17 @@ def status(builder: PlanBuilder, why: Note) -> JsonObject:
 
 
 def _with_rollout(builder: PlanBuilder, shown: Status) -> Status:
-    """The part that exists only while something is under evaluation."""
+    """The part that exists only while something is judged."""
     state, assessment = builder.state, builder.assessment
-    if state.rollout is None:
+    if state.judged is None:
         return shown
-    context = RolloutContext(builder.seen, assessment, builder.strategy, state, state.rollout)
+    context = RolloutContext(builder.seen, assessment, builder.strategy, state, state.judged)
     trouble = assessment.diagnosis
     silent = trouble.trouble in (Trouble.NONE, Trouble.UNDECIDED)  # the metrics' own rows say it all
     return replace(
         shown,
         verdict=overall(context.verdicts).value,
-        stage=builder.strategy.show(context),
+        stage=builder.strategy.show(context) if state.rollout else StageStatus(),
         metrics=tuple(_metric(one) for one in context.verdicts),
         observed=_observed(state),
         trouble=trouble.trouble.value,
@@ -113,9 +113,9 @@ def _with_rollout(builder: PlanBuilder, shown: Status) -> Status:
 
 
 def _verdicts(builder: PlanBuilder) -> tuple[MetricVerdict, ...]:
-    """What was said about the leading arm of the rollout that was observed; it may have ended in this look."""
-    rollout = builder.seen.state.rollout
-    return builder.assessment.verdicts.get(rollout.candidate, ()) if rollout else ()
+    """What was said about the leading arm of what was judged; that may have ended in this look."""
+    judged = builder.seen.state.judged
+    return builder.assessment.verdicts.get(judged.candidate, ()) if judged else ()
 
 
 def _metric(one: MetricVerdict) -> MetricStatus:
@@ -154,6 +154,8 @@ def _versions(builder: PlanBuilder) -> dict[str, VersionStatus]:
         found[state.stable] = _version(builder, state.stable)
     if state.manual_rollback:
         found[state.manual_rollback.target] = _version(builder, state.manual_rollback.target)
+    if state.watch:
+        found[state.watch.before] = _version(builder, state.watch.before)
     for snapshot in (arm.snapshot for arm in state.rollout.arms) if state.rollout else ():
         found[snapshot] = _version(builder, snapshot, changed(seen, state.stable or "", snapshot))
     return found
@@ -257,8 +259,10 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
         _holds(ConditionType.CANDIDATE_REJECTED, rejected, why),
         _holds(ConditionType.STALLED, stall, why),
     ]
+    if state.judged:
+        found.append(_evidence(builder))
     if state.rollout:
-        found += (_evidence(builder), _feasible(builder))
+        found.append(_feasible(builder))
     if isinstance(seen.deployment.spec.fallback, FallbackService):
         found.append(_fallback(seen, seen.deployment.spec.fallback))
     if seen.contested:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from serin.api.conditions import Reason
-from serin.api.names import ROLE_CANDIDATE, ROLE_STABLE
+from serin.api.names import ROLE_CANDIDATE, ROLE_HOLDBACK, ROLE_STABLE
 from serin.rollout.model import (
     ApplyDeployment,
     ApplyPreview,
@@ -26,7 +26,7 @@ DRAIN: Final = 30.0
 def reconcile_workloads(builder: PlanBuilder, wanted: str) -> None:
     """Run what is needed, and scale down what has drained. `wanted`: the snapshot that the spec describes."""
     kept = _run(builder, wanted)
-    kept |= _keep(builder, kept)
+    kept |= _keep(builder, kept) | _hold_back(builder)
     _scale_down_drained(builder, kept)
     _reconcile_preview(builder)
     _delete_services(builder, kept)
@@ -60,6 +60,15 @@ def _keep(builder: PlanBuilder, running: frozenset[str]) -> frozenset[str]:
     for at in kept.values():
         builder.requeue_after(at - seen.now)
     return frozenset(kept)
+
+
+def _hold_back(builder: PlanBuilder) -> frozenset[str]:
+    """The version before a promotion that is watched has as many pods as the promoted one: it may get all at once."""
+    if builder.state.watch is None:
+        return frozenset()
+    before = builder.state.watch.before
+    _ensure(builder, before, builder.seen.deployment.spec.replicas, ROLE_HOLDBACK)
+    return frozenset({before})
 
 
 def _reconcile_preview(builder: PlanBuilder) -> None:

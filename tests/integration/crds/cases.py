@@ -101,6 +101,18 @@ REFUSED: Refusals = {
     # --- the kill switch ---
     "kill switch of YAML": ("spec: {killSwitch: Off}", ("spec.killSwitch", "string")),
     "unknown kill switch": ("spec: {killSwitch: Everything}", ("spec.killSwitch", '"Off", "Candidate", "All"')),
+    # --- watching after a promotion ---
+    "watches nothing": (
+        "spec: {watch: {}}",
+        ("spec.watch.holdback", "write holdback: {weight: 1, for: 24h}, or remove watch"),
+    ),
+    "holds everybody back": ("spec: {watch: {holdback: {weight: 100}}}", ("spec.watch.holdback.weight", "50")),
+    "holds nobody back": ("spec: {watch: {holdback: {weight: 0}}}", ("spec.watch.holdback.weight", "1")),
+    "holds back for ever": (
+        "spec: {watch: {holdback: {for: 720h}}}",
+        ("spec.watch.holdback.for", "write a duration from 1s to 168h, for example 24h"),
+    ),
+    "rolls back within": ("spec: {watch: {holdback: {}, rollBackWithin: 72h}}", ("rollBackWithin", "unknown field")),
     "no fallback at all": ("spec: {fallback: {}}", ("spec.fallback", "exactly one of service")),
     "two fallbacks": (
         "spec: {fallback: {service: {name: rules, port: 80}, answer: {body: x}}}",

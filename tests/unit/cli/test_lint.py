@@ -350,6 +350,17 @@ def test_the_crds_of_the_package_are_the_ones_of_the_repository() -> None:
         assert schema.crd(kind) == crds.load(kind)
 
 
+@pytest.mark.parametrize(("lasts", "errors"), [("1m", 1), ("24h", 0)])
+def test_a_holdback_lasts_longer_than_a_look(tmp_path: Path, lasts: str, errors: int) -> None:
+    text = (SAMPLES / "smallest.yaml").read_text()
+    text += f"  watch: {{holdback: {{for: {lasts}}}}}\n  analysis: {{interval: 1m}}\n"
+    path = tmp_path / "watched.yaml"
+    path.write_text(text)
+    report = check.check([path])
+    assert report.errors == errors, report.text()
+    assert ("write a longer for" in report.text()) == bool(errors)
+
+
 @pytest.mark.parametrize(
     ("holdback", "limit", "errors"), [(0, "", 1), (0, ", against: limit, limit: '0.01'", 0), (1, "", 0)]
 )

@@ -72,6 +72,16 @@ def test_the_answer_in_words(rehearse: Rehearse) -> None:
     assert "latencies" not in ran.out
 
 
+def test_it_says_what_a_holdback_can_see(rehearse: Rehearse) -> None:
+    rehearse.write(watch={"holdback": {"weight": 1, "for": "24h"}})
+    assert (
+        "holdback: 1% with the version before for 24h can see a 1.5x increase of the 1.0%"
+        in rehearse("--rps", "500").out
+    )
+    rehearse.write(watch={"holdback": {"weight": 1, "for": "20s"}})
+    assert "can see not even a 50x increase of the 1.0% of errors" in rehearse("--rps", "1").out
+
+
 def test_too_little_traffic_ends_like_lint(rehearse: Rehearse) -> None:
     ran = rehearse("--rps", "0.4")
     assert ran.code == Exit.NO

@@ -45,6 +45,21 @@ def read(body: dict[str, Any], *slices: dict[str, Any]) -> RoutedModel:
     return found.model
 
 
+def test_the_kill_switch_leaves_a_version_that_is_held_back_nothing() -> None:
+    body = deployment(
+        router={"envoy": {"port": 10001}},
+        stable={"snapshot": "fraud-b"},
+        watch={"snapshot": "fraud-a", "since": "2026-11-22T09:30:00Z"},
+        traffic={"weights": {"fraud-b": 99, "fraud-a": 1}},
+    )
+    pods = [endpoint_slice(one, pod(f"10.0.0.{place}", ready=True)) for place, one in enumerate(("fraud-a", "fraud-b"))]
+    assert read(body, *pods).split() == Split({"fraud-b": 99, "fraud-a": 1})
+    body["metadata"]["annotations"] = {"serin.dev/kill-switch": "Candidate"}
+    assert read(body, *pods).split() == Split({"fraud-b": 100})
+    body["status"]["traffic"] = {"weights": {"fraud-a": 100}}
+    assert read(body, *pods).split() == Split({"fraud-a": 100}), "stable has no pod"
+
+
 def test_weights_are_those_of_the_status_and_pods_those_that_are_ready() -> None:
     found = read(
         deployment(

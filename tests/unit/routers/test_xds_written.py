@@ -61,6 +61,14 @@ def test_copies_are_lowered_too(newer: Mirror | None, copies: int | None) -> Non
     assert (served and served.percent) == copies
 
 
+def test_the_way_back_in_a_holdback_is_taken_and_nothing_else_of_the_version_before() -> None:
+    here = Split({"b": 99, "a": 1})  # "b" is stable, and "a" was it before
+    assert lower(here, "b", Split({"a": 100}), "a") == Split({"a": 100})
+    assert lower(here, "b", Split({"b": 100}), "a") == Split({"b": 100})
+    assert lower(here, "b", Split({"b": 90, "a": 10}), "a") == here
+    assert lower(here, "b", Split({"a": 100})) == here, "it is not held back any more"
+
+
 @st.composite
 def _splits(draw: st.DrawFn) -> Split:
     cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=2, max_size=2)))

@@ -106,6 +106,16 @@ def _reference_is_enough(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[P
             )
 
 
+def _looks_within_the_holdback(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    interval, holdback = spec.analysis.interval, spec.holdback
+    if interval is not None and holdback is not None and interval >= holdback.seconds:
+        yield Problem(
+            "spec.watch.holdback.for",
+            f"the holdback is over after {human(holdback.seconds)}, and there is a look every {human(interval)}, so it "
+            "finds nothing: write a longer for, or a shorter analysis.interval",
+        )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _something_is_compared,  # the same for want of anything to compare with
@@ -113,6 +123,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _silence_acts_in_time,  # an action that never comes
     _deadline_before_the_end,  # the same for the pods' deadline
     _looks_within_a_step,  # looks that are rarer than steps
+    _looks_within_the_holdback,  # the same after the promotion
     _reference_is_enough,  # a comparison with next to nothing
 )
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from serin.analysis.bandit import requests_needed
+from serin.analysis.feasibility import assess
 from serin.analysis.goal import candidate_needed
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
 from serin.analysis.text import number, percent
@@ -20,6 +21,7 @@ from serin.api.times import human
 from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan
 from serin.metrics.sources import HistogramSource
+from serin.rollout.watching import schedule_of
 
 _SHARES: Final = (0.01, 0.1, 0.5)  # of stable's users or requests that a goal or a reward counts
 _EARNS: Final = 1.1  # times as much as the others, of a best arm
@@ -106,12 +108,27 @@ def sentences(found: Rehearsed) -> Iterator[str]:
     sources = (found.plan.sources.get(one.metric) for one in answer.sights)
     if any(isinstance(one, HistogramSource) for one in sources):
         yield f"latencies are made up: log-normal with a median of {MEDIAN_MS:g} ms"
+    yield from _holdback(found)
     for name, why in found.left.items():
         yield f"not rehearsed: {name}: {why}"
     yield from _goal(found)
     yield from _reward(found)
     if found.plan.schedule.deciding:
         yield "before it decides, the guardrails are watched; the table shows their first hour"
+
+
+def _holdback(found: Rehearsed) -> Iterator[str]:
+    """What can be seen after the promotion, by the formulas that a step is judged by before it begins."""
+    holdback = found.plan.spec.holdback
+    if holdback is None or not found.traffic:
+        return
+    for one in assess(found.plan.policies.values(), found.traffic, schedule_of(holdback).stages):
+        sees = f"a {one.seen:g}x increase" if one.seen else "not even a 50x increase"
+        bad = percent(one.traffic.bad)
+        yield (
+            f"holdback: {holdback.weight}% with the version before for {human(holdback.seconds)} can see {sees} of the "
+            f"{bad} of {one.metric}"
+        )
 
 
 def _goal(found: Rehearsed) -> Iterator[str]:

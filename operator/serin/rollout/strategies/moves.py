@@ -5,6 +5,7 @@ from typing import Final
 
 from serin.api.conditions import Reason
 from serin.api.split import all_to
+from serin.api.state import Watch
 from serin.rollout.gates import HOLD, first, paused, route_unsure, unproven
 from serin.rollout.rollback import concluded
 from serin.rollout.strategies.base import Advance, Finding, Gate, RolloutContext
@@ -76,7 +77,16 @@ def arrive(context: RolloutContext, because: str = "every step passed") -> Advan
     others = {one for one in context.rollout.active if one != context.candidate}
     draining = {**state.draining, **dict.fromkeys((context.stable, *sorted(others)), context.seen.now)}
     ended = concluded(context, context.rollout.arms, context.candidate)
-    promoted = replace(state, stable=context.candidate, rollout=None, draining=draining, concluded=ended)
+    holdback = context.seen.deployment.spec.holdback
+    watched = holdback is not None and context.seen.ready(context.stable) > 0
+    promoted = replace(
+        state,
+        stable=context.candidate,
+        rollout=None,
+        draining=draining,
+        concluded=ended,
+        watch=Watch(context.stable, context.seen.now) if watched else None,
+    )
     because = "asked for by the user" if stage.forced else because
     why = Finding(Reason.PROMOTED, f"{context.candidate} is the new stable snapshot ({because})")
     return Advance(promoted, why, event=True)

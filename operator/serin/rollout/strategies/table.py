@@ -34,4 +34,5 @@ def strategy_of(spec: ModelDeploymentSpec) -> Strategy:
 def needs_of(spec: ModelDeploymentSpec) -> Needs:
     """What the spec needs of its router. Raises InvalidSpec."""
     fallback = {Capability.FALLBACK: "spec.fallback"} if spec.fallback else {}
-    return {**strategy_of(spec).needs(), **fallback}
+    weights = {Capability.WEIGHTS: "spec.watch.holdback"} if spec.holdback else {}
+    return {**weights, **strategy_of(spec).needs(), **fallback}

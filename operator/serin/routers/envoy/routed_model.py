@@ -122,7 +122,8 @@ def read_model(
     """
     metadata, state = body["metadata"], decided(body)
     for split in newer:
-        state = replace(state, split=lower(state.split, state.stable, split))
+        before = state.watch.before if state.watch else None
+        state = replace(state, split=lower(state.split, state.stable, split, before))
     settings, bad_settings = _read_settings(body["spec"], last)
     port, bad_port = _read_port(state, last)
     servings, bad_servings = _read_servings(snapshots, last)
@@ -137,6 +138,7 @@ def read_model(
         *pods,
         *([state.stable] if state.stable else []),
         *evaluated,
+        *([state.watch.before] if state.watch else []),
     }
     arms = tuple(
         Arm(
@@ -172,6 +174,8 @@ def decided(body: JsonObject) -> State:
     if _killed(body) and state.rollout:
         # Whatever the status still says: this waits for no plan.
         return replace(state, split=all_to(state.rollout.stable))
+    if _killed(body) and state.watch and state.stable and state.split.of(state.stable):
+        return replace(state, split=all_to(state.stable))
     return state
 
 

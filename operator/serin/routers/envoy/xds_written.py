@@ -3,7 +3,8 @@
 A replica whose watches are silent cannot tell that from an API server that is away, and goes on answering its Envoys
 with what it knew last. A peer that has seen a newer version of a deployment knows of a rollback that it has missed. So
 every replica asks its peers, and takes from their word what lowers traffic, and nothing else: a version other than
-stable gets no more than the peer says, and stable gets the rest. Whatever a peer says, nothing rises by it.
+stable gets no more than the peer says, and stable gets the rest. Whatever a peer says, nothing rises by it but the
+version that a rollback goes back to.
 """
 
 from collections.abc import Mapping
@@ -37,11 +38,15 @@ def read_written(told: Mapping[str, object]) -> Written:
     return Written(str(told["uid"]), str(told["version"]), read_split(told["split"]))
 
 
-def lower(split: Split, stable: str | None, newer: Split) -> Split:
+def lower(split: Split, stable: str | None, newer: Split, before: str | None = None) -> Split:
     """`split` with no more for any snapshot but `stable` than `newer` gives it, copies too; stable gets what is left.
 
     Nothing is lowered when `newer` gives stable nothing: another version is stable there, this one may have no pods.
+    `before`: the version that was stable before and has its pods still, as long as the promotion is watched. That it is
+    given everything is a rollback.
     """
+    if before is not None and newer.is_all_to(before):
+        return newer
     if stable is None or not newer.of(stable):
         return split
     weights = {name: min(weight, newer.of(name)) for name, weight in split.weights.items() if name != stable}
