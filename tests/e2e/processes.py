@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster.access import Cluster
+from tests.cluster.packages import program
 
 
 def kill_pod(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> None:
@@ -30,6 +32,19 @@ def frozen(cluster: Cluster, name: str, namespace: str = SYSTEM_NAMESPACE) -> It
         yield
     finally:
         _signal(processes, signal.SIGCONT)
+
+
+@contextmanager
+def parted(cluster: Cluster, name: str, address: str, namespace: str = SYSTEM_NAMESPACE) -> Iterator[None]:
+    """Drop all that a pod sends to an address, without a word to it, as a broken network does."""
+    with Path(f"/proc/{_processes(cluster, name, namespace)[0]}/ns/net").open() as network:
+        inside = [program("nsenter"), f"--net=/proc/{os.getpid()}/fd/{network.fileno()}", program("iptables")]
+        rule = ["OUTPUT", "--destination", address, "--jump", "DROP"]
+        subprocess.run([*inside, "--insert", *rule], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*inside, "--delete", *rule], check=True)
 
 
 def _processes(cluster: Cluster, name: str, namespace: str) -> list[int]:

@@ -1,7 +1,8 @@
-"""The operator and the router die or stand still: the rollout ends as it would have; clients notice nothing."""
+"""The operator and the router die, stand still or are cut off: rollouts end as they would have; no client notices."""
 
 import random
 import time
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -9,12 +10,14 @@ from serin.api.names import SYSTEM_NAMESPACE
 from tests.e2e.conftest import RATE, Apply
 from tests.e2e.fraud import ERRORS, NAME
 from tests.e2e.install import Installation
-from tests.e2e.processes import frozen, kill_pod
+from tests.e2e.processes import frozen, kill_pod, parted
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
 KILLS = 20
 SEED = 7
+UNAWARE = 5.0
+"""Seconds in which the node may still lead clients to a router pod that was killed, also on a busy machine."""
 
 
 def _holder(serin: Installation) -> str:
@@ -54,20 +57,54 @@ def test_the_leader_dies_and_the_other_goes_on(
 
 
 @pytest.mark.timeout(900)
-def test_the_leader_stands_still_and_the_other_rolls_back(
-    serin: Installation, shop: Shop, version: Apply, traffic: Traffic
+@pytest.mark.parametrize("how", ["stands still", "is cut off"])
+def test_the_other_rolls_back_while_the_leader(
+    how: str, serin: Installation, shop: Shop, version: Apply, traffic: Traffic
 ) -> None:
-    """Longer than 30 s: the other replica waits for the end of the Lease's term before it decides anything."""
+    """Longer than 30 s: the other replica waits for the end of the Lease's term before it decides anything.
+
+    Cut off from the API server, the one that led hears from the other what its Envoys are to do.
+    """
     leader = _leader_of_a_bad_rollout(serin, shop, version)
-    with frozen(serin.cluster, leader):
+    with _out_of_order(serin, leader, how):
         _wait_for_another_leader(serin, shop, leader)
         assert shop.wait_rolled_back(NAME)["reason"] == "WorseThanStable"
-        weights = shop.status(NAME)["traffic"]["weights"]
+        after = shop.status(NAME)["traffic"]["weights"]
+        rolled_back = time.time()
+        time.sleep(5)
+        seen = traffic.summary(since=rolled_back + 2)
+        assert set(seen.snapshots) == set(after), seen
     time.sleep(3)
-    # The one that led before goes on, and changes nothing by what it knew then.
-    assert shop.status(NAME)["traffic"]["weights"] == weights
+    # The one that led before has all back that it lacked, and changes nothing by what it knew then.
+    assert shop.status(NAME)["traffic"]["weights"] == after
     total = traffic.stop()
     assert total.failures == 0, total
+
+
+def _out_of_order(serin: Installation, pod: str, how: str) -> AbstractContextManager[None]:
+    if how == "stands still":
+        return frozen(serin.cluster, pod)
+    address = serin.cluster.kubectl("get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
+    return parted(serin.cluster, pod, address)
+
+
+@pytest.mark.timeout(900)
+def test_a_router_pod_is_killed_and_the_candidate_is_rolled_back(
+    serin: Installation, shop: Shop, version: Apply, traffic: Traffic
+) -> None:
+    version("2", config={"error-ratio": "0.2"}, steps=({"weight": 20, "bake": "60s"},))
+    shop.wait(NAME, "under evaluation", lambda one: one.get("candidate"))
+    kill_pod(serin.cluster, serin.pods("serin-router")[0])
+    killed = time.time()
+    assert shop.wait_rolled_back(NAME)["reason"] == "WorseThanStable"
+    serin.wait("serin-router")
+    traffic.wait_for("going on", lambda seen: seen.requests > RATE, 60)
+    total, unaware = traffic.stop(), traffic.summary(until=killed + UNAWARE)
+    print(f"{total.failures} requests failed after the router pod's SIGKILL")
+    # What it had, and what was sent to it until kube-proxy knew; it closes no connection and says nothing before.
+    assert set(total.statuses) <= {200, 0}, total
+    assert total.failures == unaware.failures, total
+    assert total.failures <= UNAWARE * RATE, total
 
 
 @pytest.mark.timeout(900)
