@@ -42,8 +42,8 @@ from serin.api.variants import variants_of
 from serin.api.verdicts import Against, Severity
 
 
-def parse_model_deployment(body: JsonObject) -> ModelDeployment:
-    """Read a ModelDeployment as the API server returns it. Raises InvalidSpec."""
+def parse_model_deployment(body: JsonObject, spec: ModelDeploymentSpec | None = None) -> ModelDeployment:
+    """Read a ModelDeployment as the API server returns it. `spec`: the same, read before. Raises InvalidSpec."""
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
     return ModelDeployment(
@@ -54,7 +54,7 @@ def parse_model_deployment(body: JsonObject) -> ModelDeployment:
         generation=metadata["generation"],
         deleting="deletionTimestamp" in metadata,
         annotations=annotations,
-        spec=parse_spec(body["spec"], metadata["name"]),
+        spec=spec or parse_spec(body["spec"], metadata["name"]),
         status=body.get("status") or {},
         killed=read_kill_switch(annotations, body["spec"]),
     )

@@ -16,13 +16,13 @@ import structlog
 from serin.analysis.types import NoData, Tick
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
-from serin.api.parse import parse_model_deployment
 from serin.api.spec import Metric, ModelDeployment, TemplateRef
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
+from serin.controller.specs import Specs
 from serin.controller.telemetry import Telemetry
 from serin.evaluation.samples import SPLIT, Sample, SampleRequest, Samples, requests, subjects
 from serin.metrics.collector import Key, Want
@@ -87,8 +87,9 @@ class EvidenceLoop:
         self._delay = delay
         self._newest: dict[Place, dict[tuple[str, str], Sample]] = {}
         # When it was asked for, and the answers: overdispersion, and the slowest pod.
-        self._dispersions: dict[Key, tuple[float, float | None, float | None]] = {}
+        self._dispersions: dict[Place, dict[Key, tuple[float, float | None, float | None]]] = {}
         self._due: set[Place] = set()
+        self._specs = Specs()
         self._wake = asyncio.Event()
         for body in cache.all(kinds.MODEL_DEPLOYMENT):
             self._on_change(kinds.MODEL_DEPLOYMENT, None, body)
@@ -101,7 +102,7 @@ class EvidenceLoop:
     def samples(self, deployment: ModelDeployment) -> Samples:
         """The newest samples of a deployment, and how they are taken."""
         place = deployment.key
-        known = {key[-1]: one for key, one in self._dispersions.items() if key[:2] == place}
+        known = {key[-1]: one for key, one in self._dispersions.get(place, {}).items()}
         dispersions = {metric: phi for metric, (_, phi, _) in known.items() if phi is not None}
         slowest = {metric: times for metric, (_, _, times) in known.items() if times is not None}
         newest = self._newest.get(place, {})
@@ -146,7 +147,7 @@ class EvidenceLoop:
             body = self._cache.get(kinds.MODEL_DEPLOYMENT, *place)
             if body is not None:
                 try:
-                    found.append((parse_model_deployment(body), read_state(body.get("status") or {})))
+                    found.append((self._specs.read(body), read_state(body.get("status") or {})))
                 except InvalidSpec:
                     continue  # its own look says so
                 except Exception:
@@ -180,17 +181,20 @@ class EvidenceLoop:
     async def _measure_dispersion(self, wants: Mapping[Key, Want]) -> None:
         """Ask for what was not asked yet, or is old; before a tick, so that even the first one is judged by it."""
         now = self._clock()
-        self._dispersions = {key: one for key, one in self._dispersions.items() if key in wants}
+        known = {key: one for answers in self._dispersions.values() for key, one in answers.items() if key in wants}
         due = [
             want
             for key, want in wants.items()
-            if want.metric.name != SPLIT and now - self._dispersions.get(key, (0.0,))[0] > _DISPERSION_SECONDS
+            if want.metric.name != SPLIT and now - known.get(key, (0.0,))[0] > _DISPERSION_SECONDS
         ]
         if due:
             measured, slowest = await asyncio.gather(
                 self._collector.overdispersion(now, due), self._collector.slowest_pods(now, due)
             )
-            self._dispersions |= {want.key: (now, measured.get(want.key), slowest.get(want.key)) for want in due}
+            known |= {want.key: (now, measured.get(want.key), slowest.get(want.key)) for want in due}
+        self._dispersions = {}
+        for key, one in known.items():
+            self._dispersions.setdefault(key[:2], {})[key] = one
 
     def _wants_or_none(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
         """Nothing for a spec that cannot be read: observe says why, and no other deployment waits for it."""
@@ -233,6 +237,7 @@ class EvidenceLoop:
             self._wake.set()
         else:
             self._due.discard(place)
+            self._specs.forget(place)
 
 
 def _explained(tick: Tick, delay: str) -> Tick:

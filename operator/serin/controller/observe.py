@@ -13,7 +13,6 @@ from serin.api.conditions import Reason
 from serin.api.effective import versions
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.parse import parse_model_deployment
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, TemplateRef
 from serin.api.state import State
@@ -25,6 +24,7 @@ from serin.cluster.protocol import Kind
 from serin.controller.contests import Contests
 from serin.controller.evidence_loop import EvidenceLoop, template_of
 from serin.controller.refusals import Refusal, Refusals
+from serin.controller.specs import Specs
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, is_built_in, resolve
@@ -52,16 +52,17 @@ class Observer:
     ) -> None:
         self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
-        self.refusals, self.contests = Refusals(), Contests()
+        self.refusals, self.contests, self._specs = Refusals(), Contests(), Specs()
 
     def forget(self, deployment: Key) -> None:
         """The deployment is gone."""
         self.refusals.forget(deployment)
         self.contests.forget(deployment)
+        self._specs.forget(deployment)
 
     def observe(self, body: JsonObject, now: float) -> Observation:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
-        deployment = parse_model_deployment(body)
+        deployment = self._specs.read(body)
         # A strategy that cannot be read, or carried out by this router, is refused before anything is planned with it.
         router, needs = router_of(self._routers, deployment), needs_of(deployment.spec)
         check(deployment.spec.router.name, router.capabilities, needs)
