@@ -49,8 +49,22 @@ from serin.analysis.decision import (
 )
 from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
 from serin.analysis.hypergeometric import Floats, log_likelihoods
-from serin.analysis.power import requests_to_catch
-from serin.analysis.ratio import ENOUGH, ONE_SIDED_MOST, Counts, crude_interval, describe, not_worse_than_floor
+from serin.analysis.power import (
+    bernoulli_moments,
+    expected_rate,
+    first_passage,
+    log_likelihood_ratio_moments,
+    requests_to_catch,
+)
+from serin.analysis.ratio import (
+    ENOUGH,
+    ONE_SIDED_MOST,
+    Counts,
+    crude_interval,
+    describe,
+    floor_gains,
+    not_worse_than_floor,
+)
 from serin.analysis.sequential import Mixture, advance, begin
 from serin.analysis.tolerance import MOST, Allowed, Tolerance, allowed
 from serin.analysis.types import HistogramTick, MetricVerdict, Policy
@@ -134,7 +148,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     counts = _at_bound(state, bound)
     estimate, low, high = crude_interval(policy, counts)
     sentence = describe(counts, estimate, low, high, _slow(state, bound)) if state.counted else ""
-    kind, reason, message, needed = _conclusion(policy, state, places, sentence)
+    kind, reason, message, needed = _conclusion(policy, state, places, may, sentence)
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -364,7 +378,7 @@ def _slow(state: State, index: int) -> str:
     return f"took longer than {bound}" if state.unit else f"were over {bound}"
 
 
-def _conclusion(policy: Policy, state: State, places: tuple[int, int], sentence: str) -> Conclusion:
+def _conclusion(policy: Policy, state: State, places: tuple[int, int], may: Allowed, sentence: str) -> Conclusion:
     if not state.counted and state.warm_up.requests:
         than = f"stable by more than {_words(_far(policy), state.unit)}"
         return warmup.conclude(policy, state.warm_up, state.failed, Reason.WORSE_THAN_STABLE, than)
@@ -375,7 +389,7 @@ def _conclusion(policy: Policy, state: State, places: tuple[int, int], sentence:
         sentence = f"{sentence}; {slower}"
     cleared = f"not {text.factor(policy.minimum_detectable_effect)} times as often {slower}"
     received, reason = bool(state.candidate.any()), Reason.WORSE_THAN_STABLE
-    return conclude(received, state.failed, reason, lambda: _needed(policy, state, places), sentence, cleared)
+    return conclude(received, state.failed, reason, lambda: _needed(policy, state, places, may), sentence, cleared)
 
 
 def _words(policy: Policy, unit: str) -> str:
@@ -388,7 +402,7 @@ def _words(policy: Policy, unit: str) -> str:
     return words
 
 
-def _needed(policy: Policy, state: State, places: tuple[int, int]) -> int | None:
+def _needed(policy: Policy, state: State, places: tuple[int, int], may: Allowed) -> int | None:
     """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
     body, tail = places
     tail_fine = max(state.better[1], state.low) >= PASS_THRESHOLD
@@ -402,4 +416,23 @@ def _needed(policy: Policy, state: State, places: tuple[int, int]) -> int | None
     by_power = requests_to_catch(
         policy, rate, share, policy.minimum_detectable_effect, cost=-float(begin(_prior(len(state.bounds))).started[0])
     )
-    return None if math.isinf(by_power) else math.ceil(max(0.0, by_power - requests))
+    if requests >= by_power:
+        return 0
+    soonest = min(by_power - requests, _outlook(policy, state, places, may, share))
+    return None if math.isinf(soonest) else max(1, math.ceil(soonest))
+
+
+def _outlook(policy: Policy, state: State, places: tuple[int, int], may: Allowed, share: float) -> float:
+    """Candidate requests until the evidence is a Pass in body and tail, if nothing is wrong; inf: none is in sight."""
+    effect = policy.minimum_detectable_effect
+    ways = []
+    for place, better in zip(places, state.better, strict=True):
+        seen = _at_bound(state, place)
+        rate = expected_rate(seen.candidate + seen.stable, seen.candidate_bad + seen.stable_bad)
+        missing = (PASS_THRESHOLD - better) * policy.overdispersion
+        moments = log_likelihood_ratio_moments(rate, share, 1.0, effect * math.exp(float(may.slower[place])))
+        ways.append((first_passage(*moments, missing), rate))
+    (body, _), (tail, rate) = ways
+    low = (PASS_THRESHOLD - state.low) * policy.overdispersion
+    few = first_passage(*bernoulli_moments(rate, floor_gains(effect)), low)
+    return max(0.0 if places[0] == places[1] else body, min(tail, few))

@@ -31,6 +31,7 @@ from serin.api.verdicts import Verdict
 TOLERANCE = 1.1  # times stable's mean that is let pass, unless the policy's limit says otherwise
 ENOUGH = 100  # requests per arm before the normal approximation is used
 LOOKS = 5  # ticks with requests of both arms before their scatter is estimated
+_FAR = 1e6  # times what has come: a forecast beyond that is none
 SCALE = 0.25  # standard deviation of the mixture, in standard deviations of a request
 
 
@@ -161,10 +162,13 @@ def _scatter(state: State) -> float:
     """Upper bound of the variance of one request; 0 before LOOKS ticks, and for numbers that never differ."""
     if state.looks < LOOKS:
         return 0.0
-    freedom = state.looks - 1
+    return _around(state) / float(chdtri(state.looks - 1, 0.95))
+
+
+def _around(state: State) -> float:
+    """Sum of w d^2 around the mean difference; what is left by rounding is no scatter."""
     around = state.squares - state.difference**2 / state.weight
-    # What is left by rounding is no scatter.
-    return around / float(chdtri(freedom, 0.95)) if around > 1e-9 * state.squares else 0.0
+    return around if around > 1e-9 * state.squares else 0.0
 
 
 def _mean(arm: tuple[float, float]) -> float:
@@ -209,15 +213,55 @@ def _allowed(policy: Policy, state: State, times: float) -> float:
 
 
 def _needed(policy: Policy, state: State) -> int | None:
-    """Candidate requests until a Pass can be expected; 0: now."""
+    """Candidate requests until a Pass can be expected; 0: now; None: unknown."""
     missing = max(0, ENOUGH - int(state.candidate[0]))
-    if state.looks < LOOKS:
+    if not state.looks:
         return missing or None
-    effect = policy.slowest_pod * policy.minimum_detectable_effect
-    worse, allowed = _worse_by(policy, state), _allowed(policy, state, effect)
+    if state.looks >= LOOKS and not missing and _passes(policy, state):
+        return 0
+    soonest = _outlook(policy, state) - state.candidate[0]
+    return None if math.isinf(soonest) else max(1, math.ceil(soonest))
+
+
+def _passes(policy: Policy, state: State) -> bool:
+    worse = _worse_by(policy, state)
     if not _enough(state):
         # Numbers that never differ, such as no retry at all in either arm.
-        passes = worse <= 1e-9 * abs(_mean(state.stable))
-    else:
-        passes = log_mixture(allowed - worse, _variance(state), _scale(state)) >= PASS_THRESHOLD
-    return missing if passes else missing or None
+        return worse <= 1e-9 * abs(_mean(state.stable))
+    gap = _allowed(policy, state, _effect(policy)) - worse
+    return log_mixture(gap, _variance(state), _scale(state)) >= PASS_THRESHOLD
+
+
+def _effect(policy: Policy) -> float:
+    return policy.slowest_pod * policy.minimum_detectable_effect
+
+
+def _outlook(policy: Policy, state: State) -> float:
+    """Candidate requests at a Pass, counted from the first: if what comes differs no more; inf: none is in sight.
+
+    As many a look, and as many of stable's, as so far.
+    """
+    requests, stable = state.candidate[0], state.stable[0]
+    low = max(ENOUGH, ENOUGH * requests / stable, LOOKS * requests / state.looks)
+    if state.looks < 2 or _would_pass(policy, state, low / requests):
+        return low
+    high = 2.0 * low
+    while not _would_pass(policy, state, high / requests):
+        low, high = high, 2.0 * high
+        if high > _FAR * requests:
+            return math.inf
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if _would_pass(policy, state, middle / requests) else (middle, high)
+    return high
+
+
+def _would_pass(policy: Policy, state: State, times: float) -> bool:
+    """Whether it passes when `times` as much has come as now, and the rest shows no difference."""
+    looks = max(state.looks * times, LOOKS)
+    around = _around(state) / (state.looks - 1)
+    scatter = around * (looks - 1.0) / float(chdtri(looks - 1.0, 0.95))
+    gap = _allowed(policy, state, _effect(policy)) - _worse_by(policy, state) / times
+    if scatter <= 0.0:
+        return gap > 0.0
+    return log_mixture(gap, scatter / (state.weight * times), SCALE * math.sqrt(scatter)) >= PASS_THRESHOLD

@@ -69,7 +69,7 @@ def test_a_season_that_lifts_both_arms_is_no_difference() -> None:
 
 def test_nothing_is_said_before_a_hundred_requests_and_five_looks() -> None:
     verdict = feed(COST, stream(1, 1, 3.0)).verdict
-    assert (verdict.verdict, verdict.needed) == (Verdict.INCONCLUSIVE, 50)
+    assert (verdict.verdict, verdict.needed) == (Verdict.INCONCLUSIVE, 200), "four more looks like this one"
     assert feed(COST, stream(1, 4, 3.0)).verdict.verdict is Verdict.INCONCLUSIVE, (
         "four looks are too few to estimate the scatter"
     )

@@ -9,13 +9,13 @@ from serin.analysis import ratio
 from serin.analysis.power import first_passage
 from serin.analysis.types import Arm, RatioTick
 from serin.api.verdicts import Verdict
-from tests.bench.needed import LIMIT, STABLE, rollouts, spread
+from tests.bench.needed import LIMIT, STABLE, Metric, costs, errors, rollouts, seconds, spread
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.02])
 def test_what_is_said_is_what_it_takes(rate: float, share: float) -> None:
-    found = list(rollouts(rate, share, 60))
+    found = list(rollouts(errors(rate), share, 60))
     assert len(found) > 50
     for part in (0.25, 0.75):
         _, middle, _ = spread(found, part)
@@ -23,10 +23,32 @@ def test_what_is_said_is_what_it_takes(rate: float, share: float) -> None:
 
 
 def test_the_same_for_a_limit() -> None:
-    found = list(rollouts(0.002, 0.25, 60, LIMIT))
+    found = list(rollouts(errors(0.002, LIMIT), 0.25, 60))
     assert len(found) > 50
     assert 0.6 < spread(found, 0.25)[1] < 1.4
     assert 0.75 < spread(found, 0.75)[1] < 1.3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+@pytest.mark.parametrize(
+    "metric", [seconds(), seconds(1.0), costs(0.5), costs(2.0)], ids=["ms", "ms+", "cost", "cost+"]
+)
+def test_the_same_for_times_and_means(metric: Metric, share: float) -> None:
+    """Before this was measured, 25 times as many were said to be needed for times; for means nothing was said."""
+    found = list(rollouts(metric, share, 60))
+    assert len(found) > 50
+    errors_of = {part: [abs(np.log(one.of_the_whole(part))) for one in found] for part in (0.25, 0.75)}
+    for part, least in ((0.25, 0.6), (0.75, 0.75)):
+        assert least < spread(found, part)[1] < 1.3, f"{spread(found, part)} times what it took, at {part:.0%}"
+    assert np.mean(errors_of[0.75]) <= np.mean(errors_of[0.25]), "what is said gets better"
+
+
+@pytest.mark.parametrize("metric", [seconds(), costs(2.0)], ids=["ms", "cost"])
+def test_times_and_means_need_fewer_as_evidence_comes(metric: Metric) -> None:
+    falls = [one.needed[-1] / one.needed[0] for one in rollouts(metric, 0.05, 60) if len(one.needed) > 3]
+    assert len(falls) > 50
+    assert float(np.quantile(falls, 0.5)) < 0.4
+    assert float(np.quantile(falls, 0.9)) < 1.0
 
 
 def test_while_nothing_fails_it_falls_by_what_has_come() -> None:
@@ -46,7 +68,7 @@ def test_while_nothing_fails_it_falls_by_what_has_come() -> None:
 def test_it_seldom_doubles_once_stable_is_known() -> None:
     """Failures that come by chance may cost evidence, so it can rise."""
     rises = []
-    for one in rollouts(0.01, 0.05, 60):
+    for one in rollouts(errors(0.01), 0.05, 60):
         late = [needed for requests, needed in zip(one.requests, one.needed, strict=True) if requests > 50]
         rises += [max(late) / late[0]] if late else []
     assert float(np.quantile(rises, 0.5)) < 1.7
