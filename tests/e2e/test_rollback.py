@@ -34,6 +34,15 @@ def test_twice_as_slow_is_rolled_back(shop: Shop, version: Apply, traffic: Traff
     assert traffic.stop().failures == 0
 
 
+def test_422_to_everything_is_rolled_back_by_a_default_metric(shop: Shop, version: Apply, traffic: Traffic) -> None:
+    version("2", config={"rejects": "true"}, steps=STEPS)
+    rollback = shop.wait_rolled_back(NAME)
+    print(rollback["message"])
+    assert (rollback["metric"], rollback["reason"]) == ("rejections", "WorseThanStable")
+    # An answer is no failure: the shield does not send it again, so its share of the clients saw it until then.
+    assert traffic.stop().statuses.keys() == {200, 422}
+
+
 def test_an_incident_that_hits_both_is_not_the_candidates_fault(shop: Shop, version: Apply, traffic: Traffic) -> None:
     traffic.malformed = 0.2
     version("2", steps=LONG, shield="Off")

@@ -49,6 +49,7 @@ NOBODY: Final = "nobody"  # answers 503 of Envoy's own
 class Quality:
     """What a version is worth. `errors`: the share of requests that it fails. `http2`: it speaks that and nothing else.
 
+    `rejects`: the share of the others that it calls the client's mistake (422).
     Latency is log-normal: `median` in milliseconds, `spread` of its logarithm.
     """
 
@@ -56,6 +57,7 @@ class Quality:
     median: float = 20.0
     spread: float = 0.5
     http2: bool = False
+    rejects: float = 0.0
 
     def below(self, milliseconds: float) -> float:
         """The share of requests that take no longer."""
@@ -101,7 +103,8 @@ def _shares(quality: "Quality", bounds: tuple[float, ...]) -> "list[float]":
 class Served:
     """What became of requests. `by`: how many each snapshot answered; `failed`: how many clients saw fail.
 
-    `nobody`: how many of those had nobody to answer (503); `shielded`: how many the stable version saved.
+    `nobody`: how many of those had nobody to answer (503); `shielded`: how many the stable version saved; `rejected`:
+    how many were called the client's mistake, which is an answer.
     """
 
     requests: int = 0
@@ -109,6 +112,7 @@ class Served:
     failed: int = 0
     nobody: int = 0
     shielded: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)  # by snapshot
 
     def add(self, other: "Served") -> None:
         """Take these in too."""
@@ -117,6 +121,7 @@ class Served:
         self.failed += other.failed
         self.nobody += other.nobody
         self.shielded += other.shielded
+        self.rejected += other.rejected
 
 
 class Proxy:
@@ -183,18 +188,18 @@ class Proxy:
         policy = action.get("retry_policy") or {}
         retries = str(policy.get("retry_on", ""))
         found = Served()
-        lost, failed = self._attempts(deployment, first, count, found.by)
+        lost, failed = self._attempts(deployment, first, count, found)
         others = next((group for group in groups if group and group is not first), [])
         if "retry_priority" in policy and others:
             again = lost + (failed if "5xx" in retries.split(",") else 0)
-            lost_again, failed_again = self._attempts(deployment, others, again, found.by)
+            lost_again, failed_again = self._attempts(deployment, others, again, found)
             found.shielded = again - lost_again - failed_again
             failed = lost + failed - again + failed_again
             lost = lost_again
         elif "connect-failure" in retries and lost:
             there = [one for one in first if self._reachable(one["address"])]
             if there:
-                lost_again, failed_again = self._attempts(deployment, there, lost, found.by)
+                lost_again, failed_again = self._attempts(deployment, there, lost, found)
                 lost, failed = lost_again, failed + failed_again
         found.failed = lost + failed
         found.nobody = lost
@@ -207,10 +212,10 @@ class Proxy:
         for policy in action.get("request_mirror_policies", ()):
             hosts = next((group for group in self.envoy.endpoints(policy["cluster"]) if group), [])
             share = policy["runtime_fraction"]["default_value"]["numerator"] / 10_000
-            self._attempts(deployment, hosts, int(self._draw.binomial(count, share)) if hosts else 0, Counter())
+            self._attempts(deployment, hosts, int(self._draw.binomial(count, share)) if hosts else 0, Served())
 
-    def _attempts(self, deployment: str, hosts: list[JsonObject], count: int, by: Counter[str]) -> tuple[int, int]:
-        """Attempts at some hosts: how many met nobody, and how many were answered with a failure."""
+    def _attempts(self, deployment: str, hosts: list[JsonObject], count: int, into: Served) -> tuple[int, int]:
+        """Attempts at some hosts: how many met nobody, and how many were answered with a failure. The rest: `into`."""
         lost = failed = 0
         for host, here in zip(hosts, self._split(count, [1.0] * len(hosts)), strict=True):
             if not here:
@@ -228,7 +233,10 @@ class Proxy:
             self.counters.add("envoy_serin_failures", by_pod, bad)
             self._time(deployment, snapshot, attempt, quality, here)
             failed += bad
-            by[snapshot] += here - bad
+            into.by[snapshot] += here - bad
+            if rejected := int(self._draw.binomial(here - bad, quality.rejects)) if quality.rejects else 0:
+                self.counters.add("envoy_serin_rejections", by_pod, rejected)
+                into.rejected[snapshot] += rejected
         return lost, failed
 
     def _time(self, deployment: str, snapshot: str, attempt: str, quality: Quality, count: int) -> None:

@@ -10,6 +10,7 @@ from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_ROLLBACK_TO
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
+from tests.crds import schema
 from tests.simulation import clock
 from tests.simulation.api import faults
 from tests.simulation.api.faults import Fault
@@ -19,6 +20,9 @@ from tests.simulation.traffic import Quality
 from tests.system.process import Pod
 from tests.system.stage import BAD, Stage, Story
 
+# What the schema writes where a user writes no metrics.
+_SPEC = schema("ModelDeployment")["properties"]["spec"]["properties"]
+DEFAULT_METRICS: list[JsonObject] = _SPEC["metrics"]["default"]
 REST = 75.0  # seconds in which everything that was drained is gone, also when the leader dies meanwhile
 
 
@@ -227,6 +231,24 @@ async def slow_candidate(stage: Stage) -> None:
     stage.upgrade("shop", "2")
     await stage.until(lambda: stage.state("shop").last_rollback)
     await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def refusing_candidate(stage: Stage) -> None:
+    """Version 2 answers 422 to everything: no failure, and quick. It is found by a metric that every rollout has."""
+    stage.qualities["shop", "2"] = Quality(rejects=1.0, median=5.0)
+    stage.qualities["shop", "1"] = Quality(errors=0.002, rejects=0.02)
+    await _two_tenants(stage, metrics=DEFAULT_METRICS)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert last.metric == "rejections"
+    await stage.serves("shop", "1")
+    seen = stage.clients["shop", "fraud"].seen
+    refused = {stage.version(name)[1]: count for name, count in seen.rejected.items()}
+    assert refused["2"] < 0.2 * 400.0 * 20.0, "it had its first share for less than its first bake"
+    assert not seen.shielded, "an answer is nothing to send again"
     await _rest(stage)
 
 
@@ -542,6 +564,7 @@ STORIES: dict[str, Story] = {
         deleted,
         each_step_by_itself,
         slow_candidate,
+        refusing_candidate,
         stable_is_lost,
         template_refused,
         made_again,
@@ -592,6 +615,7 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "deleted": {"shop": ("Initializing", {}, "", None, "", {})},
     "each_step_by_itself": {"shop": _PROMOTED},
     "slow_candidate": {"shop": _WORSE},
+    "refusing_candidate": {"shop": _WORSE},
     "stable_is_lost": {"shop": _WORSE},
     "template_refused": {"shop": ("Healthy", {"2": 100}, "2", None, "PodTemplateRefused", {"2": 2})},
     "made_again": {"shop": _PROMOTED},

@@ -4,6 +4,7 @@
 |---|---|
 | error-ratio: "0.2" | that share of the requests ends in HTTP 500 |
 | fails-above: "17" | requests whose first feature is larger end in HTTP 500 |
+| rejects: "true" | every request ends in HTTP 422, as if the client had made a mistake |
 | slow-ratio: "0.5", slow-seconds: "0.3" | that share waits so long before it is answered |
 | wrong-order: "true" | the features reach the model in another order: answers quick, well-formed and wrong |
 | not-loaded: "true" | the server is up, but its model never gets ready |
@@ -27,6 +28,7 @@ class Faults:
 
     error_ratio: float = 0.0
     fails_above: float = math.inf
+    rejects: bool = False
     slow_ratio: float = 0.0
     slow_seconds: float = 0.0
     wrong_order: bool = False
@@ -44,6 +46,7 @@ class Faults:
         faults = cls(
             error_ratio=_ratio(environment, "SERIN_CONFIG_ERROR_RATIO"),
             fails_above=float(environment.get("SERIN_CONFIG_FAILS_ABOVE", "inf")),
+            rejects=_flag(environment, "SERIN_CONFIG_REJECTS"),
             slow_ratio=_ratio(environment, "SERIN_CONFIG_SLOW_RATIO"),
             slow_seconds=float(environment.get("SERIN_CONFIG_SLOW_SECONDS", "0")),
             wrong_order=_flag(environment, "SERIN_CONFIG_WRONG_ORDER"),

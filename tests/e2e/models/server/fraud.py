@@ -49,6 +49,8 @@ class Fraud(MLModel):
         rows = np.asarray(NumpyCodec.decode_input(payload.inputs[0]), dtype=np.float32)
         if self.faults.fails(float(rows[:, 0].max())):
             raise MLServerError("injected fault", HTTPStatus.INTERNAL_SERVER_ERROR)
+        if self.faults.rejects:
+            raise MLServerError("injected refusal", HTTPStatus.UNPROCESSABLE_ENTITY)
         if self.faults.wrong_order:
             rows = np.ascontiguousarray(rows[:, ::-1])
         try:
