@@ -104,19 +104,38 @@ class Rules:
         if after.split.mirror and after.split.mirror.snapshot != after.candidate:
             self._tell(commit, f"{after.split.mirror.snapshot} gets copies, the candidate is {after.candidate}")
         before = after.watch.before if after.watch else None
-        if others := set(after.split.serving()) - {after.stable, after.candidate, back, before}:
+        arms = set(after.rollout.active) if after.rollout else set()
+        if others := set(after.split.serving()) - {after.stable, back, before, *arms}:
             self._tell(commit, f"{', '.join(sorted(others))} has traffic and no part in this")
 
     def _steps_only(self, commit: Commit, new: JsonObject, before: State, after: State) -> None:
         """A candidate gets what the next step says, and not more."""
-        steps = [one.get("weight", 0) for one in new["spec"]["strategy"]["canary"]["steps"]]
         candidate = after.candidate
         if candidate is None or before.stable is None or after.manual_rollback is not None:
             return
+        if bandit := new["spec"]["strategy"].get("bandit"):
+            self._moves_only(commit, bandit, before, after)
+            return
+        steps = [one.get("weight", 0) for one in new["spec"]["strategy"]["canary"]["steps"]]
         have, had = after.split.of(candidate), before.split.of(candidate)
         allowed = [0, *steps, 100]
         if have > had and (have not in allowed or allowed.index(have) > 1 + max(_at_most(allowed, had), 0)):
             self._tell(commit, f"the candidate's weight goes from {had} to {have}, the steps are {steps}")
+
+    def _moves_only(self, commit: Commit, bandit: JsonObject, before: State, after: State) -> None:
+        """An arm of a bandit rises by steps and keeps to its limits; what falls and what rises are two writes."""
+        arms = after.rollout.active if after.rollout else ()
+        moved = {one: after.split.of(one) - before.split.of(one) for one in arms}
+        if after.split.is_all_to(after.candidate or ""):
+            return  # it has won
+        for arm, by in moved.items():
+            have, first = after.split.of(arm), not before.split.of(arm)
+            if by > 1 + bandit["maxStep"] and not first:  # whole percents round
+                self._tell(commit, f"{arm} rises by {by} %, maxStep is {bandit['maxStep']}")
+            if have and not bandit["minWeight"] <= have <= bandit["maxWeight"]:
+                self._tell(commit, f"{arm} has {have} %, of {bandit['minWeight']} to {bandit['maxWeight']}")
+        if min(moved.values(), default=0) < 0 < max(moved.values(), default=0):
+            self._tell(commit, f"one write lowers one arm and raises another: {moved}")
 
     def _proven(self, commit: Commit, new: JsonObject, before: State, after: State) -> None:
         """More traffic follows only on evidence of the present step, its requests and its time; and on ready pods."""
@@ -132,7 +151,8 @@ class Rules:
         if (ready := self.ready(place[0], candidate)) < needed:
             self._tell(commit, f"{ready} pods of {candidate} are to carry {have} %, {needed} are needed")
         requests = self.attempts(candidate)
-        step = next((one for one in new["spec"]["strategy"]["canary"]["steps"] if one.get("weight") == had), None)
+        steps = new["spec"]["strategy"].get("canary", {}).get("steps", ())
+        step = next((one for one in steps if one.get("weight") == had), None)
         if step is not None and had and place in self._raised:
             at, then = self._raised[place]
             if min(self.stage.prometheus.scraped.values()) <= at:

@@ -93,9 +93,10 @@ def evaluate(case: Case) -> Assessment:
             part = replace(asked, goal=replace(asked.goal, alpha=asked.goal.alpha / arms))
             judged[deciding] = judge_goal(part, subject.evidence.get(deciding), sample, case.settled_at)
         verdicts[arm.snapshot] = tuple(one.verdict for one in judged.values())
+        evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
         if rewards:
             verdicts[arm.snapshot] += (rewards.verdict(arm.snapshot),)
-        evidence[arm.snapshot] = {name: dict(one.evidence) for name, one in judged.items() if one.evidence}
+            evidence[arm.snapshot] = {**evidence[arm.snapshot], **rewards.counted(arm.snapshot)}
         split = _judge_split(case, subject)
         if split.evidence:
             evidence[arm.snapshot] = {**evidence[arm.snapshot], SPLIT: dict(split.evidence)}

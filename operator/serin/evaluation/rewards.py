@@ -1,10 +1,12 @@
 """The rewards of a bandit: what each arm has earned in the same ticks, and which of them is the best.
 
 Each arm is sampled beside stable, as for every metric; here the samples of all arms become one tick. A tick counts when
-every arm with traffic has a sample of the same time. Until then none of them is counted, and the next collection counts
-all of them again from the same moment on. So the arms are always compared over the same seconds, and what an arm is
-compared with is never a mixture of hours. What is counted is kept of all arms together (`Rollout.evidence`), in the
-write that has its time: nothing is lost or counted twice, whenever the operator restarts.
+every arm with traffic has a sample, and all of them were counted beside the same requests of stable's. Until then none
+of them is counted, and the next collection counts all of them again from the same moment on. So the arms are always
+compared over the same seconds, and what an arm is compared with is never a mixture of hours.
+
+What is counted is kept of all arms together (`Rollout.evidence`), and until when with each arm, as pods are scraped at
+different moments. Both are in one write: nothing is lost or counted twice, whenever the operator restarts.
 """
 
 from collections.abc import Mapping
@@ -60,7 +62,7 @@ class Rewards:
 
     `arms`: by snapshot, stable's first. `winner`: the best one when that is proven on enough requests of every arm, or
     "". `at`: unix seconds of the last tick that was counted. `missing`: why the newest one cannot be. `evidence`: to
-    keep, by metric.
+    keep of all arms together, by metric; `until`: of each arm, until when is counted (unix seconds).
     """
 
     metric: str
@@ -69,6 +71,12 @@ class Rewards:
     at: float | None = None
     missing: NoData | None = None
     evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+    until: Mapping[str, float] = field(default_factory=dict)
+
+    def counted(self, snapshot: str) -> dict[str, JsonObject]:
+        """What to keep with one arm, by metric: where its next sample begins."""
+        at = self.until.get(snapshot)
+        return {} if at is None else {self.metric: {"kind": Kind.BANDIT.value, "at": at}}
 
     def told(self, snapshot: str) -> str:
         """One arm's numbers in words."""
@@ -108,8 +116,9 @@ def judge_rewards(asked: AskedReward, rollout: Rollout, split: Split, newest: Ma
     state = _read(rollout.evidence.get(asked.metric), size) or bandit.begin(size, 0.0)
     joined = _joined(asked, rollout, split, newest)
     missing = joined if isinstance(joined, NoData) else None
+    until: Mapping[str, float] = _until(asked, rollout)
     if isinstance(joined, _Joined):
-        begun = rollout.stage.since
+        begun, until = rollout.stage.since, joined.until
         if begun is None or joined.since < begun + asked.label_delay:
             state = replace(state, at=joined.tick.at)
         else:
@@ -117,15 +126,22 @@ def judge_rewards(asked: AskedReward, rollout: Rollout, split: Split, newest: Ma
                 state = bandit.fold(state, joined.tick, asked.half_life)
             except Unusable as problem:
                 missing = NoData(problem.reason, str(problem))
-    return _judged(asked, rollout, state, missing)
+    return replace(_judged(asked, rollout, state, missing), until=until)
 
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """One tick of all arms, and from when on it counts (unix seconds)."""
+    """One tick of all arms; from when on it counts, and of each arm until when (unix seconds)."""
 
     tick: BanditTick
     since: float
+    until: Mapping[str, float]
+
+
+def _until(asked: AskedReward, rollout: Rollout) -> dict[str, float]:
+    """Of each arm, until when is counted so far."""
+    kept = {arm.snapshot: arm.evidence.get(asked.metric) or {} for arm in rollout.arms}
+    return {snapshot: float(one["at"]) for snapshot, one in kept.items() if isinstance(one.get("at"), int | float)}
 
 
 def _joined(
@@ -148,14 +164,18 @@ def _joined(
 
 
 def _of_one_time(rollout: Rollout, found: Mapping[str, Sample]) -> _Joined | None:
-    """An arm that is known to have been idle may begin later; the others count stable's requests of the same time."""
-    since = min(one.since for one in found.values())
+    """None unless the arms were counted beside the same requests of stable's: samples of one collection are.
+
+    An arm without traffic is counted up to now as well, or it would bring a longer time with it when it is back.
+    """
     ticks = {snapshot: one.tick for snapshot, one in found.items() if isinstance(one.tick, RatioTick)}
-    stable = {ticks[snapshot].stable for snapshot, one in found.items() if one.since == since}
+    stable = {one.stable for one in ticks.values()}
     if len(stable) != 1:
         return None
     arms = (ticks[arm.snapshot].candidate if arm.snapshot in ticks else _NOBODY for arm in rollout.arms)
-    return _Joined(BanditTick(max(one.at for one in ticks.values()), (*stable, *arms)), since)
+    at = max(one.at for one in ticks.values())
+    until = {arm.snapshot: ticks[arm.snapshot].at if arm.snapshot in ticks else at for arm in rollout.arms}
+    return _Joined(BanditTick(at, (*stable, *arms)), min(one.since for one in found.values()), until)
 
 
 def _judged(asked: AskedReward, rollout: Rollout, state: State, missing: NoData | None) -> Rewards:

@@ -88,7 +88,7 @@ def subjects(state: State) -> tuple[Subject, ...]:
 def subject_of(arm: Arm, rollout: Rollout) -> Subject:
     """An arm of a rollout as the subject of a judgement."""
     since = rollout.since if rollout.counted_since is None else rollout.counted_since
-    return Subject(arm.snapshot, rollout.stable, since, {**arm.evidence, **rollout.evidence})
+    return Subject(arm.snapshot, rollout.stable, since, arm.evidence)
 
 
 def requests(

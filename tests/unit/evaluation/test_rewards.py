@@ -37,23 +37,31 @@ def test_all_arms_are_one_tick_up_to_the_latest_scrape() -> None:
     assert found.at == 22.0
 
 
+def kept(found: Rewards) -> Rollout:
+    """The rollout with what is to be kept."""
+    arms = tuple(replace(one, evidence=found.counted(one.snapshot)) for one in ROLLOUT.arms)
+    return replace(ROLLOUT, arms=arms, evidence=found.evidence)
+
+
 def test_the_same_samples_again_count_nothing() -> None:
     newest = both(sample(20.0, 10.0), sample(22.0, 10.0))
     first = judged(newest)
-    again = judged(newest, replace(ROLLOUT, evidence=first.evidence))
-    assert again.evidence == first.evidence
+    again = judged(newest, kept(first))
+    assert (again.evidence, again.until) == (first.evidence, first.until)
 
 
-def test_what_one_arm_has_not_yet_waits_for_it() -> None:
+def test_each_arm_goes_on_where_its_own_scrape_was() -> None:
+    first = judged(both(sample(20.0, 10.0), sample(22.0, 10.0)))
+    assert first.until == {"b": 20.0, "c": 22.0}
+    found = judged(both(sample(30.0, 20.0), sample(32.0, 22.0)), kept(first))
+    assert [one.requests for one in found.arms.values()] == [1000, 500, 500]
+
+
+@pytest.mark.parametrize("other", [sample(25.0, 10.0, stable=Counts(700, 70)), sample(20.0, 15.0, stable=Counts(9, 1))])
+def test_what_one_arm_has_not_of_the_same_time_waits_for_it(other: Sample) -> None:
     assert judged({("b", "clicks"): sample(20.0, 10.0)}).evidence == {}
-    other = sample(25.0, 10.0, stable=Counts(700, 70))  # of a later collection
     found = judged(both(sample(20.0, 10.0), other))
-    assert (found.evidence, found.missing) == ({}, None)
-
-
-def test_an_arm_that_was_idle_may_begin_later() -> None:
-    found = judged(both(sample(20.0, 10.0), sample(20.0, 15.0, stable=Counts(200, 20))))
-    assert [one.requests for one in found.arms.values()] == [500, 250, 250]
+    assert (found.evidence, found.until, found.missing) == ({}, {}, None)
 
 
 def test_an_arm_without_data_freezes_all_and_says_why() -> None:
@@ -69,6 +77,7 @@ def test_an_arm_that_is_out_or_has_no_traffic_is_not_waited_for() -> None:
     found = judged({("b", "clicks"): sample(20.0, 10.0)}, out)
     assert [one.requests for one in found.arms.values()] == [500, 250, 0]
     assert found.arms["c"].chance == 0.0
+    assert found.until["c"] == 20.0, "or it would bring a longer time with it"
 
 
 @pytest.mark.parametrize(("since", "counted"), [(39.0, 0), (40.0, 500)])

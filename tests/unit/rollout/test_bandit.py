@@ -328,6 +328,16 @@ def test_without_variants_it_is_the_new_version_against_stable() -> None:
     assert state_of(world).stable == named["2"]
 
 
+def test_the_variants_of_what_serves_are_arms_beside_it() -> None:
+    world = World(spec=bandit("1"))
+    world.run(20)
+    world.sampler = arms_earn(THIRD_IS_BEST)
+    world.change(bandit("1", variants=variants("2", "3")))
+    world.run(400)
+    named = {one.model_version: name for name, one in world.snapshots.items()}
+    assert world.weights == {named["3"]: 100}
+
+
 def test_a_reward_that_is_no_ratio_moves_nothing_and_says_so() -> None:
     def mean(world: World, asked: SampleRequest) -> Tick:
         if asked.metric.name == CONVERSION:
