@@ -358,6 +358,7 @@ class World:
                 problem=self.problems.get(name),
                 stamped=pods.stamped,
                 crashed=name in self.crashed,
+                starting=(pods.grown,) * max(0, pods.desired - self.ready(name)),
             )
             for name, pods in self.pods.items()
         }

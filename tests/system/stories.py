@@ -181,6 +181,21 @@ async def never_ready(stage: Stage) -> None:
     await _rest(stage)
 
 
+async def scaled_while_it_starts(stage: Stage) -> None:
+    """An autoscaler asks for more pods all the time, and a pod takes 45 s: version 2 is fine, and never complete."""
+    at_once = {"canary": {"steps": [{"weight": 100, "bake": "20s"}]}}
+    await _two_tenants(stage, progressDeadline="1m30s", strategy=at_once)
+    stage.kubelets.behave(image("registry.test/model:large"), Behaviour(start=45.0))
+    container = {"name": "model", "image": "registry.test/model:large", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    for replicas in range(3, 9):
+        await asyncio.sleep(25.0)
+        stage.change("shop", replicas=replicas)
+        assert stage.serving("shop") == {"1": 100}, "all of its pods are never ready"
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
 async def aborted(stage: Stage) -> None:
     """A person ends the rollout of version 2."""
     await _two_tenants(stage)
@@ -591,6 +606,7 @@ STORIES: dict[str, Story] = {
         gone_bad_in_the_holdback,
         best_of_three,
         never_ready,
+        scaled_while_it_starts,
         aborted,
         goes_back,
         overtaken,
@@ -643,6 +659,7 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "gone_bad_in_the_holdback": {"shop": _WORSE},
     "best_of_three": {"shop": ("Healthy", {"3": 100}, "3", None, "", {"3": 2})},
     "never_ready": {"shop": ("Healthy", {"1": 100}, "1", None, "ProgressDeadlineExceeded", {"1": 2})},
+    "scaled_while_it_starts": {"shop": ("Healthy", {"2": 100}, "2", None, "", {"2": 8})},
     "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
     "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},
     "overtaken": {"shop": ("Healthy", {"3": 100}, "3", None, "", {"3": 2})},

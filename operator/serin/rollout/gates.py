@@ -52,7 +52,8 @@ def never_ready(context: RolloutContext) -> Finding | None:
     """The candidate has not reached the pods that the present step needs within the progress deadline."""
     deadline = context.seen.deployment.spec.progress_deadline
     waited = context.seen.now - context.stage.entered
-    if context.stage.since is not None or context.ready >= context.needed or waited < deadline:
+    in_time = context.workload.in_time(context.needed, context.seen.now, deadline) if context.workload else 0
+    if context.stage.since is not None or waited < deadline or context.ready + in_time >= context.needed:
         return None
     message = (
         f"{context.ready} of {context.needed} candidate pods are ready after {human(waited)} "

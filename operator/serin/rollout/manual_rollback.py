@@ -81,6 +81,7 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
     workload, needed = seen.workloads.get(target), _needed(builder, stable)
     ready, waited, problem = seen.ready(target), seen.now - asked.since, seen.problem(target)
     deadline = seen.deployment.spec.progress_deadline
+    late = needed - ready - (workload.in_time(needed, seen.now, deadline) if workload else 0)
     if handle(builder, ANNOTATION_ABORT):
         _stay(builder, asked, stable, Reason.ABORTED_BY_USER, "aborted by the user")
     elif target not in seen.snapshots:
@@ -89,7 +90,7 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
         _fail(builder, asked, stable, f"the API server refuses the pod template of {target}{problem}")
     elif asked.moved is not None and not ready:
         _return(builder, asked, stable)
-    elif asked.moved is None and ready < needed and waited >= deadline:
+    elif asked.moved is None and late > 0 and waited >= deadline:
         so_far = f"{ready} of {needed} pods of {target} are ready after {human(waited)}"
         _fail(builder, asked, stable, f"{so_far} (progressDeadline {human(deadline)}): {seen.reason(target)}")
     elif asked.moved is None and ready < needed:

@@ -47,6 +47,19 @@ class Workload:
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     newest: float = -math.inf  # unix seconds when the newest of the ready pods became ready
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
+    starting: tuple[float, ...] = ()  # unix seconds at which its pods that are not ready were made
+    short: bool = False  # Kubernetes says that it cannot make more pods: a quota, a policy
+
+    def in_time(self, needed: int, now: float, deadline: float) -> int:
+        """How many of the `needed` pods are missing and not late: made in the last `deadline` seconds, or about to be.
+
+        An autoscaler may ask for more pods again and again, and no number of them is ever ready then. That is not held
+        against a version of which a pod is ready; one that has not shown any has no more time than the deadline.
+        """
+        if not self.ready:
+            return 0
+        young = sum(now - made < deadline for made in self.starting)
+        return young + (0 if self.short else max(0, needed - self.ready - len(self.starting)))
 
 
 @dataclass(frozen=True, slots=True)

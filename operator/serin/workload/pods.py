@@ -54,6 +54,8 @@ def workload(
         drifted=template_hash.has_drifted(deployment),
         newest=max((_ready_since(pod) for pod in ready), default=-math.inf),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),
+        starting=tuple(parse_rfc3339(pod["metadata"]["creationTimestamp"]) for pod in mine if pod not in ready),
+        short=reasons.condition(deployment, "ReplicaFailure").get("status") == "True",
     )
 
 

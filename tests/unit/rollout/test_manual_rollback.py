@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serin.api import names
+from serin.api.parse import parse_spec
 from serin.api.status import read_state
 from serin.api.verdicts import SnapshotVerdict
 from serin.rollout.records import SNAPSHOTS_KEPT
@@ -45,6 +46,22 @@ def test_the_metrics_of_a_version_outlive_the_going_back_from_it() -> None:
     world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
     world.run(60)
     assert world.snapshots[second].metrics == before
+
+
+def test_pods_that_are_asked_for_on_the_way_back_have_their_own_deadline() -> None:
+    """An autoscaler asks for more while the earlier version starts; that is no reason to stay with the present one."""
+    world, first, second = promoted_twice()
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, first)
+    world.problems[first], world.lost[first] = "its image is being pulled", 3
+    deadline = int(parse_spec(world.body["spec"], "fraud").progress_deadline)
+    world.run(deadline - 60)
+    world.spec, world.lost[first] = dict(world.spec, replicas=7), 6
+    world.generation += 1
+    world.run(120)
+    assert read_state(world.status).manual_rollback, "more pods were asked for a minute ago"
+    world.run(deadline)
+    assert read_state(world.status).manual_rollback is None
+    assert world.weights == {second: 100}
 
 
 def test_promotion_times_follow_what_was_stable_last() -> None:

@@ -149,3 +149,37 @@ def test_the_newest_ready_pod_says_how_warm_a_version_is() -> None:
         one["status"]["conditions"][0]["lastTransitionTime"] = f"2026-01-01T00:{minute}:00Z"
     assert workload(DEPLOYMENT, pods).newest == parse_rfc3339("2026-01-01T00:07:00Z")
     assert workload(DEPLOYMENT, [pod("a", ready=True)]).newest == -math.inf
+
+
+class TestInTime:
+    """Which of the missing pods are held against a version when its deadline is over."""
+
+    START = parse_rfc3339("2026-01-01T00:00:00Z")
+    DEADLINE = 60.0
+
+    def made(self, name: str, minute: str, *, ready: bool = False) -> dict[str, Any]:
+        found = pod(name, ready=ready)
+        found["metadata"]["creationTimestamp"] = f"2026-01-01T00:{minute}:00Z"
+        return found
+
+    def in_time(self, *pods: dict[str, Any], needed: int, deployment: dict[str, Any] = DEPLOYMENT) -> int:
+        return workload(deployment, pods).in_time(needed, self.START + 600.0, self.DEADLINE)
+
+    def test_pods_that_were_asked_for_later_have_a_deadline_of_their_own(self) -> None:
+        up, old, young = self.made("a", "01", ready=True), self.made("b", "01"), self.made("c", "09")
+        young["metadata"]["creationTimestamp"] = "2026-01-01T00:09:30Z"
+        assert self.in_time(up, old, needed=2) == 0
+        assert self.in_time(up, old, young, needed=3) == 1
+
+    def test_pods_that_are_about_to_be_made_are_in_time_unless_kubernetes_cannot(self) -> None:
+        up = self.made("a", "01", ready=True)
+        refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+        short = DEPLOYMENT | {"status": {"conditions": [refused]}}
+        assert self.in_time(up, needed=3) == 2
+        assert self.in_time(up, needed=3, deployment=short) == 0
+
+    def test_without_a_ready_pod_nothing_is(self) -> None:
+        young = self.made("a", "09")
+        young["metadata"]["creationTimestamp"] = "2026-01-01T00:09:59Z"
+        assert self.in_time(young, needed=2) == 0
+        assert self.in_time(needed=2) == 0
