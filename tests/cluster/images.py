@@ -232,6 +232,15 @@ def import_image(image: Image, address: Path | str, snapshotter: str = "overlayf
     return Import(image.reference, len(image.layers), shared, sent)
 
 
+def remove_image(reference: str, address: Path | str) -> None:
+    """Take an image away from the containerd at this socket; pods that run go on.
+
+    Raises:
+        ImageError: with ctr's own words.
+    """
+    _ctr("ctr", "--address", str(address), "--namespace", NAMESPACE, "images", "rm", "--sync", reference)
+
+
 def _ctr(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -139,6 +139,10 @@ class NodeCluster(LocalCluster):
         """Import an image that was built here; only layers that containerd lacks are sent."""
         return images.import_image(image, self.containerd_socket, self._snapshotter())
 
+    def remove_image(self, reference: str) -> None:
+        """Take an image away from the node."""
+        images.remove_image(reference, self.containerd_socket)
+
     def load_image(self, archive: Path) -> None:
         """Import an image archive, as `docker save` or an OCI tool wrote it."""
         command = [packages.program("ctr"), "--address", str(self.containerd_socket), "--namespace", images.NAMESPACE]

@@ -7,11 +7,13 @@ from serin.analysis.traffic import Traffic
 from serin.analysis.types import Arm, RatioTick, ReferenceTick, Tick
 from serin.api import names
 from serin.api.conditions import Reason
+from serin.api.records import summary
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
 from tests.narratives import holdbacks
 from tests.narratives.world import (
     CONVERSION,
+    START,
     Sampler,
     World,
     ab_test,
@@ -433,6 +435,31 @@ def goes_back_after_promotion(world: World) -> None:
     world.tell(f"sees: CandidateRejected={_condition(world, 'CandidateRejected')}")
 
 
+def recorded_on_schedule(world: World) -> None:
+    world.annotations |= {
+        names.ANNOTATION_GIT_REVISION: "4f1c2ab",
+        names.ANNOTATION_GIT_AUTHOR: "Ada <ada@example.com>",
+    }
+    world.change(spec("1", snapshots={"every": "20m", "keep": 10}))
+    world.run(310)
+    world.tell(f"sees: {_records(world)}")
+    world.run(1210)
+    world.tell(f"sees: {_records(world)}")
+    world.sampler = fails
+    world.change(spec("2", snapshots={"every": "20m", "keep": 10}))
+    world.run(120)
+    world.sampler = silent
+    world.run(400)
+    for snapshot in sorted(world.snapshots):
+        world.tell(f"sees: {snapshot}: {_records(world, snapshot)}")
+
+
+def _records(world: World, snapshot: str = "") -> str:
+    """The records of a snapshot (stable's) in a line: when, why, and what was measured."""
+    records = world.snapshots[snapshot or world.status["stable"]["snapshot"]].records
+    return "; ".join(f"{one.occasion} at {one.at - START:.0f}s {summary([one])}".strip() for one in records)
+
+
 def goes_back_and_retries(world: World) -> None:
     first = _second_version(world)
     world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@1")
@@ -498,6 +525,48 @@ def goes_back_to_what_never_gets_ready(world: World) -> None:
     del world.problems[first]
     world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{first}@2")
     world.run(60)
+
+
+def goes_back_to_the_best(world: World) -> None:
+    _four_of_different_quality(world)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "best:cost@1")
+    world.run(10)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "best@2")
+    world.run(60)
+
+
+def goes_back_to_the_next_best(world: World) -> None:
+    best, *_ = _four_of_different_quality(world)
+    world.problems[best] = "pod fraud-a: container model is waiting: ImagePullBackOff: no such image"
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "best:errors@1")
+    world.run(700)
+
+
+def goes_back_to_none_of_them(world: World) -> None:
+    snapshots = _four_of_different_quality(world)
+    world.problems |= dict.fromkeys(snapshots, "pod fraud-a: cannot be scheduled: 0/1 nodes are available")
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "best@1")
+    world.run(2000)
+    world.tell(f"sees: {world.status['reason']}, Stalled={_condition(world, 'Stalled')}")
+
+
+def _four_of_different_quality(world: World) -> tuple[str, ...]:
+    """Version 4 is stable; answers the snapshots of the others, the best first."""
+    rates = {"1": 0.02, "2": 0.001, "3": 0.01, "4": 0.03}
+
+    def sample(world: World, asked: SampleRequest) -> Tick:
+        both = (asked.subject, asked.baseline or asked.subject)
+        shares = [rates[world.snapshots[one].model_version] for one in both]
+        return RatioTick(world.now, *(Arm(20_000, round(20_000 * one)) for one in shares))
+
+    errors = [{"name": "errors", "template": {"name": "request-errors"}, "severity": "info"}]
+    world.spec, world.sampler = spec("1", metrics=errors), sample
+    serving(world)
+    found = {"1": world.wanted}
+    for version in "234":
+        found[version] = world.change(spec(version, metrics=errors))
+        world.run(300)
+    return found["2"], found["3"], found["1"]
 
 
 def goes_back_to_what_is_refused(world: World) -> None:
@@ -985,11 +1054,15 @@ ALL: tuple[Story, ...] = (
     answers_move_with_the_world,
     answers_move_with_the_version,
     goes_back_after_promotion,
+    recorded_on_schedule,
     goes_back_and_retries,
     goes_back_in_mid_rollout,
     goes_back_to_stable_in_mid_rollout,
     goes_back_nowhere,
     goes_back_to_what_never_gets_ready,
+    goes_back_to_the_best,
+    goes_back_to_the_next_best,
+    goes_back_to_none_of_them,
     goes_back_to_what_is_refused,
     goes_back_while_stable_is_down,
     goes_back_to_what_dies_on_arrival,

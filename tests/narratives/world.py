@@ -19,12 +19,12 @@ from serin.api.conditions import Reason
 from serin.api.kill_switch import read_kill_switch
 from serin.api.names import dimension_hashes, snapshot_name
 from serin.api.parse import parse_model_deployment, parse_spec
-from serin.api.snapshots import Snapshot
+from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, ModelDeploymentSpec
 from serin.api.split import NOWHERE
 from serin.api.state import Phase, State
 from serin.api.status import read_state, read_status
-from serin.api.times import parse_rfc3339
+from serin.api.times import rfc3339
 from serin.api.verdicts import SnapshotVerdict
 from serin.evaluation.evaluate import Assessment
 from serin.evaluation.samples import SPLIT, Key, Sample, SampleRequest, Samples, requests
@@ -155,7 +155,8 @@ def versions_buy(buys: Mapping[str, float], failing: str = "") -> Sampler:
         mine = version(world, asked.subject)
         if mine == failing:
             return fails(world, asked)
-        return users_buy(buys[mine], buys[version(world, asked.baseline)])(world, asked)
+        other = buys[version(world, asked.baseline)] if asked.baseline else 0.0
+        return users_buy(buys[mine], other)(world, asked)
 
     return sample
 
@@ -506,14 +507,12 @@ class World:
     def _record(self, name: str, status: Mapping[str, Any]) -> None:
         if name not in self.snapshots:
             return
-        promoted, verdict = status.get("promotedAt"), status.get("verdict")
-        self.snapshots[name] = replace(
-            self.snapshots[name],
-            rejected=status.get("rejected", False),
-            verdict=SnapshotVerdict(verdict) if verdict else None,
-            promoted=promoted and parse_rfc3339(promoted),
-            metrics=tuple(status.get("metrics") or ()),
-        )
+        before = self.snapshots[name]
+        spec = {"content": dict(before.content), "hashes": dict(before.hashes)}
+        metadata = {"name": name, "uid": before.uid, "resourceVersion": "1"}
+        metadata |= {"creationTimestamp": rfc3339(before.created)}
+        read = read_snapshot({"metadata": metadata, "spec": spec, "status": _stored(dict(status))})
+        self.snapshots[name] = replace(read, created=before.created, content=before.content, pinned=before.pinned)
 
     def _delete_deployment(self, snapshot: str) -> None:
         state = read_state(self.status)

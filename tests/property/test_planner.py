@@ -4,13 +4,16 @@ import random
 from collections.abc import Callable
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from serin.api import names
 from serin.api.conditions import Reason
+from serin.api.records import MOST_RECORDS, write_records
 from serin.api.state import Phase, State
 from serin.api.status import read_state, write_state
 from serin.rollout.model import Route
-from serin.rollout.snapshots import PREVIOUS
+from serin.rollout.snapshots import BEST, PREVIOUS
+from tests import crds
 from tests.narratives.told import contradicts_nothing
 from tests.narratives.world import (
     World,
@@ -26,6 +29,7 @@ from tests.narratives.world import (
     versions_buy,
 )
 
+RECORDS = crds.schema("ModelSnapshot")["properties"]["status"]["properties"]["records"]
 STEPS = (
     [{"weight": 5, "bake": "30s"}, {"weight": 50, "bake": "30s"}],
     [{"weight": 10, "bake": "10s"}, {"pause": {}}, {"weight": 100, "bake": "10s"}],
@@ -79,7 +83,8 @@ def _strategy(dice: random.Random) -> dict[str, object]:
 
 def _user(world: World, dice: random.Random) -> None:
     steps = _strategy(dice)
-    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6), **dice.choice(WATCHES)))
+    more = {"snapshots": {"every": "1m", "keep": dice.randint(1, 3)}} if dice.random() < 0.3 else {}
+    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6), **dice.choice(WATCHES), **more))
 
 
 def _experimenter(world: World, dice: random.Random) -> None:
@@ -122,7 +127,7 @@ def _annotation(world: World, dice: random.Random) -> None:
 
 
 def _goes_back(world: World, dice: random.Random) -> None:
-    asked = dice.choice((PREVIOUS, PREVIOUS, "fraud-unknown", *sorted(world.snapshots)))
+    asked = dice.choice((PREVIOUS, PREVIOUS, BEST, "best:errors", "fraud-unknown", *sorted(world.snapshots)))
     world.annotate(names.ANNOTATION_ROLLBACK_TO, f"{asked}@{world.now}")
 
 
@@ -174,6 +179,17 @@ HAPPENINGS: tuple[Callable[[World, random.Random], None], ...] = (
 )
 
 
+def _is_recorded_once(world: World) -> None:
+    """Records are in order, bounded, of this version, and no moment is recorded twice."""
+    for snapshot in world.snapshots.values():
+        records = snapshot.records
+        assert len(records) <= MOST_RECORDS
+        decisions = [(one.occasion, one.at) for one in records]
+        assert len({*decisions}) == len(decisions), f"{snapshot.name}: {decisions}"
+        assert all(one.at <= world.now for one in records)
+        Draft202012Validator(RECORDS).validate(write_records(records))
+
+
 def _has_no_more_than_its_step(world: World, state: State) -> None:
     """The candidate has no more than the steps say as they are now, unless stable could not take the rest."""
     rollout = state.rollout
@@ -222,6 +238,7 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
         world.run(dice.choice((1.0, 15.0, 40.0)))
         state = read_state(world.status)
         _has_no_more_than_its_step(world, state)
+        _is_recorded_once(world)
         contradicts_nothing(world.body, world.now)
         assert read_state(write_state(state)) == state, "the status loses something on its way through JSON"
     # When everything is well again and the user asks for it, every rollout ends.

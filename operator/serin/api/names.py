@@ -46,6 +46,11 @@ ANNOTATION_ROLLBACK_TO: Final = f"{GROUP}/rollback-to"
 # Requests of people who try a version before anybody else is sent to it.
 PREVIEW_HEADER: Final = "x-serin-preview"
 ANNOTATION_KILL_SWITCH: Final = f"{GROUP}/kill-switch"
+# On a ModelDeployment: the commit that it comes from, as whoever applies it says.
+ANNOTATION_GIT_REVISION: Final = f"{GROUP}/git-revision"
+ANNOTATION_GIT_AUTHOR: Final = f"{GROUP}/git-author"
+# On a ModelSnapshot: it is kept, whatever else is.
+ANNOTATION_PIN: Final = f"{GROUP}/pin"
 
 DIMENSIONS: Final = ("runtime", "model", "config", "features")
 

@@ -32,6 +32,7 @@ from serin.api.spec import (
     RatioQuery,
     RouterSpec,
     ServiceSpec,
+    SnapshotPolicy,
     StrategySpec,
     TemplateRef,
     Tolerance,
@@ -80,6 +81,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         fallback=read_fallback(spec, name),
         variants=_variants(spec, content),
         holdback=_holdback(root.get("watch")),
+        snapshots=_snapshots(root.get("snapshots")),
     )
 
 
@@ -246,6 +248,12 @@ def _analysis(field: Field) -> Analysis:
         on_no_data_after=silence["after"].duration(),
         warmup=WARMUP if warmup is None else warmup,
     )
+
+
+def _snapshots(field: Field | None) -> SnapshotPolicy:
+    if field is None:
+        return SnapshotPolicy()
+    return SnapshotPolicy(every=field.duration_of("every"), keep=field["keep"].value)
 
 
 def _without_absent(value: Any) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.records import Record, read_records
 from serin.api.times import parse_rfc3339
 from serin.api.verdicts import SnapshotVerdict
 
@@ -30,11 +31,19 @@ class Snapshot:
     promoted: float | None = None  # unix seconds when it became stable, the last time
     rolled_back: float | None = None  # unix seconds when it was rejected, the last time
     metrics: tuple[JsonObject, ...] = ()  # what each metric said last
+    records: tuple[Record, ...] = ()  # how well it served, oldest first
+    left: float | None = None  # unix seconds when it ceased to be stable, the last time
+    pinned: bool = False  # a person wants it kept
 
     @property
     def model_version(self) -> str:
         """The model's version as the user writes it, empty when the spec gives none."""
         return str((self.content.get("model") or {}).get("version", ""))
+
+    @property
+    def revision(self) -> str:
+        """The Git commit that brought it, "" when nobody has said."""
+        return next((one.revision for one in self.records if one.revision), "")
 
 
 def read_snapshot(body: JsonObject) -> Snapshot:
@@ -54,6 +63,9 @@ def read_snapshot(body: JsonObject) -> Snapshot:
         promoted=_moment(status.get("promotedAt")),
         rolled_back=_moment(status.get("rejectedAt")),
         metrics=tuple(status.get("metrics") or ()),
+        records=read_records(status.get("records")),
+        left=_moment(status.get("leftAt")),
+        pinned=(metadata.get("annotations") or {}).get(names.ANNOTATION_PIN, "false") != "false",
     )
 
 

@@ -15,6 +15,7 @@ from serin.api.names import Key
 from serin.api.verdicts import Against, Severity
 
 WARMUP: Final = 30.0  # seconds, in an object from before the CRD was updated
+SNAPSHOTS_KEPT: Final = 10  # when spec.snapshots does not say it
 
 
 class NoDataAction(StrEnum):
@@ -122,6 +123,22 @@ class TemplateRef:
 MetricSource = TemplateRef | RatioQuery | DistributionQuery | MeanQuery | ValueQuery
 
 
+def query_of(source: MetricSource) -> str:
+    """What is read, in one line: two values are comparable when this is the same."""
+    match source:
+        case TemplateRef(name, arguments):
+            given = ", ".join(f"{key}={value}" for key, value in sorted(arguments.items()))
+            return f"template {name}({given})" if given else f"template {name}"
+        case RatioQuery(bad, total):
+            return f"{bad} / {total}"
+        case DistributionQuery(counts, by):
+            return f"{counts} by {by}"
+        case MeanQuery(total, count):
+            return f"{total} / {count}"
+        case ValueQuery(query):
+            return query
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """How much slower than stable is let pass: a share of its time (0.2: 20%), and seconds; None: as by default."""
@@ -178,6 +195,17 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotPolicy:
+    """`spec.snapshots`. `every`: seconds between two scheduled records of what serves, None: there are none.
+
+    `keep`: earlier versions that are kept although nothing names them, of those that were stable and of the others.
+    """
+
+    every: float | None = None
+    keep: int = SNAPSHOTS_KEPT
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDeploymentSpec:
     """The whole spec.
 
@@ -200,6 +228,7 @@ class ModelDeploymentSpec:
     fallback: Fallback | None = None
     variants: tuple[Variant, ...] = ()
     holdback: Holdback | None = None
+    snapshots: SnapshotPolicy = SnapshotPolicy()
 
 
 @dataclass(frozen=True, slots=True)

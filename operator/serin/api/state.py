@@ -161,7 +161,7 @@ class RollbackRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManualRollback:
-    """A person asked for an earlier version. `target`: its snapshot.
+    """A person asked for an earlier version. `target`: its snapshot. `others`: to go to in turn when it cannot run.
 
     `since`: when its pods were asked for. `moved`: when it got all traffic, None until then; stable stays what it was
     until the router has taken that.
@@ -170,6 +170,18 @@ class ManualRollback:
     target: str
     since: float
     moved: float | None = None
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """Stable is measured for its record: what it served after `since`. `begun`: when that was asked for.
+
+    Both are unix seconds.
+    """
+
+    since: float
+    begun: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +195,7 @@ class State:
     `looked`: when that was looked at last, while time alone can change it. `kill_switch`: as at the last look.
     `kept`: snapshot to the time (unix seconds) until which it keeps its pods although nobody is sent to it.
     `concluded`: the last experiment with variants, None when there was none. `watch`: how the stable version is judged
-    after its promotion, None while it is not.
+    after its promotion, None while it is not. `measuring`: stable is measured for its record, None while it is not.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -203,6 +215,7 @@ class State:
     kept: Mapping[str, float] = field(default_factory=dict)
     concluded: Concluded | None = None
     watch: Watch | None = None
+    measuring: Measuring | None = None
 
     @property
     def judged(self) -> Rollout | None:

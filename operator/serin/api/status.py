@@ -16,6 +16,7 @@ from serin.api.state import (
     Arm,
     Concluded,
     ManualRollback,
+    Measuring,
     MetricStatus,
     Phase,
     RollbackRecord,
@@ -34,6 +35,7 @@ from serin.api.times import parse_rfc3339, rfc3339
 LONGEST_MESSAGE: Final = 4096
 LONGEST_ARM: Final = 1024  # of an arm's message
 MOST_DRAINING: Final = 16
+MOST_OTHERS: Final = 5  # versions to go back to in turn
 
 
 # ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,6 +63,7 @@ def read_state(status: JsonObject) -> State:
         kept=_moments(_map(status, "kept")),
         concluded=_read_concluded(_map(status, "concluded")),
         watch=_read_watch(_map(status, "watch")),
+        measuring=_read_measuring(_map(status, "measuring")),
         kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
@@ -171,7 +174,14 @@ def _read_manual_rollback(row: JsonObject) -> ManualRollback | None:
     since = _moment(row, "since")
     if since is None or not row.get("snapshot"):
         return None
-    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"))
+    others = row.get("others")
+    names = tuple(map(str, others)) if isinstance(others, list) else ()
+    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"), names)
+
+
+def _read_measuring(row: JsonObject) -> Measuring | None:
+    since, begun = _moment(row, "since"), _moment(row, "begun")
+    return None if since is None or begun is None else Measuring(since, begun)
 
 
 def _read_version(row: JsonObject) -> VersionStatus:
@@ -309,6 +319,8 @@ def write_state(state: State) -> JsonObject:
         result["concluded"] = _write_concluded(state.concluded)
     if state.watch:
         result["watch"] = _write_watch(state.watch)
+    if state.measuring:
+        result["measuring"] = {"since": rfc3339(state.measuring.since), "begun": rfc3339(state.measuring.begun)}
     if state.kill_switch is not KillSwitch.OFF:
         result["killSwitch"] = state.kill_switch.value
     return result
@@ -327,6 +339,7 @@ def smallest(status: JsonObject) -> JsonObject:
         watch=None,
         last_rollback=replace(last, message="", metric="", estimate="", interval="") if last else None,
         rollback_failure="",
+        measuring=None,
         handled={},
     )
     return write_state(kept) | {key: status[key] for key in ("reason", "observedGeneration") if key in status}
@@ -401,6 +414,7 @@ def _write_record(record: RollbackRecord) -> JsonObject:
 
 def _write_manual_rollback(asked: ManualRollback) -> JsonObject:
     row: JsonObject = {"snapshot": asked.target, "since": rfc3339(asked.since)}
+    row |= _without_empty({"others": list(asked.others[:MOST_OTHERS])})
     return row if asked.moved is None else {**row, "moved": rfc3339(asked.moved)}
 
 

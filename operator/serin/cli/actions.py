@@ -130,7 +130,9 @@ def request_rollback(connection: Connection, name: str, to: str | None, *, wait:
     if stable is None:
         raise Stop(Exit.NO, "cannot roll back: nothing serves yet")
     try:
-        choose(asked, wanted, stable, snapshots(connection, name), facts.state)
+        choose(
+            asked, wanted, stable, snapshots(connection, name), facts.state, facts.spec.metrics if facts.spec else ()
+        )
     except CannotGoBack as no:
         raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
     annotations: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}

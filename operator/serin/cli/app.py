@@ -57,7 +57,7 @@ def _complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: 
     """Snapshots that one can go back to; nothing when the cluster does not answer."""
     from serin.cli.actions import read, snapshots
     from serin.cli.connection import connect
-    from serin.rollout.snapshots import ways_back
+    from serin.rollout.snapshots import BEST, ways_back
 
     name = ctx.params.get("name") or ""
     try:
@@ -65,7 +65,7 @@ def _complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: 
         found = ways_back(snapshots(connection, name), read(connection, name).state)
     except Exception:  # as above
         return []
-    return [one.name for one in found if one.name.startswith(incomplete)]
+    return [one for one in (BEST, *(each.name for each in found)) if one.startswith(incomplete)]
 
 
 _NAME = click.argument("name", shell_complete=_complete_name)
@@ -243,6 +243,33 @@ def history(name: str, output: str | None, **options: Any) -> None:
         say(f"{name} has no snapshot yet: Serin makes the first one when it looks at the spec")
 
 
+@verbs.command()
+@click.argument("one")
+@click.argument("other")
+@_OUTPUT
+@_access
+def diff(one: str, other: str, output: str | None, **options: Any) -> None:
+    """Compare two versions (snapshots, see history): the fields that differ, and what was measured of each."""
+    from serin.api.snapshots import read_snapshot
+    from serin.cli import show
+    from serin.cli.connection import explained
+    from serin.cli.output import dump, put
+    from serin.cluster import kinds
+    from serin.cluster.protocol import ClusterError
+
+    connection, found = _connect(options), []
+    for name in (one, other):
+        try:
+            found.append(connection.get(kinds.MODEL_SNAPSHOT, connection.namespace, name))
+        except ClusterError as error:
+            raise explained(error, f"ModelSnapshot {name} in namespace {connection.namespace}") from error
+    if output:
+        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(body) for body in found]}, output)
+        return
+    first, second = map(read_snapshot, found)
+    put(show.diff(first, second, connection.now()))
+
+
 def _plain(body: JsonObject) -> JsonObject:
     """Without the bookkeeping of field managers, as kubectl prints it."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
@@ -343,7 +370,8 @@ _WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operat
     "--to",
     metavar="SNAPSHOT",
     shell_complete=_complete_snapshot,
-    help="A version that was stable (serin history). Default: stable during a rollout, else the stable one before.",
+    help="A version that was stable (serin history); best, or best:METRIC: the one that served best by its record. "
+    "Default: stable during a rollout, else the stable one before.",
 )
 @_WAIT
 @_access

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from serin.api.snapshots import Snapshot
 from serin.cli.output import table
-from serin.explain import tables
+from serin.explain import differences, tables
 from serin.explain.facts import Facts
 from serin.explain.tables import Cell, Row, Table, Tone
 
@@ -48,6 +48,15 @@ def listing(all_facts: Sequence[Facts], *, namespaces: bool) -> RenderableType:
 def history(facts: Facts, snapshots: Sequence[Snapshot]) -> RenderableType:
     """One row per snapshot, newest first."""
     return _table(tables.history(facts, snapshots))
+
+
+def diff(one: Snapshot, other: Snapshot, now: float) -> RenderableType:
+    """Two versions side by side: fields that differ, and what was measured of each. `now`: unix seconds."""
+    parts: list[RenderableType] = [Text(differences.headline(one, other), style="bold"), Text("")]
+    parts.append(_table(differences.content(one, other, now)))
+    if measured := differences.metrics(one, other):
+        parts += [Text(""), _table(measured)]
+    return Group(*parts)
 
 
 def paragraphs(sentences: Sequence[str]) -> RenderableType:

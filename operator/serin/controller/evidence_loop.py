@@ -124,7 +124,7 @@ class EvidenceLoop:
         """Collect until cancelled."""
         while True:
             under_judgement = self.under_judgement()
-            self._telemetry.rollouts.set(len(under_judgement))
+            self._telemetry.rollouts.set(sum(state.rollout is not None for _, state in under_judgement))
             if not under_judgement:
                 self._newest.clear()
                 self._dispersions.clear()
@@ -185,7 +185,9 @@ class EvidenceLoop:
         due = [
             want
             for key, want in wants.items()
-            if want.metric.name != SPLIT and now - known.get(key, (0.0,))[0] > _DISPERSION_SECONDS
+            if want.metric.name != SPLIT
+            and want.baseline is not None  # else nothing is judged
+            and now - known.get(key, (0.0,))[0] > _DISPERSION_SECONDS
         ]
         if due:
             measured, slowest = await asyncio.gather(

@@ -119,6 +119,13 @@ def _rewards(case: Case) -> Rewards | None:
     return judge_rewards(asked, case.rollout, case.split, case.samples.newest)
 
 
+def measure(spec: ModelDeploymentSpec, subject: Subject, samples: Samples) -> Assessment:
+    """What was counted of a subject that nothing is compared with. It is recorded, and never judged."""
+    found = policies(spec, samples.interval, samples.interval)
+    folded = {name: _fold(one, subject, uncounted(subject, name, samples.newest)) for name, one in found.items()}
+    return Assessment({subject.snapshot: {name: dict(one.evidence) for name, one in folded.items() if one.evidence}})
+
+
 def _judge(policy: Policy, subject: Subject, case: Case) -> Judgement:
     sample = uncounted(subject, policy.metric, case.samples.newest)
     if sample is not None and isinstance(sample.tick, HistogramTick):

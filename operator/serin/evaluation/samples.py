@@ -2,8 +2,9 @@
 
 A *subject* is a snapshot under judgement. Its *baseline* is the snapshot that is counted in the same seconds, None for
 what is judged alone. The subjects are the arms of a rollout that have traffic, against stable; after a promotion with a
-holdback it is the new stable version, against the one before. Counting goes on where the evidence ends, so a sample
-that was counted before the last evidence was written never counts on top of it.
+holdback it is the new stable version, against the one before; else stable alone, while it is measured for its record.
+Counting goes on where the evidence ends, so a sample that was counted before the last evidence was written never counts
+on top of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,11 +79,23 @@ class Samples:
 
 
 def subjects(state: State) -> tuple[Subject, ...]:
-    """Whom to count for: every arm that has traffic; after a promotion, stable while the version before has some."""
+    """Whom to count for: every arm that has traffic; after a promotion, stable while the version before has some.
+
+    Else stable alone, while it is measured.
+    """
     judged, watch = state.judged, state.watch
-    if judged is None or (state.rollout is None and watch and not state.split.of(watch.before)):
+    if judged is None:
+        return tuple(filter(None, (measured_subject(state),)))
+    if state.rollout is None and watch and not state.split.of(watch.before):
         return ()
     return tuple(subject_of(arm, judged) for arm in judged.arms if state.split.is_asked(arm.snapshot))
+
+
+def measured_subject(state: State) -> Subject | None:
+    """Stable while it is measured for its record: by itself, and anew each time."""
+    if state.measuring is None or state.stable is None or state.judged:
+        return None
+    return Subject(state.stable, None, state.measuring.since, {})
 
 
 def subject_of(arm: Arm, rollout: Rollout) -> Subject:

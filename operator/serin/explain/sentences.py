@@ -422,8 +422,8 @@ def _deadlines(facts: Facts) -> Iterator[str]:
     asked, rollout, spec = facts.state.manual_rollback, facts.rollout, facts.spec
     if asked and asked.moved is None and spec:
         rest = asked.since + spec.progress_deadline - facts.now
-        stable = facts.version(facts.state.stable or "")
-        yield f"If its pods are not ready {_within(rest)} (progressDeadline), {stable} stays."
+        then = f"{asked.others[0]} is tried" if asked.others else f"{facts.version(facts.state.stable or '')} stays"
+        yield f"If its pods are not ready {_within(rest)} (progressDeadline), {then}."
     if rollout is None or spec is None:
         return
     pods = facts.pods(rollout.candidate)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from serin.api import names
 from serin.api.snapshots import Snapshot
+from serin.api.times import human
+from serin.api.verdicts import SnapshotVerdict
 
 
 def newest_first(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
@@ -16,3 +18,12 @@ def changed_since(one: Snapshot, before: Snapshot | None) -> tuple[str, ...]:
     if before is None:
         return ()
     return tuple(each for each in names.DIMENSIONS if one.hashes.get(each) != before.hashes.get(each))
+
+
+def served(one: Snapshot, now: float) -> str:
+    """How long it was stable, the last time, in words; "" when it never was. `now`: unix seconds."""
+    if one.promoted is None:
+        return ""
+    if one.left is None or one.left < one.promoted:
+        return f"{human(now - one.promoted)} so far" if one.verdict is SnapshotVerdict.PROMOTED else ""
+    return human(one.left - one.promoted)

@@ -10,6 +10,7 @@ from typing import Final
 
 from serin.api import names
 from serin.api.kill_switch import KillSwitch
+from serin.api.records import summary
 from serin.api.snapshots import Snapshot
 from serin.api.state import MetricStatus
 from serin.api.text import count
@@ -17,7 +18,7 @@ from serin.api.times import human
 from serin.api.verdicts import SnapshotVerdict, Verdict
 from serin.explain.facts import Facts
 from serin.explain.sentences import headline, waiting
-from serin.explain.snapshots import changed_since, newest_first
+from serin.explain.snapshots import changed_since, newest_first, served
 
 NONE: Final = "-"
 WHY: Final = "WHY"  # the column of sentences: the only one that may be wrapped
@@ -122,7 +123,7 @@ def _version(facts: Facts, snapshot: str, role: str) -> Row:
     if facts.state.kill_switch is KillSwitch.ALL:
         share = "none"
     pods = f"{shown.ready} of {shown.replicas}"
-    return _plain(role, shown.model or NONE, snapshot, share, pods, ", ".join(shown.changed))
+    return plain(role, shown.model or NONE, snapshot, share, pods, ", ".join(shown.changed))
 
 
 def _roles(facts: Facts) -> dict[str, str]:
@@ -163,12 +164,13 @@ def _metrics(metrics: Sequence[MetricStatus]) -> Table:
 
 
 def _metric(one: MetricStatus) -> Row:
-    head = (*_plain(one.name, one.severity or NONE), _verdict(one.verdict))
+    head = (*plain(one.name, one.severity or NONE), _verdict(one.verdict))
     numbers = one.estimate or NONE, one.interval or NONE, count(one.requests)
-    return (*head, *_plain(*numbers, f"{one.reason}: {one.message}"))
+    return (*head, *plain(*numbers, f"{one.reason}: {one.message}"))
 
 
-def _plain(*texts: str) -> Row:
+def plain(*texts: str) -> Row:
+    """Cells that mean nothing but what they say."""
     return tuple(map(Cell, texts))
 
 
@@ -189,8 +191,8 @@ def _deployment(facts: Facts, *, namespaces: bool) -> Row:
     weight = f"copies {mirror.percent}%" if mirror else f"{facts.weight}%" if facts.rollout else NONE
     holds = {True: "True", False: "False", None: "Unknown"}[facts.ready.holds]
     return (
-        *_plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),
-        *_plain(weight, facts.stage.position or NONE),
+        *plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),
+        *plain(weight, facts.stage.position or NONE),
         _verdict(facts.status.verdict if facts.rollout or facts.watched else ""),
         Cell(holds),
         Cell(facts.reason or "NotSeenYet", _tone(facts)),
@@ -202,16 +204,30 @@ def history(facts: Facts, snapshots: Sequence[Snapshot]) -> Table:
     ordered = newest_first(snapshots)
     before = [*ordered[1:], None]
     rows = tuple(_past(facts, one, earlier) for one, earlier in zip(ordered, before, strict=True))
-    return Table(("SNAPSHOT", "MODEL", "NOW", "VERDICT", "DECIDED", "CHANGED", "AGE", WHY), rows)
+    columns = (
+        "SNAPSHOT",
+        "MODEL",
+        "NOW",
+        "VERDICT",
+        "DECIDED",
+        "SERVED",
+        "CHANGED",
+        "MEASURED",
+        "REVISION",
+        "AGE",
+        WHY,
+    )
+    return Table(columns, rows)
 
 
 def _past(facts: Facts, one: Snapshot, before: Snapshot | None) -> Row:
     rolled_back = one.verdict == SnapshotVerdict.ROLLED_BACK
-    decided = one.rolled_back if rolled_back else one.promoted
+    decided = one.rolled_back if rolled_back else one.promoted if one.verdict == SnapshotVerdict.PROMOTED else None
     return (
-        *_plain(one.name, one.model_version or NONE, _roles(facts).get(one.name, NONE)),
+        *plain(one.name, one.model_version or NONE, _roles(facts).get(one.name, NONE)),
         _verdict(one.verdict or ""),
         Cell(NONE if decided is None else f"{human(facts.now - decided)} ago"),
-        *_plain(", ".join(changed_since(one, before)) or NONE, human(facts.now - one.created)),
+        *plain(served(one, facts.now) or NONE, ", ".join(changed_since(one, before)) or NONE),
+        *plain(summary(one.records) or NONE, one.revision[:12] or NONE, human(facts.now - one.created)),
         Cell(f"{one.reason}: {one.message}" if rolled_back and one.reason else ""),
     )

@@ -1,16 +1,18 @@
 """From an observation to the question that evaluation answers."""
 
-from serin.evaluation.evaluate import Assessment, Case, evaluate
+from serin.evaluation.evaluate import Assessment, Case, evaluate, measure
+from serin.evaluation.samples import measured_subject
 from serin.rollout.model import Observation
 from serin.rollout.strategies.table import strategy_of
 from serin.rollout.watching import schedule_of, without_goal
 
 
 def assess(seen: Observation) -> Assessment:
-    """Judge what is under evaluation; an empty assessment when nothing is. Raises InvalidSpec."""
+    """Judge what is under evaluation; or else measure stable when that is due. Raises InvalidSpec."""
     rollout, spec = seen.state.judged, seen.deployment.spec
     if rollout is None:
-        return Assessment()
+        alone = measured_subject(seen.state)
+        return measure(spec, alone, seen.samples) if alone else Assessment()
     strategy, interval = strategy_of(spec), seen.samples.interval
     schedule, settled = strategy.schedule(), None
     if seen.state.rollout:

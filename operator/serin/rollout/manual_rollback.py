@@ -3,7 +3,8 @@
 Its pods are gone by then, so they come up first, in full, while the present stable version serves on. Then it gets all
 traffic in one write; until the router has taken that, the present one stays stable and answers in its place. Only then
 is it the new stable version, and the one that was left is rejected: the spec still describes it, and must not bring it
-back by itself. A request that cannot be carried out leaves everything as it is, and says so.
+back by itself. A request that cannot be carried out leaves everything as it is, and says so; when the best earlier
+version was asked for and cannot run, the next best is tried in its place.
 
 What the spec says meanwhile has to wait: whoever asks to leave a version wants nothing compared with it any more. A new
 version is rolled out from the earlier one, in steps, when that serves.
@@ -15,12 +16,13 @@ from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_ROLLBACK_TO
 from serin.api.split import all_to
 from serin.api.state import ManualRollback, RollbackRecord
+from serin.api.status import MOST_OTHERS
 from serin.api.times import human
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.requests import handle
 from serin.rollout.rollback import roll_back
-from serin.rollout.snapshots import CannotGoBack, choose
+from serin.rollout.snapshots import BEST, CannotGoBack, best_first, choose, record_in_words, ways_back
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.watching import end_watch, go_back, has_the_pods
 
@@ -45,7 +47,9 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     asked = builder.seen.deployment.annotations[ANNOTATION_ROLLBACK_TO].partition("@")[0].strip()
     state = builder.state
     try:
-        target = choose(asked, wanted, stable, builder.seen.snapshots, state)
+        target, *others = choose(
+            asked, wanted, stable, builder.seen.snapshots, state, builder.seen.deployment.spec.metrics
+        )
     except CannotGoBack as why:
         builder.add_event(Reason.ROLLBACK_REFUSED, f"{ANNOTATION_ROLLBACK_TO}: {why}", warning=True)
         return False
@@ -57,21 +61,32 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     elif target != stable:
         builder.state = end_watch(builder.state, builder.seen.now)
         stable = builder.state.stable or stable
-        _begin(builder, target, stable)
+        why = f"the user asks for {_called(builder, asked, target)}"
+        _begin(builder, target, tuple(others[:MOST_OTHERS]), stable, why)
     elif state.manual_rollback:
         _stay(builder, state.manual_rollback, stable, Reason.ABORTED_BY_USER, f"the user asks for {stable}")
     return True
 
 
-def _begin(builder: PlanBuilder, target: str, stable: str) -> None:
+def _called(builder: PlanBuilder, asked: str, target: str) -> str:
+    """What was asked for, and what of its record made it the best."""
+    word, _, metric = asked.partition(":")
+    if word != BEST:
+        return target
+    seen = builder.seen
+    _, by = best_first(seen.snapshots, builder.state, seen.deployment.spec.metrics, metric)
+    return f"the best earlier version, {target} ({record_in_words(seen.snapshots[target], by)})"
+
+
+def _begin(builder: PlanBuilder, target: str, others: tuple[str, ...], stable: str, why: str) -> None:
     """Ask for the pods. Whoever had traffic besides stable has none from now on."""
     builder.state = replace(
         builder.state,
         split=all_to(stable),
-        manual_rollback=ManualRollback(target, since=builder.seen.now),
+        manual_rollback=ManualRollback(target, since=builder.seen.now, others=others),
         rollback_failure="",
     )
-    message = f"the user asks for {target}: its pods come up first; {_meanwhile(builder, stable)}"
+    message = f"{why}: its pods come up first; {_meanwhile(builder, stable)}"
     builder.sum_up(Note(Reason.ROLLING_BACK, message), event=True)
 
 
@@ -160,7 +175,14 @@ def _stay(builder: PlanBuilder, asked: ManualRollback, stable: str, reason: Reas
 
 
 def _fail(builder: PlanBuilder, asked: ManualRollback, stable: str, why: str) -> None:
-    """It cannot be carried out. Remembered until something else begins, so that nobody has to find the Event."""
+    """It cannot be carried out: to the next one. Without any the failure is remembered until something else begins."""
+    ways = {one.name for one in ways_back(builder.seen.snapshots, builder.state)}
+    left = [one for one in asked.others if one in ways]
+    if left:
+        note = f"{asked.target} does not come back: {why}. The next one is {left[0]}"
+        builder.add_event(Reason.ROLLBACK_FAILED, note, warning=True)
+        _begin(builder, left[0], tuple(left[1:]), stable, f"{left[0]} is asked for in place of {asked.target}")
+        return
     _stay(builder, asked, stable, Reason.ROLLBACK_FAILED, why)
     builder.state = replace(builder.state, rollback_failure=builder.why.message)
 

@@ -30,7 +30,7 @@ from serin.rollout.model import (
 )
 from serin.rollout.phases import phase_of
 from serin.rollout.plan_builder import PlanBuilder
-from serin.rollout.records import prune_history, record_verdicts
+from serin.rollout.records import prune_history, record_on_schedule, record_verdicts
 from serin.rollout.requests import handle, handle_leftovers
 from serin.rollout.rollback import eliminate, resettled, roll_back, without_rollout, without_winner
 from serin.rollout.snapshots import is_rejected
@@ -55,6 +55,7 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
         builder.state = replace(builder.state, stable_since=seen.now)
     reconcile_workloads(builder, wanted)
     record_verdicts(builder)
+    record_on_schedule(builder)
     prune_history(builder, wanted)
     handle_leftovers(builder)
     _record(builder)

@@ -5,16 +5,22 @@ about it. One can go back to what has served everything before and was not rejec
 but a new attempt, and those go through the steps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api import names
+from serin.api.records import Measurement, in_words, newest
 from serin.api.snapshots import Snapshot
+from serin.api.spec import MeanQuery, Metric, ValueQuery, query_of
 from serin.api.state import Arm, State
-from serin.api.verdicts import SnapshotVerdict
+from serin.api.verdicts import Severity, SnapshotVerdict
 
 # Said instead of a snapshot's name: the one that was stable before the present one.
 PREVIOUS: Final = "previous"
+# The one that served best by its own record; `best:METRIC` says by which metric.
+BEST: Final = "best"
+_SEVERITIES: Final = tuple(Severity)
 _NAMES_SAID: Final = 5
 
 
@@ -46,30 +52,85 @@ def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]
     return sorted(good, key=lambda one: (one.promoted or 0.0, one.name), reverse=True)
 
 
+def best_first(
+    snapshots: Mapping[str, Snapshot], state: State, metrics: Sequence[Metric], metric: str = ""
+) -> tuple[list[Snapshot], Metric | None]:
+    """The same, the one that served best first, and by which metric; None when no record tells them apart.
+
+    `metrics`: of the spec. `metric`: the one to compare by; "": the most severe of which there is a record. Compared is
+    the worse end of the interval, so that a few good requests are no proof. A version without a record of it, or of
+    another query, comes after all that have one; ties go to the one that was stable last.
+    """
+    ways, by = ways_back(snapshots, state), sorted(metrics, key=lambda one: _SEVERITIES.index(one.severity))
+    for asked in [one for one in by if metric in ("", one.name)]:
+        query = query_of(asked.source)
+        found = {one.name: measured for one in ways if (measured := newest(one.records, asked.name, query))}
+        if found:
+            unit = max(found.values(), key=lambda one: one.until).unit  # its question was changed since
+            worst = {name: _worst(asked, one) for name, one in found.items() if one.unit == unit}
+            return sorted(ways, key=lambda one: worst.get(one.name, math.inf)), asked
+    return ways, None
+
+
+def _worst(metric: Metric, measured: Measurement) -> float:
+    """How bad a measurement may be, lower is better: the worse end of its interval."""
+    match metric.source:
+        case ValueQuery(minimum=minimum, maximum=maximum) if minimum is not None and maximum is not None:
+            return max(0.0, minimum - measured.value, measured.value - maximum)
+        case ValueQuery(minimum=minimum) if minimum is not None:
+            return -measured.value
+        case MeanQuery() if metric.lower_is_worse:
+            return -measured.value
+    return measured.value if measured.high is None else measured.high
+
+
+def record_in_words(snapshot: Snapshot, metric: Metric | None) -> str:
+    """What a snapshot was measured to be, for a sentence: "errors 0.1%"; "no record of errors"."""
+    if metric is None:
+        return "no version has a record to compare by"
+    measured = newest(snapshot.records, metric.name, query_of(metric.source))
+    return f"{metric.name} {in_words(measured)}" if measured else f"no record of {metric.name}"
+
+
 def _was_stable(snapshot: Snapshot) -> bool:
     return snapshot.verdict is SnapshotVerdict.PROMOTED and snapshot.promoted is not None
 
 
-def choose(asked: str, wanted: str, stable: str, snapshots: Mapping[str, Snapshot], state: State) -> str:
-    """The snapshot that a person means: a name, or PREVIOUS. Raises CannotGoBack.
+def choose(
+    asked: str,
+    wanted: str,
+    stable: str,
+    snapshots: Mapping[str, Snapshot],
+    state: State,
+    metrics: Sequence[Metric],
+) -> tuple[str, ...]:
+    """The snapshot that a person means, and those to go to in turn when it cannot run. Raises CannotGoBack.
 
-    `wanted`: what the spec describes; `stable`: what serves.
+    `asked`: a name, PREVIOUS, BEST, or BEST with a metric (`best:errors`). `wanted`: what the spec describes; `stable`:
+    what serves; `metrics`: the spec's. Only BEST has more than one answer: whoever names a version means that one.
 
     The answer is the present stable snapshot when that is enough: during a rollout, which then ends, and on the way
-    back to another one when stable is named. People ask twice: PREVIOUS never goes further back than one version from
-    what the spec describes, and does not undo what it has begun.
+    back to another one when stable is named. People ask twice: neither PREVIOUS nor BEST goes on from a version that
+    was rolled back already, or undoes what it has begun.
     """
     others = ways_back(snapshots, state)
-    if (state.candidate and asked in (PREVIOUS, stable)) or (state.manual_rollback and asked == stable):
-        return stable
-    if state.manual_rollback and asked in (PREVIOUS, state.manual_rollback.target):
+    word, _, metric = asked.partition(":")
+    relative = asked == PREVIOUS or word == BEST
+    if word == BEST and metric not in ("", *(one.name for one in metrics)):
+        known = ", ".join(one.name for one in metrics)
+        raise CannotGoBack(f"there is no metric {metric} in the spec. Write {BEST}, or one of its metrics: {known}")
+    if (state.candidate and (relative or asked == stable)) or (state.manual_rollback and asked == stable):
+        return (stable,)
+    if state.manual_rollback and (relative or asked == state.manual_rollback.target):
         target = state.manual_rollback.target
         raise CannotGoBack(f"{target} is on its way already: {names.ANNOTATION_ABORT} stays with {stable}")
-    if asked == PREVIOUS:
-        return _previous(wanted, snapshots, state, others)
+    if relative:
+        previous = _previous(wanted, snapshots, state, others)
+        found, _ = best_first(snapshots, state, metrics, metric)
+        return tuple(one.name for one in found) if word == BEST else (previous,)
     if asked not in {one.name for one in others}:
         raise CannotGoBack(f"{_why_not(asked, wanted, snapshots, state)}. {_instead(others)}")
-    return asked
+    return (asked,)
 
 
 def _previous(wanted: str, snapshots: Mapping[str, Snapshot], state: State, others: Sequence[Snapshot]) -> str:

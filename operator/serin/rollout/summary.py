@@ -184,7 +184,7 @@ def _pods(builder: PlanBuilder, snapshot: str) -> tuple[int, int]:
 _Condition = tuple[ConditionType, bool | None, Reason, str]
 
 _ROUTE_STALLS: Final = (Reason.SERVICE_NOT_OURS, Reason.ROUTER_FULL, Reason.ROUTE_REFUSED, Reason.WRITE_DENIED)
-_STALLS: Final = (Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED)
+_STALLS: Final = (Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.POD_TEMPLATE_REFUSED, Reason.ROLLBACK_FAILED)
 
 
 def told(builder: PlanBuilder) -> Note:

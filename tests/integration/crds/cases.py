@@ -742,6 +742,12 @@ REFUSED: Refusals = {
     "unknown action": ("spec: {analysis: {onNoData: {action: Promote}}}", ("onNoData.action", '"Hold", "Rollback"')),
     "no data for how long": ("spec: {analysis: {onNoData: {after: 1d}}}", ("onNoData.after", "for example 30m")),
     # --- the deadline ---
+    # --- snapshots ---
+    "records in days": ("spec: {snapshots: {every: 1d}}", ("spec.snapshots.every", "from 1m to 720h, for example 24h")),
+    "records each second": ("spec: {snapshots: {every: 1s}}", ("spec.snapshots.every", "from 1m to 720h")),
+    "records as a number": ("spec: {snapshots: {every: 60}}", ("spec.snapshots.every", "string")),
+    "no snapshot kept": ("spec: {snapshots: {keep: 0}}", ("spec.snapshots.keep", "greater than or equal to 1")),
+    "too many snapshots": ("spec: {snapshots: {keep: 1000}}", ("spec.snapshots.keep", "less than or equal to 100")),
     "deadline in days": ("spec: {progressDeadline: 1d}", ("spec.progressDeadline", "from 1s to 24h")),
     "deadline as a number": ("spec: {progressDeadline: 600}", ("spec.progressDeadline", "must be of type string")),
     "longest duration that fits": ("spec: {progressDeadline: 999999h999999h99999h}", ("progressDeadline", "1s to 24h")),
@@ -775,6 +781,7 @@ ACCEPTED = {
     "just enough time, and no pause": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 30m}, {weight: 9, bake: 1h30m}], maxDuration: 2h}}}"
     ),
+    "records on schedule": "spec: {snapshots: {every: 1h, keep: 3}}",
     "a longest duration for the default steps": "spec: {strategy: {canary: {maxDuration: 25m}}}",
     "a limit for errors": "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: 10m}]}",
     "a limit for the latency": (

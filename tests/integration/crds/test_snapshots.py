@@ -8,10 +8,17 @@ import pytest
 
 from serin.api import names
 from serin.api.parse import content_of
+from serin.api.records import Measurement, Occasion, Record, write_records
 from tests import crds
 from tests.integration.crds.rig import STATUS, Api, Json, documents, write_status
 
 pytestmark = pytest.mark.control_plane
+
+ERRORS = Measurement("errors", 0.12, 0.1, 0.14, 400, "share", 1.0, 60.0, "template request-errors")
+RECORDS = (
+    Record(1.0, Occasion.CREATED, revision="4f1c2ab", author="Ada"),
+    Record(60.0, Occasion.ROLLED_BACK, {"fraud-x": 5}, (ERRORS,)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +85,32 @@ class TestSnapshots:
             "message": "12 % of the requests failed, 1 % on stable",
             "rejectedAt": "2026-11-22T10:00:00.000Z",
             "promotedAt": "2026-11-22T09:00:00.000Z",
+            "leftAt": "2026-11-22T10:00:00.000Z",
             "metrics": STATUS["metrics"],
+            "measured": "errors 12%",
+            "revision": "4f1c2ab",
+            "records": write_records(RECORDS),
         }
         write_status(api, "ModelSnapshot", name, status)
         assert api.read("msnap", name)["status"] == status
         shown = api("get", "msnap", name)
         print(shown)
         header, row = shown.splitlines()
-        columns = ["NAME", "DEPLOYMENT", "MODEL", "VERDICT", "REJECTED", "REASON", "PROMOTED", "AGE"]
+        columns = [
+            "NAME",
+            "DEPLOYMENT",
+            "MODEL",
+            "VERDICT",
+            "REJECTED",
+            "REASON",
+            "MEASURED",
+            "PROMOTED",
+            "LEFT",
+            "AGE",
+        ]
         assert header.split() == columns
-        assert row.split()[:6] == [name, "fraud", "7", "RolledBack", "true", "WorseThanStable"]
+        assert row.split()[:8] == [name, "fraud", "7", "RolledBack", "true", "WorseThanStable", "errors", "12%"]
+        assert "REVISION" in api("get", "msnap", name, "-o", "wide").splitlines()[0]
 
     def test_a_snapshot_without_its_parts_is_refused(self, api: Api) -> None:
         body = {

@@ -331,3 +331,30 @@ async def test_a_template_without_a_spec_is_one_without_a_query() -> None:
     bench.cache.put(kinds.METRIC_TEMPLATE, {"metadata": place})
     await bench.tick()
     assert {want.template is None for want in bench.prometheus.batches[0] if want.metric.name == "mine"} == {False}
+
+
+async def test_what_serves_is_measured_by_itself_while_its_record_is_due() -> None:
+    body = deployment(weight=0)
+    for gone in ("candidate", "arms"):
+        del body["status"][gone]
+    body["status"] |= {"phase": "Healthy", "traffic": {"weights": {"fraud-a": 100}}}
+    bench = Bench(body)
+    assert bench.loop.under_judgement() == [], "nothing is asked while nothing is due"
+    due = {**body, "status": {**body["status"], "measuring": {"since": rfc3339(NOW - 3600.0), "begun": rfc3339(NOW)}}}
+    bench.cache.put(kinds.MODEL_DEPLOYMENT, _in_version(due, 2))
+    await bench.tick()
+    [wants] = bench.prometheus.batches
+    assert {(one.subject, one.baseline, one.since, one.metric.name) for one in wants} == {
+        ("fraud-a", None, NOW - 3600.0, "errors"),
+        ("fraud-a", None, NOW - 3600.0, "latency"),
+    }
+    assert bench.prometheus.asked == [], "nothing is judged, so nobody needs to know how pods differ"
+    samples = bench.loop.samples(parse_model_deployment(due))
+    assert samples.newest["fraud-a", "errors"].since == NOW - 3600.0
+    assert bench.looks == [("shop", "fraud")]
+    bench.cache.put(kinds.MODEL_DEPLOYMENT, _in_version(body, 3))
+    assert bench.loop.under_judgement() == []
+
+
+def _in_version(body: JsonObject, version: int) -> JsonObject:
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}}

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from serin.api import names
 from serin.api.conditions import ConditionType, Reason
 from serin.api.json import JsonObject
-from serin.api.snapshots import read_snapshot
+from serin.api.records import Measurement, Occasion, Record, write_records
+from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.split import Split
 from serin.api.state import ManualRollback, Phase, StageState, Status
-from serin.explain import tables
+from serin.explain import differences, tables
 from serin.explain.snapshots import newest_first
 from serin.explain.tables import NONE, Table, Tone
 from tests.unit.explain.rig import BAKING, NEW, NOW, OLD, SERVING, facts, rollout, said
@@ -89,6 +91,10 @@ def test_a_list_has_a_row_for_each_deployment() -> None:
     assert tables.listing(both, namespaces=False).columns[0] == "NAME"
 
 
+def measured(name: str, value: float, unit: str, query: str = "q") -> Measurement:
+    return Measurement(name, value, value / 2, value * 2, 1200, unit, 1.0, 2.0, query)
+
+
 def recorded(name: str, created: str, hashes: JsonObject, **status: object) -> JsonObject:
     spec = {"content": {"model": {"version": name[-1]}}, "hashes": hashes}
     metadata = {"name": name, "uid": name, "resourceVersion": "1", "creationTimestamp": created}
@@ -109,6 +115,13 @@ class TestHistory:
             message="errors: 4%",
             promotedAt="2023-11-14T22:01:00Z",
             rejectedAt="2023-11-14T22:03:20Z",
+            leftAt="2023-11-14T22:03:20Z",
+            records=write_records(
+                [
+                    Record(1.0, Occasion.CREATED, revision="4f1c2ab8d1e09f", author="Ada"),
+                    Record(2.0, Occasion.ROLLED_BACK, metrics=(measured("errors", 0.04, "share"),)),
+                ]
+            ),
         ),
         recorded("f-2", "2023-11-14T22:00:00Z", {"model": "b", "config": "x"}, verdict="Superseded"),
     )
@@ -116,9 +129,12 @@ class TestHistory:
     def test_newest_first_with_what_changed_and_what_was_decided(self) -> None:
         rows = tables.history(facts(SERVING), [read_snapshot(one) for one in self.SNAPSHOTS])
         assert texts(rows) == [
-            ["f-3", "3", NONE, "RolledBack", "10m ago", "model, config", "13m20s", "OverLimit: errors: 4%"],
-            ["f-2", "2", NONE, "Superseded", NONE, "model", "13m20s", ""],
-            ["f-1", "1", NONE, "Promoted", NONE, NONE, "1h13m", ""],
+            [
+                *("f-3", "3", NONE, "RolledBack", "10m ago", "2m20s", "model, config"),
+                *("errors 4%", "4f1c2ab8d1e0", "13m20s", "OverLimit: errors: 4%"),
+            ],
+            ["f-2", "2", NONE, "Superseded", NONE, NONE, "model", NONE, NONE, "13m20s", ""],
+            ["f-1", "1", NONE, "Promoted", NONE, NONE, NONE, NONE, NONE, "1h13m", ""],
         ]
         assert [row[3].tone for row in rows.rows] == [Tone.BAD, Tone.PLAIN, Tone.GOOD]
 
@@ -132,3 +148,49 @@ class TestHistory:
         bare = read_snapshot({**self.SNAPSHOTS[0], "status": None})
         assert (bare.verdict, bare.promoted) == (None, None)
         assert newest_first([bare]) == [bare]
+
+
+class TestDiff:
+    def sides(self, *metrics: Measurement) -> tuple[Snapshot, Snapshot]:
+        both = []
+        for name, image, threshold in (("f-1", "model:1", "0.5"), ("f-2", "model:2", None)):
+            container = {"name": "model", "image": image, "env": [{"name": "A", "value": "1"}]}
+            config = {"threshold": threshold} if threshold else {"other": "x"}
+            content = {
+                "runtime": {"template": {"spec": {"containers": [container]}}, "port": 8080},
+                "model": {"version": name[-1]},
+                "config": config,
+            }
+            body = recorded(name, "2023-11-14T22:00:00Z", names.dimension_hashes(content), verdict="Promoted")
+            body["spec"]["content"] = content
+            row = Record(1.0, Occasion.PROMOTED, metrics=metrics, author="Ada")
+            both.append(replace(read_snapshot(body), records=(row,), promoted=NOW - 60.0))
+        return both[0], both[1]
+
+    def test_every_field_that_differs_and_no_other(self) -> None:
+        one, other = self.sides()
+        assert differences.headline(one, other) == "f-1 and f-2 differ in: runtime, model, config"
+        assert texts(differences.content(one, other, NOW)) == [
+            ["MODEL", "1", "2"],
+            ["VERDICT", "Promoted", "Promoted"],
+            ["SERVED", "1m so far", "1m so far"],
+            ["CREATED", "13m20s ago", "13m20s ago"],
+            ["AUTHOR", "Ada", "Ada"],
+            ["runtime: template.spec.containers[model].image", "model:1", "model:2"],
+            ["model: version", "1", "2"],
+            ["config: other", NONE, "x"],
+            ["config: threshold", "0.5", NONE],
+        ]
+        assert differences.headline(one, one) == "they have the same content"
+        assert differences.differences(one, one) == []
+
+    def test_metrics_side_by_side(self) -> None:
+        one, other = self.sides(measured("errors", 0.04, "share"), measured("latency", 0.04, "s"))
+        older = Record(0.5, Occasion.SCHEDULED, metrics=(measured("errors", 0.9, "share"),))
+        later = replace(other.records[0], metrics=(measured("errors", 0.01, "share", "another"),))
+        other = replace(other, records=(older, later))
+        assert texts(differences.metrics(one, other)) == [
+            ["errors", "4% (2% to 8%), 1,200 requests", "1% (0.5% to 2%), 1,200 requests", differences.OTHER_QUERY],
+            ["latency", "40ms (20ms to 80ms), 1,200 requests", NONE, ""],
+        ]
+        assert differences.metrics(replace(one, records=()), replace(other, records=())) is None

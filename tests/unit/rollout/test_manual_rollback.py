@@ -6,9 +6,9 @@ import pytest
 
 from serin.api import names
 from serin.api.parse import parse_spec
+from serin.api.spec import SNAPSHOTS_KEPT
 from serin.api.status import read_state
 from serin.api.verdicts import SnapshotVerdict
-from serin.rollout.records import SNAPSHOTS_KEPT
 from serin.rollout.refusal import refuse
 from serin.rollout.snapshots import PREVIOUS, CannotGoBack, choose, ways_back
 from tests.narratives.world import World, fails, passes, spec
@@ -72,7 +72,7 @@ def test_promotion_times_follow_what_was_stable_last() -> None:
     state = read_state(world.status)
     assert state.stable == first
     assert world.snapshots[first].promoted == state.stable_since
-    assert choose(PREVIOUS, first, first, world.snapshots, state) == second
+    assert choose(PREVIOUS, first, first, world.snapshots, state, ()) == (second,)
 
 
 def test_a_snapshot_that_is_deleted_on_the_way_ends_it() -> None:
@@ -126,7 +126,7 @@ def test_what_was_rejected_in_the_status_alone_is_no_way_back() -> None:
     state = read_state(world.status)
     assert ways_back(unrecorded, state) == []
     with pytest.raises(CannotGoBack, match="was rejected"):
-        choose(second, second, first, unrecorded, state)
+        choose(second, second, first, unrecorded, state, ())
 
 
 def test_asking_twice_goes_back_once() -> None:

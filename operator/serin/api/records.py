@@ -1,0 +1,215 @@
+"""What is recorded of how well a version served: a bounded list in its ModelSnapshot's status, oldest first.
+
+Like the rest of a status it can be edited: what does not parse is left out when it is read, and what is written keeps
+to the bounds of the schema.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from serin.api.json import JsonObject
+from serin.api.times import parse_rfc3339, rfc3339
+
+# Bounds of the schema (crds/modelsnapshots.yaml); a test compares them.
+MOST_RECORDS: Final = 10
+MOST_WEIGHTS: Final = 10
+MOST_METRICS: Final = 32
+LONGEST_QUERY: Final = 512
+LONGEST_ORIGIN: Final = 128
+LONGEST_SUMMARY: Final = 256
+
+
+class Occasion(StrEnum):
+    """When a record was made."""
+
+    CREATED = "Created"
+    PROMOTED = "Promoted"  # it became stable
+    REPLACED = "Replaced"  # it was stable until another version was promoted
+    ROLLED_BACK = "RolledBack"  # it was left
+    RESTORED = "Restored"  # another version was left, and everything went to this one
+    SCHEDULED = "Scheduled"  # as spec.snapshots.every asks
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One metric of one version. `value`, `low`, `high`: in `unit`; the 95% interval is None where there is none.
+
+    `unit`: "share" (of requests that were bad, from 0 to 1), "s" or "ms" (95% of the requests took no longer), "PSI",
+    or "" for a plain number. `requests`: that it was measured on, 0 when that is not known. `since`, `until`: unix
+    seconds. `query`: what was read, as the spec says it; values of two queries are never compared.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    requests: int
+    unit: str
+    since: float
+    until: float
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was measured at one moment. `at`: unix seconds. `weights`: percent of the requests by snapshot, then.
+
+    `revision`, `author`: of the Git commit that brought the version, as annotated; "" when it was not.
+    """
+
+    at: float
+    occasion: Occasion
+    weights: Mapping[str, int] = field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+    revision: str = ""
+    author: str = ""
+
+
+def in_words(one: Measurement) -> str:
+    """The value as people read it: 0.12%, 41ms, PSI 0.02, 3.5."""
+    return number_in_words(one.value, one.unit)
+
+
+def number_in_words(value: float, unit: str) -> str:
+    """A number in its unit."""
+    match unit:
+        case "share":
+            return f"{value * 100:.3g}%"
+        case "s":
+            return f"{value * 1000:.3g}ms" if value < 1 else f"{value:.3g}s"
+        case "PSI":
+            return f"PSI {value:.3g}"
+    return f"{value:.3g}{unit}"
+
+
+def summary(records: Sequence[Record]) -> str:
+    """What was measured last, in a line; "" when nothing was."""
+    rows = next((one.metrics for one in reversed(records) if one.metrics), ())
+    text = ", ".join(f"{one.name} {in_words(one)}" for one in rows)
+    return text if len(text) <= LONGEST_SUMMARY else f"{text[: LONGEST_SUMMARY - 1]}…"
+
+
+def decided(records: Sequence[Record]) -> Record | None:
+    """The newest record of a decision; None when there is none."""
+    return next((one for one in reversed(records) if one.occasion is not Occasion.SCHEDULED), None)
+
+
+def newest_scheduled(records: Sequence[Record]) -> float | None:
+    """When the newest record on schedule was made (unix seconds); None when there is none."""
+    return next((one.at for one in reversed(records) if one.occasion is Occasion.SCHEDULED), None)
+
+
+def newest(records: Sequence[Record], metric: str, query: str) -> Measurement | None:
+    """The newest measurement of a metric by this query; None when there is none."""
+    found = (row for one in reversed(records) for row in one.metrics)
+    return next((row for row in found if row.name == metric and row.query == query[:LONGEST_QUERY]), None)
+
+
+def bounded(records: Sequence[Record]) -> tuple[Record, ...]:
+    """As many as there is room for: scheduled ones go first, then those of decisions, the oldest first."""
+    kept = list(records)
+    while len(kept) > MOST_RECORDS:
+        scheduled = [index for index, one in enumerate(kept) if one.occasion is Occasion.SCHEDULED]
+        # The newest one says when the next is due.
+        del kept[scheduled[0] if len(scheduled) > 1 else 0]
+    return tuple(kept)
+
+
+# ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_records(rows: object) -> tuple[Record, ...]:
+    """Those that parse, in their order."""
+    found = (_read(row) for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
+    return tuple(one for one in found if one is not None)
+
+
+def _read(row: JsonObject) -> Record | None:
+    at, occasion = _moment(row.get("at")), _text(row, "occasion")
+    if at is None or occasion not in Occasion.__members__.values():
+        return None
+    weights, metrics = row.get("weights"), row.get("metrics")
+    measured = (_read_measurement(one) for one in metrics if isinstance(one, dict)) if isinstance(metrics, list) else ()
+    return Record(
+        at,
+        Occasion(occasion),
+        {name: one for name, one in weights.items() if type(one) is int} if isinstance(weights, dict) else {},
+        tuple(one for one in measured if one is not None),
+        _text(row, "revision"),
+        _text(row, "author"),
+    )
+
+
+def _read_measurement(row: JsonObject) -> Measurement | None:
+    value, since, until = _number(row, "value"), _moment(row.get("since")), _moment(row.get("until"))
+    name, requests = _text(row, "name"), row.get("requests")
+    if value is None or since is None or until is None or not name:
+        return None
+    return Measurement(
+        name,
+        value,
+        _number(row, "low"),
+        _number(row, "high"),
+        requests if type(requests) is int else 0,
+        _text(row, "unit"),
+        since,
+        until,
+        _text(row, "query"),
+    )
+
+
+def _text(row: JsonObject, key: str) -> str:
+    value = row.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _number(row: JsonObject, key: str) -> float | None:
+    """A number is kept as text, as everywhere in the resources."""
+    try:
+        value = float(_text(row, key))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _moment(text: object) -> float | None:
+    try:
+        return parse_rfc3339(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+# ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_records(records: Iterable[Record]) -> list[JsonObject]:
+    """As JSON; what is empty is left out."""
+    return [_write(one) for one in records]
+
+
+def _write(one: Record) -> JsonObject:
+    row: dict[str, Any] = {"at": rfc3339(one.at), "occasion": one.occasion.value}
+    weights = sorted(one.weights.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_WEIGHTS]
+    optional = {
+        "revision": one.revision[:LONGEST_ORIGIN],
+        "author": one.author[:LONGEST_ORIGIN],
+        "weights": dict(sorted(weights)),
+        "metrics": [_write_measurement(each) for each in one.metrics[:MOST_METRICS]],
+    }
+    return row | {key: value for key, value in optional.items() if value}
+
+
+def _write_measurement(one: Measurement) -> JsonObject:
+    row: JsonObject = {"name": one.name, "value": _digits(one.value)}
+    if one.low is not None and one.high is not None:
+        row |= {"low": _digits(one.low), "high": _digits(one.high)}
+    row |= {"requests": one.requests} if one.requests else {}
+    row |= {"unit": one.unit} if one.unit else {}
+    return row | {"since": rfc3339(one.since), "until": rfc3339(one.until), "query": one.query[:LONGEST_QUERY]}
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6g}"
