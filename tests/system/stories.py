@@ -8,6 +8,8 @@ from typing import Any
 
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_ROLLBACK_TO
+from serin.api.records import Record, newest
+from serin.api.snapshots import read_snapshot
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from tests.crds import schema
@@ -217,6 +219,50 @@ async def goes_back(stage: Stage) -> None:
     stage.annotate("shop", ANNOTATION_ROLLBACK_TO, f"{first}@1")
     await stage.serves("shop", "1")
     await _rest(stage)
+
+
+async def goes_back_to_the_best(stage: Stage) -> None:
+    """Version 3 is the worst of three. The best is version 2, which cannot run any more: version 1 comes back."""
+    errors = [{"name": "errors", "template": {"name": "request-errors"}, "severity": "info"}]
+    stage.qualities["shop", "2"] = Quality()
+    stage.qualities["shop", "3"] = Quality(errors=0.05)
+    await _two_tenants(stage, metrics=errors, snapshots={"every": "1m"})
+    container = {"name": "model", "image": "registry.test/model:2", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    await stage.serves("shop", "2")
+    container["image"] = "registry.test/model:3"
+    stage.change("shop", model={"version": "3"}, template={"spec": {"containers": [container]}})
+    await stage.serves("shop", "3")
+    await asyncio.sleep(REST)
+    assert {version: _errors(stage, version) < 0.01 for version in "123"} == {"1": True, "2": True, "3": False}
+    assert _errors(stage, "2") < _errors(stage, "1")
+    assert _occasions(stage, "3") == ["Created", "Promoted", "Scheduled"]
+    stage.kubelets.behave(image("registry.test/model:2"), Behaviour(never_ready=True))
+    stage.annotate("shop", ANNOTATION_ROLLBACK_TO, "best:errors@1")
+    await stage.until(lambda: stage.state("shop").manual_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+    assert [_occasions(stage, one)[:4] for one in "12"] == [
+        ["Created", "Promoted", "Replaced", "Restored"],
+        ["Created", "Promoted", "Replaced"],
+    ]
+    assert _occasions(stage, "3")[-1] == "RolledBack"
+
+
+def _records(stage: Stage, version: str) -> tuple[Record, ...]:
+    found = map(read_snapshot, stage.server.store.all(kinds.MODEL_SNAPSHOT, "shop"))
+    return next(one.records for one in found if one.model_version == version)
+
+
+def _occasions(stage: Stage, version: str) -> list[str]:
+    return [one.occasion.value for one in _records(stage, version)]
+
+
+def _errors(stage: Stage, version: str) -> float:
+    """The share of bad requests that is on record of a version of `shop`."""
+    measured = newest(_records(stage, version), "errors", "template request-errors")
+    assert measured, f"version {version} has no record"
+    return measured.value
 
 
 async def overtaken(stage: Stage) -> None:
@@ -662,6 +708,7 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "scaled_while_it_starts": {"shop": ("Healthy", {"2": 100}, "2", None, "", {"2": 8})},
     "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
     "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},
+    "goes_back_to_the_best": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},
     "overtaken": {"shop": ("Healthy", {"3": 100}, "3", None, "", {"3": 2})},
     "scaled": {"shop": ("Healthy", {"2": 100}, "2", None, "", {"2": 1})},
     "deleted": {"shop": ("Initializing", {}, "", None, "", {})},
