@@ -655,6 +655,7 @@ STORIES: dict[str, Story] = {
         scaled_while_it_starts,
         aborted,
         goes_back,
+        goes_back_to_the_best,
         overtaken,
         scaled,
         deleted,
