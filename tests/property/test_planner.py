@@ -83,8 +83,10 @@ def _strategy(dice: random.Random) -> dict[str, object]:
 
 def _user(world: World, dice: random.Random) -> None:
     steps = _strategy(dice)
-    more = {"snapshots": {"every": "1m", "keep": dice.randint(1, 3)}} if dice.random() < 0.3 else {}
-    world.change(spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6), **dice.choice(WATCHES), **more))
+    more: dict[str, object] = {"snapshots": {"every": "1m", "keep": dice.randint(1, 3)}} if dice.random() < 0.3 else {}
+    world.change(
+        spec(str(dice.randint(1, 4)), strategy=steps, replicas=dice.randint(1, 6), **dice.choice(WATCHES), **more)
+    )
 
 
 def _experimenter(world: World, dice: random.Random) -> None:

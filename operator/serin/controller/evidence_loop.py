@@ -124,7 +124,7 @@ class EvidenceLoop:
         """Collect until cancelled."""
         while True:
             under_judgement = self.under_judgement()
-            self._telemetry.rollouts.set(sum(state.rollout is not None for _, state in under_judgement))
+            self._telemetry.rollouts.set(sum(state.judged is not None for _, state in under_judgement))
             if not under_judgement:
                 self._newest.clear()
                 self._dispersions.clear()

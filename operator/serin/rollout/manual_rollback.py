@@ -61,8 +61,8 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     elif target != stable:
         builder.state = end_watch(builder.state, builder.seen.now)
         stable = builder.state.stable or stable
-        why = f"the user asks for {_called(builder, asked, target)}"
-        _begin(builder, target, tuple(others[:MOST_OTHERS]), stable, why)
+        begun = f"the user asks for {_called(builder, asked, target)}"
+        _begin(builder, target, tuple(others[:MOST_OTHERS]), stable, begun)
     elif state.manual_rollback:
         _stay(builder, state.manual_rollback, stable, Reason.ABORTED_BY_USER, f"the user asks for {stable}")
     return True
