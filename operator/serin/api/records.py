@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from serin.api.json import JsonObject
 from serin.api.times import parse_rfc3339, rfc3339
@@ -18,6 +18,9 @@ MOST_RECORDS: Final = 10
 MOST_WEIGHTS: Final = 10
 MOST_METRICS: Final = 32
 LONGEST_QUERY: Final = 512
+LONGEST_NAME: Final = 63
+LONGEST_UNIT: Final = 16
+MOST_REQUESTS: Final = 2**63 - 1
 LONGEST_ORIGIN: Final = 128
 LONGEST_SUMMARY: Final = 256
 
@@ -136,7 +139,7 @@ def _read(row: JsonObject) -> Record | None:
     return Record(
         at,
         Occasion(occasion),
-        {name: one for name, one in weights.items() if type(one) is int} if isinstance(weights, dict) else {},
+        {name: one for name, one in weights.items() if _is_count(one, 100)} if isinstance(weights, dict) else {},
         tuple(one for one in measured if one is not None),
         _text(row, "revision"),
         _text(row, "author"),
@@ -146,19 +149,23 @@ def _read(row: JsonObject) -> Record | None:
 def _read_measurement(row: JsonObject) -> Measurement | None:
     value, since, until = _number(row, "value"), _moment(row.get("since")), _moment(row.get("until"))
     name, requests = _text(row, "name"), row.get("requests")
-    if value is None or since is None or until is None or not name:
+    if value is None or since is None or until is None or not 0 < len(name) <= LONGEST_NAME:
         return None
     return Measurement(
         name,
         value,
         _number(row, "low"),
         _number(row, "high"),
-        requests if type(requests) is int else 0,
-        _text(row, "unit"),
+        requests if _is_count(requests, MOST_REQUESTS) else 0,
+        _text(row, "unit")[:LONGEST_UNIT],
         since,
         until,
         _text(row, "query"),
     )
+
+
+def _is_count(value: object, most: int) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= most
 
 
 def _text(row: JsonObject, key: str) -> str:

@@ -7,9 +7,11 @@ from jsonschema import Draft202012Validator
 
 from serin.api.json import JsonObject
 from serin.api.records import (
+    LONGEST_NAME,
     LONGEST_ORIGIN,
     LONGEST_QUERY,
     LONGEST_SUMMARY,
+    LONGEST_UNIT,
     MOST_METRICS,
     MOST_RECORDS,
     MOST_WEIGHTS,
@@ -50,6 +52,7 @@ def test_the_bounds_are_those_of_the_schema() -> None:
     bounds = ROWS["maxItems"], row["weights"]["maxProperties"], row["metrics"]["maxItems"]
     assert bounds == (MOST_RECORDS, MOST_WEIGHTS, MOST_METRICS)
     assert metric["query"]["maxLength"] == LONGEST_QUERY
+    assert (metric["name"]["maxLength"], metric["unit"]["maxLength"]) == (LONGEST_NAME, LONGEST_UNIT)
     assert row["revision"]["maxLength"] == row["author"]["maxLength"] == LONGEST_ORIGIN
     assert STATUS["properties"]["measured"]["maxLength"] == LONGEST_SUMMARY
 
