@@ -197,6 +197,11 @@ def write_records(records: Iterable[Record]) -> list[JsonObject]:
     return [_write(one) for one in records]
 
 
+def without_records(status: JsonObject) -> JsonObject:
+    """A snapshot's status with what was decided alone, as an earlier Serin wrote it."""
+    return {key: value for key, value in status.items() if key not in ("records", "measured", "revision", "leftAt")}
+
+
 def _write(one: Record) -> JsonObject:
     row: dict[str, Any] = {"at": rfc3339(one.at), "occasion": one.occasion.value}
     weights = sorted(one.weights.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_WEIGHTS]

@@ -15,6 +15,7 @@ import structlog
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.records import without_records
 from serin.api.snapshots import read_snapshot
 from serin.api.status import smallest
 from serin.cluster import kinds
@@ -243,9 +244,14 @@ class Applier:
             raise _Stop("the model deployment is gone", Outcome.GONE) from gone
 
     async def _record(self, seen: Observation, action: RecordSnapshot) -> None:
+        """Write a snapshot's status. What was measured holds nothing up: refused, the verdict is written without it."""
         body = _named(kinds.MODEL_SNAPSHOT, seen.deployment.namespace, action.name)
         try:
-            await self._write(self._cluster.patch_status, {**body, "status": action.status})
+            try:
+                await self._write(self._cluster.patch_status, {**body, "status": action.status})
+            except Refused as refused:
+                log.error("snapshot.refused", snapshot=action.name, error=refused.message)
+                await self._write(self._cluster.patch_status, {**body, "status": without_records(action.status)})
         except Gone:
             log.warning("snapshot.not-recorded", snapshot=action.name, why="it is gone")
 
