@@ -89,7 +89,9 @@ def test_two_versions_of_different_quality_are_on_record(
     assert "differ in: model, config" in diff
     assert "config: error-ratio" in diff
     assert f"{scheduled['requests']:,} requests" in diff
-    assert traffic.stop().failures, "the promoted version fails its clients, so it is what the record says"
+    run(serin, shop, "rollback", NAME, "--to", "previous")
+    shop.wait(NAME, "back", lambda one: one["stable"]["snapshot"] == first)
+    assert [one["occasion"] for one in shop.record(second)["records"]][-1] == "RolledBack"
 
 
 @pytest.mark.timeout(1200)
