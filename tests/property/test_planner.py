@@ -101,11 +101,14 @@ def _experimenter(world: World, dice: random.Random) -> None:
 
 def _gambler(world: World, dice: random.Random) -> None:
     """Another version, or other limits of the same one, in a bandit."""
+    if "bandit" in world.spec["strategy"] and dice.random() < 0.6:
+        limits = {"maxWeight": dice.choice((50, 80)), "maxStep": dice.choice((1, 20, 100))}
+        world.change(world.spec | {"strategy": {"bandit": world.spec["strategy"]["bandit"] | limits}})
+        return
     own, *others = dice.sample("1234", dice.randint(1, 4))
     changes: dict[str, object] = {"variants": variants(*others)} if others else {}
-    changes |= {"maxWeight": dice.choice((50, 80)), "maxStep": dice.choice((1, 20, 100))}
-    played = bandit(own, maxDuration="120s", minRequests=dice.choice((100, 10_000)), **changes)
-    world.change(played | dice.choice(WATCHES))
+    changes |= {"interval": "10s", "maxDuration": dice.choice(("120s", "24h"))}
+    world.change(bandit(own, minRequests=dice.choice((100, 1_000_000)), **changes) | dice.choice(WATCHES))
     earns = {version: dice.choice((0.05, 0.1, 0.2)) for version in "12349"}
     world.sampler = arms_earn(earns, failing=dice.choice(("", *"1234")))
 
@@ -225,7 +228,9 @@ def _has_no_more_than_its_step(world: World, state: State) -> None:
 def _happenings(seed: int) -> tuple[Callable[[World, random.Random], None], ...]:
     if seed < 80:
         return HAPPENINGS
-    return (*HAPPENINGS, *((_experimenter, _experimenter, _arms_differ) if seed < 100 else (_gambler,) * 3))
+    if seed < 100:
+        return (*HAPPENINGS, _experimenter, _experimenter, _arms_differ)
+    return (*(one for one in HAPPENINGS if one not in (_user, _edit, _evidence)), *(_gambler,) * 4)
 
 
 @pytest.mark.parametrize("seed", range(120))
