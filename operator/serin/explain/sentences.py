@@ -10,7 +10,7 @@ from typing import Final
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason
 from serin.api.kill_switch import KillSwitch
-from serin.api.spec import NoDataAction
+from serin.api.spec import MeanQuery, Metric, NoDataAction, TemplateRef
 from serin.api.state import MetricStatus, Phase, RollbackRecord, Rollout
 from serin.api.text import count
 from serin.api.times import human
@@ -217,6 +217,7 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_watched(facts),
         *_eliminated(facts),
         *_metrics(facts, serin),
+        *_one_pod(facts),
         *_traffic(facts, serin),
         *_trouble(facts),
         *_route(facts, serin),
@@ -319,6 +320,25 @@ def _metrics(facts: Facts, serin: str) -> Iterator[str]:
         yield f"The evidence: {_full(evidence.message)} {_advice(facts, evidence.reason, serin)}"
     if not facts.metrics:
         yield "No metric has been read yet: the first look at Prometheus comes with the next tick."
+
+
+def _one_pod(facts: Facts) -> Iterator[str]:
+    """What a candidate with a single pod does to the promise of the metrics that its node can move."""
+    if not (facts.rollout and facts.spec and facts.is_asked) or facts.pods(facts.rollout.candidate).replicas != 1:
+        return
+    judged = [one for one in facts.spec.metrics if one.severity in BLOCKING and _depends_on_the_node(one)]
+    if named := ", ".join(one.name for one in judged):
+        yield (
+            f"The candidate has one pod, so what that pod's node does counts as what the version does ({named}). What "
+            "stable's own pods differ by is let pass; a node that is slower than any of theirs rolls a good version "
+            "back, and no number of requests changes that. With two pods or more it is unlikely."
+        )
+
+
+def _depends_on_the_node(metric: Metric) -> bool:
+    """Times, and means of numbers that may be times."""
+    built_in = isinstance(metric.source, TemplateRef) and metric.source.name == "request-latency"
+    return built_in or isinstance(metric.source, MeanQuery)
 
 
 _SAID: Final[dict[str, str]] = {

@@ -43,6 +43,28 @@ def test_what_no_step_moves_is_said_while_there_are_steps() -> None:
     assert "Whoever uses port" not in told(BAKING)
 
 
+LATENCY = {"name": "latency", "template": {"name": "request-latency"}, "severity": "major"}
+TOKENS = {"name": "tokens", "mean": {"sum": "t_sum", "count": "t_count"}, "severity": "major"}
+FAILED = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical"}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "metrics", "words"),
+    [
+        (1, [FAILED, LATENCY, TOKENS], "what the version does (latency, tokens)."),
+        (1, [FAILED, {**LATENCY, "severity": "info"}], ""),
+        (2, [FAILED, LATENCY], ""),
+    ],
+    ids=["one pod", "nothing that a node moves", "two pods"],
+)
+def test_a_candidate_with_one_pod_is_told_what_that_does_to_the_promise(
+    replicas: int, metrics: list[JsonObject], words: str
+) -> None:
+    one = replace(BAKING, versions={**BAKING.versions, NEW: VersionStatus("2", replicas, replicas, ("model",))})
+    assert (words in told(one, metrics=metrics)) if words else ("has one pod" not in told(one, metrics=metrics))
+    assert "has one pod" not in told(SERVING, metrics=metrics)
+
+
 class TestHeadline:
     def test_before_the_operator_has_looked(self) -> None:
         assert headline(facts(None)) == "fraud: Serin has not looked at it yet"
