@@ -77,6 +77,9 @@ MORE = 1.1  # times slower than the tolerance: what "it matters" is weighed for 
 HEAVIER = 3.0  # times the odds of being slower that the tolerance allows, at each bound
 SHIFT = 0.7  # of the evidence that it matters: the log-rank process's part, for nearly all regressions are a shift
 MATTERS = 0.0  # nats: evidence for more than the tolerance outweighs that for less
+# The same where stable's pods are known to differ. The candidate's node is likely to be slower there, so proof of that
+# comes soon, and a handful of requests outweighs nothing by a little as chance has it.
+MATTERS_BETWEEN_PODS = 0.5
 COLD = 20.0  # tolerances that a candidate may be slower while pods warm up: with the defaults 5 times, and 100 ms
 COLD_HEAVIER = 5.0  # times the odds that this allows
 COLD_SHARE = 0.05  # of alpha
@@ -134,7 +137,7 @@ def fold(policy: Policy, before: State | None, tick: HistogramTick) -> State:
     if sums.min() < 1 or sums.sum() < ENOUGH:
         return replace(after, pending=np.zeros_like(pending) if sums.sum() >= ONE_SIDED_MOST else pending)
     after = _advanced(policy, after, may, places, pending)
-    if after.matters.log_e < MATTERS:
+    if after.matters.log_e < _weight(policy):
         return after
     share = math.log1p(-COLD_SHARE)
     return replace(after, failed=failure(policy, after.failed, after.critical.log_e + share, after.minor.log_e + share))
@@ -144,7 +147,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     """The verdict now; estimate and interval: how many times as often the candidate is slow."""
     may = _allowed(policy, state)
     places = _body_and_tail(state, may)
-    bound = _shown_bound(state, may, places[1])
+    bound = _shown_bound(policy, state, may, places[1])
     counts = _at_bound(state, bound)
     estimate, low, high = crude_interval(policy, counts)
     sentence = describe(counts, estimate, low, high, _slow(state, bound)) if state.counted else ""
@@ -359,11 +362,16 @@ def _at_bound(state: State, index: int) -> Counts:
     return Counts(int(candidate.sum()), int(slower[0]), int(stable.sum()), int(slower[1]))
 
 
-def _shown_bound(state: State, may: Allowed, tail: int) -> int:
+def _weight(policy: Policy) -> float:
+    """Nats that the evidence for more than the tolerance takes."""
+    return MATTERS_BETWEEN_PODS if policy.slowest_pod > 1.0 else MATTERS
+
+
+def _shown_bound(policy: Policy, state: State, may: Allowed, tail: int) -> int:
     """The bound that the message names: the one with the strongest evidence if there is any, otherwise the tail's."""
     if state.minor.log_e <= 1.0:
         return tail
-    if state.matters.log_e >= MATTERS:  # more than the tolerance at some bound: show one of those
+    if state.matters.log_e >= _weight(policy):  # more than the tolerance at some bound: show one of those
         return int(np.argmax(np.where(may.testable(), _by_bound(state) + state.matters.started[:-1], -np.inf)))
     return int(np.argmax(_by_bound(state)))
 
