@@ -99,7 +99,13 @@ def _is_recorded(stable: Snapshot, state: State) -> bool:
 
 
 def _metrics(builder: PlanBuilder, snapshot: Snapshot) -> list[JsonObject]:
-    """What each metric says now; what it said last when nothing is measured, as when a person goes back."""
+    """What each metric says now; what it said last when nothing is measured, as when a person goes back.
+
+    Of a version that is gone back to nothing is measured: what a holdback has shown is about the one that was promoted.
+    """
+    watch = builder.seen.state.watch
+    if watch is not None and watch.before == snapshot.name:
+        return list(snapshot.metrics)
     return shown.metric_rows(builder, snapshot.name) or list(snapshot.metrics)
 
 

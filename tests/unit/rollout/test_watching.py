@@ -33,6 +33,15 @@ def test_a_breach_is_one_write_and_that_lowers() -> None:
     assert (state.last_rollback.source, state.last_rollback.target) == (promoted_one, before)
 
 
+def test_each_version_is_recorded_with_what_was_measured_of_it() -> None:
+    world, promoted_one, before = watched()
+    passed = world.snapshots[before].metrics
+    world.sampler = fails
+    world.run(30)
+    assert [one["verdict"] for one in world.snapshots[promoted_one].metrics] == ["FailCritical"]
+    assert world.snapshots[before].metrics == passed
+
+
 def test_the_evidence_begins_anew() -> None:
     world, stable, _ = watched()
     seen = world.observe()
