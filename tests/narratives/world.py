@@ -673,7 +673,7 @@ def _in_words(action: Action) -> str:
 # Phase -> phases that one look may lead to. Staying is always allowed.
 MAY_FOLLOW = {
     Phase.INITIALIZING: {Phase.HEALTHY},
-    Phase.HEALTHY: {Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK},
+    Phase.HEALTHY: {Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK},
     Phase.STARTING: {Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HEALTHY},
     Phase.PROGRESSING: {Phase.PAUSED, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},
     Phase.PAUSED: {Phase.PROGRESSING, Phase.PROMOTING, Phase.STARTING, Phase.ROLLING_BACK, Phase.HEALTHY},

@@ -13,6 +13,7 @@ can fall back to Healthy in one look*, because lowering the candidate's traffic 
                         └──────────── Paused ◄──────────┘
 
     any of them but Initializing ──► RollingBack ──► Healthy
+    Healthy ──► Promoting, when a user asks for a version and to promote it at once
     Promoting ──► Progressing, when a user adds steps to a rollout that has passed all it had
 """
 

@@ -165,6 +165,11 @@ DOUBTFUL: dict[str, tuple[Json, str, str]] = {
         "spec.port",
         "the first container lists the ports 8080 and not 9000: clients' requests go to 9000",
     ),
+    "a liveness probe that fails while the model loads": (
+        spec("livenessProbe: {httpGet: {path: /v2/health/ready, port: 8080}}"),
+        f"{FIRST}.livenessProbe.httpGet.path",
+        "so a server that loads for long is killed, again and again: ask whether it lives",
+    ),
     "a port of the node": (
         spec("ports: [{containerPort: 8080, hostPort: 80}]"),
         "spec.template.spec",
@@ -187,3 +192,15 @@ def test_what_may_be_meant_so_is_a_note(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_public_pod_templates_have_no_error(case: str, tmp_path: Path) -> None:
     assert findings(tmp_path, spec_of(case), check.ERROR) == []
+
+
+@pytest.mark.parametrize(
+    "probes",
+    [
+        "livenessProbe: {httpGet: {path: /v2/health/live, port: 8080}}",
+        "livenessProbe: {httpGet: {path: /ready, port: 80}}\nstartupProbe: {httpGet: {path: /ready, port: 80}}",
+        "readinessProbe: {httpGet: {path: /ready, port: 8080}}",
+    ],
+)
+def test_a_liveness_probe_that_gives_the_model_its_time_is_no_note(probes: str, tmp_path: Path) -> None:
+    assert findings(tmp_path, spec(probes), check.NOTE) == []

@@ -17,6 +17,7 @@ from serin.workload import drain, render
 _PATH: Final = "spec.template.spec"
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\((SERIN_\w+)\)")
+_READY: Final = re.compile(r"(^|/)(ready|readyz|readiness)/?$")
 _PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 _CONFIG_VOLUME, _CONFIG_PATH = "serin-config", "/etc/serin/config"
 Named = tuple[str, JsonObject]  # where a container is written, and the container
@@ -41,6 +42,7 @@ def check(body: JsonObject, spec: ModelDeploymentSpec) -> tuple[list[Problem], l
     notes += _drained(pod["containers"][0])
     notes += _exposed(pod["containers"][0], spec.port)
     notes += _host_ports(pod, containers)
+    notes += _killed_while_it_loads(pod["containers"][0])
     return errors, notes
 
 
@@ -189,6 +191,15 @@ def _exposed(server: JsonObject, port: int) -> Iterator[Problem]:
     if ports and port not in ports:
         told = f"the first container lists the ports {', '.join(map(str, ports))} and not {port}"
         yield Problem("spec.port", f"{told}: clients' requests go to {port}")
+
+
+def _killed_while_it_loads(server: JsonObject) -> Iterator[Problem]:
+    """A liveness probe that asks for readiness fails until the model is loaded, and the kubelet starts anew."""
+    asked = ((server.get("livenessProbe") or {}).get("httpGet") or {}).get("path") or ""
+    if _READY.search(asked) and not server.get("startupProbe"):
+        told = f"{asked} says whether the model is loaded, so a server that loads for long is killed, again and again"
+        fix = "ask whether it lives (for example /v2/health/live), or write a startupProbe that gives it the time"
+        yield Problem(f"{_PATH}.containers[0].livenessProbe.httpGet.path", f"{told}: {fix}")
 
 
 def _host_ports(pod: JsonObject, containers: list[Named]) -> Iterator[Problem]:
