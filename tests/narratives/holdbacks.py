@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serin.analysis.types import Tick
+from serin.analysis.types import Arm, RatioTick, Tick
 from serin.api import names
 from serin.evaluation.samples import SampleRequest
 from tests.narratives.world import World, ab_test, fails, passes, silent, spec, variants, versions_buy
@@ -60,6 +60,68 @@ def holdback_is_no_way_back_without_pods(world: World) -> None:
     world.run(30)
     del world.problems[before]
     world.run(30)
+
+
+def holdback_falls_back_to_the_best(world: World) -> None:
+    best, before = _third_version_fails_in_its_holdback(world)
+    world.problems[before] = "0/1 nodes are available"
+    world.run(60)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}, {world.status['lastRollback']['metric']}")
+    world.tell(f"sees: {best} was the best")
+
+
+def holdback_falls_back_to_the_next(world: World) -> None:
+    best, before = _third_version_fails_in_its_holdback(world)
+    world.problems |= dict.fromkeys((best, before), "pod fraud-a: ImagePullBackOff: no such image")
+    world.run(650)
+    del world.problems[before]
+    world.run(60)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}")
+
+
+def holdback_falls_back_to_nothing(world: World) -> None:
+    world.problems |= dict.fromkeys(_third_version_fails_in_its_holdback(world), "pod fraud-a: ImagePullBackOff")
+    world.run(1500)
+    stalled = next(one for one in world.status["conditions"] if one["type"] == "Stalled")
+    world.tell(f"sees: {world.status['reason']}, Stalled={stalled['status']}: {stalled['message']}")
+    world.sampler = passes
+    world.change(held("4"))
+    world.run(60)
+
+
+def _third_version_fails_in_its_holdback(world: World) -> tuple[str, str]:
+    """Version 3 was promoted, and fails from now on; answers the best earlier version, and the one before it."""
+    errors = {"1": 20, "2": 200, "3": 20}  # of 20,000 requests
+
+    def sample(world: World, asked: SampleRequest) -> Tick:
+        both = (asked.subject, asked.baseline or asked.subject)
+        return RatioTick(world.now, *(Arm(20_000, errors[world.snapshots[one].model_version]) for one in both))
+
+    world.run(20)
+    first = world.wanted
+    world.sampler = sample
+    info = [{"name": "errors", "template": {"name": "request-errors"}, "severity": "info"}]
+    second = world.change(spec("2", strategy=QUICK, metrics=info))
+    world.run(90)
+    world.change(held("3"))
+    while not world.status.get("watch"):
+        world.run(1, tick=1)
+    world.run(20)
+    errors["3"] = 10_000
+    world.now += 5.0  # what is counted at the next look
+    return first, second
+
+
+def promoted_version_crashes_beside_lost_pods(world: World) -> None:
+    best, before = _third_version_fails_in_its_holdback(world)
+    world.sampler = passes
+    world.problems[before] = "0/1 nodes are available"
+    world.run(30)
+    stable = world.status["stable"]["snapshot"]
+    world.problems[stable] = "pod fraud-x: container model exited with code 139"
+    world.crashed.add(stable)
+    world.run(60)
+    world.tell(f"sees: stable is {world.status['stable']['snapshot']}, {best} was the best")
 
 
 def promoted_version_loses_its_pods(world: World) -> None:
@@ -189,6 +251,10 @@ ALL = (
     holdback_finds_a_regression,
     holdback_whose_pods_are_lost,
     holdback_is_no_way_back_without_pods,
+    holdback_falls_back_to_the_best,
+    holdback_falls_back_to_the_next,
+    holdback_falls_back_to_nothing,
+    promoted_version_crashes_beside_lost_pods,
     promoted_version_loses_its_pods,
     promoted_version_crashes,
     new_spec_in_a_holdback,

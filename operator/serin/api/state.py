@@ -161,16 +161,18 @@ class RollbackRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManualRollback:
-    """A person asked for an earlier version. `target`: its snapshot. `others`: to go to in turn when it cannot run.
+    """An earlier version whose pods come up first: a person asked for it, or the promoted one failed.
 
-    `since`: when its pods were asked for. `moved`: when it got all traffic, None until then; stable stays what it was
-    until the router has taken that.
+    `target`: its snapshot. `others`: to go to in turn when it cannot run. `cause`: what the promoted version failed
+    by, None: a person asked. `since`: when its pods were asked for. `moved`: when it got all traffic, None until then;
+    stable stays what it was until the router has taken that.
     """
 
     target: str
     since: float
     moved: float | None = None
     others: tuple[str, ...] = ()
+    cause: RollbackRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

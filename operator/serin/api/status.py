@@ -176,7 +176,8 @@ def _read_manual_rollback(row: JsonObject) -> ManualRollback | None:
         return None
     others = row.get("others")
     names = tuple(map(str, others)) if isinstance(others, list) else ()
-    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"), names)
+    cause = _read_record(_map(row, "cause"))
+    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"), names, cause)
 
 
 def _read_measuring(row: JsonObject) -> Measuring | None:
@@ -415,6 +416,7 @@ def _write_record(record: RollbackRecord) -> JsonObject:
 def _write_manual_rollback(asked: ManualRollback) -> JsonObject:
     row: JsonObject = {"snapshot": asked.target, "since": rfc3339(asked.since)}
     row |= _without_empty({"others": list(asked.others[:MOST_OTHERS])})
+    row |= {"cause": _write_record(asked.cause)} if asked.cause else {}
     return row if asked.moved is None else {**row, "moved": rfc3339(asked.moved)}
 
 

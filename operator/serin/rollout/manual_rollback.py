@@ -6,8 +6,8 @@ is it the new stable version, and the one that was left is rejected: the spec st
 back by itself. A request that cannot be carried out leaves everything as it is, and says so; when the best earlier
 version was asked for and cannot run, the next best is tried in its place.
 
-What the spec says meanwhile has to wait: whoever asks to leave a version wants nothing compared with it any more. A new
-version is rolled out from the earlier one, in steps, when that serves.
+One rollback that nobody asked for goes the same way: the promoted version fails in its holdback while the version
+before it has no pod that could take over. Then the best earlier version comes up, by the metric that failed.
 """
 
 from dataclasses import replace
@@ -21,10 +21,10 @@ from serin.api.times import human
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.requests import handle
-from serin.rollout.rollback import roll_back
+from serin.rollout.rollback import record_of, roll_back
 from serin.rollout.snapshots import BEST, CannotGoBack, best_first, choose, record_in_words, ways_back
 from serin.rollout.strategies.base import Finding, RolloutContext
-from serin.rollout.watching import end_watch, go_back, has_the_pods
+from serin.rollout.watching import breach_of, end_watch, go_back, has_the_pods
 
 
 def manual_rollback(builder: PlanBuilder, wanted: str, stable: str) -> bool:
@@ -33,7 +33,8 @@ def manual_rollback(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     `wanted`: the snapshot that the spec describes; `stable`: the one that serves.
     """
     if ANNOTATION_ROLLBACK_TO not in builder.seen.deployment.annotations:
-        builder.update(rollback_failure="")
+        if ANNOTATION_ROLLBACK_TO in builder.state.handled:  # it was taken away
+            builder.update(rollback_failure="")
     elif handle(builder, ANNOTATION_ROLLBACK_TO) and _take(builder, wanted, stable):
         return True
     if builder.state.manual_rollback is None:
@@ -68,6 +69,27 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     return True
 
 
+def fall_back(builder: PlanBuilder, stable: str) -> bool:
+    """The promoted version fails while the version before has no ready pod: to the best earlier one, its pods first.
+
+    True when that has begun. `stable`: the promoted one, which serves until then.
+    """
+    seen, watched, why = builder.seen, builder.state.watch, breach_of(builder, stable)
+    if watched is None or why is None or seen.ready(watched.before):
+        return False
+    metric = why.metric.metric if why.metric else ""
+    found, by = best_first(seen.snapshots, builder.state, seen.deployment.spec.metrics, metric)
+    if not found:
+        return False
+    target, *others = (one.name for one in found)
+    cause = record_of(builder, stable, target, why)
+    builder.state = end_watch(builder.state, seen.now)
+    lost = f"{stable} fails ({why.message}), and no pod of {watched.before} is ready{seen.problem(watched.before)}"
+    begun = f"{lost}: {target} is the best earlier version ({record_in_words(found[0], by)})"
+    _begin(builder, target, tuple(others[:MOST_OTHERS]), stable, begun, cause)
+    return True
+
+
 def _called(builder: PlanBuilder, asked: str, target: str) -> str:
     """What was asked for, and what of its record made it the best."""
     word, _, metric = asked.partition(":")
@@ -78,16 +100,23 @@ def _called(builder: PlanBuilder, asked: str, target: str) -> str:
     return f"the best earlier version, {target} ({record_in_words(seen.snapshots[target], by)})"
 
 
-def _begin(builder: PlanBuilder, target: str, others: tuple[str, ...], stable: str, why: str) -> None:
+def _begin(
+    builder: PlanBuilder,
+    target: str,
+    others: tuple[str, ...],
+    stable: str,
+    why: str,
+    cause: RollbackRecord | None = None,
+) -> None:
     """Ask for the pods. Whoever had traffic besides stable has none from now on."""
     builder.state = replace(
         builder.state,
         split=all_to(stable),
-        manual_rollback=ManualRollback(target, since=builder.seen.now, others=others),
+        manual_rollback=ManualRollback(target, since=builder.seen.now, others=others, cause=cause),
         rollback_failure="",
     )
     message = f"{why}: its pods come up first; {_meanwhile(builder, stable)}"
-    builder.sum_up(Note(Reason.ROLLING_BACK, message), event=True)
+    builder.sum_up(Note(Reason.ROLLING_BACK, message, warning=cause is not None), event=True)
 
 
 def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
@@ -118,7 +147,7 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
     elif asked.moved is None:
         _move(builder, asked, stable, needed)
     elif seen.route.has_taken(target):
-        _arrive(builder, target, stable)
+        _arrive(builder, asked, stable)
     else:
         waited = seen.now - asked.moved
         builder.sum_up(seen.route.waiting(target, waited, Reason.ROLLING_BACK))
@@ -152,19 +181,26 @@ def _return(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
     builder.requeue_after(builder.seen.route.poll)
 
 
-def _arrive(builder: PlanBuilder, target: str, left: str) -> None:
+def _arrive(builder: PlanBuilder, asked: ManualRollback, left: str) -> None:
     """The earlier version is stable; the one that was left is rejected, and drains."""
-    now, reason = builder.seen.now, Reason.ROLLED_BACK_BY_USER
+    now, target = builder.seen.now, asked.target
+    reason, message = Reason.ROLLED_BACK_BY_USER, "rolled back by the user"
+    record = RollbackRecord(left, target, reason.value, message, now)
+    if asked.cause:
+        record = replace(asked.cause, source=left, target=target, at=now)
+        reason = next((one for one in Reason if one == record.reason), Reason.WORSE_THAN_STABLE)
+        message = f"rolled back after its promotion ({record.message})"
     builder.state = replace(
         builder.state,
         stable=target,
         split=all_to(target),
         manual_rollback=None,
         draining={**builder.state.draining, left: now},
-        last_rollback=RollbackRecord(left, target, reason.value, "rolled back by the user", now),
+        last_rollback=record,
     )
-    message = f"{left} is rolled back by the user: {target} is the stable snapshot again"
-    builder.sum_up(Note(reason, message, warning=True), event=True)
+    builder.sum_up(
+        Note(reason, f"{left} is {message}: {target} is the stable snapshot again", warning=True), event=True
+    )
 
 
 def _stay(builder: PlanBuilder, asked: ManualRollback, stable: str, reason: Reason, why: str) -> None:
@@ -181,7 +217,8 @@ def _fail(builder: PlanBuilder, asked: ManualRollback, stable: str, why: str) ->
     if left:
         note = f"{asked.target} does not come back: {why}. The next one is {left[0]}"
         builder.add_event(Reason.ROLLBACK_FAILED, note, warning=True)
-        _begin(builder, left[0], tuple(left[1:]), stable, f"{left[0]} is asked for in place of {asked.target}")
+        begun = f"{left[0]} is asked for in place of {asked.target}"
+        _begin(builder, left[0], tuple(left[1:]), stable, begun, asked.cause)
         return
     _stay(builder, asked, stable, Reason.ROLLBACK_FAILED, why)
     builder.state = replace(builder.state, rollback_failure=builder.why.message)

@@ -17,7 +17,7 @@ from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
 from serin.rollout.credit import EVERY, credited, is_waiting, looked
 from serin.rollout.kill_switch import hold_on_stable, record_kill_switch
-from serin.rollout.manual_rollback import manual_rollback
+from serin.rollout.manual_rollback import fall_back, manual_rollback
 from serin.rollout.model import (
     ApplyRouteObject,
     CreateSnapshot,
@@ -141,7 +141,7 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
     if builder.state.rollout:
         builder.add_event(Reason.SPEC_BACK_TO_STABLE, f"the spec is back at {stable}: all traffic to it, no steps")
     builder.state = without_rollout(builder.state, builder.seen.now)
-    if watch(builder, stable):
+    if fall_back(builder, stable) or watch(builder, stable):
         return
     builder.update(split=all_to(stable))
     ready, problem = builder.seen.ready(stable), builder.seen.problem(stable)
@@ -225,6 +225,8 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
     why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
     command = builder.seen.command(names.ANNOTATION_RETRY)
     message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {command}"
+    if fall_back(builder, stable):
+        return False
     if not watch(builder, stable):
         builder.update(split=all_to(stable))
     if builder.state.stable == stable:

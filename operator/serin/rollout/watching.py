@@ -48,8 +48,7 @@ def watch(builder: PlanBuilder, stable: str) -> bool:
         return False
     one = replace(state.watch, evidence=builder.assessment.evidence.get(stable) or state.watch.evidence)
     builder.update(watch=one)
-    context = RolloutContext(seen, builder.assessment, builder.strategy, builder.state, one.as_rollout(stable))
-    breach = first(_BREACHES, context)
+    context, breach = _context(builder, one, stable), breach_of(builder, stable)
     if breach and seen.ready(one.before):
         go_back(builder, breach)
     elif ended := _over(context, one):
@@ -58,6 +57,16 @@ def watch(builder: PlanBuilder, stable: str) -> bool:
     else:
         _hold_back(builder, context, seen.deployment.spec.holdback or _NOBODY)
     return True
+
+
+def breach_of(builder: PlanBuilder, stable: str) -> Finding | None:
+    """Why the promoted version cannot stay; None when it can, or nothing is watched."""
+    one = builder.state.watch
+    return first(_BREACHES, _context(builder, one, stable)) if one else None
+
+
+def _context(builder: PlanBuilder, one: Watch, stable: str) -> RolloutContext:
+    return RolloutContext(builder.seen, builder.assessment, builder.strategy, builder.state, one.as_rollout(stable))
 
 
 def go_back(builder: PlanBuilder, why: Finding) -> None:
