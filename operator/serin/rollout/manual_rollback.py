@@ -139,7 +139,8 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
         _fail(builder, asked, stable, f"{so_far} (progressDeadline {human(deadline)}): {seen.reason(target)}")
     elif asked.moved is None and ready < needed:
         message = f"{ready} of {needed} pods of {target} are ready{problem}; {_meanwhile(builder, stable)}"
-        builder.sum_up(Note(Reason.ROLLING_BACK, message))
+        fails = f"{stable} fails ({asked.cause.message}): " if asked.cause else ""
+        builder.sum_up(Note(Reason.ROLLING_BACK, f"{fails}{message}"))
         builder.requeue_after(deadline - waited)
     elif lost := seen.route.problem():
         # What was decided would not be what is served, and the pods of what is served would go.
