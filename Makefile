@@ -77,6 +77,10 @@ prove: venv ## play every fault at every write of every story of the whole opera
 test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy and pods
 	$(PYTEST) tests/cluster tests/conformance tests/integration tests/chart tests/e2e
 
+.PHONY: bench-scale
+bench-scale: venv ## measure what 100, 300 and 1,000 rollouts at once cost (half an hour)
+	$(BIN)/python -m tests.bench.scale --write
+
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)
 	$(BIN)/python -m tests.bench.analysis

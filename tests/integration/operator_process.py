@@ -110,9 +110,11 @@ async def until(true: Callable[[], object], seconds: float = 90.0, what: str = "
 
 
 class OperatorProcess:
-    """One running `serin run`."""
+    """One running `serin run`. `more`: further flags of it."""
 
-    def __init__(self, kubeconfig: Path, cluster: Cluster, log: Path, prometheus: str = "http://127.0.0.1:9") -> None:
+    def __init__(
+        self, kubeconfig: Path, cluster: Cluster, log: Path, prometheus: str = "http://127.0.0.1:9", **more: str
+    ) -> None:
         self.port, self.xds_port, self._log = free_port(), free_port(), log
         flags = {
             "kubeconfig": kubeconfig,
@@ -122,6 +124,7 @@ class OperatorProcess:
             "xds-port": self.xds_port,
             "xds-authentication": "none",
             "prometheus-url": prometheus,
+            **{name.replace("_", "-"): value for name, value in more.items()},
         }
         command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]
         with log.open("ab") as out:
