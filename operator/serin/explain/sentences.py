@@ -10,7 +10,7 @@ from typing import Final
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason
 from serin.api.kill_switch import KillSwitch
-from serin.api.spec import MeanQuery, Metric, NoDataAction, TemplateRef
+from serin.api.spec import MeanQuery, Metric, ModelDeploymentSpec, NoDataAction, TemplateRef
 from serin.api.state import MetricStatus, Phase, RollbackRecord, Rollout
 from serin.api.text import count
 from serin.api.times import human
@@ -443,13 +443,15 @@ def _deadlines(facts: Facts) -> Iterator[str]:
     if asked and asked.moved is None and spec:
         rest = asked.since + spec.progress_deadline - facts.now
         then = f"{asked.others[0]} is tried" if asked.others else f"{facts.version(facts.state.stable or '')} stays"
-        yield f"If its pods are not ready {_within(rest)} (progressDeadline), {then}."
+        in_time = _in_time(rest, facts.pods(asked.target).ready, spec)
+        yield f"If its pods are not ready {in_time} (progressDeadline), {then}."
     if rollout is None or spec is None:
         return
     pods = facts.pods(rollout.candidate)
     if rollout.stage.since is None and rollout.stage.entered and pods.ready < pods.replicas:
         rest = rollout.stage.entered + spec.progress_deadline - facts.now
-        yield f"If its pods are not ready {_within(rest)} (progressDeadline), it is rolled back."
+        in_time = _in_time(rest, pods.ready, spec)
+        yield f"If its pods are not ready {in_time} (progressDeadline), it is rolled back."
     if facts.stage.deadline is not None:
         rest = facts.stage.deadline - facts.now
         yield f"If it is not promoted {_within(rest)} (maxDuration), it is rolled back."
@@ -504,6 +506,13 @@ def _ways_of_a_rollout(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _ago(seconds: float) -> str:
     return f"{human(seconds)} ago" if seconds >= 1 else "just now"
+
+
+def _in_time(rest: float, ready: int, spec: ModelDeploymentSpec) -> str:
+    """`rest`: seconds until the deadline. Beside a pod that is ready, those that came later have one of their own."""
+    if rest > 0 or not ready:
+        return _within(rest)
+    return f"within {human(spec.progress_deadline)} of their own creation"
 
 
 def _within(seconds: float) -> str:

@@ -59,7 +59,8 @@ class Workload:
         if not self.ready:
             return 0
         young = sum(now - made < deadline for made in self.starting)
-        return young + (0 if self.short else max(0, needed - self.ready - len(self.starting)))
+        unmade = max(0, needed - self.ready - len(self.starting))
+        return young + (0 if self.short or self.denied else unmade)
 
 
 @dataclass(frozen=True, slots=True)

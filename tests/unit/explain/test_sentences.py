@@ -233,6 +233,9 @@ class TestDeadlines:
         short = replace(waits, versions=waits.versions | {NEW: VersionStatus("2", 1, 2)})
         assert "If its pods are not ready within 9m (progressDeadline), it is rolled back." in told(short)
         assert "progressDeadline" not in told(waits), "they are all ready"
+        late, none = NOW + 660, replace(waits, versions=waits.versions | {NEW: VersionStatus("2", 0, 2)})
+        assert "not ready within 10m of their own creation (progressDeadline), it is rolled" in told(short, now=late)
+        assert "If its pods are not ready at the next look (progressDeadline)" in told(none, now=late)
 
     @pytest.mark.parametrize(
         ("action", "words"),

@@ -8,7 +8,7 @@ import pytest
 
 from serin.api.times import parse_rfc3339
 from serin.workload import template_hash
-from serin.workload.pods import workload
+from serin.workload.pods import denied, workload
 
 DEPLOYMENT: dict[str, Any] = {
     "metadata": {
@@ -177,6 +177,11 @@ class TestInTime:
         short = DEPLOYMENT | {"status": {"conditions": [refused]}}
         assert self.in_time(up, needed=3) == 2
         assert self.in_time(up, needed=3, deployment=short) == 0
+
+    def test_pods_that_serin_may_not_ask_for_are_late(self) -> None:
+        running = workload(DEPLOYMENT, [self.made("a", "01", ready=True)])
+        refused = denied("fraud-abc", "exceeded quota", self.START, math.inf, running)
+        assert refused.in_time(3, self.START + 600.0, self.DEADLINE) == 0
 
     def test_without_a_ready_pod_nothing_is(self) -> None:
         young = self.made("a", "09")
