@@ -7,10 +7,10 @@ arms' effects are estimated with the tick's common rate taken out (a two-way lay
 is kept are its normal equations, one matrix of arms by arms. Both fade with `half_life`, so that a best arm that
 changes is followed.
 
-`proven` is stronger than a probability: looked at again and again, a posterior of 95% is reached in a third of all
-rollouts of arms that are all the same. So an arm is only called the winner when an e-process against every other arm
-says so as well, at (1 - stop_at) over the number of arms: of equal arms one is ever called the winner with probability
-at most 1 - stop_at, asymptotically, whatever the weights were. That evidence does not fade.
+`proven` is stronger than a probability: looked at again and again, a posterior of 95% is reached in more than a quarter
+of all rollouts of arms that are all the same. So an arm is only called the winner when an e-process against every other
+arm says so as well, at (1 - stop_at) over the number of arms: of equal arms one is ever called the winner with
+probability at most 1 - stop_at, asymptotically, whatever the weights were. That evidence does not fade.
 """
 
 from collections.abc import Sequence
