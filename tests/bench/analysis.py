@@ -270,7 +270,9 @@ def report(results: Results, promises: Sequence[Target], seconds: float) -> str:
         "",
         "Written by `make bench-analysis`; do not edit. 50 requests/s, the candidate gets 10 %, stable fails 1 %, a",
         "look every 10 s for 30 minutes. In brackets: 95 % intervals. Requests: the candidate's, until the rollback.",
-        f"Simulated in {seconds:.0f} s. Overdispersion is read from 5 stable pods' hour before, as in the operator.",
+        f"{len(results['latency: no difference'])} half hours of each scenario, four times as many of errors, "
+        f"simulated in {seconds:.0f} s.",
+        "Overdispersion and how far pods differ are read from 5 stable pods' hour before, as in the operator.",
         "",
         "## Targets",
         "",
