@@ -98,6 +98,13 @@ BUGS: Final = (
         ("good_candidate",),
     ),
     Bug(
+        "pods that an autoscaler asks for later are held against the version",
+        "rollout.gates",
+        "or context.ready + in_time >= context.needed:",
+        "or context.ready >= context.needed:",
+        ("scaled_while_it_starts",),
+    ),
+    Bug(
         "a failing major metric does not roll back",
         "rollout.gates",
         "one.verdict in FAILURES and one.severity in BLOCKING]",
