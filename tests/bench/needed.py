@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from serin.analysis import latency, means, ratio, slo
-from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, Policy, RatioTick, Tick
+from serin.analysis import latency, means, ratio, slo, two_sample
+from serin.analysis.types import Arm, DistributionTick, HistogramTick, MeanTick, Moments, Policy, RatioTick, Tick
 from serin.api.verdicts import Against, Severity, Verdict
 from tests.bench.analysis_scenarios import BUCKETS
 from tests.bench.analysis_worlds import SPREAD
@@ -25,6 +25,7 @@ STABLE = Policy("errors", Severity.CRITICAL)
 LIMIT = Policy("errors", Severity.CRITICAL, Against.LIMIT, limit=0.01)
 SLOWNESS = Policy("latency", Severity.MAJOR)
 COST = Policy("cost", Severity.MAJOR)
+ANSWERS = Policy("answers", Severity.MAJOR)
 A_LOOK = 100
 _MOST_LOOKS = 4000
 
@@ -71,6 +72,16 @@ def costs(variation: float) -> Metric:
         return MeanTick(at, *(Moments(one, total) for one, total in zip(requests, totals, strict=True)))
 
     return Metric(COST, means, draw)
+
+
+def answers(categories: int) -> Metric:
+    """As many answers of one kind as of another."""
+
+    def draw(dice: np.random.Generator, at: float, requests: Sequence[int]) -> Tick:
+        shares = np.full(categories, 1.0 / categories)
+        return DistributionTick(at, *(tuple(dice.multinomial(one, shares).tolist()) for one in requests), ordered=True)
+
+    return Metric(ANSWERS, two_sample, draw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,7 @@ ROWS: Final = {
     "stable's share": [(f"{rate:.1%}", errors(rate)) for rate in RATES],
     "latency, spread of its logarithm": [(f"{one:g}", seconds(one)) for one in (0.2, SPREAD, 1.0)],
     "mean, standard deviation over it": [(f"{one:g}", costs(one)) for one in (0.5, 2.0, 5.0)],
+    "answers, categories": [(f"{one}", answers(one)) for one in (2, 10)],
 }
 
 

@@ -18,6 +18,7 @@ from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
 THRESHOLD = 0.1  # PSI, unless the policy's limit says otherwise: under it a shift is commonly called small
+_FAR = 1e6  # times what has come: a forecast beyond that is none
 MOST = 20  # categories or buckets, OTHER included
 
 
@@ -60,6 +61,33 @@ def requests_missing(policy: Policy, live: Floats, reference: Floats) -> int | N
     total, categories = float(reference.sum()), max(2, occupied(live, reference)[0].size)
     needed = requests_needed(categories, total, threshold(policy)) if total else None
     return None if needed is None else max(0, needed - int(live.sum()))
+
+
+def requests_to_pass(policy: Policy, candidate: Floats, stable: Floats) -> int | None:
+    """Requests of the candidate until a Pass can be expected, if what comes shows no difference; None: none in sight.
+
+    With as many of stable's for each as so far. At least 1: it has not passed yet.
+    """
+    live, reference = occupied(candidate, stable)
+    categories, allowed = max(2, live.size), threshold(policy)
+    unit = 1.0 / float(live.sum()) + 1.0 / float(reference.sum())
+    index, reach = max(0.0, stability_index(live, reference)[0]), -float(ndtri(policy.alpha_minor))
+
+    def passes(times: float) -> bool:
+        rest, one = index / times, unit / times
+        deviation = math.sqrt(2.0 * (categories - 1) * one**2 + 4.0 * rest * one)
+        return one <= allowed / float(chdtri(categories - 1, 0.01)) and rest + reach * deviation < allowed
+
+    high = 1.0
+    while not passes(high):
+        high *= 2.0
+        if high > _FAR:
+            return None
+    low = high / 2.0
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return max(1, math.ceil((high - 1.0) * float(live.sum())))
 
 
 def counts_of(answers: tuple[int, ...]) -> Floats:

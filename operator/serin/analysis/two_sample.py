@@ -73,12 +73,14 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         return psi.no_answers(policy, state.at, "one of the versions has given no answers yet")
     threshold, requests = psi.threshold(policy), int(state.candidate.sum())
     index, low, high = psi.bounded(policy, state.candidate, state.stable)
-    needed = psi.requests_missing(policy, state.candidate, state.stable)
-    kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
+    enough = psi.requests_missing(policy, state.candidate, state.stable) == 0
+    kind, reason, needed = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE, None
     if state.failed:
         kind, reason, needed = Verdict(state.failed), Reason.DIFFERENT_FROM_STABLE, 0
-    elif needed == 0 and high < threshold:
-        kind, reason = Verdict.PASS, Reason.NOT_WORSE
+    elif enough and high < threshold:
+        kind, reason, needed = Verdict.PASS, Reason.NOT_WORSE, 0
+    else:
+        needed = psi.requests_to_pass(policy, state.candidate, state.stable)
     message, log_e = _message(state, index, low, high), state.different.log_e
     return MetricVerdict(
         policy.metric,

@@ -9,7 +9,7 @@ from serin.analysis import ratio
 from serin.analysis.power import first_passage
 from serin.analysis.types import Arm, RatioTick
 from serin.api.verdicts import Verdict
-from tests.bench.needed import LIMIT, STABLE, Metric, costs, errors, rollouts, seconds, spread
+from tests.bench.needed import LIMIT, STABLE, Metric, answers, costs, errors, rollouts, seconds, spread
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])
@@ -29,18 +29,19 @@ def test_the_same_for_a_limit() -> None:
     assert 0.75 < spread(found, 0.75)[1] < 1.3
 
 
+OTHERS = {"ms": seconds(), "ms+": seconds(1.0), "cost": costs(0.5), "cost+": costs(2.0), "answers": answers(10)}
+
+
 @pytest.mark.parametrize("share", [0.05, 0.5])
-@pytest.mark.parametrize(
-    "metric", [seconds(), seconds(1.0), costs(0.5), costs(2.0)], ids=["ms", "ms+", "cost", "cost+"]
-)
-def test_the_same_for_times_and_means(metric: Metric, share: float) -> None:
-    """Before this was measured, 25 times as many were said to be needed for times; for means nothing was said."""
+@pytest.mark.parametrize("metric", OTHERS.values(), ids=OTHERS)
+def test_the_same_for_times_means_and_answers(metric: Metric, share: float) -> None:
+    """Before it was measured: 25 times too many for times, up to 8 times for answers, and nothing for means."""
     found = list(rollouts(metric, share, 60))
     assert len(found) > 50
     errors_of = {part: [abs(np.log(one.of_the_whole(part))) for one in found] for part in (0.25, 0.75)}
     for part, least in ((0.25, 0.6), (0.75, 0.75)):
         assert least < spread(found, part)[1] < 1.3, f"{spread(found, part)} times what it took, at {part:.0%}"
-    assert np.mean(errors_of[0.75]) <= np.mean(errors_of[0.25]), "what is said gets better"
+    assert np.mean(errors_of[0.75]) <= np.mean(errors_of[0.25]) + 0.02, "what is said gets better"
 
 
 @pytest.mark.parametrize("metric", [seconds(), costs(2.0)], ids=["ms", "cost"])
