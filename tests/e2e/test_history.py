@@ -104,8 +104,8 @@ def test_back_to_the_best_one_and_to_the_next_when_its_image_is_gone(
     traffic.malformed = 0.3  # all that served so far is measured in bad times, as in the test before
     best = promote(shop, version, "3", template=template)
     traffic.malformed = 0.0
-    second = promote(shop, version, "4", config={"error-ratio": "0.15"})
-    worst = promote(shop, version, "5", config={"error-ratio": "0.4"})
+    second = promote(shop, version, "2", config={"error-ratio": "0.15"})
+    worst = promote(shop, version, "1", config={"error-ratio": "0.4"})
     rows = [errors(record(shop, best, "Replaced")), errors(record(shop, second, "Replaced"))]
     assert float(rows[0]["high"]) < float(rows[1]["low"])
 
@@ -113,7 +113,7 @@ def test_back_to_the_best_one_and_to_the_next_when_its_image_is_gone(
     status = shop.wait(NAME, "back", lambda one: one["stable"]["snapshot"] == best)
     assert (status["lastRollback"]["from"], status["lastRollback"]["to"]) == (worst, best), "not to the one before"
 
-    promote(shop, version, "6", config={"error-ratio": "0.4"}, progressDeadline="45s")
+    promote(shop, version, "2", config={"error-ratio": "0.45"}, progressDeadline="45s")
     shop.kubectl("wait", "--for=delete", "pods", "-l", f"serin.dev/snapshot={best}", "--timeout=110s")
     serin.cluster.remove_image(special.reference)
     shop.annotate(NAME, f"serin.dev/rollback-to=best:errors@{time.time()}")
