@@ -28,9 +28,12 @@ def _seldom(cases: Cases) -> Cases:
 
 
 def _pods(shop: Shop, snapshot: str) -> dict[str, int]:
-    """Uid of each pod, and how often it has restarted."""
+    """Uid of each pod, and how often it has restarted; one that is about to start has no container yet."""
     pods: list[Json] = shop.items("pods", f"serin.dev/snapshot={snapshot}")
-    return {one["metadata"]["uid"]: one["status"]["containerStatuses"][0]["restartCount"] for one in pods}
+    return {
+        pod["metadata"]["uid"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+        for pod in pods
+    }
 
 
 @pytest.mark.timeout(900)
