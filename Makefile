@@ -79,7 +79,7 @@ test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy 
 
 .PHONY: bench-scale
 bench-scale: venv ## measure what 100, 300 and 1,000 rollouts at once cost (half an hour)
-	$(BIN)/python -m tests.bench.scale --write
+	$(BIN)/python -m tests.bench.scale
 
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)

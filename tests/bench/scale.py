@@ -1,4 +1,4 @@
-"""What many rollouts at once cost. Run by `make bench-scale`; writes docs/scale.md's table.
+"""What many rollouts at once cost. Run by `make bench-scale`; prints a table.
 
 Real are the API server with its controllers, the operator's process, and Prometheus, which scrapes an exporter with the
 router's series of every version. Simulated are the pods (KWOK: ready when scheduled), the requests behind the counters,
@@ -38,8 +38,6 @@ RATE: Final = 50.0  # requests a second of each deployment
 MEASURE: Final = 60.0  # seconds
 STEPS: Final = [{"weight": 10, "bake": "1h"}]
 BOUNDS: Final = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "+Inf")
-TARGET = Path("docs/scale.md")
-BEGIN, END = "<!-- table: make bench-scale -->", "<!-- end of the table -->"
 
 
 @dataclass(slots=True)
@@ -336,38 +334,21 @@ async def measure(count: int, idle_only: bool, limit: float, folder: Path) -> li
                     await applying
                     await asyncio.sleep(20.0)
                     rows.append(await meter.row("idle", fleet, took))
-                    print(rows[-1].line())
                     if not idle_only:
                         applying = group.create_task(apply("2"))
                         took = await until("candidates with traffic", lambda: fleet.asked, count, limit)
                         await applying
                         await asyncio.sleep(20.0)
                         rows.append(await meter.row("all in a rollout", fleet, took))
-                        print(rows[-1].line())
                     watching.cancel()
             finally:
                 await operator.stop()
     return rows
 
 
-def write(rows: list[Row], path: Path) -> None:
-    """Put the table into the page."""
-    rule = "|---|" + "---:|" * (HEADER.count("|") - 2)
-    table = "\n".join(
-        (
-            BEGIN,
-            "",
-            f"Measured on {os.cpu_count()} cores, which Prometheus, the API server and the simulated rest share.",
-            "",
-            HEADER,
-            rule,
-            *(one.line() for one in rows),
-            "",
-            END,
-        )
-    )
-    page = path.read_text()
-    path.write_text(page[: page.index(BEGIN)] + table + page[page.index(END) + len(END) :])
+def table(rows: list[Row]) -> str:
+    """All rows, as Markdown."""
+    return "\n".join((HEADER, "|---|" + "---:|" * (HEADER.count("|") - 2), *(one.line() for one in rows)))
 
 
 def main() -> None:
@@ -376,14 +357,12 @@ def main() -> None:
     parser.add_argument("--deployments", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--idle", type=int, nargs="*", default=[], help="numbers of deployments that only serve")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds to wait for all (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {TARGET}")
     options = parser.parse_args()
     rows: list[Row] = []
     for count in (*options.deployments, *options.idle):
         with TemporaryDirectory(prefix="serin-scale-") as folder:
             rows += asyncio.run(measure(count, count in options.idle, options.limit, Path(folder)))
-    if options.write:
-        write(rows, TARGET)
+    print(table(rows))
 
 
 if __name__ == "__main__":
