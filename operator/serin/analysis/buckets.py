@@ -4,6 +4,8 @@ At most 14 bounds are kept, so that the evidence stays small: a finer histogram 
 are fewest.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from serin.analysis import text
@@ -36,14 +38,17 @@ def quantile(bounds: tuple[float, ...], counts: Floats, share: float) -> float |
 
 
 def choose_bounds(bounds: tuple[float, ...], counts: Floats, most: int = MOST_BOUNDS) -> tuple[float, ...]:
-    """At most `most` of the bounds: the neighbouring buckets with the fewest requests are merged, the lowest first.
+    """At most `most` of the bounds: the neighbouring buckets with the fewest requests are merged.
 
+    Of pairs with equally many, the one that spans the fewest of the histogram's own buckets: so bounds remain all over
+    where there were no requests yet. A slow request is counted when it ends, which may be after the choice.
     `counts`: of both arms together, so that the choice does not depend on which arm a request belongs to.
     """
-    kept, buckets = list(bounds), [float(value) for value in counts]
+    kept, buckets = list(bounds), [(float(value), 1) for value in counts]  # requests, and how many buckets hold them
     while len(kept) > most:
-        index = min(range(len(kept)), key=lambda i: buckets[i] + buckets[i + 1])
-        buckets[index : index + 2] = [buckets[index] + buckets[index + 1]]
+        merged = [(one[0] + other[0], one[1] + other[1]) for one, other in pairwise(buckets)]
+        index = min(range(len(kept)), key=merged.__getitem__)
+        buckets[index : index + 2] = [merged[index]]
         del kept[index]
     return tuple(kept)
 

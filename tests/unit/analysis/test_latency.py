@@ -136,6 +136,8 @@ def test_a_loss_that_is_small_at_every_look_is_a_loss_all_the_same() -> None:
 def test_bounds_are_merged_where_the_fewest_requests_are() -> None:
     assert choose_bounds((1.0, 2.0, 3.0, 4.0), np.array([1, 0, 50, 40, 9]), most=3) == (2.0, 3.0, 4.0)
     assert choose_bounds((1.0, 2.0), np.array([1, 2, 3]), most=3) == (1.0, 2.0)
+    nobody_slow = np.array([9, 9, 0, 0, 0, 0, 0, 0, 0])
+    assert choose_bounds((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), nobody_slow, most=4) == (1.0, 2.0, 4.0, 6.0)
 
 
 def test_buckets_that_change_are_no_data_not_a_verdict() -> None:

@@ -108,6 +108,17 @@ def test_ten_milliseconds_more_are_not() -> None:
     assert verdict.message.endswith("; slower by more than 20% and 5 ms")
 
 
+@pytest.mark.parametrize("candidate", [12.0, 40.0, 300.0, 2000.0])
+def test_what_is_slow_is_found_although_none_of_it_had_ended_when_the_bounds_were_chosen(candidate: float) -> None:
+    """Requests are counted when they end: the first tick has stable's alone, all of them within 3 ms."""
+    rng = np.random.default_rng(3)
+    quick = (20, 60, 10, 0, *[0] * (len(ENVOY_BUCKETS) - 3))
+    ticks = [HistogramTick(1.0, ENVOY_BUCKETS, (0,) * len(quick), quick, "ms")]
+    for at in range(3):
+        ticks.append(HistogramTick(at + 2.0, ENVOY_BUCKETS, milliseconds(rng, 20, candidate), quick, "ms"))
+    assert feed(LATENCY, ticks).verdict.verdict is Verdict.FAIL_MINOR
+
+
 def test_of_plain_numbers_only_the_share_is_let_pass() -> None:
     verdict = beside_one(2.0, ticks=5, unit="")
     assert verdict.verdict is Verdict.FAIL_MINOR
