@@ -9,7 +9,7 @@ snapshot. So these values stay as they are; another default would be the schema'
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeGuard
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
@@ -62,10 +62,22 @@ def read_serving(runtime: JsonObject) -> Serving:
 
 
 def container_ports(pod: JsonObject) -> dict[str, int]:
-    """The ports of a pod's containers that have a name: name -> number."""
-    containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
-    ports = (port for one in containers for port in one.get("ports") or ())
-    return {str(port["name"]): int(port["containerPort"]) for port in ports if port.get("name")}
+    """The ports of a pod's containers that have a name: name -> number.
+
+    The schema lets any pod template pass: what is no port is left out, and the API server says what is wrong with it.
+    """
+    containers = [*_maps(pod.get("initContainers")), *_maps(pod.get("containers"))]
+    ports = (port for one in containers for port in _maps(one.get("ports")))
+    named = ((port.get("name"), port.get("containerPort")) for port in ports)
+    return {name: number for name, number in named if isinstance(name, str) and _is_port(number)}
+
+
+def _maps(items: object) -> list[JsonObject]:
+    return [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
+
+
+def _is_port(number: object) -> TypeGuard[int]:
+    return type(number) is int and 0 < number < 65536
 
 
 def _text(seconds: float) -> str:
@@ -79,11 +91,12 @@ def _port(root: Field) -> int:
     given = root.get("port")
     if given is not None:
         return int(given.value)
-    containers = root["template"]["spec"]["containers"].value
-    ports = (containers[0].get("ports") if containers else None) or []
-    if not ports:
+    containers = _maps(root["template"]["spec"]["containers"].value)
+    ports = _maps(containers[0].get("ports")) if containers else []
+    number = ports[0].get("containerPort") if ports else None
+    if not _is_port(number):
         raise InvalidSpec(
             "spec.port: write the port that the model server answers on, either port: 8080 or ports: "
             "[{containerPort: 8080}] in the first container of the template"
         )
-    return int(ports[0]["containerPort"])
+    return number

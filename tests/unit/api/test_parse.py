@@ -151,6 +151,34 @@ class TestSamples:
         assert declared - shown == set()
 
 
+class TestPodTemplates:
+    @pytest.mark.parametrize(
+        "ports",
+        [
+            [{"name": "grpc", "containerPort": "abc"}],
+            [{"name": "grpc"}],
+            ["x"],
+            "x",
+            [{"name": "grpc", "containerPort": {}}],
+        ],
+    )
+    def test_what_is_no_port_is_left_to_the_api_server(self, ports: object) -> None:
+        """A look that cannot read the spec would take the traffic of no candidate back."""
+        spec = smallest()
+        spec["template"]["spec"]["containers"] += [{"name": "sidecar", "image": "x", "ports": ports}, "x"]
+        spec["template"]["spec"]["initContainers"] = [{"name": "before", "image": "x", "ports": ports}]
+        assert parse_spec(spec).port == 8080
+        with pytest.raises(InvalidSpec, match="no port has a name"):
+            parse_spec(spec | {"service": {"extraPorts": [{"name": "grpc", "port": 81}]}})
+
+    @pytest.mark.parametrize("ports", [[{"containerPort": "abc"}], [{}], ["x"], "x", []])
+    def test_the_first_port_has_to_be_one(self, ports: object) -> None:
+        spec = smallest()
+        spec["template"]["spec"]["containers"][0]["ports"] = ports
+        with pytest.raises(InvalidSpec, match=r"^spec\.port: write the port"):
+            parse_spec(spec)
+
+
 class TestRefusals:
     def test_no_port_anywhere(self) -> None:
         template = {"spec": {"containers": [{"name": "model", "image": "i"}]}}

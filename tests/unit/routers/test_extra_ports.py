@@ -63,6 +63,16 @@ def test_the_pods_of_stable_are_behind_them_at_the_ports_of_its_own_template() -
     ]
 
 
+def test_a_slice_that_somebody_else_has_written_hides_nobody() -> None:
+    """Of host names, or of the other IP family: one EndpointSlice has one kind of addresses."""
+    foreign = pods("old", "elsewhere.example", "fd00::1")
+    found = endpoints(world(ADMIN, admin=9000), "old", snapshot(admin=7000), (*SLICES, foreign))
+    assert (found["addressType"], [one["addresses"] for one in found["endpoints"]]) == (
+        "IPv4",
+        [["10.1.0.1"], ["10.1.0.2"]],
+    )
+
+
 @pytest.mark.parametrize(
     ("stable", "of", "level"),
     [

@@ -7,6 +7,7 @@ version is stable. The port's number is the version's, from its own pod template
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from serin.api.fields import InvalidSpec
@@ -29,11 +30,12 @@ def check(wanted: Iterable[ExtraPort], clients: int) -> None:
 
 def service_ports(wanted: Iterable[ExtraPort]) -> list[JsonObject]:
     """As they stand in the Service."""
-    return [
-        {"name": one.name, "port": one.port, "protocol": "TCP"}
-        | ({"appProtocol": one.app_protocol} if one.app_protocol else {})
-        for one in wanted
-    ]
+    return [_port(one, one.port) for one in wanted]
+
+
+def _port(one: ExtraPort, number: int) -> JsonObject:
+    found: JsonObject = {"name": one.name, "port": number, "protocol": "TCP"}
+    return found | ({"appProtocol": one.app_protocol} if one.app_protocol else {})
 
 
 def endpoints(
@@ -46,22 +48,26 @@ def endpoints(
     ports = _ports(deployment.spec.service.extra_ports, snapshot)
     pods = pods_by_snapshot(slices).get(stable or "")
     serve = pods is not None and ports and deployment.killed.level is not KillSwitch.ALL
-    addresses = [one.address for one in pods.serving()][:_MOST_ENDPOINTS] if pods and serve else []
-    family = ipaddress.ip_address(addresses[0]).version if addresses else 4
+    family, addresses = _of_one_family(one.address for one in pods.serving()) if pods and serve else (4, [])
     return {
         "addressType": f"IPv{family}",
-        "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in addresses],
+        "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in addresses[:_MOST_ENDPOINTS]],
         "ports": ports,
     }
+
+
+def _of_one_family(addresses: Iterable[str]) -> tuple[int, list[str]]:
+    """The IP version that most of them have, and those. Anybody may write a slice, also one of host names."""
+    found: dict[int, list[str]] = {4: [], 6: []}
+    for one in addresses:
+        with suppress(ValueError):
+            found[ipaddress.ip_address(one).version].append(one)
+    version = max(found, key=lambda family: len(found[family]))
+    return version, found[version]
 
 
 def _ports(wanted: Iterable[ExtraPort], snapshot: JsonObject | None) -> list[JsonObject]:
     known: Mapping[str, int] = {}
     if snapshot is not None:
         known = container_ports(snapshot["spec"]["content"]["runtime"]["template"]["spec"])
-    return [
-        {"name": one.name, "port": known[one.name], "protocol": "TCP"}
-        | ({"appProtocol": one.app_protocol} if one.app_protocol else {})
-        for one in wanted
-        if one.name in known
-    ]
+    return [_port(one, known[one.name]) for one in wanted if one.name in known]
