@@ -154,24 +154,27 @@ class Row:
 
     def line(self) -> str:
         """As Markdown."""
-        age = f"{self.evidence:.0f} s" if np.isfinite(self.evidence) else ""
-        tick = f"{self.tick:.2f} s" if np.isfinite(self.tick) else ""
         cells = (
             self.what,
             f"{self.deployments:,}",
             f"{self.until:.0f} s",
             f"{self.cpu:.1f} s",
             f"{self.memory:.0f} MiB",
-            tick,
-            f"{self.look_milliseconds:.1f} ms",
+            _shown(self.tick, ".2f", "s"),
+            _shown(self.look_milliseconds, ".1f", "ms"),
             f"{self.looks:.0f}",
             f"{self.status_writes:.0f}",
             f"{self.other_requests:.0f}",
             f"{self.queries:.0f}",
-            age,
+            _shown(self.evidence, ".0f", "s"),
             f"{self.load:.1f}",
         )
         return f"| {' | '.join(cells)} |"
+
+
+def _shown(value: float, digits: str, unit: str) -> str:
+    """Nothing where nothing was measured."""
+    return f"{value:{digits}} {unit}" if np.isfinite(value) else ""
 
 
 HEADER: Final = (
