@@ -14,26 +14,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin.analysis import latency, means, ratio, reference, sample_ratio, slo, threshold, two_sample
+from serin.analysis import latency, means, past, ratio, reference, sample_ratio, sliced, slo, threshold, two_sample
 from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable
 from serin.analysis.types import (
+    Counted,
     DistributionTick,
     HistogramTick,
     Judgement,
     MeanTick,
     MetricVerdict,
     NoData,
+    PastTick,
     Policy,
     RatioTick,
     ReferenceTick,
+    SlicedTick,
     SplitTick,
     Tick,
     ValueTick,
+    known_number,
 )
 from serin.api.conditions import Reason
 from serin.api.verdicts import FAILURES, Against, Verdict
-
-Counted = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,12 @@ METHODS = {
     Kind.DRIFT: Method(two_sample.read, two_sample.write, two_sample.fold, two_sample.judge),
     Kind.REFERENCE: Method(reference.read, reference.write, reference.fold, reference.judge),
     Kind.MEAN: Method(means.read, means.write, means.fold, means.judge),
+    Kind.SLICED: Method(sliced.read, sliced.write, sliced.fold, sliced.judge),
+    Kind.PAST: Method(past.read, past.write, past.fold, past.judge),
     Kind.SPLIT: Method(sample_ratio.read, sample_ratio.write, sample_ratio.fold, sample_ratio.judge),
 }
+
+_FIRST_BAD = "firstBad"
 
 KINDS = {
     ValueTick: Kind.VALUE,
@@ -63,11 +69,13 @@ KINDS = {
     ReferenceTick: Kind.REFERENCE,
     MeanTick: Kind.MEAN,
     SplitTick: Kind.SPLIT,
+    PastTick: Kind.PAST,
+    SlicedTick: Kind.SLICED,
 }
 
 
 def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
-    """Count one tick: the evidence to keep (about 1 KiB as JSON at most), and the verdict now.
+    """Count one tick: the evidence to keep (as JSON about 1 KiB at most, 4 KiB with slices), and the verdict now.
 
     `evidence`: what the last call returned, or None for a new candidate. A tick that is not newer than the evidence has
     been counted already and changes nothing.
@@ -85,7 +93,21 @@ def fold(policy: Policy, evidence: Evidence | None, tick: Tick) -> Judgement:
         after = method.fold(policy, state, tick)
     except Unusable as problem:
         return _nothing(policy, kept, NoData(problem.reason, str(problem)))
-    return Judgement(method.write(after), method.judge(policy, after))
+    return Judgement({**method.write(after), **_first_bad(kept, tick)}, method.judge(policy, after))
+
+
+def first_bad(evidence: Evidence | None) -> float | None:
+    """When the first request of the candidate was counted that the metric calls bad (unix seconds); None: none was."""
+    return known_number(evidence, _FIRST_BAD)
+
+
+def _first_bad(evidence: Evidence | None, tick: Counted) -> Evidence:
+    """What is kept of that beside a method's own state. Only counted requests are good or bad one by one."""
+    found = first_bad(evidence)
+    counted = tick.whole if isinstance(tick, SlicedTick) else tick
+    if found is None and isinstance(counted, RatioTick) and counted.candidate.bad:
+        found = tick.at
+    return {} if found is None else {_FIRST_BAD: found}
 
 
 def judge(policy: Policy, evidence: Evidence | None) -> MetricVerdict:

@@ -8,12 +8,14 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.types import Arm, HistogramTick, Json, NoDataReason
 from serin.api.conditions import Reason
+from serin.api.verdicts import FAILURES
 
 Evidence = Mapping[str, Json]
 
@@ -31,6 +33,8 @@ class Kind(StrEnum):
     MEAN = "mean"
     GOAL = "goal"
     BANDIT = "bandit"
+    PAST = "past"
+    SLICED = "sliced"
 
 
 class Unreadable(Exception):
@@ -45,20 +49,51 @@ class Unusable(Exception):
         self.reason = reason
 
 
+# Larger numbers are nobody's: their squares would not be finite.
+_LARGEST: Final = 1e75
+# Every count up to this is exact as a float.
+_MOST: Final = 2.0**53
+
+
 def floats(evidence: Evidence, key: str, length: int | None = None) -> list[float]:
-    """A list of finite numbers."""
+    """A list of finite numbers, none of them beyond what can be reckoned with."""
     value = evidence.get(key)
     if not isinstance(value, list) or (length is not None and len(value) != length):
         raise Unreadable(f"{key}: expected a list of {length} numbers")
-    numbers = [float(item) for item in value if type(item) is float or type(item) is int]
-    if len(numbers) != len(value) or not math.isfinite(sum(numbers)):
+    numbers = [item for item in value if (type(item) is float or type(item) is int) and abs(item) <= _LARGEST]
+    if len(numbers) != len(value):
         raise Unreadable(f"{key}: expected finite numbers, got {value!r}")
-    return numbers
+    return [float(one) for one in numbers]
 
 
 def array(evidence: Evidence, key: str, length: int | None = None) -> Floats:
     """The same, as an array."""
     return np.array(floats(evidence, key, length), dtype=np.float64)
+
+
+def counts(evidence: Evidence, key: str, length: int | None = None) -> list[float]:
+    """A list of counts: none is negative."""
+    return check_counts(key, floats(evidence, key, length))
+
+
+def check_counts(key: str, numbers: list[float]) -> list[float]:
+    """The same numbers; raises `Unreadable` when one of them cannot be a count."""
+    if not all(0.0 <= one <= _MOST for one in numbers):
+        raise Unreadable(f"{key}: expected counts, got {numbers}")
+    return numbers
+
+
+def count_array(evidence: Evidence, key: str, length: int | None = None) -> Floats:
+    """The same, as an array."""
+    return np.array(counts(evidence, key, length), dtype=np.float64)
+
+
+def proven(evidence: Evidence) -> str:
+    """The failing verdict that is proven; empty: none is."""
+    found = word(evidence, "failed")
+    if found and found not in FAILURES:
+        raise Unreadable(f"failed: expected a failing verdict, got {found!r}")
+    return found
 
 
 def number(evidence: Evidence, key: str) -> float:

@@ -32,6 +32,7 @@ evidence stays small.
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +48,19 @@ from serin.analysis.decision import (
     conclude,
     failure,
 )
-from serin.analysis.evidence import Evidence, Kind, Unusable, check_histogram, floats, number, word
+from serin.analysis.evidence import (
+    Evidence,
+    Kind,
+    Unreadable,
+    Unusable,
+    check_counts,
+    check_histogram,
+    count_array,
+    floats,
+    number,
+    proven,
+    word,
+)
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.power import (
     bernoulli_moments,
@@ -67,7 +80,7 @@ from serin.analysis.ratio import (
 )
 from serin.analysis.sequential import Mixture, advance, begin
 from serin.analysis.tolerance import MOST, Allowed, Tolerance, allowed
-from serin.analysis.types import HistogramTick, MetricVerdict, Policy
+from serin.analysis.types import HistogramTick, Lines, MetricVerdict, Policy
 from serin.analysis.warmup import WarmUp
 from serin.api.conditions import Reason
 
@@ -165,7 +178,17 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         int(state.candidate.sum()),
         needed,
         state.counted or None,
+        **_lines(policy, counts, float(may.slower[bound])),
     )
+
+
+def _lines(policy: Policy, counts: Counts, log_odds: float) -> Lines:
+    """How many times as often it may be slow, by the tolerance's odds; none where it allows everything."""
+    if log_odds >= MOST:
+        return {}
+    odds, share = math.exp(log_odds), counts.stable_share
+    allowed_times = odds / (1.0 - share + share * odds)
+    return {"fails_at": (allowed_times,), "passes_at": policy.minimum_detectable_effect * allowed_times}
 
 
 def write(state: State) -> Evidence:
@@ -192,17 +215,19 @@ def write(state: State) -> Evidence:
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
     bounds = tuple(floats(evidence, "bounds"))
+    if not bounds or any(high <= low for low, high in pairwise(bounds)):
+        raise Unreadable(f"bounds: expected ascending numbers, got {bounds}")
     buckets, weights = len(bounds) + 1, _prior(len(bounds)).size + 1
     body, tail, low = floats(evidence, "better", 3)
     pending = np.zeros(2 * buckets)
     if evidence.get("pending") != []:
-        pending = np.array(floats(evidence, "pending", 2 * buckets))
+        pending = count_array(evidence, "pending", 2 * buckets)
     return State(
         number(evidence, "at"),
         bounds,
         word(evidence, "unit"),
-        np.array(floats(evidence, "candidate", buckets)),
-        np.array(floats(evidence, "stable", buckets)),
+        count_array(evidence, "candidate", buckets),
+        count_array(evidence, "stable", buckets),
         pending.reshape(2, buckets),
         _mixture(evidence, "critical", weights),
         _mixture(evidence, "minor", weights),
@@ -210,14 +235,16 @@ def read(evidence: Evidence) -> State:
         begin(_even(len(bounds))).rounded() if evidence.get("cold") == [] else _mixture(evidence, "cold", buckets),
         (body, tail),
         low,
-        word(evidence, "failed"),
+        proven(evidence),
         number(evidence, "counted"),
         warmup.read(evidence),
     )
 
 
 def _mixture(evidence: Evidence, key: str, length: int) -> Mixture:
-    return Mixture.of_short_list(floats(evidence, key, length))
+    numbers = floats(evidence, key, length)
+    check_counts(key, list(map(abs, numbers)))  # or they are too large to be stored
+    return Mixture.of_short_list(numbers)
 
 
 def _empty(tick: HistogramTick) -> State:

@@ -22,9 +22,20 @@ from scipy.special import chdtri, log_ndtr
 
 from serin.analysis import text
 from serin.analysis.decision import CRITICAL_RATIO, PASS_THRESHOLD, failure
-from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, floats, number, word
+from serin.analysis.evidence import (
+    Evidence,
+    Kind,
+    Unreadable,
+    Unusable,
+    check_count,
+    check_counts,
+    floats,
+    number,
+    proven,
+    word,
+)
 from serin.analysis.ratio import mixture_radius
-from serin.analysis.types import MeanTick, MetricVerdict, Moments, Policy
+from serin.analysis.types import CONCENTRATION, MEAN, Lines, MeanTick, MetricVerdict, Moments, Policy
 from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
@@ -48,6 +59,7 @@ class State:
     squares: float
     highest: tuple[float, float]  # log evidence at its highest: critical, minor
     failed: str
+    of: str = MEAN
 
 
 EMPTY = State(0.0, (0.0, 0.0), (0.0, 0.0), 0, 0.0, 0.0, 0.0, (0.0, 0.0), "")
@@ -59,7 +71,7 @@ def fold(policy: Policy, before: State | None, tick: MeanTick) -> State:
     after = _added(state, tick)
     if after.looks == state.looks:
         return after
-    tolerance = policy.slowest_pod * (TOLERANCE if policy.limit is None else policy.limit)
+    tolerance = _tolerance(policy)
     critical = _evidence(policy, after, max(tolerance, CRITICAL_RATIO))
     minor = _evidence(policy, after, tolerance)
     highest = max(critical, state.highest[0]), max(minor, state.highest[1])
@@ -79,16 +91,31 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         kind, reason, needed = Verdict(state.failed), Reason.WORSE_THAN_STABLE, 0
     elif needed == 0:
         kind, reason = Verdict.PASS, Reason.NOT_WORSE
-    message = (
-        f"the candidate's mean is {text.number(_mean(state.candidate))} ({text.count(state.candidate[0])} requests), "
-        f"stable's {text.number(_mean(state.stable))} ({text.count(state.stable[0])})"
-    )
+    message = _compared(state)
     if estimate is not None and low is not None and high is not None:
         message += f": {text.times(*(max(0.0, one) for one in (estimate, low, high)))} as much"
-    requests, log_e = int(state.candidate[0]), max(state.highest)
-    return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at
-    )
+    numbers = (max(state.highest), estimate, low, high, int(state.candidate[0]), needed, state.at)
+    return MetricVerdict(policy.metric, policy.severity, kind, reason, message, *numbers, **_lines(policy))
+
+
+def _lines(policy: Policy) -> Lines:
+    fails, passes = _tolerance(policy), _effect(policy)
+    if policy.lower_is_worse:
+        # A limit of 0 is refused where samples are read; evidence of before it was edited is judged all the same.
+        return {"fails_at": (1.0 / fails,) if fails else (), "passes_at": 1.0 / passes}
+    return {"fails_at": (fails,), "passes_at": passes}
+
+
+def _compared(state: State) -> str:
+    mine, theirs = (_mean(arm) for arm in (state.candidate, state.stable))
+    first, second = (text.count(arm[0]) for arm in (state.candidate, state.stable))
+    if state.of == CONCENTRATION:
+        one, other = (text.percent(max(0.0, share)) for share in (mine, theirs))
+        return (
+            f"two of the candidate's answers are the same in {one} of cases ({first} answers), "
+            f"of stable's in {other} ({second})"
+        )
+    return f"the candidate's mean is {text.number(mine)} ({first} requests), stable's {text.number(theirs)} ({second})"
 
 
 def log_mixture(difference: float, variance: float, scale: float) -> float:
@@ -110,12 +137,17 @@ def write(state: State) -> Evidence:
         "sums": [state.looks, state.weight, state.difference, state.squares],
         "highest": list(state.highest),
         "failed": state.failed,
+        **({} if state.of == MEAN else {"of": state.of}),
     }
 
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
     total, sums, highest = floats(evidence, "total", 4), floats(evidence, "sums", 4), floats(evidence, "highest", 2)
+    check_counts("total", [total[0], total[2], *sums[:2]])
+    looked = bool(sums[0])
+    if looked != bool(sums[1]) or looked > bool(total[0] and total[2]) or sums[3] < 0.0:
+        raise Unreadable(f"sums: {sums} cannot be")
     return State(
         number(evidence, "at"),
         (total[0], total[1]),
@@ -125,7 +157,8 @@ def read(evidence: Evidence) -> State:
         sums[2],
         sums[3],
         (highest[0], highest[1]),
-        word(evidence, "failed"),
+        proven(evidence),
+        word(evidence, "of") if "of" in evidence else MEAN,
     )
 
 
@@ -135,6 +168,7 @@ def _added(state: State, tick: MeanTick) -> State:
     after = replace(
         state,
         at=tick.at,
+        of=tick.of,
         candidate=(state.candidate[0] + candidate.requests, state.candidate[1] + candidate.total),
         stable=(state.stable[0] + stable.requests, state.stable[1] + stable.total),
     )
@@ -230,6 +264,10 @@ def _passes(policy: Policy, state: State) -> bool:
         return worse <= 1e-9 * abs(_mean(state.stable))
     gap = _allowed(policy, state, _effect(policy)) - worse
     return log_mixture(gap, _variance(state), _scale(state)) >= PASS_THRESHOLD
+
+
+def _tolerance(policy: Policy) -> float:
+    return policy.slowest_pod * (TOLERANCE if policy.limit is None else policy.limit)
 
 
 def _effect(policy: Policy) -> float:

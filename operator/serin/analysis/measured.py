@@ -67,6 +67,11 @@ def _limit(evidence: Evidence, baseline: bool) -> Reading | None:
     return None if baseline else share(bad, requests, number(evidence, "at"))
 
 
+def _sliced(evidence: Evidence, baseline: bool) -> Reading | None:
+    whole = evidence.get("whole")
+    return reading(whole, baseline=baseline) if isinstance(whole, dict) else None
+
+
 def _latency(evidence: Evidence, baseline: bool) -> Reading | None:
     bounds = tuple(floats(evidence, "bounds"))
     counts = array(evidence, "stable" if baseline else "candidate", len(bounds) + 1)
@@ -104,6 +109,7 @@ def _reference(evidence: Evidence, baseline: bool) -> Reading | None:
 _READERS: Final = {
     Kind.RATIO: _ratio,
     Kind.LIMIT: _limit,
+    Kind.SLICED: _sliced,
     Kind.LATENCY: _latency,
     Kind.VALUE: _value,
     Kind.MEAN: _mean,

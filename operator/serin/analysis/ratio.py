@@ -37,7 +37,7 @@ from serin.analysis.decision import (
     conclude,
     failure,
 )
-from serin.analysis.evidence import Evidence, Kind, check_arm, floats, number, word
+from serin.analysis.evidence import Evidence, Kind, check_arm, counts, floats, number, proven
 from serin.analysis.hypergeometric import Floats, log_likelihood
 from serin.analysis.power import (
     bernoulli_moments,
@@ -47,7 +47,7 @@ from serin.analysis.power import (
     requests_to_catch,
 )
 from serin.analysis.sequential import PRIOR, Mixture, advance, begin
-from serin.analysis.types import Json, MetricVerdict, Policy, RatioTick
+from serin.analysis.types import Json, Lines, MetricVerdict, Policy, RatioTick
 from serin.api.conditions import Reason
 
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
@@ -145,10 +145,9 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     estimate, low, high = interval(policy, state)
     kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
     log_e = max(state.critical.log_e, state.minor.log_e)
-    requests = state.total.candidate
-    return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, log_e, estimate, low, high, requests, needed, state.at
-    )
+    numbers = (log_e, estimate, low, high, state.total.candidate, needed, state.at)
+    lines: Lines = {"fails_at": (TOLERANCE,), "passes_at": policy.minimum_detectable_effect}
+    return MetricVerdict(policy.metric, policy.severity, kind, reason, message, *numbers, **lines)
 
 
 def _conclusion(policy: Policy, state: State, sentence: str) -> Conclusion:
@@ -237,14 +236,14 @@ def read(evidence: Evidence) -> State:
     numerator, denominator, spread = floats(evidence, "sums", 3)
     return State(
         at=number(evidence, "at"),
-        total=Counts(*map(int, floats(evidence, "total", 4))),
-        pending=Counts(*map(int, floats(evidence, "pending", 4))),
+        total=Counts(*map(int, counts(evidence, "total", 4))),
+        pending=Counts(*map(int, counts(evidence, "pending", 4))),
         critical=Mixture.of(floats(evidence, "critical", PRIOR.size + 1)),
         minor=Mixture.of(floats(evidence, "minor", PRIOR.size + 1)),
         better=number(evidence, "better"),
         low=number(evidence, "low"),
         sums=(numerator, denominator, spread),
-        failed=word(evidence, "failed"),
+        failed=proven(evidence),
     )
 
 

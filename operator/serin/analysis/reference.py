@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from serin.analysis import psi, text
-from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable, array, number, words
+from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable, count_array, number, words
 from serin.analysis.hypergeometric import Floats
-from serin.analysis.types import MetricVerdict, Policy, ReferenceTick
+from serin.analysis.types import Lines, MetricVerdict, Policy, ReferenceTick
 from serin.api.conditions import Reason
 from serin.api.verdicts import Verdict
 
@@ -55,7 +55,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     threshold, requests = psi.threshold(policy), int(state.live.sum())
     index, low, high = psi.bounded(policy, state.live, state.reference)
     needed = psi.requests_missing(policy, state.live, state.reference)
-    kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
+    kind, reason, both = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE, False
     if needed == 0 and low > threshold:
         kind = Verdict.FAIL_MINOR
     elif needed == 0 and high < threshold:
@@ -67,11 +67,11 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     if needed is None:
         message += f"; {text.count(state.reference.sum())} answers in the reference are too few for it"
     if kind is Verdict.FAIL_MINOR:
-        reason, who = _who_moved(policy, state)
+        reason, who, both = _who_moved(policy, state)
         message += who
-    return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, 0.0, index, low, high, requests, needed, state.at, "PSI"
-    )
+    numbers = (0.0, index, low, high, requests, needed, state.at, "PSI")
+    lines: Lines = {"fails_at": (threshold,), "passes_at": threshold}
+    return MetricVerdict(policy.metric, policy.severity, kind, reason, message, *numbers, both_moved=both, **lines)
 
 
 def write(state: State) -> Evidence:
@@ -88,14 +88,14 @@ def write(state: State) -> Evidence:
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
-    live, categories = array(evidence, "live"), words(evidence, "categories")
+    live, categories = count_array(evidence, "live"), words(evidence, "categories")
     if categories and len(categories) != live.size:
         raise Unreadable(f"{len(categories)} categories with {live.size} counts")
     return State(
         number(evidence, "at"),
         live,
-        array(evidence, "reference", live.size),
-        array(evidence, "stable", live.size),
+        count_array(evidence, "reference", live.size),
+        count_array(evidence, "stable", live.size),
         categories,
     )
 
@@ -106,15 +106,14 @@ def _faded(counts: Floats, needed: int | None) -> Floats:
     return halved if needed is not None and counts.sum() > FADE * needed else counts
 
 
-def _who_moved(policy: Policy, state: State) -> tuple[Reason, str]:
-    """Reason and words: if stable has moved as well the data has drifted, and no rollback helps."""
+def _who_moved(policy: Policy, state: State) -> tuple[Reason, str, bool]:
+    """Reason, words, and whether stable has moved as well: then the data has drifted, and no rollback helps."""
     if state.stable.any() and psi.requests_missing(policy, state.stable, state.reference) == 0:
         index, low, high = psi.bounded(policy, state.stable, state.reference)
         if low > psi.threshold(policy):
-            return (
-                Reason.DRIFTED_FROM_REFERENCE,
-                f"; stable's have moved too ({text.number(index)}): the world has changed",
-            )
+            words = f"; stable's have moved too ({text.number(index)}): the data has drifted"
+            return Reason.DRIFTED_FROM_REFERENCE, words, True
         if high < psi.threshold(policy):
-            return Reason.DIFFERENT_FROM_STABLE, f"; stable's have not ({text.number(index)}): it is this version"
-    return Reason.DRIFTED_FROM_REFERENCE, ""
+            words = f"; stable's have not ({text.number(index)}): it is this version"
+            return Reason.DIFFERENT_FROM_STABLE, words, False
+    return Reason.DRIFTED_FROM_REFERENCE, "", False

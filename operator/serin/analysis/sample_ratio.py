@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from serin.analysis import text
-from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_count, number
+from serin.analysis.evidence import Evidence, Kind, Unusable, check_count, count_array, number
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.types import MetricVerdict, Policy, SplitTick
 from serin.api.conditions import Reason
@@ -138,8 +138,8 @@ def write(state: State) -> Evidence:
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
-    weights = array(evidence, "weights")
-    requests, newest = (array(evidence, key, weights.size) for key in ("requests", "newest"))
+    weights = count_array(evidence, "weights")
+    requests, newest = (count_array(evidence, key, weights.size) for key in ("requests", "newest"))
     return State(number(evidence, "at"), weights, requests, number(evidence, "before"), newest)
 
 

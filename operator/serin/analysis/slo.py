@@ -21,7 +21,19 @@ from scipy.special import betaln
 
 from serin.analysis import text, warmup
 from serin.analysis.decision import CAP, PASS_THRESHOLD, Conclusion, conclude, failure
-from serin.analysis.evidence import Evidence, Kind, Unusable, array, check_arm, check_histogram, floats, number, word
+from serin.analysis.evidence import (
+    Evidence,
+    Kind,
+    Unusable,
+    array,
+    check_arm,
+    check_histogram,
+    counts,
+    floats,
+    number,
+    proven,
+    word,
+)
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.power import bernoulli_crossing, bernoulli_moments, expected_rate, first_passage
 from serin.analysis.sequential import MIXTURE_COST, PRIOR, Mixture, advance, begin
@@ -98,6 +110,7 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         estimate = state.bad / state.requests
         low, high = confidence_sequence(state.bad, state.requests, policy.alpha_minor, policy.overdispersion)
     kind, reason, message, needed = _conclusion(policy, state)
+    allowed = _allowed(policy, state.slower_than) if state.requests else None
     return MetricVerdict(
         policy.metric,
         policy.severity,
@@ -112,6 +125,8 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         needed,
         state.counted or None,
         unit="",
+        fails_at=() if allowed is None else (allowed,),
+        passes_at=allowed,
     )
 
 
@@ -161,7 +176,7 @@ def write(state: State) -> Evidence:
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
-    requests, bad = floats(evidence, "total", 2)
+    requests, bad = counts(evidence, "total", 2)
     return State(
         number(evidence, "at"),
         requests,
@@ -169,7 +184,7 @@ def read(evidence: Evidence) -> State:
         Mixture.of(floats(evidence, "over", PRIOR.size + 1)),
         array(evidence, "under", BETTER.size),
         word(evidence, "slowerThan"),
-        word(evidence, "failed"),
+        proven(evidence),
         number(evidence, "counted"),
         warmup.read(evidence),
     )

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from serin.analysis import text
-from serin.analysis.evidence import Evidence, Kind, Unusable, number, word
+from serin.analysis.evidence import Evidence, Kind, Unusable, number, proven
 from serin.analysis.types import MetricVerdict, Policy, ValueTick
 from serin.api.conditions import Reason
 from serin.api.verdicts import Severity, Verdict
@@ -50,8 +50,17 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
     elif state.outside:
         kind, reason = Verdict.INCONCLUSIVE, Reason.GATHERING_EVIDENCE
     message = f"the value is {text.number(state.value)}, {_limits(policy)}{_looks(policy, state)} (no error guarantee)"
+    limits = (policy.minimum, _maximum(policy))
     return MetricVerdict(
-        policy.metric, policy.severity, kind, reason, message, estimate=state.value, needed=None, at=state.at, unit=""
+        policy.metric,
+        policy.severity,
+        kind,
+        reason,
+        message,
+        estimate=state.value,
+        at=state.at,
+        unit="",
+        fails_at=tuple(one for one in limits if one is not None),
     )
 
 
@@ -68,9 +77,7 @@ def write(state: State) -> Evidence:
 
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
-    return State(
-        number(evidence, "at"), number(evidence, "value"), int(number(evidence, "outside")), word(evidence, "failed")
-    )
+    return State(number(evidence, "at"), number(evidence, "value"), int(number(evidence, "outside")), proven(evidence))
 
 
 def _maximum(policy: Policy) -> float | None:

@@ -20,7 +20,17 @@ import numpy as np
 from serin.analysis import psi, text
 from serin.analysis.categories import merged, most_moved, occupied, sorted_in, split_off
 from serin.analysis.decision import failure
-from serin.analysis.evidence import Evidence, Kind, Unreadable, Unusable, array, floats, number, word, words
+from serin.analysis.evidence import (
+    Evidence,
+    Kind,
+    Unreadable,
+    Unusable,
+    count_array,
+    floats,
+    number,
+    proven,
+    words,
+)
 from serin.analysis.hypergeometric import Floats, log_likelihoods
 from serin.analysis.sequential import Mixture, advance, begin
 from serin.analysis.types import OTHER, DistributionTick, MetricVerdict, Policy
@@ -96,6 +106,8 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
         needed,
         state.at,
         "PSI",
+        fails_at=(_negligible(policy),),
+        passes_at=threshold,
     )
 
 
@@ -126,16 +138,16 @@ def write(state: State) -> Evidence:
 def read(evidence: Evidence) -> State:
     """From JSON; raises `Unreadable`."""
     ordered = evidence.get("ordered") is True
-    candidate, categories = array(evidence, "candidate"), words(evidence, "categories")
+    candidate, categories = count_array(evidence, "candidate"), words(evidence, "categories")
     if categories and len(categories) != candidate.size - (not ordered):
         raise Unreadable(f"{len(categories)} categories with {candidate.size} counts")
     return State(
         number(evidence, "at"),
         candidate,
-        array(evidence, "stable", candidate.size),
+        count_array(evidence, "stable", candidate.size),
         Mixture.of(floats(evidence, "different", _prior(ordered).size + 1)),
         ordered,
-        word(evidence, "failed"),
+        proven(evidence),
         categories,
     )
 

@@ -5,14 +5,30 @@ Evidence multiplies over ticks; a *verdict* is what it proves so far. Nothing he
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, TypedDict
 
 from serin.api.conditions import Reason
 from serin.api.verdicts import Against, Severity, Verdict
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+_LARGEST: Final = sys.float_info.max
+
+
+def known_number(evidence: Mapping[str, Json] | None, key: str) -> float | None:
+    """One finite number of evidence; None when there is no evidence, or it does not say. Evidence can be edited."""
+    return None if evidence is None else finite(evidence.get(key))
+
+
+def finite(value: object) -> float | None:
+    """The value as a number; None when it is none, or not one that a float can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= _LARGEST else None
 
 
 # Why a look found nothing that counts. Silence is never success, and never failure either.
@@ -56,6 +72,15 @@ class RatioTick:
     at: float
     candidate: Arm
     stable: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class SlicedTick:
+    """The same of all requests, and by the values of a label, the candidate's first: those that had any."""
+
+    at: float
+    whole: RatioTick
+    slices: Mapping[str, tuple[Arm, Arm]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +149,18 @@ class Moments:
     total: float
 
 
+MEAN: Final = "mean"
+CONCENTRATION: Final = "concentration"  # how often two answers are the same, from 0 to 1
+
+
 @dataclass(frozen=True, slots=True)
 class MeanTick:
-    """The numbers of both arms since the tick before."""
+    """The numbers of both arms since the tick before. `of`: what the number is, MEAN or CONCENTRATION."""
 
     at: float
     candidate: Moments
     stable: Moments
+    of: str = MEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +172,44 @@ class SplitTick:
     weights: tuple[int, ...]
 
 
-Tick = RatioTick | HistogramTick | ValueTick | DistributionTick | ReferenceTick | MeanTick | SplitTick | NoData
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one window held: how many requests, the number measured on them, and the share of it that has data."""
+
+    requests: int
+    value: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastTick:
+    """The window that ends at `at` (unix seconds), and earlier windows to compare it with.
+
+    `slot`: which earlier windows are meant (unix seconds). `earlier`: None while those that were read before are still
+    the right ones; each is `length` seconds long, and the window now as long or longer. `unit` of the numbers: "share"
+    (of bad requests), "s" or "ms" (95% of the requests took no longer), CONCENTRATION, or "" for a plain number.
+    """
+
+    at: float
+    now: Stretch
+    slot: float
+    earlier: tuple[Stretch, ...] | None
+    unit: str = ""
+    length: float = math.inf
+
+
+Counted = (
+    RatioTick
+    | SlicedTick
+    | HistogramTick
+    | ValueTick
+    | DistributionTick
+    | ReferenceTick
+    | MeanTick
+    | SplitTick
+    | PastTick
+)
+Tick = Counted | NoData
 
 
 # How much slower than stable is let pass, unless the metric says otherwise: a share of its time, and seconds. A fifth
@@ -166,7 +233,10 @@ class Policy:
     `expected_ticks`: of the whole rollout, 1 or more. `lower_is_worse`: for means, such as a reward. Latency alone:
     `tolerance` (0.2: 20% more than stable's time) and `tolerance_least` (seconds) are let pass, the larger of them;
     `warmup`: seconds for which a new pod's times do not count. `slowest_pod`, of means as well: how many times as much
-    the worst of stable's pods took as its others, 1 or more; that much is let pass on top.
+    the worst of stable's pods took as its others, 1 or more; that much is let pass on top. Against the past alone:
+    `limit` is how many times what is usual is still good (left out: 1.25), `window` seconds are compared, of which
+    `least_coverage` (a share) must have data, and what is worse counts after `lasting` seconds. `by`: the label by
+    whose values requests are judged too, "" for none; a value counts from `slice_requests` on.
     """
 
     metric: str
@@ -186,6 +256,11 @@ class Policy:
     tolerance_least: float = TOLERANCE_LEAST
     warmup: float = 0.0
     slowest_pod: float = 1.0
+    window: float = 3600.0
+    least_coverage: float = 0.8
+    lasting: float = 0.0
+    by: str = ""
+    slice_requests: int = 100
 
     @property
     def hazard(self) -> float:
@@ -201,7 +276,9 @@ class MetricVerdict:
     strongest evidence against the candidate. `estimate`, `low`, `high`: candidate-to-stable ratio (or the value itself)
     and its interval; None when nothing can be said. `requests`: candidate requests so far; `needed`: how many more of
     them before a Pass can be expected, None when unknown. `at`: unix seconds of the last sample counted. `unit` of the
-    estimate and its interval: "x" (times stable's), "PSI", or "" for a plain number.
+    estimate and its interval: "x" (times stable's), "PSI", or "" for a plain number. `both_moved`: it is shown that
+    stable has left the reference as well, so that the version is not to blame. `fails_at`: of the estimate, where a
+    failure begins (of a value with two limits: both); `passes_at`: what a Pass rules out, None when nothing.
     """
 
     metric: str
@@ -217,6 +294,16 @@ class MetricVerdict:
     needed: int | None = None
     at: float | None = None
     unit: str = "x"
+    both_moved: bool = False
+    fails_at: tuple[float, ...] = ()
+    passes_at: float | None = None
+
+
+class Lines(TypedDict, total=False):
+    """The lines of a MetricVerdict."""
+
+    fails_at: tuple[float, ...]
+    passes_at: float
 
 
 @dataclass(frozen=True, slots=True)

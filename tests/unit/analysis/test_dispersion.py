@@ -38,6 +38,24 @@ def test_one_bad_pod_is_overdispersion() -> None:
     assert overdispersion([*good[:4], bad]) > 5.0
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_pod_or_two_show_bursts_longer_than_two(count: int) -> None:
+    found = [overdispersion(pods(seed, count=count, burst=5)) for seed in range(30)]
+    assert 5.0 <= np.mean(found) < 7.0, "the less often it bursts the more cautious"
+    assert all(overdispersion(pods(seed, count=count)) == UNKNOWN for seed in range(30)), "never less than two"
+
+
+def test_of_one_pod_a_moment_that_is_bad_for_all_is_no_burst() -> None:
+    [pod] = pods(1, count=1)
+    pod[17] = Arm(540, 200)
+    pod[40] = Arm(540, 100)
+    assert overdispersion([pod]) == UNKNOWN
+
+
+def test_a_season_is_no_burst_of_one_pod() -> None:
+    assert np.mean([overdispersion(pods(seed, count=1, season=True)) for seed in range(30)]) < 1.1 * UNKNOWN
+
+
 @pytest.mark.parametrize("history", [[], pods(1, count=2), pods(1, minutes=3), [[], [], []]])
 def test_too_little_to_go_by_is_taken_for_two(history: list[list[Arm]]) -> None:
     assert overdispersion(history) == UNKNOWN

@@ -30,6 +30,7 @@ def test_a_pass_takes_as_long_as_in_simulated_rollouts(policy: Policy, bad: floa
     assert 600.0 <= passing.seconds.median <= 1350.0
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("factor", "weight"), [(2.0, 10), (5.0, 10), (5.0, 5)])
 def test_what_begins_with_the_rollout_is_caught_as_soon_as_in_simulated_rollouts(factor: float, weight: int) -> None:
     odds = factor * 0.01 / (1.0 - factor * 0.01) / (0.01 / 0.99)

@@ -93,6 +93,7 @@ def blocks(seed: int, count: int, spread: float) -> list[GoalTick]:
     return found
 
 
+@pytest.mark.more
 def test_users_that_differ_and_stay_make_no_winner_when_their_blocks_are_told_apart() -> None:
     goal, wrong, right = Goal(effect=1.1), 0, 0
     for seed in range(40):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from serin.analysis.engine import fold
+from serin.analysis.engine import fold, judge
 from serin.analysis.means import log_mixture
 from serin.analysis.types import MeanTick, Moments, Policy
 from serin.api.conditions import Reason
@@ -37,6 +37,13 @@ def test_a_third_more_cost_is_found_and_no_more_passes() -> None:
     assert higher[0].low is not None
     assert higher[0].high is not None
     assert higher[0].low < 1.33 < higher[0].high
+
+
+@pytest.mark.parametrize("sums", [[20, 900.0, 1.0, -1.0], [0, 900.0, 1.0, 1.0], [20, 0.0, 1.0, 1.0]])
+def test_edited_sums_that_cannot_be_are_not_read(sums: list[float]) -> None:
+    evidence = feed(COST, stream(1, 20, 1.0)).evidence
+    assert judge(COST, evidence).verdict is Verdict.PASS
+    assert judge(COST, {**evidence, "sums": sums}).verdict is Verdict.NO_DATA
 
 
 def test_a_limit_says_how_much_more_is_still_good() -> None:
@@ -126,3 +133,9 @@ def test_requests_that_resemble_each_other_within_a_tick_keep_the_promise() -> N
 
 def test_evidence_is_small() -> None:
     assert size(feed(COST, stream(1, 20, 1.1)).evidence) < 1024
+
+
+def test_evidence_of_before_a_limit_that_cannot_be_was_written_is_still_judged() -> None:
+    evidence = feed(REWARD, stream(1, 20, 1.0)).evidence
+    verdict = judge(Policy("reward", Severity.MAJOR, lower_is_worse=True, limit=0.0), evidence)
+    assert (verdict.verdict, verdict.fails_at) == (Verdict.PASS, ())

@@ -32,6 +32,7 @@ def test_the_same_for_a_limit() -> None:
 OTHERS = {"ms": seconds(), "ms+": seconds(1.0), "cost": costs(0.5), "cost+": costs(2.0), "answers": answers(10)}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("share", [0.05, 0.5])
 @pytest.mark.parametrize("metric", OTHERS.values(), ids=OTHERS)
 def test_the_same_for_times_means_and_answers(metric: Metric, share: float) -> None:
@@ -66,6 +67,7 @@ def test_while_nothing_fails_it_falls_by_what_has_come() -> None:
     assert 0.8 < said[0] / verdict.requests < 1.2
 
 
+@pytest.mark.more
 def test_it_seldom_doubles_once_stable_is_known() -> None:
     """Failures that come by chance may cost evidence, so it can rise."""
     rises = []

@@ -12,6 +12,7 @@ from serin.api.verdicts import Against, Severity
 from tests.unit.analysis.ticks import ERRORS, ratio
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("odds", [2.0, 5.0])
 def test_four_in_five_regressions_are_caught_within_the_planned_requests(odds: float) -> None:
     planned, rng, caught = requests_to_catch(ERRORS, 0.01, 0.1, odds), np.random.default_rng(3), 0

@@ -144,6 +144,7 @@ def test_the_estimate_is_the_mantel_haenszel_risk_ratio() -> None:
     assert verdict.estimate == pytest.approx(oracle.riskratio_pooled)
 
 
+@pytest.mark.more
 def test_the_interval_holds_at_every_look() -> None:
     """100 runs of 60 looks at an odds ratio of 2: each side may miss the truth, ever, in 5% of the runs."""
     rng, missed, truth = np.random.default_rng(5), 0, 2.0

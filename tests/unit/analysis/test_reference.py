@@ -68,6 +68,7 @@ def test_a_drift_says_whether_stable_has_moved_as_well(stable: tuple[int, ...], 
     verdict = feed(PREDICTION, ticks).verdict
     assert (verdict.verdict, verdict.reason, verdict.unit) == (Verdict.FAIL_MINOR, reason, "PSI")
     assert words in verdict.message
+    assert verdict.both_moved == ("too" in words)
     assert verdict.needed == 0
 
 

@@ -67,6 +67,7 @@ def test_sights_are_what_the_engine_does_look_by_look() -> None:
     assert 0.7 * exact <= answer.requests.median <= 1.4 * exact
 
 
+@pytest.mark.more
 def test_longer_looks_change_neither_sights_nor_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     short = rehearse([ratio(ERRORS, BUSY)], [STEP], 10.0, runs=60, seed=4)
     monkeypatch.setattr(rehearsal, "GROWTH", 0.0)
@@ -105,6 +106,7 @@ def test_a_limit_is_judged_as_a_limit() -> None:
     assert sight(answer, "20% bad").caught == 1.0
 
 
+@pytest.mark.more
 def test_slow_candidates_are_seen_by_their_buckets() -> None:
     bounds = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0)
     slow = latency(Policy("latency", Severity.MAJOR), 50.0, bounds, median=100.0, spread=0.5, unit="ms")

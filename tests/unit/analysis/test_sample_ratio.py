@@ -87,6 +87,7 @@ def test_a_leak_at_all_of_the_traffic_is_found_and_stays_found() -> None:
     assert set(found[2:]) == {Verdict.FAIL_MINOR}
 
 
+@pytest.mark.more
 def test_right_splits_are_ever_doubted_once_in_a_thousand_runs_at_most() -> None:
     rng, alarms = np.random.default_rng(1), 0
     for _ in range(300):

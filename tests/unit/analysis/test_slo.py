@@ -45,6 +45,7 @@ def test_the_interval_contains_the_exact_one_of_a_single_look(bad: int, requests
     assert high - low <= 2.0 * (exact.high - exact.low)
 
 
+@pytest.mark.more
 def test_the_interval_ever_misses_with_the_stated_probability() -> None:
     rng, missed = np.random.default_rng(2), 0
     for _ in range(300):

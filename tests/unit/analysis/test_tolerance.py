@@ -58,6 +58,7 @@ def failed(policy: Policy, times: float, runs: int, ticks: int) -> int:
     return sum(one.verdict.verdict is Verdict.FAIL_MINOR for one in found)
 
 
+@pytest.mark.more
 def test_evidence_for_more_than_the_tolerance_is_an_e_process_for_just_the_tolerance() -> None:
     """The shifted null: 20 to 1 for "more than 20% slower" is as rare as Ville's inequality says, at all looks."""
     highest = []
@@ -71,11 +72,13 @@ def test_evidence_for_more_than_the_tolerance_is_an_e_process_for_just_the_toler
     assert sum(one >= math.log(20.0) for one in highest) <= 6  # 3 expected at most
 
 
+@pytest.mark.more
 def test_slower_by_half_of_the_tolerance_is_let_pass_and_by_thrice_is_not() -> None:
     assert failed(LATENCY, 1.1, runs=20, ticks=40) <= 2
     assert failed(LATENCY, 1.6, runs=20, ticks=6) == 20
 
 
+@pytest.mark.more
 def test_the_same_difference_is_a_failure_without_a_tolerance() -> None:
     strict = Policy("latency", Severity.MAJOR, tolerance=0.0, tolerance_least=0.0)
     assert failed(strict, 1.15, runs=10, ticks=60) >= 8

@@ -82,6 +82,7 @@ def test_more_categories_than_there_are_names_for_are_counted_together() -> None
     assert judged.verdict.verdict is not Verdict.FAIL_MINOR
 
 
+@pytest.mark.more
 def test_named_categories_that_come_and_go_keep_the_promise() -> None:
     """Forty categories, half of them rare: what is new is different in every tick, and no sign of a bad candidate."""
     shares = np.concatenate([np.full(3, 30.0), np.full(37, 0.3)])
