@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     POLICY_FEASIBLE = "PolicyFeasible"
     FALLBACK_READY = "FallbackReady"
     CONTESTED = "Contested"
+    WITHIN_LIMITS = "WithinLimits"
+    RETRAINING = "Retraining"
 
 
 class Reason(StrEnum):
@@ -44,7 +46,10 @@ class Reason(StrEnum):
     WAITING_FOR_APPROVAL = "WaitingForApproval"
     WAITING = "Waiting"
     PAUSED_BY_USER = "PausedByUser"
+    GOLDEN_PROBES_PENDING = "GoldenProbesPending"
+    SIGNATURE_PENDING = "SignaturePending"
     APPROVED = "Approved"
+    APPROVAL_REFUSED = "ApprovalRefused"
     PROMOTING = "Promoting"
     PROMOTED = "Promoted"
     SUPERSEDED = "Superseded"
@@ -54,6 +59,7 @@ class Reason(StrEnum):
     WATCHING = "Watching"
     HOLDBACK_UNAVAILABLE = "HoldbackUnavailable"
     HOLDBACK_OVER = "HoldbackOver"
+    WITHIN_LIMITS = "WithinLimits"
     # An experiment
     TESTING = "Testing"
     BETTER_THAN_STABLE = "BetterThanStable"
@@ -64,9 +70,17 @@ class Reason(StrEnum):
     # A rollback
     WORSE_THAN_STABLE = "WorseThanStable"
     OVER_LIMIT = "OverLimit"
+    WORSE_THAN_PAST = "WorseThanPast"
+    DATA_DRIFT = "DataDrift"
     DIFFERENT_FROM_STABLE = "DifferentFromStable"
     DRIFTED_FROM_REFERENCE = "DriftedFromReference"
     SPLIT_NOT_AS_ROUTED = "SplitNotAsRouted"
+    GOLDEN_PROBE_FAILED = "GoldenProbeFailed"
+    GOLDEN_PROBE_UNANSWERED = "GoldenProbeUnanswered"
+    SIGNATURE_INCOMPATIBLE = "SignatureIncompatible"
+    SIGNATURE_UNKNOWN = "SignatureUnknown"
+    DIGEST_MISMATCH = "DigestMismatch"
+    DIGEST_UNKNOWN = "DigestUnknown"
     CANDIDATE_CRASHED = "CandidateCrashed"
     CANDIDATE_UNAVAILABLE = "CandidateUnavailable"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
@@ -78,10 +92,18 @@ class Reason(StrEnum):
     ABORTED_BY_USER = "AbortedByUser"
     REJECTED_CONTENT = "RejectedContent"
     RETRIED_BY_USER = "RetriedByUser"
+    BISECTING = "Bisecting"
+    PARTLY_ROLLED_BACK = "PartlyRolledBack"
     ROLLING_BACK = "RollingBack"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
     ROLLBACK_REFUSED = "RollbackRefused"
     ROLLBACK_FAILED = "RollbackFailed"
+    VALIDATING = "Validating"
+    VALIDATED = "Validated"
+    VALIDATION_SKIPPED = "ValidationSkipped"
+    RECOVERED = "Recovered"
+    NOT_RECOVERED = "NotRecovered"
+    RECOVERY_NOT_SHOWN = "RecoveryNotShown"
     # Evidence
     EVIDENCE_AVAILABLE = "EvidenceAvailable"
     CLOCK_SKEWED = "ClockSkewed"
@@ -97,6 +119,17 @@ class Reason(StrEnum):
     PARTIAL = "Partial"
     TRAFFIC_SUFFICES = "TrafficSuffices"
     TRAFFIC_TOO_LOW = "TrafficTooLow"
+    # Retraining
+    RETRAINING_REQUESTED = "RetrainingRequested"
+    RETRAINING_WAITS = "RetrainingWaits"
+    RETRAINING_RUNS = "RetrainingRuns"
+    RETRAINING_SUCCEEDED = "RetrainingSucceeded"
+    RETRAINING_DELIVERED = "RetrainingDelivered"
+    RETRAINING_FAILED = "RetrainingFailed"
+    RETRAINING_CANCELLED = "RetrainingCancelled"
+    # Notifications
+    NOTIFICATION_WAITS = "NotificationWaits"
+    NOTIFICATION_FAILED = "NotificationFailed"
     # Routing
     ROUTED = "Routed"
     ROUTER_NOT_READY = "RouterNotReady"
@@ -117,6 +150,8 @@ ROUTINE: Final = frozenset(
         Reason.INITIALIZING,
         Reason.SERVING,
         Reason.CANDIDATE_STARTING,
+        Reason.GOLDEN_PROBES_PENDING,
+        Reason.SIGNATURE_PENDING,
         Reason.BAKING,
         Reason.TESTING,
         Reason.WATCHING,

@@ -5,7 +5,8 @@ A name that appears twice in the code is a name that will differ one day, so the
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 Key = tuple[str, str]  # namespace and name of a ModelDeployment
@@ -23,6 +24,8 @@ METRIC_TEMPLATE: Final = "MetricTemplate"
 LABEL_MODEL_DEPLOYMENT: Final = f"{GROUP}/model-deployment"
 LABEL_SNAPSHOT: Final = f"{GROUP}/snapshot"
 LABEL_ROLE: Final = f"{GROUP}/role"
+# On the ConfigMap of a report: what it is about.
+LABEL_REPORT: Final = f"{GROUP}/report"
 ROLE_STABLE: Final = "stable"
 ROLE_CANDIDATE: Final = "candidate"
 ROLE_HOLDBACK: Final = "holdback"  # the version before the stable one, while that is watched
@@ -33,11 +36,19 @@ PORT_NAME: Final = "http"
 # On a snapshot's Deployment: what its pod template was when Serin wrote it (workload/template_hash.py).
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 
+# On a Job that retrains the model: why, as JSON.
+ANNOTATION_RETRAINING_CAUSE: Final = f"{GROUP}/retraining-cause"
+ANNOTATION_RETRAINING_TRIGGER: Final = f"{GROUP}/retraining-trigger"
+
 # On the clients' Service: what Serin set when it wrote it last.
 ANNOTATION_APPLIED_HASH: Final = f"{GROUP}/applied-hash"
 
 # What a person asks for without editing the spec, so that Git stays the spec's owner.
 ANNOTATION_APPROVE: Final = f"{GROUP}/approve"
+# In the value of approve and promote: after it comes who asks.
+APPROVED_BY: Final = " by "
+# In the value of approve, before that: after it comes what is approved, SNAPSHOT/STEP.
+APPROVAL_FOR: Final = " for "
 ANNOTATION_PAUSE: Final = f"{GROUP}/pause"
 ANNOTATION_PROMOTE: Final = f"{GROUP}/promote"
 ANNOTATION_ABORT: Final = f"{GROUP}/abort"
@@ -64,6 +75,18 @@ def preview_service(deployment: str) -> str:
     return f"{deployment}-preview"
 
 
+def retraining_name(deployment: str, identity: Sequence[object]) -> str:
+    """Name a retraining, which is also its Job's name: the same `identity` (JSON) is the same name for ever."""
+    kept = deployment[: 63 - len("-retrain-") - HASH_LENGTH].rstrip("-")
+    return f"{kept}-retrain-{content_hash(list(identity))}"
+
+
+def validation_name(deployment: str, identity: Sequence[object]) -> str:
+    """Name the Job of a validation: the same `identity` (JSON) is the same name for ever."""
+    kept = deployment[: 63 - len("-validate-") - HASH_LENGTH].rstrip("-")
+    return f"{kept}-validate-{content_hash(list(identity))}"
+
+
 def owner_reference(deployment: str, uid: str) -> dict[str, object]:
     """The reference by which the garbage collector deletes an object with its ModelDeployment."""
     return {
@@ -74,6 +97,11 @@ def owner_reference(deployment: str, uid: str) -> dict[str, object]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def key_of(body: Mapping[str, Any]) -> Key:
+    """Namespace and name of an object in a namespace."""
+    return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
 def controller_uid(body: Mapping[str, Any]) -> str:
@@ -111,7 +139,12 @@ def snapshot_name(deployment: str, content: Mapping[str, object]) -> str:
 
 def snapshot_named(deployment: str, hashes: Mapping[str, str]) -> str:
     """The same by the hashes of the dimensions."""
-    return f"{deployment}-{content_hash(hashes)}"
+    return f"{deployment}-{_joined(tuple(sorted(hashes.items())))}"
+
+
+@lru_cache(maxsize=16_384)  # every look at a deployment asks for the names of all its versions
+def _joined(hashes: tuple[tuple[str, str], ...]) -> str:
+    return content_hash(dict(hashes))
 
 
 def config_variable(key: str) -> str:

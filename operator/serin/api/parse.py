@@ -12,17 +12,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from serin.api.fields import Field, InvalidSpec
+from serin.api.guard import read_output
+from serin.api.integrity import read_integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
-from serin.api.names import LABEL_MODEL_DEPLOYMENT, LABEL_ROLE, LABEL_SNAPSHOT, config_variable, dimension_hashes
+from serin.api.names import (
+    DIMENSIONS,
+    LABEL_MODEL_DEPLOYMENT,
+    LABEL_ROLE,
+    LABEL_SNAPSHOT,
+    config_variable,
+    dimension_hashes,
+)
+from serin.api.notifications import read_notifications
+from serin.api.pod_shape import check_shape
+from serin.api.retraining import read_retraining
 from serin.api.serving import container_ports, serving_content
 from serin.api.spec import (
+    AUTO,
     DEFAULT_STRATEGY,
+    LEAST_COVERAGE,
+    LIMIT_INTERVAL,
+    ROLL_BACK_WITHIN,
+    SLICE_REQUESTS,
     WARMUP,
     Analysis,
+    ConcentrationQuery,
     DistributionQuery,
     ExtraPort,
     Holdback,
+    LimitPolicy,
     MeanQuery,
     Metric,
     MetricSource,
@@ -30,6 +49,7 @@ from serin.api.spec import (
     ModelDeploymentSpec,
     NoDataAction,
     RatioQuery,
+    RollbackPolicy,
     RouterSpec,
     ServiceSpec,
     SnapshotPolicy,
@@ -39,6 +59,7 @@ from serin.api.spec import (
     ValueQuery,
     Variant,
 )
+from serin.api.validation import read_validation
 from serin.api.variants import variants_of
 from serin.api.verdicts import Against, Severity
 
@@ -81,7 +102,13 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         fallback=read_fallback(spec, name),
         variants=_variants(spec, content),
         holdback=_holdback(root.get("watch")),
+        limit_policy=_limit_policy(root.get("watch")),
         snapshots=_snapshots(root.get("snapshots")),
+        integrity=read_integrity(root.get("integrity")),
+        retraining=read_retraining(root.get("retraining")),
+        rollback=_rollback(root.get("rollback")),
+        notifications=read_notifications(root.get("notifications")),
+        output_guard=read_output(root.get("guard")),
     )
 
 
@@ -98,6 +125,7 @@ def content_of(spec: JsonObject) -> dict[str, JsonObject | None]:
     """
     root = Field(spec, "spec")
     template = _without_absent(root["template"].value)
+    check_shape(template)
     metadata = {key: value for key, value in template.pop("metadata", {}).items() if value}
     if metadata:
         template["metadata"] = metadata
@@ -125,6 +153,7 @@ def _variants(spec: JsonObject, own: Mapping[str, JsonObject | None]) -> tuple[V
 def _check_template(variant: str, template: JsonObject) -> None:
     """What the schema refuses in the spec's own template, it cannot see in an overlay."""
     path = f"spec.strategy: the template of variant {variant}"
+    check_shape(template, path)
     labels = (template.get("metadata") or {}).get("labels") or {}
     if ours := sorted({LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT, LABEL_ROLE} & labels.keys()):
         raise InvalidSpec(f"{path}: the label {ours[0]} is set by Serin: remove it")
@@ -160,9 +189,15 @@ def _service(service: JsonObject, pod: JsonObject) -> ServiceSpec:
 
 
 def _holdback(watch: Field | None) -> Holdback | None:
+    holdback = watch.get("holdback") if watch else None
+    return None if holdback is None else Holdback(holdback["weight"].value, holdback["for"].duration())
+
+
+def _limit_policy(watch: Field | None) -> LimitPolicy | None:
     if watch is None:
         return None
-    return Holdback(watch["holdback"]["weight"].value, watch["holdback"]["for"].duration())
+    interval, within = watch.duration_of("interval"), watch.duration_of("rollBackWithin")
+    return LimitPolicy(LIMIT_INTERVAL if interval is None else interval, ROLL_BACK_WITHIN if within is None else within)
 
 
 def _check_config(config: Mapping[str, str]) -> None:
@@ -198,6 +233,7 @@ def _metric(field: Field) -> Metric:
     against = field.get("against")
     # A value has its own limits; everything else is compared with stable unless the user says otherwise.
     default = Against.LIMIT if isinstance(source, ValueQuery) else Against.STABLE
+    coverage = field.quantity_of("minCoverage")
     return Metric(
         name=field["name"].value,
         source=source,
@@ -206,6 +242,13 @@ def _metric(field: Field) -> Metric:
         limit=field.quantity_of("limit"),
         lower_is_worse=bool(field.value.get("lowerIsWorse")),
         tolerance=_tolerance(field.get("tolerance")),
+        window=field.duration_of("window"),
+        label_delay=field.duration_of("labelDelay") or 0.0,
+        escalate_after=field.duration_of("escalateAfter"),
+        least_coverage=LEAST_COVERAGE if coverage is None else coverage,
+        lasting=field.duration_of("for") or 0.0,
+        by=field.value.get("by") or "",
+        slice_requests=field.value.get("minRequests") or SLICE_REQUESTS,
     )
 
 
@@ -228,6 +271,8 @@ def _source(field: Field) -> MetricSource:
         return DistributionQuery(distribution["counts"].value, distribution["by"].value, reference)
     if mean is not None:
         return MeanQuery(sum=mean["sum"].value, count=mean["count"].value)
+    if (concentration := field.get("concentration")) is not None:
+        return ConcentrationQuery(concentration["counts"].value, concentration["by"].value)
     value = field["value"]
     return ValueQuery(
         query=value["query"].value,
@@ -254,6 +299,16 @@ def _snapshots(field: Field | None) -> SnapshotPolicy:
     if field is None:
         return SnapshotPolicy()
     return SnapshotPolicy(every=field.duration_of("every"), keep=field["keep"].value)
+
+
+def _rollback(field: Field | None) -> RollbackPolicy:
+    if field is None:
+        return RollbackPolicy()
+    given = field.value.get("dimensions") or ()
+    listed = tuple(one for one in DIMENSIONS if one in given)  # another order is no other policy
+    scope = (AUTO,) if field.value.get("scope") == AUTO else listed
+    most, cooldown = field.value.get("maxPerDay"), field.duration_of("cooldown") or 0.0
+    return RollbackPolicy(scope, most, cooldown, read_validation(field.get("validation")))
 
 
 def _without_absent(value: Any) -> Any:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeGuard
 
+from serin.api.histograms import Histogram, bounded_histograms, read_histograms, write_histograms
 from serin.api.json import JsonObject
-from serin.api.times import parse_rfc3339, rfc3339
+from serin.api.text import shortened
+from serin.api.times import moment, rfc3339
 
 # Bounds of the schema (crds/modelsnapshots.yaml); a test compares them.
 MOST_RECORDS: Final = 10
@@ -23,6 +25,10 @@ LONGEST_UNIT: Final = 16
 MOST_REQUESTS: Final = 2**63 - 1
 LONGEST_ORIGIN: Final = 128
 LONGEST_SUMMARY: Final = 256
+MOST_IMAGES: Final = 32
+# Fields of a ModelSnapshot's status that say how it served and what it was, and nothing of what was decided.
+_RECORDED: Final = ("records", "measured", "revision", "leftAt", "signature", "goldenFingerprint", "images")
+MOST_APPROVERS: Final = 10
 
 
 class Occasion(StrEnum):
@@ -60,7 +66,9 @@ class Measurement:
 class Record:
     """What was measured at one moment. `at`: unix seconds. `weights`: percent of the requests by snapshot, then.
 
-    `revision`, `author`: of the Git commit that brought the version, as annotated; "" when it was not.
+    `revision`, `author`: of the Git commit that brought the version, as annotated; "" when it was not. `histograms`: of
+    a promotion, how the requests of metrics with a distribution were distributed. `approved_by`: who has approved steps
+    of the rollout, with a promotion.
     """
 
     at: float
@@ -69,6 +77,8 @@ class Record:
     metrics: tuple[Measurement, ...] = ()
     revision: str = ""
     author: str = ""
+    histograms: tuple[Histogram, ...] = ()
+    approved_by: tuple[str, ...] = ()
 
 
 def in_words(one: Measurement) -> str:
@@ -91,8 +101,7 @@ def number_in_words(value: float, unit: str) -> str:
 def summary(records: Sequence[Record]) -> str:
     """What was measured last, in a line; "" when nothing was."""
     rows = next((one.metrics for one in reversed(records) if one.metrics), ())
-    text = ", ".join(f"{one.name} {in_words(one)}" for one in rows)
-    return text if len(text) <= LONGEST_SUMMARY else f"{text[: LONGEST_SUMMARY - 1]}…"
+    return shortened(", ".join(f"{one.name} {in_words(one)}" for one in rows), LONGEST_SUMMARY)
 
 
 def decided(records: Sequence[Record]) -> Record | None:
@@ -131,10 +140,10 @@ def read_records(rows: object) -> tuple[Record, ...]:
 
 
 def _read(row: JsonObject) -> Record | None:
-    at, occasion = _moment(row.get("at")), _text(row, "occasion")
+    at, occasion = moment(row.get("at")), _text(row, "occasion")
     if at is None or occasion not in Occasion.__members__.values():
         return None
-    weights, metrics = row.get("weights"), row.get("metrics")
+    weights, metrics, approved = row.get("weights"), row.get("metrics"), row.get("approvedBy")
     measured = (_read_measurement(one) for one in metrics if isinstance(one, dict)) if isinstance(metrics, list) else ()
     return Record(
         at,
@@ -143,11 +152,13 @@ def _read(row: JsonObject) -> Record | None:
         tuple(one for one in measured if one is not None),
         _text(row, "revision"),
         _text(row, "author"),
+        read_histograms(row.get("histograms")),
+        tuple(one for one in approved if isinstance(one, str)) if isinstance(approved, list) else (),
     )
 
 
 def _read_measurement(row: JsonObject) -> Measurement | None:
-    value, since, until = _number(row, "value"), _moment(row.get("since")), _moment(row.get("until"))
+    value, since, until = _number(row, "value"), moment(row.get("since")), moment(row.get("until"))
     name, requests = _text(row, "name"), row.get("requests")
     if value is None or since is None or until is None or not 0 < len(name) <= LONGEST_NAME:
         return None
@@ -182,11 +193,10 @@ def _number(row: JsonObject, key: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _moment(text: object) -> float | None:
-    try:
-        return parse_rfc3339(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
+def read_images(row: object) -> Mapping[str, str]:
+    """The digest of each container's image; what is no text is left out."""
+    found = row.items() if isinstance(row, dict) else ()
+    return {name: digest for name, digest in found if isinstance(digest, str)}
 
 
 # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,7 +209,7 @@ def write_records(records: Iterable[Record]) -> list[JsonObject]:
 
 def without_records(status: JsonObject) -> JsonObject:
     """A snapshot's status with what was decided alone, as an earlier Serin wrote it."""
-    return {key: value for key, value in status.items() if key not in ("records", "measured", "revision", "leftAt")}
+    return {key: value for key, value in status.items() if key not in _RECORDED}
 
 
 def _write(one: Record) -> JsonObject:
@@ -208,8 +218,10 @@ def _write(one: Record) -> JsonObject:
     optional = {
         "revision": one.revision[:LONGEST_ORIGIN],
         "author": one.author[:LONGEST_ORIGIN],
+        "approvedBy": [each[:LONGEST_ORIGIN] for each in one.approved_by[:MOST_APPROVERS]],
         "weights": dict(sorted(weights)),
         "metrics": [_write_measurement(each) for each in one.metrics[:MOST_METRICS]],
+        "histograms": write_histograms(bounded_histograms(one.histograms, LONGEST_QUERY)),
     }
     return row | {key: value for key, value in optional.items() if value}
 

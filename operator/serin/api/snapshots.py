@@ -5,12 +5,13 @@ parse is left out. The content and the hashes cannot, the CRD makes them immutab
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serin.api import names
 from serin.api.json import JsonObject
-from serin.api.records import Record, read_records
-from serin.api.times import parse_rfc3339
+from serin.api.records import Record, read_images, read_records
+from serin.api.signature import Signature, recorded
+from serin.api.times import moment, parse_rfc3339
 from serin.api.verdicts import SnapshotVerdict
 
 
@@ -34,6 +35,9 @@ class Snapshot:
     records: tuple[Record, ...] = ()  # how well it served, oldest first
     left: float | None = None  # unix seconds when it ceased to be stable, the last time
     pinned: bool = False  # a person wants it kept
+    signature: Signature | None = None  # as its pods, or its features, say it
+    fingerprint: str = ""  # of its answers to golden probes
+    images: Mapping[str, str] = field(default_factory=dict)  # digest of each container's image, when it was tried first
 
     @property
     def model_version(self) -> str:
@@ -60,11 +64,14 @@ def read_snapshot(body: JsonObject) -> Snapshot:
         verdict=_verdict(status.get("verdict")),
         reason=str(status.get("reason", "")),
         message=str(status.get("message", "")),
-        promoted=_moment(status.get("promotedAt")),
-        rolled_back=_moment(status.get("rejectedAt")),
+        promoted=moment(status.get("promotedAt")),
+        rolled_back=moment(status.get("rejectedAt")),
         metrics=tuple(status.get("metrics") or ()),
         records=read_records(status.get("records")),
-        left=_moment(status.get("leftAt")),
+        left=moment(status.get("leftAt")),
+        signature=recorded(status.get("signature")),
+        fingerprint=str(status.get("goldenFingerprint", "")),
+        images=read_images(status.get("images")),
         pinned=(metadata.get("annotations") or {}).get(names.ANNOTATION_PIN, "false") != "false",
     )
 
@@ -72,10 +79,3 @@ def read_snapshot(body: JsonObject) -> Snapshot:
 def _verdict(word: object) -> SnapshotVerdict | None:
     """None for a word that this version does not know."""
     return next((one for one in SnapshotVerdict if one == word), None)
-
-
-def _moment(text: object) -> float | None:
-    try:
-        return parse_rfc3339(text) if isinstance(text, str) else None
-    except ValueError:
-        return None

@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from serin.api.guard import OutputGuard
+from serin.api.integrity import UNCHECKED, Integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Fallback, Killed
 from serin.api.names import Key
+from serin.api.notifications import Receiver
+from serin.api.retraining import RetrainingSpec
+from serin.api.validation import ValidationSpec
 from serin.api.verdicts import Against, Severity
 
 WARMUP: Final = 30.0  # seconds, in an object from before the CRD was updated
 SNAPSHOTS_KEPT: Final = 10  # when spec.snapshots does not say it
+# Seconds, when the spec does not say it: how far back a limit looks after a promotion, and how it is watched then.
+LIMIT_WINDOW: Final = 3600.0
+SLICE_REQUESTS: Final = 100  # from which on a slice of the requests counts
+LEAST_COVERAGE: Final = 0.8  # of a window that is compared with the past
+LIMIT_INTERVAL: Final = 60.0
+ROLL_BACK_WITHIN: Final = 72 * 3600.0
 
 
 class NoDataAction(StrEnum):
@@ -113,6 +124,14 @@ class MeanQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcentrationQuery:
+    """How often two answers are the same: a counter of them, and in `by` the label that says what was answered."""
+
+    counts: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class TemplateRef:
     """A built-in template, or a MetricTemplate of the deployment's namespace, with its arguments."""
 
@@ -120,7 +139,7 @@ class TemplateRef:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-MetricSource = TemplateRef | RatioQuery | DistributionQuery | MeanQuery | ValueQuery
+MetricSource = TemplateRef | RatioQuery | DistributionQuery | MeanQuery | ConcentrationQuery | ValueQuery
 
 
 def query_of(source: MetricSource) -> str:
@@ -133,6 +152,8 @@ def query_of(source: MetricSource) -> str:
             return f"{bad} / {total}"
         case DistributionQuery(counts, by):
             return f"{counts} by {by}"
+        case ConcentrationQuery(counts, by):
+            return f"{counts} by {by}, two alike"
         case MeanQuery(total, count):
             return f"{total} / {count}"
         case ValueQuery(query):
@@ -152,7 +173,12 @@ class Metric:
     """One entry of `spec.metrics`: exactly one source.
 
     `limit`: what is still good; for distributions the PSI that counts, for means how many times stable's.
-    `lower_is_worse`: means only. `tolerance`: latencies against stable only.
+    `lower_is_worse`: means only. `tolerance`: latencies against stable only. `window`: seconds after which what was
+    counted is forgotten while a limit is watched after the promotion, and how much is compared with the past; None: as
+    by default (`seen_within`). Also only then: `label_delay`, seconds after the promotion before which nothing counts;
+    `escalate_after`, seconds after which a minor breach counts as a major one, None: never. Against the past alone:
+    `least_coverage`, the share of a window that must have data, and `lasting`, seconds for which it must be worse.
+    Ratios alone: `by`, the label by whose values requests are judged too ("": none), each from `slice_requests` on.
     """
 
     name: str
@@ -162,6 +188,18 @@ class Metric:
     limit: float | None = None
     lower_is_worse: bool = False
     tolerance: Tolerance = Tolerance()
+    window: float | None = None
+    label_delay: float = 0.0
+    escalate_after: float | None = None
+    least_coverage: float = LEAST_COVERAGE
+    lasting: float = 0.0
+    by: str = ""
+    slice_requests: int = SLICE_REQUESTS
+
+    @property
+    def seen_within(self) -> float:
+        """Seconds over which it is judged while it is watched after the promotion."""
+        return LIMIT_WINDOW if self.window is None else self.window
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +224,17 @@ class Holdback:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitPolicy:
+    """`spec.watch`, as far as it is about metrics with a limit: they are watched for as long as a version serves.
+
+    `interval`: seconds between two looks. `roll_back_within`: seconds after the promotion in which a breach goes back.
+    """
+
+    interval: float = LIMIT_INTERVAL
+    roll_back_within: float = ROLL_BACK_WITHIN
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A version that an experiment declares beside the spec's own: its content, and the hashes of its dimensions."""
 
@@ -205,13 +254,33 @@ class SnapshotPolicy:
     keep: int = SNAPSHOTS_KEPT
 
 
+# In the place of dimensions: each that has changed, in turn.
+AUTO: Final = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPolicy:
+    """`spec.rollback`. `scope`: what is reverted of a version that was rolled back, once stable has all traffic.
+
+    Dimensions: these together; (AUTO,): each alone, in turn; (): nothing but the whole. Of what is watched after its
+    promotion: `most_per_day`, how often it may go back by itself in 24 hours, None: always; `cooldown`, seconds after
+    which it may do so again; `validation`: what compares the target with what serves before, None: nothing.
+    """
+
+    scope: tuple[str, ...] = ()
+    most_per_day: int | None = None
+    cooldown: float = 0.0
+    validation: ValidationSpec | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDeploymentSpec:
     """The whole spec.
 
     `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
     `variants`: of the experiment that is the strategy, in the order of the spec. `holdback`: after a promotion, None:
-    nobody is held back.
+    nobody is held back. `limit_policy`: how limits are watched then, None: they are not.
+    `retraining`: None: there is none. `output_guard`: None: answers are not checked.
     """
 
     replicas: int
@@ -228,7 +297,18 @@ class ModelDeploymentSpec:
     fallback: Fallback | None = None
     variants: tuple[Variant, ...] = ()
     holdback: Holdback | None = None
+    limit_policy: LimitPolicy | None = None
     snapshots: SnapshotPolicy = SnapshotPolicy()
+    rollback: RollbackPolicy = RollbackPolicy()
+    integrity: Integrity = UNCHECKED
+    retraining: RetrainingSpec | None = None
+    notifications: tuple[Receiver, ...] = ()
+    output_guard: OutputGuard | None = None
+
+    @property
+    def watched(self) -> tuple[Metric, ...]:
+        """Metrics that are watched for as long as a version serves: what needs no other version beside it."""
+        return tuple(one for one in self.metrics if one.against is not Against.STABLE) if self.limit_policy else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,11 @@ from enum import StrEnum
 
 from serin.api.json import JsonObject
 from serin.api.kill_switch import KillSwitch
+from serin.api.notifications import NOTHING_TO_TELL, Outbox
+from serin.api.retraining import Retraining
 from serin.api.split import NOWHERE, Split
+from serin.api.trail import Point
+from serin.api.validation import Validation
 
 
 class Phase(StrEnum):
@@ -74,6 +78,15 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """Somebody has approved a stage. `step`: its index; `by`: who, "" without a name; `at`: unix seconds."""
+
+    step: int
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """What is under evaluation; exists only while something is.
 
@@ -81,7 +94,7 @@ class Rollout:
     `warned`: that the traffic is too low for the policy has been told. `strategy`: its name, which `stage` counts the
     stages of; "" is not known. `counted_since`: requests before then are no evidence (None: all count), as they were no
     random part of all. `evidence`: by metric, what is counted of all arms together. `shares`: the percents that a
-    strategy without fixed ones has decided for the arms last, by snapshot.
+    strategy without fixed ones has decided for the arms last, by snapshot. `approvals`: of all stages, oldest first.
     """
 
     stable: str
@@ -93,6 +106,7 @@ class Rollout:
     counted_since: float | None = None
     evidence: Mapping[str, JsonObject] = field(default_factory=dict)
     shares: Mapping[str, int] = field(default_factory=dict)
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -131,6 +145,25 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitWatch:
+    """The stable version is held to the limits of its metrics for as long as it serves, and compared with nothing.
+
+    `since`: when that began (unix seconds). `asked`: which limits, as a hash; others begin anew. `evidence`: by metric.
+    `breached`: by metric, when it was seen to be over its limit last (unix seconds), until it keeps it again, and
+    `begun`: when first. `tried`: a way back was begun, and the version is still there. `refused`: because a validation
+    has refused a target, so that only a critical breach begins another.
+    """
+
+    since: float
+    asked: str
+    evidence: Mapping[str, JsonObject] = field(default_factory=dict)
+    breached: Mapping[str, float] = field(default_factory=dict)
+    begun: Mapping[str, float] = field(default_factory=dict)
+    tried: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Concluded:
     """The last experiment with variants that has come to its end.
 
@@ -145,7 +178,12 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRecord:
-    """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds)."""
+    """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds).
+
+    `first_bad`: when the first request was counted that the metric calls bad; None where it counts none. `restored`:
+    when all of the router was known to send everything to `target`, None until then.
+    `outcome`: whether it has helped, "" while that is not known or not looked at; `outcome_message`: by which numbers.
+    """
 
     source: str
     target: str
@@ -157,6 +195,44 @@ class RollbackRecord:
     interval: str = ""
     trouble: str = ""  # what was wrong, when a metric said so: BadModel, or Infrastructure as well
     retried: bool = False  # the user asked to try the rejected content again
+    first_bad: float | None = None
+    restored: float | None = None
+    outcome: str = ""
+    outcome_message: str = ""
+    validation: str = ""  # what compared both versions before, in words
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A combination that is tried: the rejected version, with the dimensions `reverts` as stable has them.
+
+    `snapshot`: its name. `reason`, `message`, `at`: why and when (unix seconds) it was rolled back; "" and None before.
+    """
+
+    snapshot: str
+    reverts: tuple[str, ...]
+    reason: str = ""
+    message: str = ""
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bisection:
+    """Which dimensions of a rejected version are to blame: searched for, or found.
+
+    `cause`: the rollback of that version (`source`) to stable (`target`). `scope`: the policy that asked for it.
+    `tries`: the combinations, in their order. `message`: what was found, in words; "" as long as it is searched for.
+    """
+
+    cause: RollbackRecord
+    scope: tuple[str, ...]
+    tries: tuple[Try, ...] = ()
+    message: str = ""
+
+    @property
+    def present(self) -> Try | None:
+        """The combination that is tried now, or serves; None when all have failed."""
+        return next((one for one in self.tries if not one.reason), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +240,8 @@ class ManualRollback:
     """An earlier version whose pods come up first: a person asked for it, or the promoted one failed.
 
     `target`: its snapshot. `others`: to go to in turn when it cannot run. `cause`: what the promoted version failed
-    by, None: a person asked. `since`: when its pods were asked for. `moved`: when it got all traffic, None until then;
-    stable stays what it was until the router has taken that.
+    by, None: a person asked. `validation`: of the target, None: it has not begun. `since`: when its pods were asked
+    for. `moved`: when it got all traffic, None until then; stable stays what it was until the router has taken that.
     """
 
     target: str
@@ -173,6 +249,12 @@ class ManualRollback:
     moved: float | None = None
     others: tuple[str, ...] = ()
     cause: RollbackRecord | None = None
+    validation: Validation | None = None
+
+    @property
+    def is_validated_now(self) -> bool:
+        """Whether a validation is under way; what is left serves meanwhile."""
+        return self.moved is None and self.validation is not None and not self.validation.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +280,11 @@ class State:
     `kept`: snapshot to the time (unix seconds) until which it keeps its pods although nobody is sent to it.
     `concluded`: the last experiment with variants, None when there was none. `watch`: how the stable version is judged
     after its promotion, None while it is not. `measuring`: stable is measured for its record, None while it is not.
+    `bisection`: of the version that the spec describes, None when there is none.
+    `retraining`: what its triggers count and what they have begun, None without spec.retraining. `outbox`: what is
+    still to be told to the receivers of spec.notifications.
+    `limits`: how stable is held to limits, None while it is not. `went_back`: when what served went back by itself
+    lately, with no other version beside it (unix seconds), the newest last.
     """
 
     phase: Phase = Phase.INITIALIZING
@@ -218,6 +305,11 @@ class State:
     concluded: Concluded | None = None
     watch: Watch | None = None
     measuring: Measuring | None = None
+    bisection: Bisection | None = None
+    limits: LimitWatch | None = None
+    retraining: Retraining | None = None
+    went_back: tuple[float, ...] = ()
+    outbox: Outbox = NOTHING_TO_TELL
 
     @property
     def judged(self) -> Rollout | None:
@@ -225,6 +317,15 @@ class State:
         if self.rollout or self.watch is None or self.stable is None:
             return self.rollout
         return self.watch.as_rollout(self.stable)
+
+    @property
+    def held_to_limits(self) -> LimitWatch | None:
+        """How stable is held to limits now: not while it is compared, or on the way to an earlier version.
+
+        While that one is validated it is: a critical breach ends the validation.
+        """
+        leaves = self.manual_rollback is not None and not self.manual_rollback.is_validated_now
+        return None if self.stable is None or self.judged or leaves else self.limits
 
     @property
     def candidate(self) -> str | None:
@@ -281,7 +382,11 @@ class StageStatus:
 
 @dataclass(frozen=True, slots=True)
 class MetricStatus:
-    """What one metric says. `needed`: requests until a Pass can be expected, None when that is not known."""
+    """What one metric says. `needed`: requests until a Pass can be expected, None when that is not known.
+
+    `fails_at`: of the estimate, where a failure begins (of a value with two limits: both); `passes_at`: what a Pass
+    rules out. `trail`: the looks so far, oldest first.
+    """
 
     name: str
     severity: str
@@ -292,6 +397,9 @@ class MetricStatus:
     estimate: str = ""
     interval: str = ""
     needed: int | None = None
+    fails_at: tuple[float, ...] = ()
+    passes_at: float | None = None
+    trail: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,23 @@ is left out (weights that are no split: everything to stable), and the next writ
 bounds of the schema: texts are cut and maps are capped, so that no write is refused for what somebody else has said.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 
+from serin.api import trail
 from serin.api.json import JsonObject
 from serin.api.kill_switch import KillSwitch
+from serin.api.notifications import outbox_of, smallest_outbox, write_outbox
+from serin.api.retraining import retraining_of, smallest_retraining, write_retraining
 from serin.api.split import NOWHERE, Split, all_to, read_split, write_split
 from serin.api.state import (
+    Approval,
     Arm,
+    Bisection,
     Concluded,
+    LimitWatch,
     ManualRollback,
     Measuring,
     MetricStatus,
@@ -26,16 +33,20 @@ from serin.api.state import (
     Standing,
     State,
     Status,
+    Try,
     VersionStatus,
     Watch,
 )
-from serin.api.times import parse_rfc3339, rfc3339
+from serin.api.text import shortened
+from serin.api.times import moment, rfc3339
+from serin.api.validation import LONGEST_TEXT, Validation
 
 # Bounds of the schema (crds/modeldeployments.yaml); a test compares them.
 LONGEST_MESSAGE: Final = 4096
 LONGEST_ARM: Final = 1024  # of an arm's message
 MOST_DRAINING: Final = 16
 MOST_OTHERS: Final = 5  # versions to go back to in turn
+MOST_WENT_BACK: Final = 10  # times at which what served went back by itself
 
 
 # ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,6 +75,11 @@ def read_state(status: JsonObject) -> State:
         concluded=_read_concluded(_map(status, "concluded")),
         watch=_read_watch(_map(status, "watch")),
         measuring=_read_measuring(_map(status, "measuring")),
+        bisection=_read_bisection(_map(status, "bisection")),
+        limits=_read_limits(_map(status, "limits")),
+        retraining=retraining_of(_map(status, "retraining")),
+        went_back=_read_times(status.get("wentBack")),
+        outbox=outbox_of(_map(status, "notifications")),
         kill_switch=KillSwitch(kill_switch) if kill_switch in KillSwitch.__members__.values() else KillSwitch.OFF,
     )
 
@@ -80,7 +96,7 @@ def read_status(status: JsonObject) -> Status:
         verdict=_text(status, "verdict"),
         versions={_text(row, "snapshot"): _read_version(row) for row in rows if row.get("snapshot")},
         stage=_read_stage_status(_map(status, "step")),
-        metrics=tuple(_read_metric(row) for row in _rows(status, "metrics") if row.get("name")),
+        metrics=tuple(read_metric(row) for row in _rows(status, "metrics") if row.get("name")),
         observed={key: str(value) for key, value in _map(_map(status, "traffic"), "observed").items()},
         trouble=_text(diagnosis, "trouble"),
         trouble_message=_text(diagnosis, "message"),
@@ -112,7 +128,15 @@ def _read_rollout(status: JsonObject, stable: str | None) -> Rollout | None:
         counted_since=_moment(candidate, "countedSince"),
         evidence=_read_evidence(_map(status, "strategy")),
         shares=_read_shares(_map(_map(status, "strategy"), "shares")),
+        approvals=tuple(_read_approvals(status)),
     )
+
+
+def _read_approvals(status: JsonObject) -> Iterator[Approval]:
+    for row in _rows(status, "approvals"):
+        at = _moment(row, "at")
+        if at is not None:
+            yield Approval(max(0, _count(row, "step") - 1), _text(row, "by"), at)
 
 
 def _read_arm(row: JsonObject) -> Arm:
@@ -150,14 +174,28 @@ def _read_watch(row: JsonObject) -> Watch | None:
     return Watch(_text(row, "snapshot"), since, {key: one for key, one in evidence.items() if isinstance(one, dict)})
 
 
+def _read_times(rows: object) -> tuple[float, ...]:
+    found = map(moment, rows) if isinstance(rows, list) else ()
+    return tuple(sorted(one for one in found if one is not None))
+
+
+def _read_limits(row: JsonObject) -> LimitWatch | None:
+    since = _moment(row, "since")
+    if since is None:
+        return None
+    breached, begun = (_moments(_map(row, key)) for key in ("breached", "begun"))
+    tried, refused = (row.get(key) is True for key in ("tried", "refused"))
+    return LimitWatch(since, _text(row, "asked"), _read_evidence(row), breached, begun, tried, refused)
+
+
 def _read_split(status: JsonObject, stable: str | None) -> Split:
-    traffic = _map(status, "traffic")
-    if not traffic.get("weights"):
-        return NOWHERE
+    """The weights; stable's are all when they are no split, or not there (a status that was restored in part)."""
+    traffic, otherwise = _map(status, "traffic"), all_to(stable) if stable else NOWHERE
     try:
-        return read_split(traffic)
+        found = read_split(traffic) if traffic.get("weights") else otherwise
     except ValueError:
-        return all_to(stable) if stable else NOWHERE
+        return otherwise
+    return found if found.serving() else otherwise
 
 
 def _read_record(row: JsonObject) -> RollbackRecord | None:
@@ -166,18 +204,40 @@ def _read_record(row: JsonObject) -> RollbackRecord | None:
         return None
     said = (_text(row, key) for key in ("from", "to", "reason", "message"))
     source, target, reason, message = said
-    optional = {key: _text(row, key) for key in ("metric", "estimate", "interval", "trouble")}
-    return RollbackRecord(source, target, reason, message, at, **optional, retried=row.get("retried") is True)
+    return RollbackRecord(
+        source,
+        target,
+        reason,
+        message,
+        at,
+        metric=_text(row, "metric"),
+        estimate=_text(row, "estimate"),
+        interval=_text(row, "interval"),
+        trouble=_text(row, "trouble"),
+        retried=row.get("retried") is True,
+        first_bad=_moment(row, "firstBadAt"),
+        restored=_moment(row, "restoredAt"),
+        outcome=_text(row, "outcome"),
+        outcome_message=_text(row, "outcomeMessage"),
+        validation=_text(row, "validation"),
+    )
 
 
 def _read_manual_rollback(row: JsonObject) -> ManualRollback | None:
     since = _moment(row, "since")
     if since is None or not row.get("snapshot"):
         return None
-    others = row.get("others")
-    names = tuple(map(str, others)) if isinstance(others, list) else ()
     cause = _read_record(_map(row, "cause"))
-    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"), names, cause)
+    validation = _read_validation(_map(row, "validation"))
+    others = _texts(row, "others")
+    return ManualRollback(_text(row, "snapshot"), since, _moment(row, "moved"), others, cause, validation)
+
+
+def _read_validation(row: JsonObject) -> Validation | None:
+    since = _moment(row, "since")
+    if since is None or not row.get("job"):
+        return None
+    return Validation(_text(row, "job"), since, _text(row, "outcome"), _text(row, "message"))
 
 
 def _read_measuring(row: JsonObject) -> Measuring | None:
@@ -185,13 +245,25 @@ def _read_measuring(row: JsonObject) -> Measuring | None:
     return None if since is None or begun is None else Measuring(since, begun)
 
 
+def _read_bisection(row: JsonObject) -> Bisection | None:
+    cause = _read_record(_map(row, "cause"))
+    if cause is None:
+        return None
+    tries = tuple(_read_try(one) for one in _rows(row, "tries") if one.get("snapshot") and _texts(one, "reverts"))
+    return Bisection(cause, _texts(row, "scope"), tries, _text(row, "message"))
+
+
+def _read_try(row: JsonObject) -> Try:
+    reason, message = _text(row, "reason"), _text(row, "message")
+    return Try(_text(row, "snapshot"), _texts(row, "reverts"), reason, message, _moment(row, "at"))
+
+
 def _read_version(row: JsonObject) -> VersionStatus:
-    changed = row.get("changed")
     return VersionStatus(
         model=_text(row, "model"),
         ready=_count(row, "ready"),
         replicas=_count(row, "replicas"),
-        changed=tuple(map(str, changed)) if isinstance(changed, list) else (),
+        changed=_texts(row, "changed"),
     )
 
 
@@ -200,7 +272,7 @@ def _read_stage_status(row: JsonObject) -> StageStatus:
         of=_count(row, "of"),
         weight=_count(row, "weight"),
         position=_text(row, "position"),
-        titles=tuple(str(one) for one in row.get("titles") or ()) if isinstance(row.get("titles"), list) else (),
+        titles=_texts(row, "titles"),
         index=max(0, _count(row, "index") - 1),
         until=_moment(row, "until"),
         deadline=_moment(row, "deadline"),
@@ -212,13 +284,36 @@ def _read_stage_status(row: JsonObject) -> StageStatus:
     )
 
 
-def _read_metric(row: JsonObject) -> MetricStatus:
+def read_metric(row: JsonObject) -> MetricStatus:
+    """One row of `status.metrics`, of a deployment or of a snapshot."""
     said = (_text(row, key) for key in ("name", "severity", "verdict", "reason", "message"))
     name, severity, verdict, reason, message = said
     numbers = (_text(row, key) for key in ("estimate", "interval"))
     estimate, interval = numbers
     needed = _count(row, "needed") if "needed" in row else None
-    return MetricStatus(name, severity, verdict, reason, message, _count(row, "requests"), estimate, interval, needed)
+    fails_at = tuple(one for text in _texts(row, "failsAt") if (one := _number(text)) is not None)
+    return MetricStatus(
+        name,
+        severity,
+        verdict,
+        reason,
+        message,
+        _count(row, "requests"),
+        estimate,
+        interval,
+        needed,
+        fails_at,
+        _number(_text(row, "passesAt")),
+        trail.read(row.get("trail")),
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _map(row: JsonObject, key: str) -> JsonObject:
@@ -236,24 +331,22 @@ def _text(row: JsonObject, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _texts(row: JsonObject, key: str) -> tuple[str, ...]:
+    value = row.get(key)
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
 def _count(row: JsonObject, key: str) -> int:
     value = row.get(key)
     return value if isinstance(value, int) else 0
 
 
 def _moment(row: JsonObject, key: str) -> float | None:
-    return _parsed(row.get(key))
+    return moment(row.get(key))
 
 
 def _moments(row: JsonObject) -> dict[str, float]:
-    return {name: at for name, text in row.items() if (at := _parsed(text)) is not None}
-
-
-def _parsed(text: object) -> float | None:
-    try:
-        return parse_rfc3339(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
+    return {name: at for name, text in row.items() if (at := moment(text)) is not None}
 
 
 # ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,33 +415,64 @@ def write_state(state: State) -> JsonObject:
         result["watch"] = _write_watch(state.watch)
     if state.measuring:
         result["measuring"] = {"since": rfc3339(state.measuring.since), "begun": rfc3339(state.measuring.begun)}
+    if state.bisection:
+        result["bisection"] = _write_bisection(state.bisection)
+    if state.limits:
+        result["limits"] = _write_limits(state.limits)
+    if state.retraining:
+        result["retraining"] = write_retraining(state.retraining)
+    if outbox := write_outbox(state.outbox):
+        result["notifications"] = outbox
+    if state.went_back:
+        result["wentBack"] = [rfc3339(at) for at in state.went_back[-MOST_WENT_BACK:]]
     if state.kill_switch is not KillSwitch.OFF:
         result["killSwitch"] = state.kill_switch.value
     return result
 
 
+def _without_words(record: RollbackRecord) -> RollbackRecord:
+    return replace(record, message="", metric="", estimate="", interval="", outcome_message="", validation="")
+
+
 def smallest(status: JsonObject) -> JsonObject:
-    """What a status must say when the whole of it was refused: who serves, and that the rollback has happened."""
+    """What a status must say when the whole of it was refused: who serves and why, and that the rollback has happened.
+
+    Nothing that was counted or said is kept.
+    """
     state = read_state(status)
-    last = state.last_rollback
+    last, back, watch, serving = state.last_rollback, state.manual_rollback, state.watch, set(state.split.serving())
     kept = replace(
         state,
-        rollout=None,
-        manual_rollback=None,
+        rollout=_smallest_rollout(state.rollout, serving),
+        manual_rollback=ManualRollback(back.target, back.since, back.moved)
+        if back and back.target in serving
+        else None,
         draining={},
         kept={},
-        watch=None,
-        last_rollback=replace(last, message="", metric="", estimate="", interval="") if last else None,
+        watch=Watch(watch.before, watch.since) if watch and watch.before in serving else None,
+        last_rollback=_without_words(last) if last else None,
         rollback_failure="",
         measuring=None,
+        bisection=None,
+        limits=None,
+        retraining=smallest_retraining(state.retraining),
+        outbox=smallest_outbox(state.outbox),
         handled={},
     )
     return write_state(kept) | {key: status[key] for key in ("reason", "observedGeneration") if key in status}
 
 
+def _smallest_rollout(rollout: Rollout | None, serving: Set[str]) -> Rollout | None:
+    """The rollout at its begin, without what was counted or said of its arms; None when none of them serves."""
+    if rollout is None or not serving & set(rollout.active):
+        return None
+    arms = tuple(Arm(one.snapshot, standing=one.standing, at=one.at) for one in rollout.arms)
+    return Rollout(rollout.stable, arms, rollout.since, strategy=rollout.strategy, shares=rollout.shares)
+
+
 def cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """The text, or its beginning: a message may quote what anybody has written."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return shortened(text, longest)
 
 
 def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
@@ -374,7 +498,11 @@ def _write_rollout(rollout: Rollout, split: Split) -> JsonObject:
         for arm in rollout.arms
     ]
     together = _without_empty({"shares": dict(rollout.shares), "evidence": dict(rollout.evidence)})
-    return {"candidate": candidate, "step": step, "arms": arms} | _without_empty({"strategy": together})
+    approvals = [
+        {"step": one.step + 1, "at": rfc3339(one.at), **_without_empty({"by": one.by})} for one in rollout.approvals
+    ]
+    more = _without_empty({"strategy": together, "approvals": approvals})
+    return {"candidate": candidate, "step": step, "arms": arms} | more
 
 
 def _write_arm(arm: Arm) -> JsonObject:
@@ -394,6 +522,13 @@ def _write_watch(watch: Watch) -> JsonObject:
     return row | _without_empty({"evidence": dict(watch.evidence)})
 
 
+def _write_limits(limits: LimitWatch) -> JsonObject:
+    row: JsonObject = {"since": rfc3339(limits.since), "asked": limits.asked}
+    row |= _without_empty({"evidence": dict(limits.evidence), "tried": limits.tried, "refused": limits.refused})
+    times = {"breached": limits.breached, "begun": limits.begun}
+    return row | _without_empty({key: {name: rfc3339(at) for name, at in one.items()} for key, one in times.items()})
+
+
 def _oldest(draining: Mapping[str, float]) -> Iterable[tuple[str, float]]:
     """As many as the schema has room for: those that have waited longest go first, and make room for the others."""
     kept = sorted(draining.items(), key=lambda one: (one[1], one[0]))[:MOST_DRAINING]
@@ -409,7 +544,11 @@ def _write_record(record: RollbackRecord) -> JsonObject:
         "at": rfc3339(record.at),
     }
     optional = {"metric": record.metric, "estimate": record.estimate, "interval": record.interval}
-    row |= _without_empty({**optional, "trouble": record.trouble})
+    row |= _without_empty({**optional, "trouble": record.trouble, "outcome": record.outcome})
+    row |= _without_empty({"outcomeMessage": cut(record.outcome_message)})
+    row |= _without_empty({"validation": shortened(record.validation, LONGEST_TEXT)})
+    times = {"firstBadAt": record.first_bad, "restoredAt": record.restored}
+    row |= {key: rfc3339(at) for key, at in times.items() if at is not None}
     return row | ({"retried": True} if record.retried else {})
 
 
@@ -417,7 +556,25 @@ def _write_manual_rollback(asked: ManualRollback) -> JsonObject:
     row: JsonObject = {"snapshot": asked.target, "since": rfc3339(asked.since)}
     row |= _without_empty({"others": list(asked.others[:MOST_OTHERS])})
     row |= {"cause": _write_record(asked.cause)} if asked.cause else {}
+    row |= {"validation": _write_validation(asked.validation)} if asked.validation else {}
     return row if asked.moved is None else {**row, "moved": rfc3339(asked.moved)}
+
+
+def _write_validation(one: Validation) -> JsonObject:
+    row: JsonObject = {"job": one.name, "since": rfc3339(one.since)}
+    return row | _without_empty({"outcome": one.outcome, "message": shortened(one.message, LONGEST_TEXT)})
+
+
+def _write_bisection(search: Bisection) -> JsonObject:
+    row: JsonObject = {"cause": _write_record(search.cause), "scope": list(search.scope)}
+    tries = [_write_try(one) for one in search.tries]
+    return row | _without_empty({"tries": tries, "message": cut(search.message)})
+
+
+def _write_try(one: Try) -> JsonObject:
+    row: JsonObject = {"snapshot": one.snapshot, "reverts": list(one.reverts)}
+    row |= _without_empty({"reason": one.reason, "message": cut(one.message, LONGEST_ARM)})
+    return row if one.at is None else {**row, "at": rfc3339(one.at)}
 
 
 def _write_version(version: VersionStatus, *, changed: bool) -> JsonObject:
@@ -446,6 +603,8 @@ def metric_row(one: MetricStatus) -> JsonObject:
         "requests": one.requests,
     }
     row |= _without_empty({"estimate": one.estimate, "interval": one.interval})
+    row |= _without_empty({"failsAt": [f"{line:.4g}" for line in one.fails_at], "trail": trail.write(one.trail)})
+    row |= {} if one.passes_at is None else {"passesAt": f"{one.passes_at:.4g}"}
     return row if one.needed is None else {**row, "needed": one.needed}
 
 

@@ -35,8 +35,8 @@ def _merged(below: Any, above: Any) -> Any:
 
 
 def _named(value: Any) -> bool:
-    """Whether it is a list of maps that all have a name."""
-    return isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value)
+    """Whether it is a list of maps that all have a name. A variant's template may have any shape (pod_shape.py)."""
+    return isinstance(value, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in value)
 
 
 def _merged_by_name(below: Sequence[JsonObject], above: Sequence[JsonObject]) -> list[JsonObject]:

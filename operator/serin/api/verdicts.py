@@ -26,6 +26,14 @@ class Against(StrEnum):
     STABLE = "stable"
     LIMIT = "limit"
     REFERENCE = "reference"
+    SNAPSHOT = "snapshot"  # the first day of the version that serves
+    HISTORY = "history"  # the same hour of the week
+
+
+# Compared with the past while nothing else is there to compare with.
+PAST: Final = (Against.SNAPSHOT, Against.HISTORY)
+# Compared with another version while there is one.
+COMPARED: Final = (Against.STABLE, *PAST)
 
 
 class Verdict(StrEnum):

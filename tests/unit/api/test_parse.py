@@ -19,6 +19,7 @@ from serin.api.spec import (
     ValueQuery,
 )
 from serin.api.verdicts import Against, Severity
+from serin.rollout.strategies.base import ApprovalRule
 from serin.rollout.strategies.canary import Canary, CohortStep, MirrorStep, PauseStep, WeightStep
 from serin.rollout.strategies.table import strategy_of
 from tests import crds
@@ -89,7 +90,7 @@ class TestEverything:
                 CohortStep({"x-beta": "true"}, {"group": "beta"}, 600.0, min_requests=100, replicas=1),
                 WeightStep(5, 300.0, 500),
                 WeightStep(25, 600.0),
-                PauseStep(),
+                PauseStep(approvals=ApprovalRule(2, 8 * 3600.0)),
                 WeightStep(50, 600.0),
                 PauseStep(3600.0),
             ),
@@ -142,10 +143,11 @@ class TestSamples:
             for kind in ("ModelDeployment", "MetricTemplate")
             for path in _declared(crds.schema(kind)["properties"]["spec"], kind)
         }
-        # The other shapes of a template are those of a metric, explained there; and a bandit's variants an A/B test's.
+        # The other shapes of a template are those of a metric, explained there; a bandit's variants an A/B test's.
         elsewhere = (
-            *(f"MetricTemplate.{one}" for one in ("histogram", "distribution", "mean", "value")),
+            *(f"MetricTemplate.{one}" for one in ("histogram", "distribution", "mean", "concentration", "value")),
             "ModelDeployment.strategy.bandit.variants",
+            "ModelDeployment.retraining.job",  # which is a Job
         )
         declared = {path for path in declared if not path.startswith(elsewhere)}
         assert declared - shown == set()
@@ -165,7 +167,7 @@ class TestPodTemplates:
     def test_what_is_no_port_is_left_to_the_api_server(self, ports: object) -> None:
         """A look that cannot read the spec would take the traffic of no candidate back."""
         spec = smallest()
-        spec["template"]["spec"]["containers"] += [{"name": "sidecar", "image": "x", "ports": ports}, "x"]
+        spec["template"]["spec"]["containers"] += [{"name": "sidecar", "image": "x", "ports": ports}]
         spec["template"]["spec"]["initContainers"] = [{"name": "before", "image": "x", "ports": ports}]
         assert parse_spec(spec).port == 8080
         with pytest.raises(InvalidSpec, match="no port has a name"):
@@ -245,7 +247,7 @@ class TestContent:
         assert (content["model"], content["config"], content["features"]) == (
             spec["model"],
             {"threshold": "0.5"},
-            {"schemaVersion": "3"},
+            spec["features"],
         )
 
     def test_a_dimension_that_is_not_used_is_none(self) -> None:

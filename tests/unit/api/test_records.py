@@ -115,6 +115,7 @@ def test_anything_at_all_is_read(rows: object) -> None:
     read_records(rows)
 
 
+@pytest.mark.more
 @given(st.data())
 def test_one_part_of_a_record_replaced_by_anything(data: st.DataObject) -> None:
     row: JsonObject = write_records([Record(60.0, Occasion.PROMOTED, {"f-1": 95}, (ERRORS,))])[0]

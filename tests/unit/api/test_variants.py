@@ -7,7 +7,7 @@ import pytest
 from serin.api.effective import declared, versions
 from serin.api.fields import InvalidSpec
 from serin.api.parse import parse_spec
-from serin.api.state import Concluded
+from serin.api.state import Concluded, State
 from serin.api.variants import overlaid
 from tests.narratives.world import ab_test, variants
 
@@ -39,8 +39,8 @@ def test_each_variant_is_a_version_and_the_spec_stays_what_it_was() -> None:
 def test_the_winner_is_what_runs_until_other_versions_are_declared() -> None:
     spec = parse_spec(ab_test("1", variants=variants("2", "3")))
     own, second, third = declared("fraud", spec)
-    ended = Concluded((own, second, third), (), second)
-    assert versions("fraud", spec, None) == (own, second, third)
+    ended = State(concluded=Concluded((own, second, third), (), second))
+    assert versions("fraud", spec, State()) == (own, second, third)
     assert versions("fraud", spec, ended) == (second,)
     assert versions("fraud", parse_spec(ab_test("1", variants=variants("2"))), ended) == (own, second)
 
