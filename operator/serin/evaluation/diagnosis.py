@@ -10,7 +10,7 @@ from serin.analysis.diagnosis import Diagnosis, diagnose
 from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
 from serin.api.spec import Metric
-from serin.api.verdicts import Against
+from serin.api.verdicts import FAILURES, Against, Trouble
 
 
 def diagnosis(verdicts: Sequence[MetricVerdict], metrics: Sequence[Metric], infrastructure: Sequence[str]) -> Diagnosis:
@@ -18,8 +18,17 @@ def diagnosis(verdicts: Sequence[MetricVerdict], metrics: Sequence[Metric], infr
     against = {metric.name: metric.against for metric in metrics}
     past: list[MetricVerdict] = []
     now: list[MetricVerdict] = []
+    unsure: list[MetricVerdict] = []
     for one in verdicts:
         # Answers that have left the reference while stable's have not are this version's doing.
         drifted = against.get(one.metric) == Against.REFERENCE and one.reason != Reason.DIFFERENT_FROM_STABLE
-        (past if drifted else now).append(one)
-    return diagnose(now, past, infrastructure)
+        if drifted and one.verdict in FAILURES and not one.both_moved:
+            unsure.append(one)
+        else:
+            (past if drifted else now).append(one)
+    found = diagnose(now, past, infrastructure)
+    if unsure and found.trouble in (Trouble.NONE, Trouble.UNDECIDED):
+        said = "; ".join(f"{one.metric}: {one.message}" for one in unsure)
+        message = f"whether stable's answers have left the reference as well is not shown yet: {said}"
+        return Diagnosis(Trouble.UNDECIDED, message)
+    return found

@@ -21,7 +21,9 @@ from serin.api.verdicts import FAILURES, Severity, Trouble
 from serin.evaluation.diagnosis import diagnosis
 from serin.evaluation.feasibility import Schedule, feasible
 from serin.evaluation.goals import judge_goal, moments
+from serin.evaluation.limits import Limits
 from serin.evaluation.policies import policies
+from serin.evaluation.questions import rollout_as_asked, with_questions
 from serin.evaluation.rewards import Rewards, judge_rewards
 from serin.evaluation.samples import SPLIT, Sample, Samples, Subject, subject_of, uncounted
 
@@ -58,7 +60,8 @@ class Assessment:
     `evidence`: to keep, by subject and metric. `verdicts`: by subject, in the order of the spec's metrics, what decides
     an experiment last. `split`: whether the snapshots receive the shares that were decided, None before that was
     measured. `feasible`: whether the traffic suffices for the policy, None while that is not known. `rewards`: of a
-    bandit, what its arms have earned.
+    bandit, what its arms have earned. `limits`: of the stable version while it is held to them.
+    `together`: evidence to keep that is of all arms together, by metric.
     """
 
     evidence: Mapping[str, Mapping[str, JsonObject]] = field(default_factory=dict)
@@ -67,15 +70,13 @@ class Assessment:
     diagnosis: Diagnosis = _NOTHING
     feasible: tuple[Reason, str] | None = None
     rewards: Rewards | None = None
-
-    @property
-    def together(self) -> Mapping[str, JsonObject]:
-        """Evidence to keep that is of all arms together, by metric."""
-        return self.rewards.evidence if self.rewards else {}
+    limits: Limits | None = None
+    together: Mapping[str, JsonObject] = field(default_factory=dict)
 
 
 def evaluate(case: Case) -> Assessment:
     """Judge every arm of a rollout."""
+    case = replace(case, rollout=rollout_as_asked(case.rollout, case.samples.questions))
     samples, spec = case.samples, case.spec
     asked, deciding = case.schedule.goal, case.schedule.deciding
     measured = (samples.overdispersion, samples.slowest_pods)
@@ -101,6 +102,7 @@ def evaluate(case: Case) -> Assessment:
         if split.evidence:
             evidence[arm.snapshot] = {**evidence[arm.snapshot], SPLIT: dict(split.evidence)}
             splits.append(split.verdict)
+        evidence[arm.snapshot] = with_questions(evidence[arm.snapshot], samples.questions)
     return Assessment(
         evidence,
         verdicts,
@@ -108,6 +110,7 @@ def evaluate(case: Case) -> Assessment:
         diagnosis(verdicts.get(case.rollout.candidate, ()), spec.metrics, case.elsewhere),
         feasible(found, samples.traffic, case.schedule),
         rewards,
+        together=with_questions(rewards.evidence, samples.questions) if rewards else {},
     )
 
 

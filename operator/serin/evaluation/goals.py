@@ -85,6 +85,7 @@ def _verdict(asked: AskedGoal, found: GoalVerdict, state: State | None) -> Metri
         requests=found.requests,
         needed=found.needed,
         at=state.at if state else None,
+        fails_at=(1.0,),
     )
 
 

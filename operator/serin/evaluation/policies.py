@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from serin.analysis.combine import split_alpha
 from serin.analysis.dispersion import UNKNOWN
+from serin.analysis.sliced import JUDGEMENTS
 from serin.analysis.types import TOLERANCE, TOLERANCE_LEAST, Policy
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
@@ -62,13 +63,14 @@ def _policy(
     slowest_pod: float,
 ) -> Policy:
     tolerance = metric.tolerance
+    parts = JUDGEMENTS if metric.by else 1  # of the whole and of each slice
     value = metric.source if isinstance(metric.source, ValueQuery) else None
     return Policy(
         metric=metric.name,
         severity=metric.severity,
         against=metric.against,
-        alpha_critical=alpha_critical,
-        alpha_minor=alpha_minor,
+        alpha_critical=alpha_critical / parts,
+        alpha_minor=alpha_minor / parts,
         minimum_detectable_effect=spec.analysis.minimum_detectable_effect,
         limit=metric.limit,
         minimum=value.minimum if value else None,
@@ -81,4 +83,9 @@ def _policy(
         tolerance=TOLERANCE if tolerance.ratio is None else tolerance.ratio,
         tolerance_least=TOLERANCE_LEAST if tolerance.least is None else tolerance.least,
         warmup=spec.analysis.warmup,
+        window=metric.seen_within,
+        least_coverage=metric.least_coverage,
+        lasting=metric.lasting,
+        by=metric.by,
+        slice_requests=metric.slice_requests,
     )

@@ -16,7 +16,7 @@ from typing import Final
 from serin.analysis import bandit, text
 from serin.analysis.bandit import BanditTick, State
 from serin.analysis.evidence import Kind, Unreadable, Unusable
-from serin.analysis.types import Arm, MetricVerdict, NoData, RatioTick
+from serin.analysis.types import Arm, MetricVerdict, NoData, RatioTick, known_number
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.split import Split
@@ -140,8 +140,8 @@ class _Joined:
 
 def _until(asked: AskedReward, rollout: Rollout) -> dict[str, float]:
     """Of each arm, until when is counted so far."""
-    kept = {arm.snapshot: arm.evidence.get(asked.metric) or {} for arm in rollout.arms}
-    return {snapshot: float(one["at"]) for snapshot, one in kept.items() if isinstance(one.get("at"), int | float)}
+    found = {arm.snapshot: known_number(arm.evidence.get(asked.metric), "at") for arm in rollout.arms}
+    return {snapshot: at for snapshot, at in found.items() if at is not None}
 
 
 def _joined(

@@ -5,7 +5,7 @@ A gate sees one `RolloutContext` and does no I/O. A new gate is a function here 
 in a list; the order of a list is the order in which a person would want to hear the answers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from serin.analysis.types import MetricVerdict
 from serin.api.conditions import Reason
@@ -13,6 +13,8 @@ from serin.api.names import ANNOTATION_PAUSE
 from serin.api.spec import NoDataAction
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING, FAILURES, Against, Severity, Verdict
+from serin.evaluation.signature import incompatibility
+from serin.rollout.model import GoldenAnswers, Signatures
 from serin.rollout.strategies.base import Finding, Gate, RolloutContext
 
 
@@ -62,6 +64,51 @@ def never_ready(context: RolloutContext) -> Finding | None:
     return Finding(Reason.PROGRESS_DEADLINE_EXCEEDED, message)
 
 
+def answers_wrongly(context: RolloutContext) -> Finding | None:
+    """A pod of the candidate has answered a golden probe wrongly, and again when it was asked once more."""
+    wrong = context.golden.wrong if context.golden else ""
+    return Finding(Reason.GOLDEN_PROBE_FAILED, wrong) if wrong else None
+
+
+def never_answers(context: RolloutContext) -> Finding | None:
+    """A ready pod of the candidate has not answered its golden probes within the progress deadline."""
+    deadline = context.seen.deployment.spec.progress_deadline
+    if context.golden is None or context.golden.waited < deadline:
+        return None
+    asked = f"asked for {human(context.golden.waited)} (progressDeadline {human(deadline)})"
+    return Finding(Reason.GOLDEN_PROBE_UNANSWERED, f"{context.golden.waits}; {asked}")
+
+
+def breaks_clients(context: RolloutContext) -> Finding | None:
+    """The candidate takes or answers something else than stable, or than it declares."""
+    own, stable = context.signatures, context.seen.signatures.get(context.stable)
+    if own is None:
+        return None
+    different = own.differs
+    if not different and own.known and stable and stable.known:
+        different = incompatibility(stable.known, own.known, "stable")
+    return Finding(Reason.SIGNATURE_INCOMPATIBLE, different) if different else None
+
+
+def never_told(context: RolloutContext) -> Finding | None:
+    """A ready pod of the candidate has not said its signature within the progress deadline."""
+    own, deadline = context.signatures, context.seen.deployment.spec.progress_deadline
+    if own is None or own.waited < deadline:
+        return None
+    asked = f"asked for {human(own.waited)} (progressDeadline {human(deadline)})"
+    return Finding(Reason.SIGNATURE_UNKNOWN, f"{own.waits}; {asked}")
+
+
+def runs_something_else(context: RolloutContext) -> Finding | None:
+    """A pod of the candidate runs another image, or another model, than the version declares; or nobody can say."""
+    digests = context.seen.digests.get(context.candidate)
+    if digests is None:
+        return None
+    if digests.differs:
+        return Finding(Reason.DIGEST_MISMATCH, digests.differs)
+    return Finding(Reason.DIGEST_UNKNOWN, digests.unknown) if digests.unknown else None
+
+
 def took_too_long(context: RolloutContext) -> Finding | None:
     """The whole rollout is older than `maxDuration`. One that only waits for the router's word has passed."""
     limit = context.strategy.max_duration
@@ -88,8 +135,13 @@ def silent_too_long(context: RolloutContext) -> Finding | None:
 ROLL_BACK: tuple[Gate, ...] = (
     metric_failed,  # the evidence says that the candidate is worse
     template_refused,  # it can never run
+    runs_something_else,  # it runs, and is not what it says it is
+    breaks_clients,  # clients that speak to stable could not speak to it
+    answers_wrongly,  # it is not the model that it should be
     crashed_under_traffic,  # it ran, and died
     never_ready,  # it does not come up in time
+    never_answers,  # it is up, and cannot be asked
+    never_told,  # nor for its signature
     took_too_long,  # it neither fails nor passes
     silent_too_long,  # nobody can say
 )
@@ -135,11 +187,43 @@ def split_unfaithful(context: RolloutContext) -> Finding | None:
     return Finding(Reason.SPLIT_NOT_AS_ROUTED, split.message)
 
 
+def unsigned(context: RolloutContext) -> Finding | None:
+    """The signature of stable, or of a ready pod of some arm, is not known yet: no traffic rises before."""
+    if not context.seen.deployment.spec.integrity.signature:
+        return None
+    stable = context.seen.signatures.get(context.stable, Signatures())
+    if stable.known is None:
+        told = "the signature of stable is not known yet"
+        reason = Reason.SIGNATURE_UNKNOWN if stable.waits else Reason.SIGNATURE_PENDING
+        return Finding(reason, f"{told}: {stable.waits}" if stable.waits else told)
+    for one in context.each:
+        own = one.signatures or Signatures(asked=one.ready)
+        if own.told < own.asked:
+            told = f"{own.told} of {own.asked} ready pods of {one.candidate} have said their signature"
+            return Finding(Reason.SIGNATURE_PENDING, f"{told}: {own.waits}" if own.waits else told)
+    return None
+
+
+def unverified(context: RolloutContext) -> Finding | None:
+    """A ready pod of some arm has not answered its golden probes yet: no traffic rises before."""
+    if not context.seen.deployment.spec.integrity.golden_probes:
+        return None
+    for one in context.each:
+        answers = one.golden or GoldenAnswers(asked=one.ready)
+        if answers.passed < answers.asked:
+            whose = f"{answers.passed} of {answers.asked} ready pods of {one.candidate}"
+            told = f"{whose} have answered the golden probes as expected"
+            return Finding(Reason.GOLDEN_PROBES_PENDING, f"{told}: {answers.waits}" if answers.waits else told)
+    return None
+
+
 HOLD: tuple[Gate, ...] = (
     paused,  # a person said so
     spec_incomplete,  # the policy cannot be judged as written
     route_unsure,  # weights would not be traffic
     stable_down,  # no baseline
+    unsigned,  # what clients send may not fit it
+    unverified,  # a pod may be another model than it should be
     split_unfaithful,  # the traffic is not what the weights say
 )
 
@@ -161,13 +245,13 @@ def minor_failed(context: RolloutContext) -> Finding | None:
     return None
 
 
-def unproven(context: RolloutContext, *, without: Against | None = None) -> Finding | None:
+def unproven(context: RolloutContext, *, without: Collection[Against] = ()) -> Finding | None:
     """Why the evidence does not allow the next step yet; None when every metric that counts has passed.
 
-    `without`: metrics that are compared with this do not count, as it is not there. A Pass must rest on data of this
-    step: what a smaller weight showed says nothing about load at this one.
+    `without`: metrics that are compared with these do not count, as they are not there. A Pass must rest on data of
+    this step: what a smaller weight showed says nothing about load at this one.
     """
-    counting = {one.name for one in context.seen.deployment.spec.metrics if one.against is not without}
+    counting = {one.name for one in context.seen.deployment.spec.metrics if one.against not in without}
     if silent := [one for one in missing(context) if one.metric in counting]:
         return Finding(Reason(silent[0].reason), f"{silent[0].metric}: {silent[0].message}", silent[0])
     if held := minor_failed(context):

@@ -6,8 +6,9 @@ is it the new stable version, and the one that was left is rejected: the spec st
 back by itself. A request that cannot be carried out leaves everything as it is, and says so; when the best earlier
 version was asked for and cannot run, the next best is tried in its place.
 
-One rollback that nobody asked for goes the same way: the promoted version fails in its holdback while the version
-before it has no pod that could take over. Then the best earlier version comes up, by the metric that failed.
+Two rollbacks that nobody asked for go the same way: the promoted version fails in its holdback while the version
+before it has no pod that could take over; or it is over a limit later on. Then the best earlier version comes up, by
+the metric that failed.
 """
 
 from dataclasses import replace
@@ -16,14 +17,17 @@ from serin.api.conditions import Reason
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_ROLLBACK_TO
 from serin.api.split import all_to
 from serin.api.state import ManualRollback, RollbackRecord
-from serin.api.status import MOST_OTHERS
+from serin.api.status import MOST_OTHERS, MOST_WENT_BACK
 from serin.api.times import human
+from serin.api.validation import Validation
+from serin.rollout.limits import lately, limit_breached
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.requests import handle
 from serin.rollout.rollback import record_of, roll_back
-from serin.rollout.snapshots import BEST, CannotGoBack, best_first, choose, record_in_words, ways_back
+from serin.rollout.snapshots import BEST, CannotGoBack, OnItsWay, best_first, choose, record_in_words, ways_back
 from serin.rollout.strategies.base import Finding, RolloutContext
+from serin.rollout.validation import Next, skip, validate
 from serin.rollout.watching import breach_of, end_watch, go_back, has_the_pods
 
 
@@ -52,6 +56,8 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
             asked, wanted, stable, builder.seen.snapshots, state, builder.seen.deployment.spec.metrics
         )
     except CannotGoBack as why:
+        if isinstance(why, OnItsWay) and skip(builder, "the user asks for it"):
+            return False
         builder.add_event(Reason.ROLLBACK_REFUSED, f"{ANNOTATION_ROLLBACK_TO}: {why}", warning=True)
         return False
     if state.rollout:
@@ -70,12 +76,14 @@ def _take(builder: PlanBuilder, wanted: str, stable: str) -> bool:
 
 
 def fall_back(builder: PlanBuilder, stable: str) -> bool:
-    """The promoted version fails while the version before has no ready pod: to the best earlier one, its pods first.
+    """The promoted version fails and no other one is there to take over: to the best earlier one, its pods first.
 
-    True when that has begun. `stable`: the promoted one, which serves until then.
+    That is so when the version that is held back has no ready pod, and when none is held back. True when it has begun.
+    `stable`: the promoted one, which serves until then.
     """
-    seen, watched, why = builder.seen, builder.state.watch, breach_of(builder, stable)
-    if watched is None or why is None or seen.ready(watched.before):
+    seen, watched = builder.seen, builder.state.watch
+    why = breach_of(builder, stable) if watched else limit_breached(builder, stable)
+    if why is None or (watched and seen.ready(watched.before)):
         return False
     metric = why.metric.metric if why.metric else ""
     found, by = best_first(seen.snapshots, builder.state, seen.deployment.spec.metrics, metric)
@@ -84,8 +92,12 @@ def fall_back(builder: PlanBuilder, stable: str) -> bool:
     target, *others = (one.name for one in found)
     cause = record_of(builder, stable, target, why)
     builder.state = end_watch(builder.state, seen.now)
-    lost = f"{stable} fails ({why.message}), and no pod of {watched.before} is ready{seen.problem(watched.before)}"
-    begun = f"{lost}: {target} is the best earlier version ({record_in_words(found[0], by)})"
+    if limits := builder.state.limits:
+        tried = replace(limits, tried=True, refused=False)
+        builder.update(limits=tried, went_back=(*lately(builder), seen.now)[-MOST_WENT_BACK:])
+    gone = f", and no pod of {watched.before} is ready{seen.problem(watched.before)}" if watched else ""
+    begun = f"{stable} fails ({why.message}){gone}: {target} is the best earlier version"
+    begun = f"{begun} ({record_in_words(found[0], by)})"
     _begin(builder, target, tuple(others[:MOST_OTHERS]), stable, begun, cause)
     return True
 
@@ -107,14 +119,11 @@ def _begin(
     stable: str,
     why: str,
     cause: RollbackRecord | None = None,
+    validation: Validation | None = None,
 ) -> None:
-    """Ask for the pods. Whoever had traffic besides stable has none from now on."""
-    builder.state = replace(
-        builder.state,
-        split=all_to(stable),
-        manual_rollback=ManualRollback(target, since=builder.seen.now, others=others, cause=cause),
-        rollback_failure="",
-    )
+    """Ask for the pods. Whoever had traffic besides stable has none from now on. `validation`: of the target before."""
+    begun = ManualRollback(target, since=builder.seen.now, others=others, cause=cause, validation=validation)
+    builder.state = replace(builder.state, split=all_to(stable), manual_rollback=begun, rollback_failure="")
     message = f"{why}: its pods come up first; {_meanwhile(builder, stable)}"
     builder.sum_up(Note(Reason.ROLLING_BACK, message, warning=cause is not None), event=True)
 
@@ -146,13 +155,26 @@ def _carry_on(builder: PlanBuilder, asked: ManualRollback, stable: str) -> None:
         # What was decided would not be what is served, and the pods of what is served would go.
         builder.sum_up(lost)
     elif asked.moved is None:
-        _move(builder, asked, stable, needed)
+        _validate_and_move(builder, asked, stable, needed)
     elif seen.route.has_taken(target):
         _arrive(builder, asked, stable)
     else:
         waited = seen.now - asked.moved
         builder.sum_up(seen.route.waiting(target, waited, Reason.ROLLING_BACK))
         builder.requeue_after(seen.route.look_after(waited))
+
+
+def _validate_and_move(builder: PlanBuilder, asked: ManualRollback, stable: str, needed: int) -> None:
+    """Move the traffic, unless the target is compared first, or was refused."""
+    outcome = validate(builder, asked, stable)
+    asked = builder.state.manual_rollback or asked
+    if outcome is Next.REFUSED:
+        said = asked.validation.message if asked.validation else ""
+        if limits := builder.state.limits:
+            builder.update(limits=replace(limits, refused=True))
+        _fail(builder, asked, stable, f"its validation says that it is worse: {said}")
+    elif outcome is Next.GO:
+        _move(builder, asked, stable, needed)
 
 
 def _needed(builder: PlanBuilder, stable: str) -> int:
@@ -188,7 +210,9 @@ def _arrive(builder: PlanBuilder, asked: ManualRollback, left: str) -> None:
     reason, message = Reason.ROLLED_BACK_BY_USER, "rolled back by the user"
     record = RollbackRecord(left, target, reason.value, message, now)
     if asked.cause:
-        record = replace(asked.cause, source=left, target=target, at=now)
+        known = asked.validation
+        validation = f"{known.outcome}: {known.message}" if known and known.outcome else ""
+        record = replace(asked.cause, source=left, target=target, at=now, validation=validation)
         reason = next((one for one in Reason if one == record.reason), Reason.WORSE_THAN_STABLE)
         message = f"rolled back after its promotion ({record.message})"
     builder.state = replace(
@@ -219,10 +243,12 @@ def _fail(builder: PlanBuilder, asked: ManualRollback, stable: str, why: str) ->
         note = f"{asked.target} does not come back: {why}. The next one is {left[0]}"
         builder.add_event(Reason.ROLLBACK_FAILED, note, warning=True)
         begun = f"{left[0]} is asked for in place of {asked.target}"
-        _begin(builder, left[0], tuple(left[1:]), stable, begun, asked.cause)
+        _begin(builder, left[0], tuple(left[1:]), stable, begun, asked.cause, asked.validation)
         return
     _stay(builder, asked, stable, Reason.ROLLBACK_FAILED, why)
-    builder.state = replace(builder.state, rollback_failure=builder.why.message)
+    builder.update(rollback_failure=builder.why.message)
+    if builder.state.limits and builder.state.limits.refused:
+        builder.update(went_back=builder.state.went_back[:-1])  # which keeps no critical breach from going back
 
 
 def _meanwhile(builder: PlanBuilder, stable: str) -> str:

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
+from serin.api import effective
 from serin.api.conditions import Reason
-from serin.api.effective import Content, declared, versions
 from serin.api.json import JsonObject
+from serin.api.notifications import Deliveries
+from serin.api.retraining import RetrainingSeen
+from serin.api.signature import Signature
 from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
-from serin.api.state import State, Status
+from serin.api.state import Bisection, State, Status
+from serin.api.validation import ValidationSeen
 from serin.evaluation.samples import Samples
 
 
@@ -47,6 +51,7 @@ class Workload:
     drifted: bool = False  # somebody else changed the pod template since Serin wrote it
     newest: float = -math.inf  # unix seconds when the newest of the ready pods became ready
     crashed: bool = False  # every pod's container has exited with an error: the process died, not the node
+    crashing: bool = False  # that of one pod has, at least
     starting: tuple[float, ...] = ()  # unix seconds at which its pods that are not ready were made
     short: bool = False  # Kubernetes says that it cannot make more pods: a quota, a policy
 
@@ -84,7 +89,8 @@ class Route:
     objects. `repairs`: objects to apply so that clients reach the router. `router`, `state`: its name, and what it
     wants kept in the status under that name. `no_fallback`: why the Service of `spec.fallback` cannot answer, in a
     sentence ("": it can, or there is none). `patience`: seconds after which it is worth telling that a move waits for
-    its word; `poll`: seconds between two looks before that.
+    its word; `poll`: seconds between two looks before that. `lacks`: what the spec asks of the router and this
+    installation does not have, in a sentence ("": nothing): nothing rises then, and nothing else waits.
     """
 
     split: Split = NOWHERE
@@ -101,6 +107,7 @@ class Route:
     no_fallback: str = ""
     patience: float = 10.0
     poll: float = 0.5
+    lacks: str = ""
 
     def problem(self) -> "Note | None":
         """Why clients do not reach what the weights say; None when they do."""
@@ -168,14 +175,75 @@ class Contested:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class GoldenAnswers:
+    """What the ready pods of a version have answered to the golden probes.
+
+    `asked`: ready pods; `passed`: those whose newest answers are as expected. `wrong`: the first difference of an
+    answer that was given twice, "" when there is none. `waits`: why the others have not passed, as far as it is known.
+    `waited`: seconds for which one of them has been asked in vain. `fingerprint`: of answers as expected.
+    """
+
+    asked: int = 0
+    passed: int = 0
+    wrong: str = ""
+    waits: str = ""
+    waited: float = 0.0
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """What is known of a version's signature. `known`: declared, or as its pods say it.
+
+    `differs`: how a pod first contradicts what is declared, or another pod. `asked`: ready pods; `told`: those that
+    have answered. `waits`: why the others have not, as far as it is known; `waited`: seconds for which one was asked in
+    vain.
+    """
+
+    known: Signature | None = None
+    differs: str = ""
+    asked: int = 0
+    told: int = 0
+    waits: str = ""
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What a version's ready pods run. `images`: the digest of each container's image, as far as it is known.
+
+    `differs`: how that first differs from what it should be; `unknown`: why nobody can say it of a pod.
+    """
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    differs: str = ""
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the API server has of the status, and when numbers in it are written again.
+
+    `at`: when it was written last (unix seconds; -inf: not known). `every`: seconds between two writes that change
+    numbers alone. `phase`: 0 to 1, another one for each deployment.
+    """
+
+    status: JsonObject
+    at: float = -math.inf
+    every: float = 0.0
+    phase: float = 0.0
+
+
 @dataclass(frozen=True)
 class Observation:
     """Everything at one moment. `now` is unix seconds.
 
-    `status`: as the last look left it. `services`: snapshots that have a Service. `altered_services`: those whose
-    Service somebody else has changed. `preview`: its Service, None: there is none. `samples`: the newest ones, not
-    judged yet. `invalid`: a part of the spec cannot work (a metric template that does not exist), in a sentence for its
-    user.
+    `status`: as the last look left it. `written`: what of that is written; None: all. `services`: snapshots that have a
+    Service. `altered_services`: those whose Service somebody else has changed. `preview`: its Service, None: there is
+    none. `samples`: the newest ones, not judged yet. `invalid`: a part of the spec cannot work (a metric template that
+    does not exist), in a sentence for its user. `golden`, `digests`: of the snapshots on trial; `signatures`: of those
+    and of stable. `validation`: the Job of the one that is under way, None: there is none.
     """
 
     now: float
@@ -190,20 +258,42 @@ class Observation:
     invalid: tuple[Reason, str] | None = None
     altered_services: frozenset[str] = frozenset()
     contested: tuple[Contested, ...] = ()
+    golden: Mapping[str, GoldenAnswers] = field(default_factory=dict)
+    written: Written | None = None
+    retraining: RetrainingSeen = field(default_factory=RetrainingSeen)
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    signatures: Mapping[str, Signatures] = field(default_factory=dict)
+    digests: Mapping[str, Digests] = field(default_factory=dict)
+    validation: ValidationSeen | None = None
 
     @cached_property
-    def declared(self) -> Mapping[str, Content]:
+    def declared(self) -> Mapping[str, effective.Content]:
         """Every version that the spec describes, by snapshot."""
-        return declared(self.deployment.name, self.deployment.spec)
+        return effective.declared(self.deployment.name, self.deployment.spec)
+
+    @cached_property
+    def bisection(self) -> Bisection | None:
+        """The search for what is to blame for the rollback of what the spec describes."""
+        return effective.bisection(self.deployment.name, self.deployment.spec, self.state)
+
+    @cached_property
+    def contents(self) -> Mapping[str, effective.Content]:
+        """What may have to be written down: every version that the spec describes, and the combination of one."""
+        search = self.bisection
+        base = self.snapshots.get(search.cause.target) if search else None
+        if search is None or search.present is None or base is None:
+            return self.declared
+        tried = effective.combined(self.deployment.spec.content, base.content, search.present.reverts)
+        return {**self.declared, search.present.snapshot: tried}
 
     @cached_property
     def versions(self) -> tuple[str, ...]:
         """Snapshots that may serve, the one that the spec asks for first."""
-        return versions(self.deployment.name, self.deployment.spec, self.state.concluded)
+        return effective.versions(self.deployment.name, self.deployment.spec, self.state)
 
     @property
     def wanted(self) -> str:
-        """The snapshot that the spec asks for: its own content, or the winner of its experiment."""
+        """The snapshot that the spec asks for: its own content, the winner of its experiment, or a combination."""
         return self.versions[0]
 
     @property
@@ -328,6 +418,17 @@ class RestoreTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Make the Job that validates `target` against `present`, unless it is there. `seconds`: for which it may run."""
+
+    name: str
+    target: str
+    present: str
+    seconds: float
+    order: Order = Order.CREATE
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyRouteObject:
     """Apply one of the objects that lead clients to the router."""
 
@@ -374,6 +475,7 @@ Action = (
     | DeletePreview
     | ApplyDeployment
     | RestoreTemplate
+    | CreateJob
     | ApplyRouteObject
     | DeleteDeployment
     | DeleteService
@@ -392,11 +494,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered actions, the events that explain them, and when to look again (in seconds; None: on the next change)."""
+    """Ordered actions, the events that explain them, and when to look again (in seconds; None: on the next change).
+
+    `unwritten`: the status to go on from, when nothing but numbers has changed and no write of those is due.
+    """
 
     actions: tuple[Action, ...]
     events: tuple[Note, ...]
     requeue_after: float | None
+    unwritten: JsonObject | None = None
 
     def __post_init__(self) -> None:
         orders = [action.order for action in self.actions]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serin.api.conditions import Reason
+from serin.api.json import JsonObject
 from serin.api.state import State
 from serin.evaluation.evaluate import Assessment
 from serin.rollout.model import Action, Note, Observation, Plan
@@ -17,6 +18,7 @@ class PlanBuilder:
 
     `state` is replaced as decisions fall; `why` is the sentence that sums them up; `pods` maps a snapshot that runs to
     the pods that it should have; `proof` maps one to the ready pods that live reads must show before traffic rises.
+    `unwritten`: as in Plan.
     """
 
     seen: Observation
@@ -29,6 +31,7 @@ class PlanBuilder:
     pods: dict[str, int] = field(default_factory=dict)
     proof: dict[str, int] = field(default_factory=dict)
     requeues: list[float] = field(default_factory=list)
+    unwritten: JsonObject | None = None
 
     def update(self, **fields: Any) -> None:
         """Decide these fields of `state`; it stays the same object when they are so already. Any: as in `replace`."""
@@ -60,4 +63,4 @@ class PlanBuilder:
     def plan(self) -> Plan:
         """The finished plan. Actions of the same order keep the order in which they were found."""
         actions = tuple(sorted(self.actions, key=lambda action: action.order))
-        return Plan(actions, tuple(self.events), min(self.requeues, default=None))
+        return Plan(actions, tuple(self.events), min(self.requeues, default=None), self.unwritten)

@@ -11,12 +11,17 @@ from dataclasses import replace
 
 from serin.api import names
 from serin.api.conditions import ROUTINE, ConditionType, Reason
+from serin.api.json import JsonObject
 from serin.api.split import all_to, lowered
 from serin.api.state import Arm, Rollout, StageState, State
+from serin.api.times import rfc3339
 from serin.evaluation.evaluate import Assessment
 from serin.rollout import gates, summary
+from serin.rollout.approvals import approver, take_approval
+from serin.rollout.bisection import bisect, stopped
 from serin.rollout.credit import EVERY, credited, is_waiting, looked
 from serin.rollout.kill_switch import hold_on_stable, record_kill_switch
+from serin.rollout.limits import watch_limits
 from serin.rollout.manual_rollback import fall_back, manual_rollback
 from serin.rollout.model import (
     ApplyRouteObject,
@@ -27,12 +32,17 @@ from serin.rollout.model import (
     Plan,
     ProveReady,
     WriteStatus,
+    Written,
 )
+from serin.rollout.news import may_wait
+from serin.rollout.notifications import notify
 from serin.rollout.phases import phase_of
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.records import prune_history, record_on_schedule, record_verdicts
+from serin.rollout.recovery import check_recovery
 from serin.rollout.requests import handle, handle_leftovers
-from serin.rollout.rollback import eliminate, resettled, roll_back, without_rollout, without_winner
+from serin.rollout.retraining import reconcile_retraining
+from serin.rollout.rollback import eliminate, note_restored, resettled, roll_back, without_rollout, without_winner
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.strategies.table import strategy_of
@@ -46,18 +56,24 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
         return Plan((), (), None)  # everything is owned: the garbage collector takes it with its owner
     builder = PlanBuilder(seen, assessment, strategy_of(seen.deployment.spec), credited(seen.state, seen.now))
     wanted = seen.wanted
-    for snapshot, content in seen.declared.items():
+    builder.update(bisection=seen.bisection)  # None when the spec asks for it no longer
+    for snapshot, content in seen.contents.items():
         if snapshot not in seen.snapshots:
             builder.act(CreateSnapshot(snapshot, content))
     _publish(builder)
     _decide(builder, wanted)
+    bisect(builder)
     if builder.state.stable != seen.state.stable:
         builder.state = replace(builder.state, stable_since=seen.now)
+    if builder.state.stable != seen.state.stable or builder.state.judged or not seen.deployment.spec.watched:
+        builder.update(limits=None)  # they are another version's, or begin anew afterwards
     reconcile_workloads(builder, wanted)
     record_verdicts(builder)
     record_on_schedule(builder)
     prune_history(builder, wanted)
     handle_leftovers(builder)
+    reconcile_retraining(builder)
+    note_restored(builder)
     _record(builder)
     return builder.plan()
 
@@ -84,6 +100,7 @@ def _decide(builder: PlanBuilder, wanted: str) -> None:
         pass  # what the spec wants has to wait
     elif builder.seen.deployment.killed:
         hold_on_stable(builder, wanted, stable)
+        _watch_limits(builder, stable)
     elif wanted == stable and not _due(builder, stable):
         _settle(builder, stable)
     elif not spec_is_back(builder, wanted):
@@ -153,6 +170,13 @@ def _settle(builder: PlanBuilder, stable: str) -> None:
         builder.sum_up(Note(Reason.SERVING, f"{stable} serves all traffic"))
     else:
         builder.sum_up(Note(Reason.STABLE_UNAVAILABLE, f"no pod of {stable} is ready{problem}", warning=True))
+    _watch_limits(builder, stable)
+
+
+def _watch_limits(builder: PlanBuilder, stable: str) -> None:
+    """Whether what serves keeps its limits, and whether a rollback to it has helped."""
+    watch_limits(builder, stable)
+    check_recovery(builder, stable)
 
 
 def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
@@ -162,6 +186,8 @@ def _roll_out(builder: PlanBuilder, wanted: str, stable: str) -> None:
         builder.state = without_rollout(builder.state, builder.seen.now)
     if builder.state.rollout is None:
         due = _due(builder, stable)
+        if stopped(builder):
+            return
         if not due and not _retry(builder, wanted, stable):
             return
         stable = _unwatched(builder, wanted, stable)
@@ -220,15 +246,20 @@ def _retry(builder: PlanBuilder, wanted: str, stable: str) -> bool:
         if ended := builder.state.concluded:
             arms = tuple(one for one in ended.arms if one.snapshot != wanted)
             builder.state = replace(builder.state, concluded=replace(ended, arms=arms))
+        builder.update(bisection=None)
         builder.add_event(Reason.RETRIED_BY_USER, f"{wanted} was rejected before and is tried again")
         return True
-    why = f" ({last.reason}: {last.message})" if last and last.source == wanted else ""
+    search = builder.state.bisection
+    cause = search.cause if search else last
+    why = f" ({cause.reason}: {cause.message})" if cause and cause.source == wanted else ""
+    why += f"; {search.message}" if search else ""
     command = builder.seen.command(names.ANNOTATION_RETRY)
     message = f"{wanted} was rejected before{why}. Change the spec, put it back, or try again: {command}"
     if fall_back(builder, stable):
         return False
     if not watch(builder, stable):
         builder.update(split=all_to(stable))
+        _watch_limits(builder, stable)
     if builder.state.stable == stable:
         builder.sum_up(Note(Reason.REJECTED_CONTENT, message, warning=True))
     return False
@@ -329,11 +360,9 @@ def _advance(builder: PlanBuilder, context: RolloutContext) -> None:
         before, last = context.stage.requests_before, builder.strategy.last_stage()
         stage = StageState(last, entered=builder.seen.now, requests_before=before, forced=True)
         context = replace(context, state=builder.state).at(stage)
-        builder.add_event(Reason.PROMOTING, f"the user asks to promote {context.candidate} without further steps")
-    approved = builder.strategy.waits_for_approval(context.stage) and handle(builder, names.ANNOTATION_APPROVE)
-    if approved:
-        builder.add_event(Reason.APPROVED, f"step {context.stage.index + 1} is approved")
-        context = replace(context, state=replace(context.state, handled=builder.state.handled))
+        who = approver(builder.seen.deployment.annotations[names.ANNOTATION_PROMOTE]) or "the user"
+        builder.add_event(Reason.PROMOTING, f"{who} asks to promote {context.candidate} without further steps")
+    context, approved = take_approval(builder, context)
     outcome = builder.strategy.advance(context, approved=approved)
     if outcome.out:
         builder.state = context.state
@@ -377,12 +406,19 @@ def _record(builder: PlanBuilder) -> None:
     _tell_of_contests(builder)
     builder.update(phase=phase_of(builder.state, builder.why.reason, builder.strategy.last_stage()))
     before, told = builder.seen.state, summary.told(builder)
-    status = summary.status(builder, told)
     news = told.reason not in ROUTINE and told not in builder.events
     if news and told.reason.value != builder.seen.status.reason:
         builder.events.append(told)
-    if status == builder.seen.deployment.status:
+    notify(builder)
+    status = summary.status(builder, told)
+    written = builder.seen.written or Written(builder.seen.deployment.status)
+    if status == written.status:
         return
+    if not builder.events and _may_wait(written, status, builder.seen.now):
+        builder.unwritten = status
+        return
+    if builder.state.looked is not None:
+        status["lookedAt"] = rfc3339(builder.seen.now)  # a write comes anyway
     if _rises(builder.state, before):
         for snapshot, pods in builder.proof.items():
             builder.act(ProveReady(snapshot, pods))
@@ -391,6 +427,11 @@ def _record(builder: PlanBuilder) -> None:
         # Before the snapshots' records of the same order: those repeat what this says, and can be made up for.
         order = Order.RECORD if builder.state.split == before.split else Order.LOWER
         builder.actions.insert(0, WriteStatus(order, status))
+
+
+def _may_wait(written: Written, status: JsonObject, now: float) -> bool:
+    moments = {"now": now, "written": written.at}
+    return may_wait(written.status, status, **moments, every=written.every, phase=written.phase)
 
 
 def _tell_of_the_unheard(builder: PlanBuilder) -> None:

@@ -5,12 +5,26 @@ without what was measured. A record is one request, and comes after the write th
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
+from serin.analysis.histograms import distribution
 from serin.analysis.measured import reading
 from serin.api import names
+from serin.api.histograms import Histogram
 from serin.api.json import JsonObject
-from serin.api.records import Measurement, Occasion, Record, bounded, decided, newest_scheduled, summary, write_records
+from serin.api.records import (
+    MOST_IMAGES,
+    Measurement,
+    Occasion,
+    Record,
+    bounded,
+    decided,
+    newest_scheduled,
+    summary,
+    write_records,
+)
+from serin.api.signature import write_signature
 from serin.api.snapshots import Snapshot
 from serin.api.spec import query_of
 from serin.api.state import Measuring, Rollout, State
@@ -27,6 +41,7 @@ _SOON: Final = 300.0
 _LONGEST_WINDOW: Final = 3600.0
 # A metric that has no sample by then is left out of a scheduled record.
 _PATIENCE: Final = 60.0
+_WITH_HISTOGRAMS: Final = (Occasion.PROMOTED, Occasion.REPLACED)
 _STABLE: Final = (Occasion.PROMOTED, Occasion.RESTORED)
 
 
@@ -38,6 +53,8 @@ def record_verdicts(builder: PlanBuilder) -> None:
     for name in sorted(arms & snapshots.keys()):
         if snapshots[name].rejected or snapshots[name].verdict in (None, SnapshotVerdict.SUPERSEDED):
             _record(builder, snapshots[name], {"verdict": SnapshotVerdict.UNDER_EVALUATION.value, "rejected": False})
+        elif not snapshots[name].images and "images" in _identity(builder, snapshots[name]):
+            _add(builder, snapshots[name])  # at once: later pods are held to what the first ones ran
     for snapshot in snapshots.values():
         elsewhere = snapshot.name not in (arms | rejected | {state.stable})
         if snapshot.verdict is SnapshotVerdict.UNDER_EVALUATION and elsewhere:
@@ -60,6 +77,8 @@ def _record_stable(builder: PlanBuilder, stable: Snapshot) -> None:
         _record(builder, stable, {**said, "metrics": _metrics(builder, stable)}, on, since, Order.SCALE_DOWN)
     elif last and returned and (before := decided(stable.records)) and before.at < last.at:
         _add(builder, stable, Occasion.RESTORED, last.at)
+    elif stable.signature is None and "signature" in _identity(builder, stable):
+        _add(builder, stable)
 
 
 def _record_rejected(builder: PlanBuilder, arms: set[str]) -> str | None:
@@ -112,8 +131,8 @@ def _metrics(builder: PlanBuilder, snapshot: Snapshot) -> list[JsonObject]:
 # ── The record of how well it served ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _add(builder: PlanBuilder, snapshot: Snapshot, on: Occasion, at: float) -> None:
-    """Add a record to a snapshot about which nothing new is decided."""
+def _add(builder: PlanBuilder, snapshot: Snapshot, on: Occasion | None = None, at: float = 0.0) -> None:
+    """Add a record, or what was found out, to a snapshot about which nothing new is decided."""
     said: dict[str, Any] = {
         "verdict": snapshot.verdict.value if snapshot.verdict else None,
         "rejected": snapshot.rejected,
@@ -138,17 +157,42 @@ def _record(
     times = {"promotedAt": snapshot.promoted, "leftAt": left}
     found = snapshot.records or (_created(builder, snapshot),)
     if on is not None:
-        found = bounded((*found, Record(at, on, builder.seen.state.split.weights, _measured(builder, snapshot.name))))
+        new = Record(at, on, builder.seen.state.split.weights, _measured(builder, snapshot.name))
+        if on in _WITH_HISTOGRAMS and (drawn := _histograms(builder, snapshot.name)):
+            found = tuple(replace(one, histograms=()) for one in found)  # the newest are enough, and are not small
+            new = replace(new, histograms=drawn)
+        found = bounded((*found, replace(new, approved_by=_approved(builder, on))))
     revision = next((one.revision for one in found if one.revision), "")
     short = {"measured": summary(found), "revision": revision}
+    said = {**said, **_identity(builder, snapshot)}
     status: JsonObject = {key: rfc3339(moment) for key, moment in times.items() if moment is not None}
     status |= {key: text for key, text in short.items() if text}
     builder.act(RecordSnapshot(snapshot.name, {**status, **said, "records": write_records(found)}, order))
 
 
+def _identity(builder: PlanBuilder, snapshot: Snapshot) -> JsonObject:
+    """What the version was found to be: its signature, its answers to golden probes, and the images first run."""
+    seen, name = builder.seen, snapshot.name
+    told, asked, running = seen.signatures.get(name), seen.golden.get(name), seen.digests.get(name)
+    signature = (told.known if told else None) or snapshot.signature
+    images = dict(snapshot.images or (running.images if running else {}))
+    found: JsonObject = {
+        "signature": write_signature(signature) if signature else None,
+        "goldenFingerprint": (asked.fingerprint if asked else "") or snapshot.fingerprint,
+        "images": dict(list(images.items())[:MOST_IMAGES]),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _approved(builder: PlanBuilder, on: Occasion) -> tuple[str, ...]:
+    """Who has approved steps of the rollout that ends with a promotion."""
+    rollout = builder.seen.state.rollout if on is Occasion.PROMOTED else None
+    return tuple(dict.fromkeys(one.by for one in rollout.approvals if one.by)) if rollout else ()
+
+
 def _created(builder: PlanBuilder, snapshot: Snapshot) -> Record:
     """Where it comes from: as the deployment is annotated while it describes this version."""
-    described = snapshot.name in builder.seen.declared
+    described = snapshot.name in builder.seen.contents
     annotations = builder.seen.deployment.annotations if described else {}
     revision, author = (
         annotations.get(one, "").strip() for one in (names.ANNOTATION_GIT_REVISION, names.ANNOTATION_GIT_AUTHOR)
@@ -174,6 +218,20 @@ def _measured(builder: PlanBuilder, snapshot: str) -> tuple[Measurement, ...]:
         if one is not None:
             numbers = (one.value, one.low, one.high, one.requests, one.unit)
             found.append(Measurement(metric.name, *numbers, since, one.at, query_of(metric.source)))
+    return tuple(found)
+
+
+def _histograms(builder: PlanBuilder, snapshot: str) -> tuple[Histogram, ...]:
+    """How the requests of a version were distributed, of every metric that has such evidence."""
+    rollout, evidence = builder.seen.state.judged, builder.assessment.evidence
+    baseline = rollout is not None and snapshot == rollout.stable
+    whose = rollout.candidate if rollout and baseline else snapshot
+    found = []
+    for metric in builder.seen.deployment.spec.metrics:
+        one = distribution(evidence.get(whose, {}).get(metric.name), baseline=baseline)
+        if one is not None:
+            drawn = (one.values, one.counts, one.ordered, one.unit)
+            found.append(Histogram(metric.name, *drawn, query=query_of(metric.source)))
     return tuple(found)
 
 
@@ -244,9 +302,10 @@ def prune_history(builder: PlanBuilder, wanted: str) -> None:
 
 def _referenced(builder: PlanBuilder) -> Iterable[str]:
     state, last = builder.state, builder.state.last_rollback
-    yield from (*builder.seen.workloads, *builder.seen.declared)
+    yield from (*builder.seen.workloads, *builder.seen.contents)
     yield from (arm.snapshot for arm in state.rollout.arms) if state.rollout else ()
     yield from (last.source, last.target) if last else ()
+    yield from (state.bisection.cause.source, state.bisection.cause.target) if state.bisection else ()
     yield from (state.stable,) if state.stable else ()
     yield from (state.watch.before,) if state.watch else ()
     yield from (state.manual_rollback.target, *state.manual_rollback.others) if state.manual_rollback else ()

@@ -1,11 +1,11 @@
 """What a person asks for with an annotation: acted on once per value, and never kept for later."""
 
-import hashlib
 from dataclasses import replace
 from typing import Final
 
 from serin.api import names
 from serin.api.conditions import Reason
+from serin.api.text import known_again
 from serin.rollout.plan_builder import PlanBuilder
 
 _ONCE: Final = (
@@ -15,16 +15,14 @@ _ONCE: Final = (
     names.ANNOTATION_RETRY,
     names.ANNOTATION_ROLLBACK_TO,
 )
-# An annotation may have 256 KiB, and the status has no room for that.
-_LONGEST: Final = 256
 
 
 def handle(builder: PlanBuilder, annotation: str) -> bool:
     """Take a person's request: True once per value of the annotation."""
     value = builder.seen.deployment.annotations.get(annotation)
-    if value is None or builder.state.handled.get(annotation) == _kept(value):
+    if value is None or builder.state.handled.get(annotation) == known_again(value):
         return False
-    builder.state = replace(builder.state, handled={**builder.state.handled, annotation: _kept(value)})
+    builder.state = replace(builder.state, handled={**builder.state.handled, annotation: known_again(value)})
     return True
 
 
@@ -37,8 +35,3 @@ def handle_leftovers(builder: PlanBuilder) -> None:
         if handle(builder, annotation):
             verb = annotation.split("/")[1].replace("-", " ")
             builder.add_event(Reason.NOTHING_TO_DO, f"{annotation} is ignored: there is nothing to {verb}")
-
-
-def _kept(value: str) -> str:
-    """What is kept of a value to know it again."""
-    return value if len(value) <= _LONGEST else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

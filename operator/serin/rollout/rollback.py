@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
+from serin.analysis.engine import first_bad
 from serin.api.split import all_to, lowered
 from serin.api.state import Arm, Concluded, RollbackRecord, Rollout, Standing, State
 from serin.rollout import summary
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.strategies.base import Finding, RolloutContext
+
+# Seconds. What is only found after that says when an operator came back, and not when the router had it.
+_RESTORED_WITHIN: Final = 600.0
 
 
 def without_rollout(state: State, now: float) -> State:
@@ -74,7 +79,18 @@ def record_of(builder: PlanBuilder, source: str, target: str, why: Finding) -> R
         estimate=summary.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
         interval=summary.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
         trouble=builder.assessment.diagnosis.trouble.value if why.metric else "",
+        first_bad=first_bad(builder.assessment.evidence.get(source, {}).get(why.metric.metric)) if why.metric else None,
     )
+
+
+def note_restored(builder: PlanBuilder) -> None:
+    """Keep when the router was known to have taken the last rollback. It decides nothing, and comes after the fact."""
+    last, before = builder.state.last_rollback, builder.seen.state.last_rollback
+    if last is None or before is None or last.at != before.at or last.restored is not None:
+        return
+    soon = builder.seen.now - last.at <= _RESTORED_WITHIN
+    if soon and builder.seen.state.split == all_to(last.target) and builder.seen.route.has_taken(last.target):
+        builder.update(last_rollback=replace(last, restored=builder.seen.now))
 
 
 def roll_back(

@@ -13,7 +13,7 @@ from serin.api import names
 from serin.api.records import Measurement, in_words, newest
 from serin.api.snapshots import Snapshot
 from serin.api.spec import MeanQuery, Metric, ValueQuery, query_of
-from serin.api.state import Arm, State
+from serin.api.state import Arm, Standing, State
 from serin.api.verdicts import Severity, SnapshotVerdict
 
 # Said instead of a snapshot's name: the one that was stable before the present one.
@@ -28,20 +28,28 @@ class CannotGoBack(ValueError):
     """There is no way back to what was asked for. The message says why, and what to write instead."""
 
 
+class OnItsWay(CannotGoBack):
+    """What was asked for has begun already."""
+
+
 def is_rejected(snapshots: Mapping[str, Snapshot], state: State, name: str) -> bool:
     """Whether a snapshot is not tried again by itself.
 
     Rejection stands in two places, so that a crash between the two writes cannot lose it.
     """
     snapshot, last = snapshots.get(name), state.last_rollback
+    search = state.bisection
     in_status = name in eliminated(state) or (last is not None and last.source == name and not last.retried)
+    in_status = in_status or (search is not None and search.cause.source == name)
     return in_status or (snapshot is not None and snapshot.rejected)
 
 
 def eliminated(state: State) -> dict[str, Arm]:
-    """Arms that are out of the present experiment, or were out of the last one, by snapshot."""
+    """Arms that are out of the present experiment, or were out of the last one, and combinations that have failed."""
     arms = (*(state.rollout.arms if state.rollout else ()), *(state.concluded.arms if state.concluded else ()))
-    return {one.snapshot: one for one in arms if one.eliminated}
+    tries = (one for one in (state.bisection.tries if state.bisection else ()) if one.reason)
+    failed = (Arm(one.snapshot, {}, Standing.ELIMINATED, one.reason, one.message, one.at) for one in tries)
+    return {one.snapshot: one for one in (*arms, *failed) if one.eliminated}
 
 
 def ways_back(snapshots: Mapping[str, Snapshot], state: State) -> list[Snapshot]:
@@ -84,6 +92,22 @@ def _worst(metric: Metric, measured: Measurement) -> float:
     return measured.value if measured.high is None else measured.high
 
 
+def keeps_limit(snapshot: Snapshot, metric: Metric, allowed: float | None) -> bool:
+    """Whether a version may keep the metric's limit: False when its record shows that it did not.
+
+    `allowed`: the largest number of a record that keeps it; a value has its own.
+    """
+    measured = newest(snapshot.records, metric.name, query_of(metric.source))
+    if measured is None:
+        return True
+    if isinstance(source := metric.source, ValueQuery):
+        over = source.maximum is not None and measured.value > source.maximum
+        return not over and (source.minimum is None or measured.value >= source.minimum)
+    if allowed is None or measured.unit not in ("", "share"):  # recorded when it was asked something else
+        return True
+    return (measured.value if measured.low is None else measured.low) <= allowed
+
+
 def record_in_words(snapshot: Snapshot, metric: Metric | None) -> str:
     """What a snapshot was measured to be, for a sentence: "errors 0.1%"; "no record of errors"."""
     if metric is None:
@@ -123,7 +147,7 @@ def choose(
         return (stable,)
     if state.manual_rollback and (relative or asked == state.manual_rollback.target):
         target = state.manual_rollback.target
-        raise CannotGoBack(f"{target} is on its way already: {names.ANNOTATION_ABORT} stays with {stable}")
+        raise OnItsWay(f"{target} is on its way already: {names.ANNOTATION_ABORT} stays with {stable}")
     if relative:
         previous = _previous(wanted, snapshots, state, others)
         found, _ = best_first(snapshots, state, metrics, metric)

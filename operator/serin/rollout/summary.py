@@ -3,21 +3,26 @@
 Everything here is derived from what was decided, and nothing is decided from it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from serin.analysis.combine import overall
+from serin.analysis.evidence import Unreadable, floats
 from serin.analysis.types import MetricVerdict
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason, condition, merge
-from serin.api.effective import versions
+from serin.api.effective import bisection, versions
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, KillSwitch
+from serin.api.retraining import Run, reason_of
 from serin.api.state import MetricStatus, StageStatus, State, Status, VersionStatus
 from serin.api.status import metric_row, write_status
 from serin.api.times import rfc3339_whole
-from serin.api.verdicts import BLOCKING, Trouble, Verdict
+from serin.api.trail import Point, extended
+from serin.api.verdicts import BLOCKING, FAILURES, Severity, Trouble, Verdict
 from serin.evaluation.samples import SPLIT
+from serin.rollout.limits import reason_of_breaches, said_of_breaches
 from serin.rollout.model import Note, Observation
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.snapshots import is_rejected
@@ -44,9 +49,9 @@ def interval(low: float | None, high: float | None, unit: str = "x") -> str:
 
 def changed(seen: Observation, old: str, new: str) -> tuple[str, ...]:
     """Dimensions in which two snapshots differ, in the order of DIMENSIONS; empty when one of them is not known."""
-    if old not in seen.snapshots:
+    if old not in seen.snapshots or new not in {*seen.snapshots, *seen.contents}:
         return ()
-    after = seen.snapshots[new].hashes if new in seen.snapshots else names.dimension_hashes(seen.declared[new])
+    after = seen.snapshots[new].hashes if new in seen.snapshots else names.dimension_hashes(seen.contents[new])
     before = seen.snapshots[old].hashes
     return tuple(one for one in names.DIMENSIONS if before.get(one) != after.get(one))
 
@@ -73,8 +78,11 @@ def metric_rows(builder: PlanBuilder, snapshot: str) -> list[JsonObject]:
 
     What becomes stable, or was, without being an arm has the rows of the leading one beside it.
     """
-    judged = builder.assessment.verdicts
-    return [metric_row(_metric(one)) for one in judged.get(snapshot, () if len(judged) > 1 else _verdicts(builder))]
+    judged, trial = builder.assessment.verdicts, _trial(builder.seen.state)
+    verdicts = judged.get(snapshot, () if len(judged) > 1 else _verdicts(builder))
+    if trial and len(judged) > 1 and trial[0] != snapshot:
+        trial = None  # the rows of the status are about the leading arm
+    return list(map(metric_row, _metrics(builder, verdicts, trial)))
 
 
 def status(builder: PlanBuilder, why: Note) -> JsonObject:
@@ -97,7 +105,7 @@ def _with_rollout(builder: PlanBuilder, shown: Status) -> Status:
     """The part that exists only while something is judged."""
     state, assessment = builder.state, builder.assessment
     if state.judged is None:
-        return shown
+        return _with_limits(builder, shown)
     context = RolloutContext(builder.seen, assessment, builder.strategy, state, state.judged)
     trouble = assessment.diagnosis
     silent = trouble.trouble in (Trouble.NONE, Trouble.UNDECIDED)  # the metrics' own rows say it all
@@ -105,10 +113,23 @@ def _with_rollout(builder: PlanBuilder, shown: Status) -> Status:
         shown,
         verdict=overall(context.verdicts).value,
         stage=builder.strategy.show(context) if state.rollout else StageStatus(),
-        metrics=tuple(_metric(one) for one in context.verdicts),
+        metrics=_metrics(builder, context.verdicts, _trial(state)),
         observed=_observed(state),
         trouble=trouble.trouble.value,
         trouble_message="" if silent else trouble.message,
+    )
+
+
+def _with_limits(builder: PlanBuilder, shown: Status) -> Status:
+    """The part that exists only while limits are watched."""
+    found, trouble = builder.assessment.limits, builder.assessment.diagnosis
+    if builder.state.held_to_limits is None or found is None:
+        return shown
+    return replace(
+        shown,
+        metrics=_metrics(builder, found.verdicts, _trial(builder.state)),
+        trouble=trouble.trouble.value,
+        trouble_message=trouble.message,
     )
 
 
@@ -116,6 +137,37 @@ def _verdicts(builder: PlanBuilder) -> tuple[MetricVerdict, ...]:
     """What was said about the leading arm of what was judged; that may have ended in this look."""
     judged = builder.seen.state.judged
     return builder.assessment.verdicts.get(judged.candidate, ()) if judged else ()
+
+
+# What the metrics are about: a snapshot, and since when its requests count (unix seconds).
+_Trial = tuple[str, float] | None
+
+
+def _trial(state: State) -> _Trial:
+    if judged := state.judged:
+        return judged.candidate, judged.since if judged.counted_since is None else judged.counted_since
+    limits = state.held_to_limits
+    return (state.stable, limits.since) if state.stable and limits else None
+
+
+def _metrics(builder: PlanBuilder, verdicts: Sequence[MetricVerdict], trial: _Trial) -> tuple[MetricStatus, ...]:
+    """What the metrics say now, and in the status already said at earlier looks of the same trial."""
+    goes_on = trial is not None and trial == _trial(builder.seen.state)
+    before = {one.name: one for one in builder.seen.status.metrics} if goes_on else {}
+    return tuple(_with_trail(_metric(one), before.get(one.metric), one, builder.seen.now) for one in verdicts)
+
+
+def _with_trail(row: MetricStatus, before: MetricStatus | None, now_said: MetricVerdict, now: float) -> MetricStatus:
+    """The row with its trail, which grows when the row's numbers differ: it never causes a write by itself."""
+    trail = before.trail if before else ()
+    moved = before is None or _numbers(before) != _numbers(row)
+    if moved and (now_said.estimate is not None or now_said.requests):
+        trail = extended(trail, Point(now, row.requests, now_said.estimate, now_said.low, now_said.high))
+    return replace(row, trail=trail)
+
+
+def _numbers(row: MetricStatus) -> tuple[int, str, str]:
+    return row.requests, row.estimate, row.interval
 
 
 def _metric(one: MetricVerdict) -> MetricStatus:
@@ -129,6 +181,8 @@ def _metric(one: MetricVerdict) -> MetricStatus:
         estimate=ratio(one.estimate, one.unit),
         interval=interval(one.low, one.high, one.unit),
         needed=one.needed,
+        fails_at=one.fails_at,
+        passes_at=one.passes_at,
     )
 
 
@@ -139,9 +193,15 @@ def _observed(state: State) -> dict[str, str]:
     stable, leading = state.rollout.stable, state.rollout.candidate
     arm = state.rollout.arm(leading)
     split = (arm.evidence.get(SPLIT) if arm else None) or {}
-    requests, snapshots = split.get("requests") or (), (stable, leading)
+    snapshots = (stable, leading)
     alone = state.split.of(stable) + state.split.of(leading) == 100  # else the two are not all requests
-    if not alone or not sum(requests) or split.get("weights") != [state.split.of(name) for name in snapshots]:
+    if not alone or split.get("weights") != [state.split.of(name) for name in snapshots]:
+        return {}
+    try:
+        requests = floats(split, "requests", len(snapshots))
+    except Unreadable:  # somebody has edited it
+        return {}
+    if min(requests) < 0.0 or not sum(requests):
         return {}
     return {name: f"{count / sum(requests):.1%}" for name, count in zip(snapshots, requests, strict=True)}
 
@@ -236,7 +296,10 @@ def _rejection(builder: PlanBuilder) -> Note | None:
     """That the version which the spec describes was rejected, and is not tried again by itself; None when it is not."""
     seen, state, why = builder.seen, builder.state, builder.why
     # By this look's own end of an experiment: the arm that the spec describes may have lost, and another one won.
-    wanted, last = versions(seen.deployment.name, seen.deployment.spec, state.concluded)[0], state.last_rollback
+    wanted, last = versions(seen.deployment.name, seen.deployment.spec, state)[0], state.last_rollback
+    search = bisection(seen.deployment.name, seen.deployment.spec, state)
+    if search and search.message and wanted == state.stable and state.rollout is None:
+        return Note(Reason.PARTLY_ROLLED_BACK, search.message, warning=True)
     if state.rollout or wanted == state.stable or not is_rejected(seen.snapshots, state, wanted):
         return None
     if why.reason is Reason.REJECTED_CONTENT or (last and last.at == seen.now and why.reason.value == last.reason):
@@ -250,7 +313,7 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
     What does not hold says what is the case instead.
     """
     seen, state = builder.seen, builder.state
-    busy = bool(state.rollout or state.manual_rollback) or state.stable is None
+    busy = bool(state.rollout or state.manual_rollback) or state.stable is None or _searches(builder)
     rejected, stall = _rejection(builder), _stall(builder)
     found = [
         _ready(builder),
@@ -263,6 +326,10 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
         found.append(_evidence(builder))
     if state.rollout:
         found.append(_feasible(builder))
+    if state.held_to_limits and state.stable:
+        found.append(_within_limits(builder, state.stable))
+    if state.retraining and state.retraining.run:
+        found.append(_retraining(state.retraining.run))
     if isinstance(seen.deployment.spec.fallback, FallbackService):
         found.append(_fallback(seen, seen.deployment.spec.fallback))
     if seen.contested:
@@ -272,6 +339,12 @@ def _conditions(builder: PlanBuilder, why: Note) -> list[JsonObject]:
         condition(kind, is_so, reason, message, generation=seen.deployment.generation, now=now)
         for kind, is_so, reason, message in found
     ]
+
+
+def _searches(builder: PlanBuilder) -> bool:
+    """Whether the next combination is about to be tried."""
+    search = builder.state.bisection
+    return search is not None and search.present is not None and not search.message
 
 
 def _holds(kind: ConditionType, cause: Note | None, otherwise: Note) -> _Condition:
@@ -287,6 +360,14 @@ def _is_kept_back(builder: PlanBuilder) -> bool:
 
 def _switched_off_note(builder: PlanBuilder) -> Note:
     return Note(Reason.KILL_SWITCH, switched_off(builder.seen, builder.state.stable), warning=True)
+
+
+def _retraining(run: Run) -> _Condition:
+    """Whether the model is being retrained; else how the newest retraining has ended."""
+    message = f"{run.name}, {run.cause.trigger}: {run.cause.message}"
+    if run.message:
+        message = f"{run.name}: {run.message} ({run.cause.trigger}: {run.cause.message})"
+    return ConditionType.RETRAINING, run.under_way, reason_of(run), message
 
 
 def _fallback(seen: Observation, service: FallbackService) -> _Condition:
@@ -355,6 +436,21 @@ def contested(seen: Observation) -> str:
         f"something else changes {told} again and again: Serin puts back what is its own, less and less often. "
         f"Who writes: {ask}"
     )
+
+
+def _within_limits(builder: PlanBuilder, stable: str) -> _Condition:
+    kind, found = ConditionType.WITHIN_LIMITS, builder.assessment.limits
+    if over := said_of_breaches(builder, stable):
+        return kind, False, reason_of_breaches(builder), over
+    for one in found.verdicts if found else ():
+        if one.verdict is Verdict.NO_DATA and one.severity is not Severity.INFO:
+            return kind, None, Reason(one.reason), f"{one.metric}: {one.message}"
+    if not found:
+        return kind, None, Reason.GATHERING_EVIDENCE, "nothing was measured yet"
+    told = (one for one in found.verdicts if one.verdict in FAILURES or (one.at is None and not one.requests))
+    shown = "".join(f"; {one.metric} ({one.severity}): {one.message}" for one in told)
+    message = f"{stable} is over no limit that counts (no error guarantee){shown}"
+    return kind, True, Reason.WITHIN_LIMITS, message
 
 
 def _evidence(builder: PlanBuilder) -> _Condition:

@@ -19,14 +19,29 @@ from serin.api.state import Concluded, State, Watch
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING, Verdict
 from serin.evaluation.feasibility import Schedule
-from serin.rollout.gates import crashed_under_traffic, first, metric_failed, paused, route_unsure
+from serin.rollout.gates import (
+    answers_wrongly,
+    breaks_clients,
+    crashed_under_traffic,
+    first,
+    metric_failed,
+    paused,
+    route_unsure,
+    runs_something_else,
+)
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.rollback import eliminated, record_of
 from serin.rollout.strategies.base import Finding, Gate, RolloutContext
 
 # What nobody waits for, as it was promoted on proof: its pods were ready in time, and silence proves nothing.
-_BREACHES: Final[tuple[Gate, ...]] = (metric_failed, crashed_under_traffic)
+_BREACHES: Final[tuple[Gate, ...]] = (
+    metric_failed,
+    runs_something_else,
+    breaks_clients,
+    answers_wrongly,
+    crashed_under_traffic,
+)
 # What an edit of the spec leaves of a holdback that is not over yet.
 _NOBODY: Final = Holdback(0, 0.0)
 

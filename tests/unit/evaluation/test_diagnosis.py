@@ -69,17 +69,18 @@ def test_silence_is_no_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moved", "reason", "found"),
+    ("moved", "reason", "both", "found"),
     [
-        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, Trouble.DATA_DRIFT),
-        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, Trouble.NONE),
-        (Verdict.PASS, Reason.NOT_WORSE, Trouble.NONE),
+        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, True, Trouble.DATA_DRIFT),
+        (Verdict.FAIL_MINOR, Reason.DRIFTED_FROM_REFERENCE, False, Trouble.UNDECIDED),
+        (Verdict.FAIL_MINOR, Reason.DIFFERENT_FROM_STABLE, False, Trouble.NONE),
+        (Verdict.PASS, Reason.NOT_WORSE, False, Trouble.NONE),
     ],
 )
 def test_answers_that_left_the_reference_with_stables_are_data_drift(
-    moved: Verdict, reason: Reason, found: Trouble
+    moved: Verdict, reason: Reason, both: bool, found: Trouble
 ) -> None:
     metrics = parse_spec(spec(metrics=[ERRORS, DRIFT])).metrics
     passed = MetricVerdict("errors", Severity.CRITICAL, Verdict.PASS, Reason.NOT_WORSE, "as good")
-    drift = MetricVerdict("drift", Severity.MINOR, moved, reason, "moved")
+    drift = MetricVerdict("drift", Severity.MINOR, moved, reason, "moved", both_moved=both)
     assert diagnosis([passed, drift], metrics, ()).trouble is found

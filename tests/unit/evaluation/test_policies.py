@@ -82,3 +82,15 @@ def test_latencies_take_along_what_is_let_pass_and_how_long_pods_warm_up() -> No
     found = policies(parse_spec(body), interval=10.0, expected_seconds=180.0)
     assert [(one.tolerance, one.tolerance_least) for one in found.values()] == [(0.2, 0.005), (0.5, 0.005), (0.0, 0.02)]
     assert {one.warmup for one in found.values()} == {45.0}
+
+
+def test_slices_share_what_their_metric_has_of_the_promise() -> None:
+    counters = {"bad": "missed_total{ {{.version}} }", "total": "seen_total{ {{.version}} }"}
+    whole = {"name": "missed", "ratio": counters, "severity": "critical"}
+    one, sliced = (
+        policies(parse_spec(spec(metrics=[metric, *METRICS])), 10.0, 180.0)["missed"]
+        for metric in (whole, {**whole, "by": "country", "minRequests": 50})
+    )
+    assert sliced.alpha_minor == pytest.approx(one.alpha_minor / 9)
+    assert sliced.alpha_critical == pytest.approx(one.alpha_critical / 9)
+    assert (sliced.by, sliced.slice_requests, one.by) == ("country", 50, "")

@@ -57,6 +57,7 @@ def test_the_arms_begin_at_the_least_weight_and_no_request_is_sticky() -> None:
     assert {name: pods.desired for name, pods in world.pods.items()} == dict.fromkeys(named.values(), 4)
 
 
+@pytest.mark.more
 def test_weights_follow_the_rewards_by_steps_and_within_the_limits() -> None:
     world, named = begun(arms_earn(THIRD_IS_BEST), maxStep=15, maxWeight=70, **LONG)
     before, seen = shares(world, named), []
@@ -71,6 +72,7 @@ def test_weights_follow_the_rewards_by_steps_and_within_the_limits() -> None:
     assert len({tuple(one) for one in seen}) > 4
 
 
+@pytest.mark.more
 def test_lowering_one_arm_and_raising_another_are_two_writes() -> None:
     world, named = begun(arms_earn({**THIRD_IS_BEST, "2": 0.2}), **LONG)
     world.run(200)
@@ -105,6 +107,7 @@ def test_an_arm_whose_guardrails_have_not_passed_stays_at_the_least_weight() -> 
     assert state_of(world).rollout is None
 
 
+@pytest.mark.more
 def test_nothing_moves_without_new_rewards() -> None:
     earns = arms_earn(THIRD_IS_BEST)
 
@@ -186,6 +189,7 @@ def test_the_best_arm_serves_and_the_spec_need_not_say_so() -> None:
     assert set(world.pods) == {named["3"]}
 
 
+@pytest.mark.more
 def test_nobody_wins_before_the_shortest_time_or_on_few_requests() -> None:
     world, _ = begun(arms_earn(THIRD_IS_BEST), minDuration="500s")
     world.run(450)
@@ -252,6 +256,7 @@ def test_what_is_counted_before_the_labels_can_have_come_is_left_out() -> None:
     assert min(counted(world)) > 0
 
 
+@pytest.mark.more
 def test_a_best_arm_that_changes_is_followed() -> None:
     changes = {"halfLife": "60s", **LONG}
     world, named = begun(arms_earn({"1": 0.1, "2": 0.2, "3": 0.1}), **changes)
@@ -262,6 +267,7 @@ def test_a_best_arm_that_changes_is_followed() -> None:
     assert shares(world, named)[2] == 80
 
 
+@pytest.mark.more
 def test_a_restart_at_every_write_loses_nothing_and_counts_nothing_twice() -> None:
     calm, named = begun(arms_earn(THIRD_IS_BEST), **LONG)
     for _ in range(60):
@@ -299,6 +305,7 @@ def test_edited_limits_hold_at_once() -> None:
     assert shares(world, named)[2] == 50
 
 
+@pytest.mark.more
 def test_all_that_lose_their_pods_begin_anew() -> None:
     world, named = begun(arms_earn(THIRD_IS_BEST), **LONG)
     world.run(200)

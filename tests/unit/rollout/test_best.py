@@ -164,6 +164,7 @@ def test_back_to_the_best_and_not_to_the_one_before() -> None:
     assert any("the user asks for the best earlier version, v2 (errors 0.1%)" in line for line in world.story)
 
 
+@pytest.mark.more
 def test_when_the_best_cannot_run_the_next_one_serves() -> None:
     world, named = four_versions()
     world.problems[named["2"]] = "pod fraud-a: container model is waiting: ImagePullBackOff"

@@ -6,12 +6,14 @@ import pytest
 
 from serin.analysis.types import Arm, RatioTick, Tick
 from serin.api import names
-from serin.api.records import MOST_RECORDS, Measurement, Occasion, Record
+from serin.api.records import MOST_IMAGES, MOST_RECORDS, Measurement, Occasion, Record
 from serin.api.spec import DistributionQuery, MeanQuery, RatioQuery, TemplateRef, ValueQuery, query_of
 from serin.api.status import read_state
 from serin.evaluation.samples import SampleRequest
-from serin.rollout.model import DeleteSnapshot, Order, RecordSnapshot, WriteStatus
-from tests.narratives.world import START, World, fails, silent, spec
+from serin.rollout.assess import assess
+from serin.rollout.model import DeleteSnapshot, Digests, Order, RecordSnapshot, WriteStatus
+from serin.rollout.planner import plan
+from tests.narratives.world import FITTING, PROBES, RUNNING, START, World, fails, silent, spec
 
 HOUR = 3600.0
 
@@ -93,6 +95,23 @@ def test_a_record_that_a_crash_has_lost_is_made_up_for_once(requests: int) -> No
     world.run(120)
     assert occasions(world, second) == ["Created", "RolledBack"]
     assert occasions(world, first) == ["Created", "Promoted", "Restored"]
+
+
+def test_what_a_version_was_found_to_be_is_recorded_and_kept() -> None:
+    checks = PROBES["integrity"] | {"signature": "Required", "digest": "Required"}
+    world = World(spec=spec("1", integrity=checks))
+    world.run(30)
+    first = world.wanted
+    assert world.snapshots[first].signature == FITTING, "as soon as it is known of the first version"
+    assert occasions(world, first) == ["Created", "Promoted"], "that is no record of its own"
+    second = world.change(spec("2", integrity=checks))
+    world.run(300)
+    world.annotate(names.ANNOTATION_ROLLBACK_TO, "previous@1")
+    world.run(60)
+    left = world.snapshots[second]
+    assert occasions(world, second)[-1] == "RolledBack"
+    assert (left.signature, left.images, left.fingerprint) == (FITTING, RUNNING.images, f"print-of-{second}")
+    assert not world.snapshots[first].fingerprint, "it was never on trial"
 
 
 def test_going_back_by_hand_is_recorded() -> None:
@@ -232,3 +251,35 @@ def test_every_source_has_its_query_in_words() -> None:
         "sum{} / count{}",
         "max(up)",
     ]
+
+
+def test_what_the_first_pods_ran_is_recorded_while_the_version_is_tried() -> None:
+    """A version with one pod is held to it when that pod is replaced by one from another image."""
+    checks = {"integrity": {"signature": "Off", "digest": "Required", "every": "5m"}}
+    world = World(spec=spec("1", **checks))
+    world.run(20)
+    second = world.change(spec("2", **checks))
+    while second not in world.weights:
+        world.run(10)
+    assert world.snapshots[second].images == RUNNING.images
+    assert occasions(world, second) == ["Created"]
+    world.digests[second] = Digests({"model": f"sha256:{'b' * 64}"}, "container model runs another image")
+    world.run(30)
+    assert occasions(world, second)[-1] == "RolledBack"
+    assert world.snapshots[second].images == RUNNING.images, "it is held to what it ran first"
+
+
+def test_no_more_images_are_recorded_than_there_is_room_for() -> None:
+    checks = {"integrity": {"signature": "Off", "digest": "Required", "every": "5m"}}
+    world = World(spec=spec("1", **checks))
+    world.run(20)
+    second = world.change(spec("2", **checks))
+    world.digests[second] = Digests({f"c{number}": f"sha256:{'a' * 64}" for number in range(MOST_IMAGES + 1)})
+    said: list[object] = []
+    while not said:
+        world.look()
+        world.now += 5
+        seen = world.observe()
+        actions = plan(seen, assess(seen)).actions
+        said = [one.status["images"] for one in actions if isinstance(one, RecordSnapshot) and "images" in one.status]
+    assert len(said[0]) == MOST_IMAGES

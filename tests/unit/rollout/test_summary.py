@@ -2,8 +2,11 @@
 
 import pytest
 
+from serin.api.split import between
+from serin.api.state import Arm, Rollout, State
+from serin.evaluation.samples import SPLIT
 from serin.rollout.model import ApplyDeployment, Order, Route, WriteStatus
-from serin.rollout.summary import interval, ratio
+from serin.rollout.summary import _observed, interval, ratio
 from tests.narratives.world import World, spec
 
 
@@ -83,3 +86,15 @@ def test_a_first_version_that_is_refused_says_so_also_while_no_router_is_ready()
     world.refused.clear()
     world.run(10)
     assert world.status["reason"] == "RouterNotReady"
+
+
+@pytest.mark.parametrize("requests", ["x", 7, {"a": 1}, [1], [1, 2, 3], ["a", "b"], [-5, 10], [0, 0], None], ids=str)
+def test_shares_that_cannot_be_read_are_not_shown(requests: object) -> None:
+    """Somebody has edited the evidence: a look goes on without what it only shows."""
+    rollout = Rollout("a", (Arm("b", {SPLIT: {"weights": [95, 5], "requests": requests}}),), since=0.0)
+    assert _observed(State(stable="a", rollout=rollout, split=between("a", "b", 5))) == {}
+
+
+def test_shares_are_of_all_requests_that_were_counted() -> None:
+    rollout = Rollout("a", (Arm("b", {SPLIT: {"weights": [95, 5], "requests": [950, 50]}}),), since=0.0)
+    assert _observed(State(stable="a", rollout=rollout, split=between("a", "b", 5))) == {"a": "95.0%", "b": "5.0%"}

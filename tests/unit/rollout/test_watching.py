@@ -1,5 +1,7 @@
 """A version that is watched after its promotion: what the stories in tests/narratives/holdbacks.py do not tell."""
 
+from dataclasses import replace
+
 from serin.api import names
 from serin.api.status import read_state, read_status, smallest
 from serin.rollout.assess import assess
@@ -103,6 +105,10 @@ def test_a_rejected_spec_changes_nothing_about_it() -> None:
     assert world.weights == {before: 100}, "it is judged all the same"
 
 
-def test_a_status_that_was_refused_loses_it() -> None:
+def test_a_status_that_was_refused_loses_what_was_counted() -> None:
     world, *_ = watched()
-    assert "watch" not in smallest(world.status)
+    world.run(60)
+    state = read_state(world.status).watch
+    assert state is not None
+    assert state.evidence
+    assert read_state(smallest(world.status)).watch == replace(state, evidence={})

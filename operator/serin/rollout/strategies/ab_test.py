@@ -97,9 +97,8 @@ class AbTest:
         weight = 100 if wins else self._share(context)
         return pods_for(weight, context.seen.deployment.spec.replicas)
 
-    def waits_for_approval(self, stage: StageState) -> bool:  # noqa: ARG002 - nothing here does
+    def waits_for_approval(self, stage: StageState) -> None:
         """Never."""
-        return False
 
     def show(self, context: RolloutContext) -> StageStatus:
         """The test, or the promotion."""

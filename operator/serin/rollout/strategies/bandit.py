@@ -73,9 +73,8 @@ class Bandit:
         """As many as stable, or an arm would be slower for having fewer; so a weight that rises waits for no pod."""
         return context.seen.deployment.spec.replicas
 
-    def waits_for_approval(self, stage: StageState) -> bool:  # noqa: ARG002 - nothing here does
+    def waits_for_approval(self, stage: StageState) -> None:
         """Never."""
-        return False
 
     def show(self, context: RolloutContext) -> StageStatus:
         """The bandit, or the promotion."""

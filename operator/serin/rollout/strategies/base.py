@@ -15,7 +15,7 @@ from serin.api.conditions import Reason
 from serin.api.state import Rollout, StageState, StageStatus, State
 from serin.evaluation.evaluate import Assessment
 from serin.evaluation.feasibility import Schedule
-from serin.rollout.model import Observation, Workload
+from serin.rollout.model import GoldenAnswers, Observation, Signatures, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,22 @@ class Strategy(Protocol):
     def pods(self, context: "RolloutContext") -> int:
         """Pods that the arm needs in the present stage."""
 
-    def waits_for_approval(self, stage: StageState) -> bool:
-        """Whether a person may approve now."""
+    def waits_for_approval(self, stage: StageState) -> "ApprovalRule | None":
+        """Whether people may approve now, and how many of them have to."""
 
     def advance(self, context: "RolloutContext", *, approved: bool) -> Advance:
         """Go on, or say what is waited for. Asked only while nothing speaks against the arms."""
 
     def show(self, context: "RolloutContext") -> StageStatus:
         """The present stage as people read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """How many people have to approve a stage. `lasts`: for how many seconds one counts, None: as long as it waits."""
+
+    count: int = 1
+    lasts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,16 @@ class RolloutContext:
     def ready(self) -> int:
         """Candidate pods that are ready with their model loaded."""
         return self.seen.ready(self.candidate)
+
+    @property
+    def golden(self) -> GoldenAnswers | None:
+        """What the candidate's ready pods answer to golden probes; None when none is known to be asked."""
+        return self.seen.golden.get(self.candidate)
+
+    @property
+    def signatures(self) -> Signatures | None:
+        """What is known of the candidate's signature; None when it may be any."""
+        return self.seen.signatures.get(self.candidate)
 
     @property
     def needed(self) -> int:

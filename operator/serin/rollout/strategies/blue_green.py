@@ -18,11 +18,11 @@ from serin.api.split import Rule, Split, between
 from serin.api.state import StageState, StageStatus
 from serin.api.text import count
 from serin.api.times import human
-from serin.api.verdicts import Against
+from serin.api.verdicts import COMPARED
 from serin.evaluation.feasibility import Schedule
 from serin.rollout.gates import HOLD, first, unproven
 from serin.rollout.rollback import resettled
-from serin.rollout.strategies.base import Advance, Finding, RolloutContext
+from serin.rollout.strategies.base import Advance, ApprovalRule, Finding, RolloutContext
 from serin.rollout.strategies.moves import bake, held, promote, settled, waiting_for_pods
 
 _PREVIEW, _BAKE, _PROMOTION = range(3)  # the stages, by index
@@ -92,9 +92,10 @@ class BlueGreen:
         replicas = context.seen.deployment.spec.replicas
         return min(self.preview, replicas) if context.stage.index == _PREVIEW else replicas
 
-    def waits_for_approval(self, stage: StageState) -> bool:
+    def waits_for_approval(self, stage: StageState) -> ApprovalRule | None:
         """While green can be tried, and a person has to say yes."""
-        return stage.index == _PREVIEW and stage.since is not None and self.approve is Approve.MANUAL
+        waits = stage.index == _PREVIEW and stage.since is not None and self.approve is Approve.MANUAL
+        return ApprovalRule() if waits else None
 
     def show(self, context: RolloutContext) -> StageStatus:
         """The present stage."""
@@ -111,7 +112,7 @@ class BlueGreen:
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if begun else 0,
             min_requests=self.min_requests if baking else 0,
-            approval=self.waits_for_approval(stage),
+            approval=self.waits_for_approval(stage) is not None,
             note=_NO_PROMISE if begun and not self.holdback else "",
         )
 
@@ -199,7 +200,7 @@ class BlueGreen:
 
     def _unproven(self, context: RolloutContext) -> Finding | None:
         """With nobody held back there is nothing to compare with."""
-        return unproven(context) if self.holdback else unproven(context, without=Against.STABLE)
+        return unproven(context) if self.holdback else unproven(context, without=COMPARED)
 
     def _promote(self, context: RolloutContext) -> Advance:
         """The rest of the requests too; when that has made green stable, blue keeps its pods for a while."""

@@ -22,8 +22,9 @@ from serin.api.state import StageState, StageStatus
 from serin.api.text import count, cut_to_bytes
 from serin.api.times import human
 from serin.evaluation.feasibility import Schedule
+from serin.rollout.approvals import expires_in, missing
 from serin.rollout.gates import HOLD, first, minor_failed, unproven
-from serin.rollout.strategies.base import Advance, Finding, RolloutContext
+from serin.rollout.strategies.base import Advance, ApprovalRule, Finding, RolloutContext
 from serin.rollout.strategies.moves import bake, held, pods_for, promote, settled, waiting_for_pods
 
 
@@ -92,16 +93,21 @@ class CohortStep:
         return Split({stable: 100}, (Rule(candidate, self.headers, self.cookies),))
 
 
+_ONE: Final = ApprovalRule()
+
+
 @dataclass(frozen=True, slots=True)
 class PauseStep:
-    """Wait for approval, or for `seconds` when given."""
+    """Wait for approval, or for `seconds` when given. `approvals`: how many, and how long one counts."""
 
     seconds: float | None = None
+    approvals: ApprovalRule = _ONE
 
     @property
     def title(self) -> str:
-        """As people write it: `pause for 1h`, `pause until approved`."""
-        return "pause until approved" if self.seconds is None else f"pause for {human(self.seconds)}"
+        """As people write it: `pause for 1h`, `pause until approved`, `pause until approved by 2`."""
+        by = f" by {self.approvals.count}" if self.approvals.count > 1 else ""
+        return f"pause until approved{by}" if self.seconds is None else f"pause for {human(self.seconds)}"
 
 
 ActiveStep = WeightStep | MirrorStep | CohortStep
@@ -181,9 +187,10 @@ class Canary:
                 return max(1, -(-replicas * percent // 100))  # stable still answers everything
         return pods_for(weight, replicas)
 
-    def waits_for_approval(self, stage: StageState) -> bool:
+    def waits_for_approval(self, stage: StageState) -> ApprovalRule | None:
         """In a pause that has begun."""
-        return stage.since is not None and isinstance(self._step(stage), PauseStep)
+        step = self._step(stage)
+        return step.approvals if stage.since is not None and isinstance(step, PauseStep) else None
 
     def show(self, context: RolloutContext) -> StageStatus:
         """The present step."""
@@ -201,7 +208,7 @@ class Canary:
             deadline=None if self.max_duration is None else context.rollout.since + self.max_duration,
             requests=max(0, context.requests - stage.requests_before) if step else 0,
             min_requests=step.min_requests if isinstance(step, ActiveStep) else 0,
-            approval=self.waits_for_approval(stage),
+            approval=self.waits_for_approval(stage) is not None,
             cohort=cohort.cohort if cohort else "",
             note=_NO_PROMISE if cohort else "",
         )
@@ -293,8 +300,12 @@ class Canary:
             return self._next(context)
         state = context.at(replace(stage, since=since)).state
         if left is None:
-            command = context.seen.command(ANNOTATION_APPROVE)
-            why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval: {command}")
+            several = step.approvals.count > 1
+            name = context.seen.deployment.name
+            command = f"serin approve {name}" if several else context.seen.command(ANNOTATION_APPROVE)
+            people = missing(context.rollout, step.approvals, now)
+            why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval{people}: {command}")
+            left = expires_in(context.rollout, step.approvals, now)
         else:
             why = Finding(Reason.WAITING, f"step {stage.index + 1} waits for {human(step.seconds or 0)}")
         return Advance(state, why, event=stage.since is None, requeue_after=left)
@@ -326,7 +337,8 @@ class Canary:
 def _read_step(field: Field) -> Step:
     pause = field.get("pause")
     if pause is not None:
-        return PauseStep(seconds=pause.duration_of("for"))
+        rule = ApprovalRule(pause.value.get("approvals", 1), pause.duration_of("expireAfter"))
+        return PauseStep(pause.duration_of("for"), rule)
     least, match = field.get("minRequests"), field.get("match")
     if field.get("mirror") is not None:
         return read_mirror(field)
