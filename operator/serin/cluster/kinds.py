@@ -14,8 +14,10 @@ MODEL_DEPLOYMENT: Final = Kind(names.API_VERSION, names.MODEL_DEPLOYMENT, "model
 MODEL_SNAPSHOT: Final = Kind(names.API_VERSION, names.MODEL_SNAPSHOT, "modelsnapshots")
 METRIC_TEMPLATE: Final = Kind(names.API_VERSION, names.METRIC_TEMPLATE, "metrictemplates")
 DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
+JOB: Final = Kind("batch/v1", "Job", "jobs")
 SERVICE: Final = Kind("v1", "Service", "services")
 POD: Final = Kind("v1", "Pod", "pods")
+CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 EVENT: Final = Kind("events.k8s.io/v1", "Event", "events")
@@ -26,8 +28,10 @@ ALL: Final = (
     MODEL_SNAPSHOT,
     METRIC_TEMPLATE,
     DEPLOYMENT,
+    JOB,
     SERVICE,
     POD,
+    CONFIG_MAP,
     SECRET,
     ENDPOINT_SLICE,
     EVENT,

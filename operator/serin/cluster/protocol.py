@@ -69,6 +69,9 @@ class Cluster(Protocol):
     async def apply(self, body: JsonObject, *, force: bool = True, uid: str | None = None) -> JsonObject:
         """Server-side apply with field manager `serin`; owns only what `body` sets. Without `uid` it may create."""
 
+    async def create(self, body: JsonObject) -> JsonObject:
+        """Create an object. Raises Conflict when its name is taken."""
+
     async def patch_status(self, body: JsonObject) -> JsonObject:
         """Server-side apply of the status; with metadata.resourceVersion set, Conflict when the object has moved."""
 

@@ -4,16 +4,21 @@ What is private to a router comes with its templates, as keys that a user's Metr
 
 - `presence`: a selector of series that exist as soon as a target knows the version, even before its first request;
 - `pods`: the label that tells the pods of a version apart;
+- `unchecked`: of a ratio: a selector of counters of requests that could not be judged, and would belong to its total;
 - `byPod`: of a histogram: counters of its numbers' sum and of how many they are, with that label;
 - `age`: the name of a gauge of the seconds since the process began, for targets without `process_start_time_seconds`.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from serin.api.json import JsonObject
 from serin.api.template_files import read_templates
 from serin.metrics.enforced import Trust
+
+_MOST_RESOLVED: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,19 @@ class Catalog:
     """Built-in templates by name, each the same JSON that a MetricTemplate has as its spec.
 
     `of_routers`: those that read a router's own series. `trust`: which series they, and users' queries, may read.
+    `resolved`: what metrics were resolved to, by their identity.
     """
 
     templates: Mapping[str, JsonObject]
     of_routers: frozenset[str] = frozenset()
     trust: Trust = field(default_factory=Trust)
+    resolved: OrderedDict[tuple[int, int, str], tuple[Any, ...]] = field(default_factory=OrderedDict, compare=False)
+
+    def keep(self, key: tuple[int, int, str], found: tuple[Any, ...]) -> None:
+        """Remember what a metric was resolved to (sources.py), with the objects whose identities the key has."""
+        self.resolved[key] = found
+        if len(self.resolved) > _MOST_RESOLVED:
+            self.resolved.popitem(last=False)
 
     @classmethod
     def of(cls, *provided: Mapping[str, JsonObject], trust: Trust | None = None) -> "Catalog":

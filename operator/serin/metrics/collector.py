@@ -19,10 +19,12 @@ from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.spec import Metric, TemplateRef
-from serin.api.verdicts import Against
+from serin.api.verdicts import COMPARED
+from serin.evaluation.past import PastRequest
 from serin.metrics.answers import Ask, Failed, Partial, Series, Value
 from serin.metrics.catalog import Catalog
-from serin.metrics.counters import ASSUMED_INTERVAL, Counters, Known, TooLarge, failed
+from serin.metrics.counters import ASSUMED_INTERVAL, MAX_DEPLOYMENTS, Counters, Known, TooLarge, failed
+from serin.metrics.counting import in_step
 from serin.metrics.expressions import expression_tick, value_tick
 from serin.metrics.messages import shorten
 from serin.metrics.no_data import series_of
@@ -40,18 +42,28 @@ from serin.metrics.sources import (
     resolve,
 )
 from serin.metrics.wants import Key, Want, filled
+from serin.metrics.windows import past_ticks
 
 __all__ = ["Collector", "Key", "Want"]
 
 log: Final = structlog.get_logger("serin.metrics")
 
+# Scrape intervals; what lags further behind has a query of its own, so that it makes nobody else's answer longer.
+LONG_GAP: Final = 4.0
+# Scrape intervals after which it is not known any more when a target is scraped.
+FRESH: Final = 5.0
+# Seconds after the moment at which a scrape can be counted. Scrapes are not in time to the millisecond.
+A_MOMENT: Final = 0.02
 # Deployments whose hour by pod and minute is read at once: 3 pods each are 36,000 samples.
 MAX_HOURS: Final = 200
+# Seconds for which is remembered what was learned of a namespace; one whose limits are only watched is asked seldom.
+REMEMBERED: Final = 900.0
 # Seconds for which a collection waits for what users wrote. What takes longer comes with a later collection.
 PATIENCE: Final = 3.0
 
 _Task = asyncio.Task[dict[Key, Tick]]
-_Batch = tuple[str, Source, int]  # the namespace or SHARED, what is read, and how long the gap is
+# The namespace or SHARED, what is read, and how long the gap is or which windows are meant.
+_Batch = tuple[str, Source, int | PastRequest]
 
 # Of an hour by pod and minute: the queries, the label that tells pods apart, and what is measured with both.
 _Measure = Callable[[Iterable[Series], Iterable[Series], str, Sequence[Owner]], Mapping[Owner, float]]
@@ -68,7 +80,9 @@ class Collector:
         self._catalog = catalog
         self._patience = patience
         self._known: dict[str, Known] = {}
+        self._asked: dict[str, float] = {}  # namespaces, and when they were asked for last
         self._under_way: dict[Key, tuple[Want, _Task]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}  # of those who read windows of the past, by namespace
         self._tasks: set[_Task] = set()  # those of wants that are no more, too, until they end
 
     async def collect(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Tick]:
@@ -89,8 +103,10 @@ class Collector:
                 ticks[want.key] = NoData(Reason.QUERY_FAILED, str(error))
             except Exception as error:
                 ticks[want.key] = failed(want, error)
-        asked = {SHARED, *(place for place, _, _ in batches)}
-        self._known = {place: one for place, one in self._known.items() if place in asked}
+        self._asked |= dict.fromkeys((SHARED, *(place for place, _, _ in batches)), now)
+        self._asked = {place: at for place, at in self._asked.items() if now - at < REMEMBERED}
+        self._known = {place: one for place, one in self._known.items() if place in self._asked}
+        self._turns = {place: one for place, one in self._turns.items() if place in self._asked}
         shared = {self._start(batch, each, now) for batch, each in batches.items()}
         await self._wait({task for task in shared if task})
         ticks |= self._finished(wants)
@@ -160,10 +176,12 @@ class Collector:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._under_way |= {want.key: (want, task) for want in new}
-        return task if batch[0] == SHARED else None
+        return task if batch[0] == SHARED and not isinstance(batch[2], PastRequest) else None
 
     async def _wait(self, shared: set[_Task]) -> None:
-        running = {task for _, task in self._under_way.values()}
+        # What windows of the past say comes with a later collection, unless nothing else is waited for.
+        windows = {task for want, task in self._under_way.values() if want.past}
+        running = {task for _, task in self._under_way.values()} - windows or windows
         try:
             if running:
                 await asyncio.wait(running, timeout=self._patience)
@@ -196,6 +214,21 @@ class Collector:
         known = (one.interval(source) for one in self._known.values())
         return min((interval for interval in known if interval is not None), default=None)
 
+    def in_step(self, wanted: float, within: float) -> float:
+        """The moment nearest to `wanted` at which a scrape has just become old enough to be counted (unix seconds).
+
+        Of what is scraped most often; `wanted` itself while nothing is known that comes `within` so many seconds of it.
+        A collection at another moment finds the same, but later: it waits for nothing and still comes after a scrape.
+        """
+        scrapes = [
+            (interval, fresh)
+            for known in self._known.values()
+            for interval, newest in known.scrapes()
+            if (fresh := [moment for moment in newest if 0.0 <= wanted - moment < FRESH * interval])
+        ]
+        interval, fresh = min(scrapes, default=(math.inf, []))
+        return in_step(fresh, interval, wanted) + A_MOMENT if interval <= 2.0 * within else wanted
+
     @property
     def queries(self) -> int:
         """How many queries were sent since the start."""
@@ -204,7 +237,12 @@ class Collector:
     def _batch_of(self, want: Want, now: float) -> _Batch:
         """Short and long gaps apart, or one deployment's long gap would make every answer long. Raises SourceError."""
         source = resolve(want.metric, want.template, self._catalog, want.namespace)
-        return self._place(want), source, int(math.log2(max(60.0, now - want.since) / 60.0))
+        place = self._place(want)
+        if want.past:
+            return place, source, want.past
+        interval = self._known[place].interval(source) if place in self._known else None
+        usual = LONG_GAP * (interval or ASSUMED_INTERVAL)
+        return place, source, int(math.log2(max(1.0, (now - want.since) / usual)))
 
     def _place(self, want: Want) -> str:
         built_in = isinstance(want.metric.source, TemplateRef) and want.template is None
@@ -225,12 +263,22 @@ class Collector:
 
     async def _collect(self, place: str, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
         known = self._known.setdefault(place, Known())
+        if wants[0].past:
+            return await self._windows(place, source, wants, now)
         if isinstance(source, ValueSource | ExpressionSource):
             return await self._computed(place, source, wants, now)
         counters = Counters(self._ask_for(place), source, known, self._catalog.ages)
         ticks: dict[Key, Tick] = {}
         for chunk in counters.chunks(wants, now):
             ticks.update(await counters.count(chunk, now))
+        return ticks
+
+    async def _windows(self, place: str, source: Source, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
+        """One query at a time: many windows are many samples, and a rollout's queries must not wait behind them."""
+        at, ask, ticks = now - self._longest_interval(place), self._ask_for(place), dict[Key, Tick]()
+        async with self._turns.setdefault(place, asyncio.Lock()):
+            for start in range(0, len(wants), MAX_DEPLOYMENTS):
+                ticks |= await past_ticks(ask, source, wants[start : start + MAX_DEPLOYMENTS], at)
         return ticks
 
     async def _computed(
@@ -269,7 +317,7 @@ def _dispersion_asked(source: Source, _metric: Metric) -> _Asked | None:
 
 def _slowest_asked(source: Source, metric: Metric) -> _Asked | None:
     """Nothing for a limit: it says by itself what is still good."""
-    if not isinstance(source, HistogramSource | MeanSource) or metric.against != Against.STABLE:
+    if not isinstance(source, HistogramSource | MeanSource) or metric.against not in COMPARED:
         return None
     texts = mean_queries(source)
     return (texts, source.pods, _SMALLEST if metric.lower_is_worse else _LARGEST) if texts else None

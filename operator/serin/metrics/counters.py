@@ -11,22 +11,24 @@ is that old cannot change any more, so no sample is missed and none is counted t
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
 
 from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
-from serin.api.verdicts import Against
+from serin.api.verdicts import COMPARED, Against
 from serin.metrics.answers import Answer, Ask, Failed
-from serin.metrics.counting import TIME_TOLERANCE, are_of_one_server, cut, learn_interval
-from serin.metrics.distributions import distribution_tick, reference_tick
+from serin.metrics.counting import TIME_TOLERANCE, are_of_one_server, cut, learn_interval, newest_by_target
+from serin.metrics.distributions import concentration_tick, distribution_tick, reference_tick
 from serin.metrics.no_data import diagnose, failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, matchers_of
 from serin.metrics.readings import Owner, Reading, Table, plan_reading, tabulate
 from serin.metrics.sources import (
+    ConcentrationSource,
     CounterSource,
     DistributionSource,
     HistogramSource,
@@ -45,6 +47,7 @@ from serin.metrics.ticks import (
     mean_tick,
     ratio_tick,
     series_without_start,
+    sliced_tick,
     without_memory,
 )
 from serin.metrics.wants import Key, Want, filled
@@ -57,7 +60,7 @@ ASSUMED_INTERVAL: Final = 15.0
 # How long to wait for the second scrape of something new before it is called stale.
 FIRST_WAIT: Final = 60.0
 # Intervals before `since` in which the last counted sample is looked for; older ones cost a query more.
-LOOKBACK_INTERVALS: Final = 4
+LOOKBACK_INTERVALS: Final = 2
 # Bounds of one query: answers are held in memory whole. 200,000 samples are about 5 MB.
 MAX_SAMPLES: Final = 200_000
 MAX_DEPLOYMENTS: Final = 500
@@ -66,6 +69,8 @@ ASSUMED_SERIES: Final = 40
 SHORTEST_PART: Final = 120.0
 # Sources of a namespace whose scrape interval is remembered; users may write any number of them.
 MAX_KNOWN: Final = 1_000
+# Targets of a source of which it is remembered when they were scraped: every two are compared, at each tick.
+MAX_MOMENTS: Final = 50
 
 
 _SEVERAL_SERVERS: Final = (
@@ -101,28 +106,46 @@ class _Collection:
 _Ready = tuple[Want, ArmRows, ArmRows]  # subject, and baseline
 
 
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """Of one source: seconds between scrapes, series per deployment, and when each target was scraped last."""
+
+    interval: float | None = None
+    series: float = 0.0
+    newest: Collection[float] = ()
+
+
+_NOTHING: Final = _Learned()
+
+
 class Known:
-    """Scrape intervals in seconds, and series per deployment, as learned from answers. Saves work, and no more."""
+    """Scrape intervals and moments, and series per deployment, as learned from answers. Saves work, and no more."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Source, tuple[float | None, float]] = OrderedDict()
+        self._found: OrderedDict[Source, _Learned] = OrderedDict()
 
     def interval(self, source: Source) -> float | None:
         """Seconds between scrapes; None: not known yet."""
-        return self._found.get(source, (None, 0.0))[0]
+        return self._found.get(source, _NOTHING).interval
 
     def series(self, source: Source) -> float:
         """Series per deployment."""
-        return self._found.get(source, (None, 0.0))[1] or ASSUMED_SERIES
+        return self._found.get(source, _NOTHING).series or ASSUMED_SERIES
+
+    def scrapes(self) -> Iterator[tuple[float, Collection[float]]]:
+        """Of each source: seconds between scrapes, and when each target had its last one (unix seconds)."""
+        return ((one.interval, one.newest) for one in self._found.values() if one.interval is not None)
 
     def longest(self) -> float | None:
         """The longest of the scrape intervals; None: none is known."""
-        return max((interval for interval, _ in self._found.values() if interval is not None), default=None)
+        return max((one.interval for one in self._found.values() if one.interval is not None), default=None)
 
-    def learn(self, source: Source, interval: float | None, series: float = 0.0) -> None:
-        """Note what an answer showed; None and 0 say nothing. The source that was not seen for longest is forgotten."""
-        before = self._found.pop(source, (None, 0.0))
-        self._found[source] = interval or before[0], series or before[1]
+    def learn(
+        self, source: Source, interval: float | None, series: float = 0.0, newest: Collection[float] = ()
+    ) -> None:
+        """Note what an answer showed; nothing says nothing. The source that was not seen for longest is forgotten."""
+        before = self._found.pop(source, _NOTHING)
+        self._found[source] = _Learned(interval or before.interval, series or before.series, newest or before.newest)
         if len(self._found) > MAX_KNOWN:
             self._found.popitem(last=False)
 
@@ -188,7 +211,8 @@ class Counters:
         interval = learned or self.known.interval(self.source)
         if interval is None and any(one.times[-1] > now - FIRST_WAIT for each in found for one in each):
             return None
-        self.known.learn(self.source, learned, sum(map(len, found)) / deployments)
+        newest = newest_by_target(one for each in found for one in each).values()
+        self.known.learn(self.source, learned, sum(map(len, found)) / deployments, tuple(islice(newest, MAX_MOMENTS)))
         until = now - (interval or ASSUMED_INTERVAL)
         return _Collection(tabulate([cut(each, until) for each in found]), until, interval or ASSUMED_INTERVAL)
 
@@ -276,12 +300,16 @@ def _tick(
     bases: Mapping[frozenset[tuple[str, str]], float | None],
 ) -> Tick:
     match source:
+        case RatioSource(by=label) if label:
+            return sliced_tick(subject, baseline, window, bases, label)
         case RatioSource():
             return ratio_tick(subject, baseline, window, bases)
         case HistogramSource():
             return histogram_tick(subject, baseline, window, bases, source.unit)
         case MeanSource():
             return mean_tick(subject, baseline, window, bases)
+        case ConcentrationSource():
+            return concentration_tick(subject, baseline, window, bases, source.by)
         case DistributionSource() if want.metric.against == Against.REFERENCE:
             reference = reference_of(want.metric, want.template)
             return reference_tick(subject, baseline, window, bases, source.by, reference)
@@ -304,6 +332,6 @@ def _first_missing(want: Want, arms: Sequence[ArmRows], collection: _Collection)
     window = Window(want.since, collection.until, collection.interval)
     for owner, arm in zip(want.owners, arms, strict=True):
         absent = find_missing(arm, window)
-        if absent is not None and (owner[2] == want.subject or want.metric.against == Against.STABLE):
+        if absent is not None and (owner[2] == want.subject or want.metric.against in COMPARED):
             return owner
     return None

@@ -11,7 +11,7 @@ and restarts are told from gaps, without asking anything else.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations, pairwise
 from statistics import median
 
@@ -47,15 +47,37 @@ def learn_interval(series: Iterable[Series]) -> float | None:
 
     The median, because a missed scrape doubles one spacing. Never below 1 s, the shortest tick.
     """
-    patterns: dict[str, set[tuple[str, Times]]] = {}
+    targets: dict[Target, set[Times]] = {}
     for one in series:
-        patterns.setdefault(one.labels.get("job", ""), set()).add((one.labels.get("instance", ""), one.times))
+        targets.setdefault(target_of(one.labels), set()).add(one.times)
+    patterns: dict[str, list[Times]] = {}
+    for (job, _), found in targets.items():
+        patterns.setdefault(job, []).extend(found)
     per_job = []
-    for found in patterns.values():
-        gaps = [after - before for _, times in found for before, after in pairwise(times)]
+    for each in patterns.values():
+        gaps = [after - before for times in each for before, after in pairwise(times)]
         if gaps:
             per_job.append(median(gaps))
     return max(1.0, *per_job) if per_job else None
+
+
+def newest_by_target(series: Iterable[Series]) -> dict[Target, float]:
+    """When each target was scraped last (unix seconds), as far as these series show."""
+    found: dict[Target, float] = {}
+    for one in series:
+        target = target_of(one.labels)
+        found[target] = max(one.times[-1], found.get(target, 0.0))
+    return found
+
+
+def in_step(newest: Collection[float], interval: float, wanted: float) -> float:
+    """The moment nearest to `wanted` just after which samples of targets arrive, or become as old as an interval.
+
+    `newest`: when each target was scraped last; all are scraped at the same `interval`, so it does not matter which of
+    the two it is. Of several targets it is the one that leaves the others the shortest time ago. Unix seconds.
+    """
+    phase = min(newest, key=lambda one: sum((one - other) % interval for other in newest))
+    return wanted + (phase - wanted + interval / 2.0) % interval - interval / 2.0
 
 
 def find_start_times(series: Sequence[Series]) -> list[frozenset[float]]:
@@ -64,14 +86,16 @@ def find_start_times(series: Sequence[Series]) -> list[frozenset[float]]:
     Proof is another series of the same target that was scraped at that very time, and also at a time when this series
     was missing: before its first sample, or between two of them.
     """
-    targets: dict[Target, set[Times]] = {}
-    for one in series:
-        targets.setdefault(target_of(one.labels), set()).add(one.times)
-    known: dict[tuple[Target, Times], frozenset[float]] = {}
-    for target, patterns in targets.items():
-        for times in patterns:
-            known[target, times] = _start_times(times, [mates for mates in patterns if mates != times])
-    return [known[target_of(one.labels), one.times] for one in series]
+    targets: dict[Target, dict[Times, list[int]]] = {}
+    for place, one in enumerate(series):
+        targets.setdefault(target_of(one.labels), {}).setdefault(one.times, []).append(place)
+    found = [frozenset[float]()] * len(series)
+    for patterns in targets.values():
+        for times, places in patterns.items() if len(patterns) > 1 else ():
+            started = _start_times(times, [mates for mates in patterns if mates != times])
+            for place in places if started else ():
+                found[place] = started
+    return found
 
 
 def _start_times(times: Times, mates: Sequence[Times]) -> frozenset[float]:

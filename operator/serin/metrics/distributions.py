@@ -6,15 +6,15 @@ number are named by their upper bounds; of more than the engine takes, evenly ch
 only coarser.
 """
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
 from serin.analysis.psi import MOST
-from serin.analysis.types import OTHER, DistributionTick, NoData, ReferenceTick, Tick
+from serin.analysis.types import CONCENTRATION, OTHER, DistributionTick, MeanTick, Moments, NoData, ReferenceTick, Tick
 from serin.api.conditions import Reason
+from serin.metrics.messages import name_of
 from serin.metrics.promql import DEPLOYMENT_LABEL, NAMESPACE_LABEL, SNAPSHOT_LABEL
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows, Bases, Buckets, Window, count_buckets, inconsistent, increase_of, no_traffic
@@ -43,6 +43,30 @@ def distribution_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases
     return DistributionTick(at, one, other, categories=names)
 
 
+def concentration_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str) -> Tick:
+    """How often two answers of either arm are the same, by the label `by`; its "requests" are the answers."""
+    counted = _count_categories(subject, baseline, window, bases, by)
+    if isinstance(counted, NoData):
+        return counted
+    at, *arms = counted
+    mine, theirs = (Moments(count, count * share) for count, share in map(alike, (arm.values() for arm in arms)))
+    return MeanTick(at, mine, theirs, CONCENTRATION)
+
+
+def alike(counts: Iterable[float]) -> tuple[int, float]:
+    """How many answers, and the share of all pairs of them that are the same; none when there is no pair.
+
+    The unbiased estimate of Simpson's index (Simpson, Nature 1949), the sum of all squared shares: so few answers are
+    not taken for a concentration.
+    """
+    numbers = [one for one in counts if one > 0.0]
+    total = sum(numbers)
+    if round(total) < 2:
+        return 0, 0.0
+    pairs = sum(one * (one - 1.0) for one in numbers) / (total * (total - 1.0))
+    return round(total), min(1.0, max(0.0, pairs))
+
+
 def reference_tick(
     subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, by: str, reference: Mapping[str, int]
 ) -> Tick:
@@ -65,7 +89,7 @@ def reference_tick(
     if isinstance(counted, NoData):
         return counted
     at, first, second = counted
-    named = {_short(name): count for name, count in reference.items() if name != OTHER}
+    named = {name_of(name, LONGEST): count for name, count in reference.items() if name != OTHER}
     names = (*named, OTHER)
     live, beside = (_sorted_in(tuple(named), arm) for arm in (first, second))
     return ReferenceTick(at, live, (*named.values(), reference.get(OTHER, 0)), beside, names)
@@ -96,7 +120,7 @@ def _count_categories(subject: ArmRows, baseline: ArmRows, window: Window, bases
     for arm in (subject, baseline):
         groups: dict[str, list[Row]] = {}
         for row in arm.total:
-            groups.setdefault(_short(row.series.labels.get(by, "")), []).append(row)
+            groups.setdefault(name_of(row.series.labels.get(by, ""), LONGEST), []).append(row)
         found = {category: increase_of(group, window.since, bases) for category, group in groups.items()}
         if not all(map(math.isfinite, found.values())):
             return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
@@ -106,13 +130,6 @@ def _count_categories(subject: ArmRows, baseline: ArmRows, window: Window, bases
     if not any(counts):
         return no_traffic(at)
     return at, counts[0], counts[1]
-
-
-def _short(name: str) -> str:
-    """The name itself, or its beginning with a digest that tells it from others that begin alike."""
-    if len(name) <= LONGEST:
-        return name
-    return f"{name[: LONGEST - 7]}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _thinned(bounds: tuple[float, ...]) -> tuple[float, ...]:

@@ -37,6 +37,8 @@ def counters_of(series: Sequence[Series]) -> list[Counter]:
 
 def merge(found: Sequence[Started]) -> list[Started]:
     """The same series, those that show one counter as one, with the labels of the first of their jobs."""
+    if len({one.labels.get("job") for one, _ in found}) < 2:
+        return list(found)
     groups: dict[Counter, list[Started]] = {}
     for counter, one in zip(counters_of([series for series, _ in found]), found, strict=True):
         groups.setdefault(counter, []).append(one)

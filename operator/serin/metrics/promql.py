@@ -94,15 +94,18 @@ def check_placeholders(text: str, strings: Iterable[str]) -> frozenset[str]:
     return used
 
 
-def matchers_of(versions: Sequence[Version]) -> str:
-    """Label matchers, without braces, of the snapshots of one or many deployments: one query serves them all."""
-    return ",".join(
-        (
-            _one_of(NAMESPACE_LABEL, [version.namespace for version in versions]),
-            _one_of(DEPLOYMENT_LABEL, [version.deployment for version in versions]),
-            _one_of(SNAPSHOT_LABEL, [name for version in versions for name in version.snapshots]),
-        )
-    )
+def matchers_of(versions: Sequence[Version], *, snapshots: bool = True) -> str:
+    """Label matchers, without braces, of the snapshots of one or many deployments: one query serves them all.
+
+    Without `snapshots`: of all that these deployments have ever served.
+    """
+    found = [
+        _one_of(NAMESPACE_LABEL, [version.namespace for version in versions]),
+        _one_of(DEPLOYMENT_LABEL, [version.deployment for version in versions]),
+    ]
+    if snapshots:
+        found.append(_one_of(SNAPSHOT_LABEL, [name for version in versions for name in version.snapshots]))
+    return ",".join(found)
 
 
 def any_of(label: str, values: Sequence[str]) -> str:

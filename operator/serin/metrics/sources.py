@@ -9,8 +9,17 @@ import re
 from dataclasses import dataclass, replace
 
 from serin.api.json import JsonObject
-from serin.api.spec import DistributionQuery, MeanQuery, Metric, RatioQuery, TemplateRef, Tolerance, ValueQuery
-from serin.api.verdicts import BLOCKING, Against
+from serin.api.spec import (
+    ConcentrationQuery,
+    DistributionQuery,
+    MeanQuery,
+    Metric,
+    RatioQuery,
+    TemplateRef,
+    Tolerance,
+    ValueQuery,
+)
+from serin.api.verdicts import BLOCKING, COMPARED, PAST, Against
 from serin.metrics.catalog import Catalog
 from serin.metrics.enforced import render, restrict, restrict_terms
 from serin.metrics.messages import shorten
@@ -41,8 +50,9 @@ Parts = tuple[tuple[Term, ...], ...]
 class RatioSource:
     """Counters of all and of bad requests, as sums of plain selectors: counted exactly.
 
-    `presence`, `pods`: what catalog.py says of built-in templates. Without `presence`, the counters of all requests
-    must exist. `only`, here and in all sources: the matchers that Serin has added to every selector, for messages.
+    `presence`, `pods`, `unchecked`: what catalog.py says of built-in templates. Without `presence`, the counters of all
+    requests must exist. `by`: the label by whose values they are counted too. `only`, here and in all sources: the
+    matchers that Serin has added to every selector, for messages.
     """
 
     total: tuple[Term, ...]
@@ -50,11 +60,13 @@ class RatioSource:
     presence: tuple[Term, ...] = ()
     pods: str = "instance"
     only: str = ""
+    by: str = ""
+    unchecked: tuple[Term, ...] = ()
 
     @property
     def parts(self) -> Parts:
         """What to read, as ticks.ArmRows has it."""
-        return self.total, self.bad, self.presence
+        return self.total, self.bad, self.presence, (), self.unchecked
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,23 @@ class MeanSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcentrationSource:
+    """A counter of answers, as a sum of plain selectors; `by`: the label that says what was answered.
+
+    Read for how often two answers are the same.
+    """
+
+    counts: tuple[Term, ...]
+    by: str
+    only: str = ""
+
+    @property
+    def parts(self) -> Parts:
+        """What to read, as ticks.ArmRows has it."""
+        return (self.counts,)
+
+
+@dataclass(frozen=True, slots=True)
 class ExpressionSource:
     """Totals that Prometheus computes, at least one of them not a plain sum: read at both ends of the tick."""
 
@@ -129,7 +158,7 @@ class ValueSource:
     only: str = ""
 
 
-CounterSource = RatioSource | HistogramSource | DistributionSource | MeanSource
+CounterSource = RatioSource | HistogramSource | DistributionSource | ConcentrationSource | MeanSource
 Source = CounterSource | ExpressionSource | ValueSource
 
 
@@ -138,7 +167,30 @@ def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, names
 
     `template`: spec of the MetricTemplate that it names, when there is one; it wins over a built-in one of the same
     name. Raises SourceError.
+
+    The same two objects are resolved once: a metric is read once for each generation of its deployment, and every look
+    at it asks.
     """
+    key = (id(metric), id(template), namespace)
+    known = catalog.resolved.get(key)
+    if known is None or known[0] is not metric or known[1] is not template:
+        known = (metric, template, _resolved(metric, template, catalog, namespace))
+        catalog.keep(key, known)
+    found: Source | SourceError = known[-1]
+    if isinstance(found, SourceError):
+        raise SourceError(str(found))
+    return found
+
+
+def _resolved(metric: Metric, template: JsonObject | None, catalog: Catalog, namespace: str) -> Source | SourceError:
+    """The source, or why there is none."""
+    try:
+        return _resolve(metric, template, catalog, namespace)
+    except SourceError as error:
+        return error
+
+
+def _resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, namespace: str) -> Source:
     try:
         built_in = is_built_in(metric, template, catalog)
         if not (built_in or catalog.trust.user_queries):
@@ -147,6 +199,8 @@ def resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, names
         if metric.against == Against.REFERENCE:
             reference_of(metric, template)
         _check_use(metric, found)
+        if metric.by:
+            found = _by_slice(metric, found, built_in)
         if built_in and isinstance(metric.source, TemplateRef) and metric.source.name in catalog.of_routers:
             return restricted(found, catalog.trust.router)
         return restricted(found, catalog.trust.of_tenant(namespace))
@@ -188,13 +242,14 @@ def restricted(found: Source, matchers: tuple[Matcher, ...]) -> Source:
         return found
     match found:
         case RatioSource():
-            total, bad, presence = (restrict_terms(part, more) for part in (found.total, found.bad, found.presence))
-            return replace(found, total=total, bad=bad, presence=presence, only=only)
+            parts = (found.total, found.bad, found.presence, found.unchecked)
+            total, bad, presence, unchecked = (restrict_terms(part, more) for part in parts)
+            return replace(found, total=total, bad=bad, presence=presence, unchecked=unchecked, only=only)
         case HistogramSource():
             buckets, presence = (restrict_terms(part, more) for part in (found.buckets, found.presence))
             by_pod = tuple(restrict_terms(part, more) for part in found.by_pod)
             return replace(found, buckets=buckets, presence=presence, by_pod=by_pod, only=only)
-        case DistributionSource():
+        case DistributionSource() | ConcentrationSource():
             return replace(found, counts=restrict_terms(found.counts, more), only=only)
         case MeanSource():
             total, count = (restrict_terms(part, more) for part in (found.sum, found.count))
@@ -236,6 +291,8 @@ def _source(metric: Metric, template: JsonObject | None, catalog: Catalog) -> So
             return _distribution(source.counts, source.by)
         case MeanQuery():
             return _mean(source.sum, source.count)
+        case ConcentrationQuery():
+            return _concentration(source.counts, source.by)
         case ValueQuery():
             return _value(source.query)
         case TemplateRef():
@@ -250,22 +307,49 @@ def _check_use(metric: Metric, found: Source) -> None:
             f"template {name} gives a number, and a number needs a limit: "
             'write against: limit and limit: "0.95" (the largest value that is still good)'
         )
+    if metric.against in PAST:
+        _check_past(metric, found)
+    elif isinstance(found, ValueSource) and metric.window is not None:
+        raise SourceError(
+            f"template {name} gives a number, which is judged as it is now, so it has no window: remove window, or say "
+            "in the query over which time it is meant, as with avg_over_time(...[24h])"
+        )
     if metric.tolerance != Tolerance():
         _check_tolerance(metric, found)
     if metric.lower_is_worse and not isinstance(found, MeanSource):
         raise SourceError(f"lowerIsWorse belongs to a mean, and template {name} has none: remove lowerIsWorse")
     if metric.against == Against.REFERENCE and metric.severity in BLOCKING:
         raise SourceError("against: reference rolls nothing back: write severity: minor (holds) or info")
-    if isinstance(found, DistributionSource | MeanSource):
+    if isinstance(found, DistributionSource | MeanSource | ConcentrationSource):
         if metric.against == Against.LIMIT:
-            raise SourceError("distributions and means are compared with stable: remove against: limit")
+            raise SourceError("distributions, means and concentrations are compared with stable: remove against: limit")
         _check_limit(metric.limit, found)
-    elif metric.limit is not None and metric.against != Against.LIMIT:
+    elif metric.limit is not None and metric.against == Against.STABLE:
         raise SourceError("limit only counts with against: limit: write that too, or remove limit")
 
 
+def _by_slice(metric: Metric, found: Source, built_in: bool) -> Source:
+    if built_in or not isinstance(found, RatioSource):
+        raise SourceError(
+            f"by: {metric.by} needs plain counters of your own with that label: write ratio: {{bad: ..., total: ...}} "
+            "with selectors and sums of them, or remove by"
+        )
+    return replace(found, by=metric.by)
+
+
+def _check_past(metric: Metric, found: Source) -> None:
+    if not isinstance(found, RatioSource | MeanSource | HistogramSource | ConcentrationSource):
+        raise SourceError(
+            f"against: {metric.against} needs plain counters: write ratio: {{bad: ..., total: ...}} or mean with "
+            "selectors and sums of them, a concentration, or a template with a histogram; a distribution has "
+            "against: reference"
+        )
+    if metric.limit is not None and not 1.0 <= metric.limit <= 100.0:
+        raise SourceError(f'limit is {metric.limit:g}: write how many times its past is still good, for example "1.2"')
+
+
 def _check_tolerance(metric: Metric, found: Source) -> None:
-    if not isinstance(found, HistogramSource) or metric.against != Against.STABLE:
+    if not isinstance(found, HistogramSource) or metric.against not in COMPARED:
         raise SourceError(
             "tolerance belongs to a histogram that is compared with stable, such as request-latency: remove tolerance "
             "(for a distribution, a mean, and against: limit, limit says what is still good)"
@@ -274,13 +358,14 @@ def _check_tolerance(metric: Metric, found: Source) -> None:
         raise SourceError("the histogram has no unit of time, so tolerance can have no atLeast: write percent alone")
 
 
-def _check_limit(limit: float | None, found: DistributionSource | MeanSource) -> None:
+def _check_limit(limit: float | None, found: DistributionSource | MeanSource | ConcentrationSource) -> None:
     if limit is None:
         return
     if isinstance(found, DistributionSource) and not 0.0 < limit < 1.0:
         raise SourceError(f'limit is {limit:g}: write a PSI above 0 and below 1, for example "0.1"')
-    if isinstance(found, MeanSource) and not 1.0 <= limit <= 100.0:
-        raise SourceError(f'limit is {limit:g}: write how many times stable\'s mean is still good, for example "1.1"')
+    if not isinstance(found, DistributionSource) and not 1.0 <= limit <= 100.0:
+        what = "mean" if isinstance(found, MeanSource) else "concentration"
+        raise SourceError(f'limit is {limit:g}: write how many times stable\'s {what} is still good, for example "1.1"')
 
 
 def _from_template(reference: TemplateRef, template: JsonObject | None, catalog: Catalog) -> Source:
@@ -299,7 +384,8 @@ def _from_template(reference: TemplateRef, template: JsonObject | None, catalog:
         found = _ratio(fill(body["ratio"]["total"], arguments), fill(body["ratio"]["bad"], arguments))
         if not isinstance(found, RatioSource):
             return found
-        return replace(found, presence=presence, pods=extra.get("pods", found.pods))
+        unchecked = (parse_sum(extra["unchecked"]) or ()) if "unchecked" in extra else ()
+        return replace(found, presence=presence, pods=extra.get("pods", found.pods), unchecked=unchecked)
     if "histogram" in body:
         histogram = _histogram(fill(body["histogram"]["buckets"], arguments), body["histogram"].get("unit", "s"))
         named = extra.get("byPod", {})
@@ -307,12 +393,15 @@ def _from_template(reference: TemplateRef, template: JsonObject | None, catalog:
         return replace(histogram, presence=presence, by_pod=by_pod, pods=extra.get("pods", histogram.pods))
     if "distribution" in body:
         return _distribution(fill(body["distribution"]["counts"], arguments), body["distribution"]["by"])
+    if "concentration" in body:
+        return _concentration(fill(body["concentration"]["counts"], arguments), body["concentration"]["by"])
     if "mean" in body:
         return _mean(fill(body["mean"]["sum"], arguments), fill(body["mean"]["count"], arguments))
     if "value" in body:
         return _value(fill(body["value"]["query"], arguments))
     raise SourceError(
-        f"template {reference.name} has no source: write one of ratio, histogram, distribution, mean, value"
+        f"template {reference.name} has no source: write one of ratio, histogram, distribution, mean, concentration, "
+        "value"
     )
 
 
@@ -369,6 +458,12 @@ def _distribution(counts: str, by: str) -> DistributionSource:
     if by == "le" and any(term.sign < 0 for term in terms):
         raise PromQLError("counts must be the cumulative buckets, nothing taken off: name_bucket{ {{.version}} }")
     return DistributionSource(terms, by)
+
+
+def _concentration(counts: str, by: str) -> ConcentrationSource:
+    if by == "le":
+        raise SourceError("buckets are no answers: write by: the label that says what was answered")
+    return ConcentrationSource(_counters("counts", counts), by)
 
 
 def _mean(total: str, count: str) -> MeanSource:

@@ -8,13 +8,14 @@ clamp would invent evidence.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, RatioTick, Tick
+from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, RatioTick, SlicedTick, Tick
 from serin.api.conditions import Reason
 from serin.metrics.answers import Series
 from serin.metrics.counting import TIME_TOLERANCE, Target, increase, is_without_start, resets, target_of
+from serin.metrics.messages import name_of
 from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
@@ -23,6 +24,12 @@ STALE_INTERVALS = 3.0
 GIVE_UP_INTERVALS = 5.0
 # The longest that a scrape takes, as a share of the interval. One that takes longer is short of something.
 SCRAPE_SHARE = 0.25
+
+# The share of requests that may pass unjudged before what was judged proves nothing.
+MOST_UNCHECKED = 0.01
+
+# Characters of a slice's name: it stands in the evidence and in messages.
+LONGEST_SLICE = 40
 
 # What the first sample of a series without start is counted from (see counting.increase), by the series' labels.
 Bases = Mapping[frozenset[tuple[str, str]], float | None]
@@ -54,6 +61,7 @@ class ArmRows:
     """One snapshot's series: of all requests (or buckets, or answers), and of the bad ones.
 
     `presence`: those that only show it is known. `sums`: of the number that all requests carried, for a mean.
+    `unchecked`: of those that could not be judged, and are not in `total`.
     """
 
     snapshot: str
@@ -61,6 +69,7 @@ class ArmRows:
     bad: Sequence[Row] = ()
     presence: Sequence[Row] = ()
     sums: Sequence[Row] = ()
+    unchecked: Sequence[Row] = ()
 
     def shows(self, moment: float) -> bool:
         """Whether any series has a sample of that very moment (unix seconds)."""
@@ -79,7 +88,7 @@ class ArmRows:
     @property
     def counters(self) -> tuple[Row, ...]:
         """Rows that are counted."""
-        return (*self.total, *self.bad, *self.sums)
+        return (*self.total, *self.bad, *self.sums, *self.unchecked)
 
 
 # In the place of a baseline that there is none of: it counts no requests.
@@ -105,7 +114,9 @@ def without_memory(arms: Sequence[ArmRows], window: Window) -> list[ArmRows]:
     def later(rows: Sequence[Row]) -> list[Row]:
         return [_after(row, first[target_of(row.series.labels)], since) for row in rows]
 
-    return [ArmRows(arm.snapshot, *map(later, (arm.total, arm.bad, arm.presence, arm.sums))) for arm in arms]
+    return [
+        ArmRows(arm.snapshot, *map(later, (arm.total, arm.bad, arm.presence, arm.sums, arm.unchecked))) for arm in arms
+    ]
 
 
 def _after(row: Row, first: float, since: float) -> Row:
@@ -151,10 +162,60 @@ def ratio_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases
             return NoData(Reason.NOT_A_NUMBER, f"{arm.snapshot}: a counter was not a finite number", at)
         if requests < 0 or bad < 0 or round(bad) > round(requests):
             return inconsistent(f"{arm.snapshot}: {bad:g} bad of {requests:g} requests", at, window)
+        unchecked = increase_of(arm.unchecked, window.since, bases)
+        if unchecked > MOST_UNCHECKED * (requests + unchecked):
+            return _not_judged(arm.snapshot, unchecked, requests + unchecked, at)
         counted.append(Arm(round(requests), round(bad)))
     if not any(arm.requests for arm in counted):
         return no_traffic(at)
     return RatioTick(at, counted[0], counted[1])
+
+
+def sliced_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases, label: str) -> Tick:
+    """The same, and by the values of a label; a series without it counts in the whole alone.
+
+    What is cut apart in one slice is counted in none, and again at the next collection. The series are those of the
+    whole, so what bounds an answer bounds the number of slices.
+    """
+    whole = ratio_tick(subject, baseline, window, bases)
+    if not isinstance(whole, RatioTick):
+        return whole
+    groups = _by_value(subject, baseline, label)
+    if wrong := _cannot_be_sliced(groups, label):
+        return NoData(Reason.QUERY_FAILED, wrong)
+    slices: dict[str, tuple[Arm, Arm]] = {}
+    for value, arms in groups.items():
+        found = ratio_tick(*arms, window, bases)
+        name = name_of(value, LONGEST_SLICE)
+        if isinstance(found, RatioTick) and value:
+            slices[name] = (found.candidate, found.stable)
+        elif isinstance(found, NoData) and found.reason is not Reason.NO_TRAFFIC:
+            return replace(found, message=f"{label} {name or '(none)'}: {found.message}")
+    return SlicedTick(whole.at, whole, slices)
+
+
+def _by_value(subject: ArmRows, baseline: ArmRows, label: str) -> dict[str, tuple[ArmRows, ArmRows]]:
+    """Both arms' series of each value of a label; "" has those without it."""
+    groups: dict[str, tuple[tuple[list[Row], list[Row]], ...]] = {}
+    for place, arm in enumerate((subject, baseline)):
+        for part, rows in enumerate((arm.total, arm.bad)):
+            for row in rows:
+                found = groups.setdefault(row.series.labels.get(label, ""), (([], []), ([], [])))
+                found[place][part].append(row)
+    return {
+        value: (ArmRows(subject.snapshot, *found[0]), ArmRows(baseline.snapshot, *found[1]))
+        for value, found in groups.items()
+    }
+
+
+def _cannot_be_sliced(groups: Mapping[str, tuple[ArmRows, ArmRows]], label: str) -> str:
+    """Which of the counters lacks the label; "" for none. A few requests may lack it, and count in the whole alone."""
+    if not any(arm.total for value, arms in groups.items() if value for arm in arms):
+        return f"no series of total has the label {label}: correct by, or remove it"
+    without = groups.get("", (NO_ARM, NO_ARM))
+    if any(arm.bad for arm in without) and not any(arm.total for arm in without):
+        return f"bad has series without the label {label}, and total has none without: add it to bad"
+    return ""
 
 
 def mean_tick(subject: ArmRows, baseline: ArmRows, window: Window, bases: Bases) -> Tick:
@@ -195,6 +256,14 @@ def inconsistent(what: str, at: float, window: Window) -> NoData:
         return NoData(Reason.PARTIAL, f"{what} do not add up yet; counted at the next collection")
     words = "do not add up and are left out; if it stays so, bad does not count a part of total"
     return NoData(Reason.PARTIAL, f"{what} {words}", at)
+
+
+def _not_judged(snapshot: str, unchecked: float, requests: float, at: float) -> NoData:
+    message = (
+        f"{snapshot}: {unchecked:g} of {requests:g} answers passed unchecked: the guard was away or late, or they are "
+        "none that it reads"
+    )
+    return NoData(Reason.PARTIAL, message, at)
 
 
 def no_traffic(at: float) -> NoData:

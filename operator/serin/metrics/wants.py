@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from serin.api.json import JsonObject
 from serin.api.spec import Metric
+from serin.evaluation.past import PastRequest
 from serin.metrics.promql import Version, fill, matchers_of
 from serin.metrics.readings import Owner
 
@@ -18,7 +19,7 @@ class Want:
     `subject`: the snapshot under judgement. `baseline`: the snapshot that is counted in the same seconds to compare it
     with; None when there is none, as for a limit or a reference. `since`: unix seconds of the newest sample counted (a
     tick's `at`, and `counted`), or from when on to count. `template`: spec of the MetricTemplate that the metric names,
-    None for built-in ones.
+    None for built-in ones. `past`: windows to read instead of counting on from `since`.
     """
 
     namespace: str
@@ -29,6 +30,7 @@ class Want:
     since: float
     template: JsonObject | None = None
     counted: bool = False
+    past: PastRequest | None = None
 
     @property
     def key(self) -> Key:

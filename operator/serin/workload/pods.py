@@ -53,6 +53,7 @@ def workload(
         waits=why.waits,
         drifted=template_hash.has_drifted(deployment),
         newest=max((_ready_since(pod) for pod in ready), default=-math.inf),
+        crashing=any(map(_crashed, mine)),
         crashed=bool(mine) and all(_crashed(pod) for pod in mine),
         starting=tuple(parse_rfc3339(pod["metadata"]["creationTimestamp"]) for pod in mine if pod not in ready),
         short=reasons.condition(deployment, "ReplicaFailure").get("status") == "True",

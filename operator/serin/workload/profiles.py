@@ -23,21 +23,28 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class _Profile:
-    """`ready_path`: {model} is the model's name. `http_port`: the runtime's own default, None: it has none."""
+class Inference:
+    """Where an HTTP request is answered by the model. `path`: "" when the runtime does not say it."""
 
-    ready_path: str
+    path: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """`http_port`: the runtime's own default, None: it has none."""
+
     http_port: int | None = None
 
 
 # The Open Inference Protocol ("V2"), which KServe's, MLServer's and Triton's servers speak too.
-_OPEN_INFERENCE: Final = "/v2/models/{model}/ready"
+_OPEN_INFERENCE: Final = "/v2/models"
 _PROFILES: Final[Mapping[str, _Profile | None]] = {
     "generic": None,
-    "openInference": _Profile(_OPEN_INFERENCE),
-    "mlserver": _Profile(_OPEN_INFERENCE, 8080),  # gRPC 8081, metrics 8082
-    "kserve": _Profile(_OPEN_INFERENCE, 8080),  # gRPC 8081
-    "triton": _Profile(_OPEN_INFERENCE, 8000),  # gRPC 8001, metrics 8002
+    "openInference": _Profile(),
+    "mlserver": _Profile(8080),  # gRPC 8081, metrics 8082
+    "kserve": _Profile(8080),  # gRPC 8081
+    "triton": _Profile(8000),  # gRPC 8001, metrics 8002
 }
 
 
@@ -46,5 +53,23 @@ def health(runtime: str, model: str, port: int, serving: Serving) -> Health | No
     profile = _PROFILES[runtime]
     if profile is None:
         return None
+    return Health(f"{_OPEN_INFERENCE}/{model}/ready", _http_port(profile, port, serving))
+
+
+def inference(runtime: str, model: str, port: int, serving: Serving) -> Inference:
+    """Where `model` is asked for an answer over HTTP/1.1; `port`: where the version serves."""
+    profile = _PROFILES[runtime]
+    if profile is None:
+        return Inference("", port)
+    return Inference(f"{_OPEN_INFERENCE}/{model}/infer", _http_port(profile, port, serving))
+
+
+def metadata(runtime: str, model: str, port: int, serving: Serving) -> Inference | None:
+    """Where a version says which inputs and outputs `model` has; None when the runtime cannot say it."""
+    profile = _PROFILES[runtime]
+    return None if profile is None else Inference(f"{_OPEN_INFERENCE}/{model}", _http_port(profile, port, serving))
+
+
+def _http_port(profile: _Profile, port: int, serving: Serving) -> int:
     own = profile.http_port if serving.protocol is Protocol.HTTP2 else port
-    return Health(profile.ready_path.format(model=model), serving.health_port or own or port)
+    return serving.health_port or own or port

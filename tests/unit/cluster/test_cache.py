@@ -1,6 +1,7 @@
 """The cache: never an older object over a newer one, missed deletions found, indexes kept, synced only when it is."""
 
 import asyncio
+import json
 from collections.abc import Callable, Hashable
 
 import pytest
@@ -374,3 +375,53 @@ def test_what_is_written_while_a_list_is_under_way_is_no_restore() -> None:
     found = cache.get(kinds.POD, "shop", "a")
     assert found is not None
     assert found["metadata"]["resourceVersion"] == "700"
+
+
+class TestFollowing:
+    def test_hears_of_what_is_here_and_of_every_change_of_its_kind(self) -> None:
+        cache, heard = ObjectCache(), list[tuple[tuple[str, str], str | None]]()
+        cache.put(kinds.MODEL_DEPLOYMENT, pod("a"))
+        stop = cache.follow(
+            kinds.MODEL_DEPLOYMENT, lambda key, body: heard.append((key, body and body["metadata"]["resourceVersion"]))
+        )
+        cache.put(kinds.POD, pod("b", version=2))
+        cache.put(kinds.MODEL_DEPLOYMENT, pod("a", version=3))
+        cache.drop(kinds.MODEL_DEPLOYMENT, pod("a", version=4))
+        stop()
+        cache.put(kinds.MODEL_DEPLOYMENT, pod("c", version=5))
+        assert heard == [(("shop", "a"), "1"), (("shop", "a"), "3"), (("shop", "a"), None)]
+
+    def test_an_object_that_is_here_and_cannot_be_read_hides_no_other(self) -> None:
+        cache, heard = ObjectCache(), list[str]()
+
+        def follower(key: tuple[str, str], _body: JsonObject | None) -> None:
+            if key[1] == "a":
+                raise ValueError("no such shape")
+            heard.append(key[1])
+
+        for name in ("a", "b"):
+            cache.put(kinds.MODEL_DEPLOYMENT, pod(name))
+        cache.follow(kinds.MODEL_DEPLOYMENT, follower)
+        cache.put(kinds.MODEL_DEPLOYMENT, pod("b", version=2))
+        assert heard == ["b", "b"]
+
+
+def test_names_and_short_texts_are_held_once_for_all_objects() -> None:
+    cache = ObjectCache()
+    for name in ("a", "b"):
+        cache.put(kinds.POD, json.loads(json.dumps(pod(name))))
+    one, other = cache.all(kinds.POD)
+    assert one["status"]["phase"] is other["status"]["phase"]
+    for first, second in zip(one["metadata"], other["metadata"], strict=True):
+        assert first is second
+
+
+def test_an_object_that_is_nested_deeper_than_any_is_held_as_it_is() -> None:
+    """Whoever can write one must not keep the cache from being complete."""
+    deep: JsonObject = {}
+    for _ in range(900):
+        deep = {"in": deep}
+    cache, body = ObjectCache(), pod("a")
+    body["status"]["deep"] = deep
+    cache.put(kinds.POD, body)
+    assert cache.count(kinds.POD) == 1

@@ -17,7 +17,7 @@ def test_templates_of_all_providers_are_found_by_name() -> None:
 
 
 def test_a_name_is_given_once() -> None:
-    with pytest.raises(ValueError, match="two built-in templates have the name request-errors"):
+    with pytest.raises(ValueError, match="two built-in templates have the name bad-outputs"):
         Catalog.of(envoy.templates(), envoy.templates())
 
 

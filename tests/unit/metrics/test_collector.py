@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serin.analysis.types import NoData, RatioTick, Tick, ValueTick
+from serin.analysis.types import NoData, PastTick, RatioTick, Tick, ValueTick
 from serin.api.conditions import Reason
 from serin.api.spec import DistributionQuery, MeanQuery, Metric, MetricSource, RatioQuery, TemplateRef, ValueQuery
 from serin.api.verdicts import Against, Severity
+from serin.evaluation.past import PastRequest
 from serin.metrics.answers import Answer, Failed, Series, Value
-from serin.metrics.collector import Collector, Want
+from serin.metrics.collector import A_MOMENT, REMEMBERED, Collector, Want
+from serin.metrics.counters import MAX_MOMENTS
 from serin.metrics.prometheus import Usage
 from tests.catalog import CATALOG
 
@@ -310,7 +312,7 @@ async def test_nothing_is_kept_of_namespaces_that_ask_no_more() -> None:
     own = Metric("mine", query, Severity.MAJOR, Against.STABLE)
     for number in range(50):
         mine = Want(f"space-{number}", "a", "a-2", "a-1", own, NOW - 100.0)
-        await collector.collect(NOW, [want("a"), mine])
+        await collector.collect(NOW + number * REMEMBERED, [want("a"), mine])
     assert collector._known.keys() == {"", "space-49"}
     assert collector.scrape_interval("shop", want("a").metric) == 10.0
 
@@ -327,3 +329,83 @@ async def test_a_collection_that_is_cancelled_leaves_nothing_under_way() -> None
     collecting.cancel()
     await asyncio.gather(collecting, *under_way, return_exceptions=True)
     assert [task.cancelled() for task in under_way] == [True]
+
+
+async def test_windows_of_the_past_hold_up_nobodys_evidence() -> None:
+    """They are many samples, also for built-in templates, whose other queries are waited for."""
+    prometheus, asked = Prometheus(), PastRequest(3_600.0, NOW, (), 3_600.0, own=True)
+    free = asyncio.Event()
+    answer = prometheus.query
+
+    async def query(text: str, at: float, namespace: str) -> Answer:
+        if "increase(" in text or "count_over_time(" in text:
+            await free.wait()
+            return Value((Series({"serin_namespace": "shop", "serin_model_deployment": "b"}, (at,), (20.0,)),))
+        return await answer(text, at, namespace)
+
+    prometheus.query = query  # type: ignore[method-assign]
+    collector = Collector(prometheus, CATALOG, patience=600.0)  # type: ignore[arg-type]
+    rollout, watched = want("a"), replace(want("b"), baseline=None, past=asked)
+    first = await asyncio.wait_for(collector.collect(NOW, [rollout, watched]), 60.0)
+    assert isinstance(first[rollout.key], RatioTick)
+    assert watched.key not in first
+    free.set()
+    while watched.key not in (later := await collector.collect(NOW, [watched])):
+        pass
+    assert isinstance(later[watched.key], PastTick)
+
+
+async def test_windows_of_the_past_are_read_one_query_at_a_time() -> None:
+    """However many windows users think of: else they would fill the queue in which a rollout's evidence waits."""
+    prometheus, under_way, most = Prometheus(), 0, 0
+
+    async def query(_text: str, at: float, namespace: str) -> Answer:
+        nonlocal under_way, most
+        assert namespace == ""
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.0)
+        under_way -= 1
+        return Value((Series({"serin_namespace": "shop", "serin_model_deployment": "b"}, (at,), (20.0,)),))
+
+    prometheus.query = query  # type: ignore[method-assign]
+    collector = Collector(prometheus, CATALOG, patience=60.0)  # type: ignore[arg-type]
+    wants = [
+        replace(want(f"m{hours}"), baseline=None, past=PastRequest(hours * 3_600.0, NOW, (), 3_600.0, own=True))
+        for hours in range(1, 9)
+    ]
+    assert len(await collector.collect(NOW, wants)) == 8
+    assert most == 1
+
+
+def test_what_was_collected_tells_when_there_is_something_new() -> None:
+    """Scraped every 10 s; the newest scrape that can be counted is of 3 s before NOW less an interval."""
+    prometheus, counters = Prometheus(), Prometheus()._counters
+    prometheus.answer = lambda query, at: counters(query, at - 3.0)
+    collector = Collector(prometheus, CATALOG)  # type: ignore[arg-type]
+    assert collector.in_step(NOW + 10.0, 5.0) == NOW + 10.0, "nothing is known yet"
+    asyncio.run(collector.collect(NOW, [want("a")]))
+    assert collector.in_step(NOW + 10.0, 5.0) == pytest.approx(NOW + 7.0 + A_MOMENT)
+    assert collector.in_step(NOW + 13.0, 5.0) == pytest.approx(NOW + 17.0 + A_MOMENT)
+    assert collector.in_step(NOW + 1.0, 0.5) == NOW + 1.0, "who looks more often than is scraped goes on so"
+    assert collector.in_step(NOW + 300.0, 5.0) == NOW + 300.0, "that is too long ago"
+
+
+def test_who_has_many_targets_makes_nobody_elses_collections_wait() -> None:
+    """Every two moments are compared in the loop that all deployments share."""
+    prometheus, counters = Prometheus(), Prometheus()._counters
+
+    def answer(query: str, at: float) -> Value:
+        each = [
+            replace(one, labels={**one.labels, "instance": str(n)})
+            for n in range(200)
+            for one in counters(query, at).series
+        ]
+        return Value(tuple(each))
+
+    prometheus.answer = answer
+    collector = Collector(prometheus, CATALOG)  # type: ignore[arg-type]
+    asyncio.run(collector.collect(NOW, [want("a")]))
+    kept = [len(newest) for known in collector._known.values() for _, newest in known.scrapes()]
+    assert kept == [MAX_MOMENTS]
+    assert collector.in_step(NOW + 12.0, 5.0) == pytest.approx(NOW + 10.0 + A_MOMENT)

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serin.metrics.answers import Series
-from serin.metrics.counting import are_of_one_server, cut, find_start_times, increase, is_without_start, learn_interval
+from serin.metrics.counting import (
+    are_of_one_server,
+    cut,
+    find_start_times,
+    in_step,
+    increase,
+    is_without_start,
+    learn_interval,
+    newest_by_target,
+)
 
 NOTHING: frozenset[float] = frozenset()
 
@@ -115,6 +124,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Series], list[float]]:
     return found, [-1.0, *looks, times[-1]]
 
 
+@pytest.mark.more
 @settings(deadline=None)
 @given(histories())
 def test_many_collections_count_what_one_counts(history: tuple[list[Series], list[float]]) -> None:
@@ -139,3 +149,29 @@ def test_answers_of_two_servers_share_no_scrape() -> None:
     assert are_of_one_server([[total, other]]), "one answer is one server's"
     assert are_of_one_server([[total], [series((4, 1), instance="b")]]), "each target has its own times"
     assert are_of_one_server([[total], [series((31, 1), (41, 1), code="500")]]), "never there together"
+
+
+@pytest.mark.parametrize("wanted", [1000.0, 1003.2, 1005.0, 1007.5, 1012.49])
+def test_a_moment_in_step_is_the_nearest_one(wanted: float) -> None:
+    moment = in_step([42.5], 5.0, wanted)
+    assert (moment - 42.5) % 5.0 == pytest.approx(0.0, abs=1e-6)
+    assert abs(moment - wanted) <= 2.5
+
+
+@pytest.mark.parametrize(
+    ("newest", "phase"), [([101.0, 104.0], 1.0), ([104.0, 111.0], 1.0), ([101.0, 102.0, 103.0], 3.0), ([103.0], 3.0)]
+)
+def test_of_several_targets_the_one_is_kept_in_step_with_that_lets_the_others_wait_least(
+    newest: list[float], phase: float
+) -> None:
+    """Scraped every 5 s: after 4 and 1 the wait is 2 s, after 1 and 4 it would be 3 s."""
+    assert in_step(newest, 5.0, 500.0) % 5.0 == pytest.approx(phase)
+
+
+def test_a_target_was_scraped_last_when_any_of_its_series_was() -> None:
+    found = [
+        series((1, 0), (2, 0), instance="a"),
+        series((1, 0), instance="a", code="500"),
+        series((1.5, 0), instance="b"),
+    ]
+    assert newest_by_target(found) == {("router", "a"): 2.0, ("router", "b"): 1.5}

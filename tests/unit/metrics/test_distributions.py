@@ -4,9 +4,18 @@ import math
 
 import pytest
 
-from serin.analysis.types import DistributionTick, NoData, NoDataReason, ReferenceTick, Tick
+from serin.analysis.types import (
+    CONCENTRATION,
+    DistributionTick,
+    MeanTick,
+    Moments,
+    NoData,
+    NoDataReason,
+    ReferenceTick,
+    Tick,
+)
 from serin.api.conditions import Reason
-from serin.metrics.distributions import LONGEST, distribution_tick, reference_tick
+from serin.metrics.distributions import LONGEST, concentration_tick, distribution_tick, reference_tick
 from serin.metrics.readings import Row
 from serin.metrics.ticks import ArmRows
 from tests.unit.metrics.test_ticks import WINDOW, histogram, row
@@ -119,3 +128,13 @@ def test_buckets_of_a_reference_may_be_coarser_but_must_be_there() -> None:
     tick = against({"0.3": 70, "inf": 10}, rows, rows, "le")
     assert isinstance(tick, NoData)
     assert tick.message == "the reference has the bound 0.3, and the histogram does not; it has: 0.1, 0.5, 0.9, inf"
+
+
+def test_how_often_answers_are_the_same_is_counted_over_pods_beside_how_many_there_are() -> None:
+    candidate = [*answers({"legit": (0, 2)}, pod="a"), *answers({"legit": (5, 6), "fraud": (0, 1)}, pod="b")]
+    found = concentration_tick(ArmRows("fraud-b", candidate), ArmRows("fraud-a", STABLE), WINDOW, {}, "label")
+    alike_of_stable = (90 * 89 + 10 * 9) / (100 * 99)  # pairs that are the same, of all pairs
+    assert found == MeanTick(20.0, Moments(4, 4 * 6 / 12), Moments(100, 100 * alike_of_stable), CONCENTRATION)
+    nothing = concentration_tick(ArmRows("fraud-b", []), ArmRows("fraud-a", STABLE), WINDOW, {}, "other")
+    assert isinstance(nothing, NoData)
+    assert "the series have no label other" in nothing.message

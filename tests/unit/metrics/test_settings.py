@@ -38,6 +38,7 @@ def test_wrong_values_are_refused(name: str, value: str, words: str) -> None:
         read_settings({"SERIN_PROMETHEUS_URL": "http://a", f"SERIN_PROMETHEUS_{name}": value})
 
 
+@pytest.mark.more
 async def test_nothing_is_kept_of_namespaces_that_have_asked() -> None:
     prometheus = Prometheus(Settings("http://127.0.0.1:9"))
     answers = await asyncio.gather(*(prometheus.query("up", 0.0, f"space-{number}") for number in range(100)))

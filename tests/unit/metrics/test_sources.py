@@ -1,11 +1,14 @@
 """From a metric of the spec to what is read: built-in templates, the user's own, arguments, and what is refused."""
 
+from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serin.api.json import JsonObject
 from serin.api.spec import (
+    ConcentrationQuery,
     DistributionQuery,
     MeanQuery,
     Metric,
@@ -16,8 +19,10 @@ from serin.api.spec import (
     ValueQuery,
 )
 from serin.api.verdicts import Against, Severity
+from serin.metrics import sources
 from serin.metrics.readings import plan_reading
 from serin.metrics.sources import (
+    ConcentrationSource,
     DistributionSource,
     ExpressionSource,
     HistogramSource,
@@ -46,12 +51,11 @@ def read(source: MetricSource, template: JsonObject | None = None) -> Source:
 
 
 def test_every_template_of_a_router_is_one_query() -> None:
-    assert set(envoy.templates()) == {"request-errors", "request-latency", "request-rejections"}
+    assert set(envoy.templates()) == {"request-errors", "request-latency", "request-rejections", "bad-outputs"}
     for name in envoy.templates():
         source = read(TemplateRef(name))
         assert isinstance(source, RatioSource | HistogramSource)
-        total, bad = (source.total, source.bad) if isinstance(source, RatioSource) else (source.buckets, ())
-        reading = plan_reading((total, bad, source.presence))
+        reading = plan_reading(source.parts)
         assert len(reading.selectors) == 1, name
         assert source.presence, name
         assert 'serin_attempt!="shield"' in reading.selectors[0], "the shield's attempts are no evidence"
@@ -124,7 +128,7 @@ def test_histogram_and_value_templates() -> None:
 @pytest.mark.parametrize(
     ("source", "template", "words"),
     [
-        (TemplateRef("x"), None, "no template x: create a MetricTemplate of that name, or write one of request-errors"),
+        (TemplateRef("x"), None, "no template x: create a MetricTemplate of that name, or write one of bad-outputs"),
         (
             TemplateRef("x"),
             {"histogram": {"buckets": "sum(rate(a{ {{.version}} }[1m]))"}},
@@ -158,7 +162,7 @@ def test_histogram_and_value_templates() -> None:
             {"arguments": [{"name": "a"}], "value": {"query": "{{.a}}"}},
             "at most 8192",
         ),
-        (TemplateRef("x"), {}, "write one of ratio, histogram, distribution, mean, value"),
+        (TemplateRef("x"), {}, "write one of ratio, histogram, distribution, mean, concentration, value"),
     ],
 )
 def test_refusals_say_what_to_write(source: MetricSource, template: JsonObject | None, words: str) -> None:
@@ -189,6 +193,13 @@ def test_answers_and_means_are_one_query_each() -> None:
 def test_templates_of_answers_and_means() -> None:
     assert read(TemplateRef("a"), COUNTED) == read(DistributionQuery(ANSWERS, "label"))
     assert isinstance(read(TemplateRef("t"), TOKENS), MeanSource)
+
+
+def test_a_concentration_reads_what_a_distribution_reads() -> None:
+    found = read(ConcentrationQuery(ANSWERS, "label"))
+    assert isinstance(found, ConcentrationSource)
+    assert plan_reading(found.parts).selectors == ("predictions_total{{{.version}}}",)
+    assert read(TemplateRef("c"), {"concentration": COUNTED["distribution"]}) == found
 
 
 def test_deployments_with_different_references_share_their_query() -> None:
@@ -244,6 +255,16 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
             "how many times stable's mean is still good",
         ),
         (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, 0.9),
+            {"concentration": COUNTED["distribution"]},
+            "how many times stable's concentration is still good",
+        ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE),
+            {"concentration": {"counts": "b{ {{.version}} }", "by": "le"}},
+            "buckets are no answers",
+        ),
+        (
             Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, 0.1),
             RATIO,
             "limit only counts with against: limit",
@@ -263,6 +284,11 @@ def test_bounds_of_a_reference_ascend_and_end_with_infinity() -> None:
             {"histogram": {"buckets": "a_bucket{ {{.version}} }", "unit": ""}},
             "write percent alone",
         ),
+        (
+            Metric("m", TemplateRef("x"), Severity.MAJOR, Against.LIMIT, 0.9, window=86_400.0),
+            {"value": {"query": "max(memory_used_ratio{ {{.candidate}} })"}},
+            "it has no window: remove window",
+        ),
     ],
 )
 def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, words: str) -> None:
@@ -275,3 +301,49 @@ def test_a_template_is_used_as_what_it_is(metric: Metric, template: JsonObject, 
 def test_a_template_of_another_shape_is_that_metrics_error_alone(template: Any) -> None:
     with pytest.raises(SourceError, match="metric mine: "):
         resolve(Metric("mine", TemplateRef("half"), Severity.MAJOR, Against.STABLE), template, CATALOG, "shop")
+
+
+def test_a_metric_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at a deployment asks for each of its metrics; an edited template is another object."""
+    asked: list[Metric] = []
+    monkeypatch.setattr(sources, "_resolve", lambda metric, *_: asked.append(metric) or VALUE)
+    catalog = replace(CATALOG, resolved=OrderedDict())
+    metric = Metric("value", TemplateRef("mine"), Severity.INFO, Against.LIMIT, limit=1.0)
+    before, after = {"value": {"query": "one"}}, {"value": {"query": "two"}}
+    for template in (before, before, after, after, before):
+        assert sources.resolve(metric, template, catalog, "shop") is VALUE
+    assert len(asked) == 2
+    sources.resolve(metric, before, catalog, "bank")
+    assert len(asked) == 3
+
+
+VALUE = ValueSource("up")
+
+
+@pytest.mark.parametrize(
+    ("metric", "template"),
+    [
+        (Metric("m", TemplateRef("request-errors"), Severity.MAJOR, Against.STABLE, by="country"), None),
+        (Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE, by="country"), TOKENS),
+        (
+            Metric(
+                "m",
+                RatioQuery("rate(a{ {{.version}} }[5m])", "b{ {{.version}} }"),
+                Severity.MAJOR,
+                Against.STABLE,
+                by="c",
+            ),
+            None,
+        ),
+    ],
+)
+def test_slices_need_counters_of_ones_own(metric: Metric, template: JsonObject | None) -> None:
+    with pytest.raises(SourceError):
+        resolve(metric, template, CATALOG, "shop")
+
+
+def test_deployments_with_the_same_slices_share_a_query_and_others_do_not() -> None:
+    plain = Metric("m", TemplateRef("x"), Severity.MAJOR, Against.STABLE)
+    found = [resolve(replace(plain, by=one), RATIO, CATALOG, "shop") for one in ("country", "country", "tenant", "")]
+    assert found[0] == found[1]
+    assert len({*found}) == 3

@@ -2,12 +2,24 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from serin.analysis.types import Arm, HistogramTick, MeanTick, Moments, NoData, NoDataReason, RatioTick, Tick
+from serin.analysis.types import (
+    Arm,
+    HistogramTick,
+    MeanTick,
+    Moments,
+    NoData,
+    NoDataReason,
+    RatioTick,
+    SlicedTick,
+    Tick,
+)
 from serin.api.conditions import Reason
 from serin.metrics.answers import Series
+from serin.metrics.counting import increase
 from serin.metrics.readings import Row
 from serin.metrics.ticks import (
     NO_ARM,
@@ -19,6 +31,7 @@ from serin.metrics.ticks import (
     identity,
     mean_tick,
     ratio_tick,
+    sliced_tick,
     without_memory,
 )
 
@@ -38,6 +51,27 @@ def arm(
 
 def ratio(candidate: ArmRows, stable: ArmRows) -> Tick:
     return ratio_tick(candidate, stable, WINDOW, {})
+
+
+def checked(passed: float, bad: float, unchecked: float) -> ArmRows:
+    """What the guard has judged between two scrapes, and what passed it by."""
+    found = arm([row(0, passed)], [row(0, bad)])
+    return replace(found, unchecked=[row(0, unchecked)])
+
+
+@pytest.mark.parametrize("unchecked", [0, 1])
+def test_what_passed_unchecked_is_no_evidence_and_a_little_of_it_does_not_matter(unchecked: int) -> None:
+    assert ratio(checked(99, 3, unchecked), QUIET) == RatioTick(30.0, Arm(99, 3), Arm(0, 0))
+
+
+@pytest.mark.parametrize(("passed", "unchecked"), [(98, 2), (0, 5)])
+def test_where_more_than_a_hundredth_passed_unchecked_nothing_counts(passed: int, unchecked: int) -> None:
+    tick = ratio(checked(passed, 0, unchecked), QUIET)
+    assert isinstance(tick, NoData)
+    # The next look begins after it: the rest of the rollout can still be judged.
+    assert (tick.reason, tick.at) == (Reason.PARTIAL, 30.0)
+    assert f"fraud-b: {unchecked} of {passed + unchecked} answers passed unchecked" in tick.message
+    assert isinstance(ratio(QUIET, checked(passed, 0, unchecked)), NoData), "stable's count too: they are compared"
 
 
 QUIET = arm([row(100, 100, 100)])
@@ -230,3 +264,107 @@ def test_a_series_that_is_there_with_the_first_scrape_began_before() -> None:
 def test_a_scrape_that_began_with_the_one_that_was_counted_may_have_read_earlier() -> None:
     [one] = without_memory([arm([row(80, 90, 100, start=11.0)])], WINDOW)
     assert ratio_tick(one, NO_ARM, WINDOW, {}) == RatioTick(31.0, Arm(10, 0), Arm(0, 0))
+
+
+def sliced(candidate: ArmRows, stable: ArmRows) -> Tick:
+    return sliced_tick(candidate, stable, WINDOW, {}, "country")
+
+
+def test_slices_are_counted_beside_the_whole_over_all_pods() -> None:
+    candidate = arm(
+        [
+            row(0, 5, 10, country="de", pod="a"),
+            row(0, 1, 2, country="de", pod="b"),
+            row(0, 2, 4, country="pt", pod="a"),
+            row(0, 1, 1, pod="a"),
+        ],
+        [row(0, 0, 3, country="pt", pod="a")],
+    )
+    stable = arm([row(0, 20, 40, country="de"), row(0, 9, 9, country="fr")], [row(0, 0, 1, country="de")])
+    found = sliced(candidate, stable)
+    assert isinstance(found, SlicedTick)
+    assert found.whole == RatioTick(30.0, Arm(17, 3), Arm(49, 1))
+    assert found.slices == {
+        "de": (Arm(12, 0), Arm(40, 1)),
+        "fr": (Arm(0, 0), Arm(9, 0)),
+        "pt": (Arm(4, 3), Arm(0, 0)),
+    }, "what has no country counts in the whole alone, and every slice of either version is there"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason", "words"),
+    [
+        (arm([row(0, 5, 10)]), Reason.QUERY_FAILED, "no series of total has the label country"),
+        (
+            arm([row(0, 5, 10, country="de")], [row(0, 0, 2)]),
+            Reason.QUERY_FAILED,
+            "bad has series without the label country, and total has none without",
+        ),
+        (
+            arm([row(0, 5, 10, country="de"), row(0, 0, 1)], [row(0, 0, 2)]),
+            Reason.PARTIAL,
+            "country (none): fraud-b: 2 bad of 1 requests",
+        ),
+        (
+            arm([row(0, 5, 10, country="de"), row(0, 5, 10, country="pt")], [row(0, 0, 12, country="pt")]),
+            Reason.PARTIAL,
+            "country pt: fraud-b: 12 bad of 10 requests",
+        ),
+    ],
+)
+def test_what_cannot_be_sliced_says_why(candidate: ArmRows, reason: NoDataReason, words: str) -> None:
+    found = sliced(candidate, arm([]))
+    assert isinstance(found, NoData)
+    assert found.reason is reason
+    assert words in found.message
+
+
+def test_slices_without_requests_are_left_out_and_silence_is_that_of_the_whole() -> None:
+    candidate = arm([row(0, 5, 10, country="de"), row(7, 7, 7, country="pt")])
+    found = sliced(candidate, arm([]))
+    assert isinstance(found, SlicedTick)
+    assert list(found.slices) == ["de"]
+    assert sliced(arm([row(7, 7, 7, country="pt")]), arm([])) == NoData(
+        Reason.NO_TRAFFIC, "the metric is scraped, and no request was counted", 30.0
+    )
+
+
+def test_a_request_without_the_label_counts_in_the_whole_alone() -> None:
+    """A client that sends none must not be able to hold anyone's rollout."""
+    candidate = arm([row(0, 5, 10, country="de"), row(0, 0, 3)], [row(0, 0, 2)])
+    found = sliced(candidate, arm([]))
+    assert isinstance(found, SlicedTick)
+    assert found.whole.candidate == Arm(13, 2)
+    assert found.slices == {"de": (Arm(10, 0), Arm(0, 0))}
+
+
+def test_what_clients_write_into_a_label_is_neither_long_nor_a_command_and_no_two_values_become_one() -> None:
+    hostile = ["a" * 100_000, "a" * 99_999 + "b", "\x1b[2Jde", "\x1b[3Jde", "\u202ede", "de", "\x00", "\x01", "\ud800"]
+    found = sliced(arm([row(0, 0, place + 1, country=one) for place, one in enumerate(hostile)]), arm([]))
+    assert isinstance(found, SlicedTick)
+    assert sorted(first.requests for first, _ in found.slices.values()) == list(range(1, len(hostile) + 1))
+    assert all(name.isprintable() and len(name) <= 40 for name in found.slices)
+    assert "de" in found.slices
+    broken = sliced(arm([row(0, 0, 1, country=hostile[0])], [row(0, 0, 2, country=hostile[0])]), arm([]))
+    assert isinstance(broken, NoData)
+    assert len(broken.message) < 200
+
+
+def test_ten_thousand_values_are_counted_row_by_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a label costs grows with its series, not with their square."""
+    counted = 0
+
+    def count(*arguments: object) -> float:
+        nonlocal counted
+        counted += 1
+        return increase(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("serin.metrics.ticks.increase", count)
+    values = 10_000
+    found = sliced(
+        arm([row(0, 1, 2, country=f"c{one}") for one in range(values)]),
+        arm([row(0, 1, 2, country=f"c{one}") for one in range(values)]),
+    )
+    assert isinstance(found, SlicedTick)
+    assert len(found.slices) == values
+    assert counted == 2 * 2 * values, "once for the whole, once for the slice"

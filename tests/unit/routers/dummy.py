@@ -19,7 +19,7 @@ PATIENCE, POLL = 30.0, 0.25
 
 @dataclass
 class Dummy:
-    """`published`: what was applied for it. `frozen`: what it serves whatever is decided."""
+    """`published`: what was applied for it. `frozen`: what it serves whatever is decided. `lacks`: as in Route."""
 
     name: str = "dummy"
     capabilities: frozenset[Capability] = frozenset(Capability)
@@ -27,6 +27,7 @@ class Dummy:
     lane: str = "left"
     published: list[JsonObject] = field(default_factory=list)
     frozen: Split | None = None
+    lacks: str = ""
     lowered: dict[Key, Lowered] = field(default_factory=dict)
 
     def templates(self) -> Mapping[str, JsonObject]:
@@ -44,6 +45,7 @@ class Dummy:
             state=state.router.get(self.name) or {"lane": self.lane},
             patience=PATIENCE,
             poll=POLL,
+            lacks=self.lacks,
         )
 
     def lower(self, key: Key, lowered: Lowered | None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from serin.api.serving import Protocol, Serving
-from serin.workload.profiles import Health, health
+from serin.workload.profiles import Health, Inference, health, inference
 from tests import crds
 
 RUNTIMES = crds.schema("ModelDeployment")["properties"]["spec"]["properties"]["runtime"]["enum"]
@@ -29,11 +29,13 @@ def test_the_model_is_asked_for_where_the_runtime_speaks_http(
     runtime: str, port: int, serving: Serving, asked: int
 ) -> None:
     assert health(runtime, "fraud", port, serving) == Health(PATH, asked)
+    assert inference(runtime, "fraud", port, serving) == Inference("/v2/models/fraud/infer", asked)
 
 
 @pytest.mark.parametrize("serving", [Serving(), Serving(HTTP2)])
 def test_a_generic_server_is_not_asked(serving: Serving) -> None:
     assert health("generic", "", 8080, serving) is None
+    assert inference("generic", "", 8080, serving) == Inference("", 8080)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.routers.envoy.guarding import NO_FLOW_CONTROL, guard_cluster
 from serin.routers.envoy.limits import socket_options
 from serin.routers.envoy.series import stats_config
-from serin.routers.envoy.shape import XDS_CLUSTER, any_of, config_source, typed
+from serin.routers.envoy.shape import XDS_CLUSTER, any_of, config_source, socket_address, typed
 
 METRICS_PORT: Final = 9902
 ADMIN_PORT: Final = 9901
@@ -45,20 +46,22 @@ def bootstrap(
     admin_port: int = ADMIN_PORT,
     max_heap: int | str = MAX_HEAP,
     max_connections: int | str = MAX_CONNECTIONS,
+    guard: tuple[str, int] | None = None,
 ) -> JsonObject:
     """Envoy's bootstrap as JSON.
 
     `xds_host`: name or address of the operator's xDS Service. `token_secret_file`: has what `token_secret` returns;
     None: requests carry no token. `node_id`: unique per Envoy process; None leaves it to the command line
     (`--service-node`), where a pod puts its own name. `address`: where the metrics port listens. `max_heap`: bytes,
-    less than the memory that the process may have. `max_connections`: from all clients together.
+    less than the memory that the process may have. `max_connections`: from all clients together. `guard`: name or
+    address of the guard's processes, and their port; None: there is none.
     """
     node: JsonObject = {"cluster": "serin-router"}
     if node_id is not None:
         node["id"] = node_id
     return {
         "node": node,
-        "admin": {"address": _socket("127.0.0.1", admin_port)},
+        "admin": {"address": socket_address("127.0.0.1", admin_port)},
         "dynamic_resources": {"cds_config": config_source(), "lds_config": config_source()},
         "static_resources": {
             "listeners": [_metrics_listener(address, metrics_port)],
@@ -66,8 +69,10 @@ def bootstrap(
                 _static_cluster("serin-admin", "STATIC", "127.0.0.1", admin_port, 16),
                 _static_cluster(XDS_CLUSTER, "STRICT_DNS", xds_host, xds_port, _MAX_XDS_REQUESTS)
                 | (_with_token(token_secret_file) if token_secret_file else {}),
+                guard_cluster(*(guard or (None,))),
             ],
         },
+        "layered_runtime": {"layers": [{"name": "serin", "static_layer": dict(NO_FLOW_CONTROL)}]},
         "cluster_manager": {"upstream_bind_config": {"socket_options": socket_options()}},
         "stats_config": stats_config(),
         # Envoy brings histograms up to date no more often than this: a latency verdict waits for it.
@@ -132,12 +137,8 @@ def _with_token(secret_file: str) -> JsonObject:
     return {"typed_extension_protocol_options": {name: any_of(name, options)}}
 
 
-def _socket(address: str, port: int) -> JsonObject:
-    return {"socket_address": {"address": address, "port_value": port}}
-
-
 def _static_cluster(name: str, kind: str, host: str, port: int, limit: int) -> JsonObject:
-    endpoint = {"lb_endpoints": [{"endpoint": {"address": _socket(host, port)}}]}
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}
     limits = ("max_connections", "max_pending_requests", "max_requests")
     return {
         "name": name,
@@ -161,7 +162,7 @@ def _metrics_listener(address: str, port: int) -> JsonObject:
     }
     return {
         "name": "serin-metrics",
-        "address": _socket(address, port),
+        "address": socket_address(address, port),
         # Prometheus and the kubelet are not turned away when clients hold every connection, or all of the memory.
         "ignore_global_conn_limit": True,
         "bypass_overload_manager": True,

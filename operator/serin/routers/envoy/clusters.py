@@ -17,10 +17,12 @@ so that no client waits while a version does not read; its limits let copies fai
 from collections.abc import Mapping
 from typing import Final
 
+from serin.api.guard import OutputGuard
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.guarding import guard_filters
 from serin.routers.envoy.limits import CONNECTION_BUFFER, COPIED_BYTES, COPIES, HEADERS, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS, UNKEYED
@@ -44,6 +46,7 @@ _COPIES: Final = "+copies"
 # Of a copy, when the version has no time-out.
 _LONGEST_COPY: Final = 300.0
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster_name(model: RoutedModel, snapshot: str) -> str:
@@ -98,7 +101,8 @@ def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
     if unkeyed := _unkeyed(model):
         name = unkeyed_cluster(model, unkeyed.snapshot)
         found[name] = _eds_cluster(name, unkeyed.serving.protocol, model.warmup, limits)
-    return found
+    guard = model.guard if limits.guard else None
+    return {name: _guarded(cluster, guard, limits.guard) for name, cluster in found.items()} if guard else found
 
 
 def former_cluster(name: str) -> JsonObject:
@@ -186,6 +190,18 @@ def _for_copies(cluster: JsonObject, arm: Arm) -> JsonObject:
         **cluster,
         "per_connection_buffer_limit_bytes": 2 * COPIED_BYTES,
         "circuit_breakers": {"thresholds": thresholds},
+    }
+
+
+def _guarded(cluster: JsonObject, guard: OutputGuard, milliseconds: int) -> JsonObject:
+    """The same with the guard's filters. Of an aggregate's own run, and not those of the clusters in it."""
+    every = cluster.get("typed_extension_protocol_options", {})
+    options = every.get(_OPTIONS) or any_of(_OPTIONS, {"explicit_http_config": _protocol(Protocol.HTTP1)})
+    codec = typed("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", {})
+    filters = [*guard_filters(guard, milliseconds), *options.get("http_filters", [codec])]
+    return {
+        **cluster,
+        "typed_extension_protocol_options": {**every, _OPTIONS: {**options, "http_filters": filters}},
     }
 
 

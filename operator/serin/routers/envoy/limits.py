@@ -49,9 +49,11 @@ class Limits:
     `shielded_bytes`: the largest request that stable answers in the candidate's place after the candidate has seen it.
     `connections`: how many clients' connections one deployment may have at one Envoy; twice as many requests may be
     under way to one version, which only clients with several in a connection (HTTP/2) can exceed.
-    `header_kilobytes`: of a request's headers together, and of an answer's.
+    `header_kilobytes`: of a request's headers together, and of an answer's. `guard`: milliseconds
+    that an answer waits for the guard's word, 0: there is no guard.
     """
 
     shielded_bytes: int = SHIELDED_BYTES
     connections: int = CONNECTIONS
     header_kilobytes: int = HEADER_KILOBYTES
+    guard: int = 0

@@ -12,7 +12,7 @@ from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
 from serin.routers.envoy.series import answer_logs, attempt_logs
 from serin.routers.envoy.settings import EventStreams
-from serin.routers.envoy.shape import config_source, typed
+from serin.routers.envoy.shape import config_source, socket_address, typed
 from serin.routers.envoy.sticky import key_filters
 from serin.routers.envoy.streams import stream_filter
 
@@ -40,7 +40,7 @@ def listener(model: RoutedModel, limits: Limits, address: str = "0.0.0.0") -> Js
     return {
         "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "name": name,
-        "address": {"socket_address": {"address": address, "port_value": model.port}},
+        "address": socket_address(address, model.port),
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
         "socket_options": socket_options(),
         "filter_chains": [{"filters": [limit, typed("http", _HTTP, _connections(model, name, limits))]}],
@@ -49,7 +49,7 @@ def listener(model: RoutedModel, limits: Limits, address: str = "0.0.0.0") -> Js
 
 def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     router: JsonObject = {
-        "upstream_log": attempt_logs(model, hedged=hedges(model)),
+        "upstream_log": attempt_logs(model, hedged=hedges(model), guarded=bool(model.guard and limits.guard)),
         "suppress_envoy_headers": True,
     }
     reading = [stream_filter()] if model.settings.event_streams is EventStreams.READ else []

@@ -14,10 +14,9 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.api.names import Key
-from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.routers.envoy.routed_model import PORTS, port_of
+from serin.routers.envoy.routed_model import PORTS, read_port
 
 FIRST: Final = PORTS[0]
 LAST: Final = PORTS[-1]
@@ -94,6 +93,6 @@ def _claim(body: JsonObject) -> tuple[str, str, Key]:
 def _taken(body: JsonObject) -> int | None:
     """The port that a deployment has, None before it has one, or when it has none that can be read."""
     try:
-        return port_of(read_state(body.get("status") or {}))
-    except ValueError:
+        return read_port((body.get("status") or {}).get("router") or {})
+    except (ValueError, AttributeError):  # no map, where one belongs
         return None

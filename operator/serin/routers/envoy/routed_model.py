@@ -8,11 +8,12 @@ What somebody wrote badly never takes a deployment out of the router: of what ca
 stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
+from serin.api.guard import OutputGuard, read_output
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
@@ -47,7 +48,7 @@ class RoutedModel:
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
     which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
     one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
-    which a new pod gets less than its share.
+    which a new pod gets less than its share. `guard`: what all answers must look like (None: anything).
     """
 
     namespace: str
@@ -62,6 +63,7 @@ class RoutedModel:
     fallback: FixedAnswer | Endpoint | None = None
     warmup: float = WARMUP
     mirror: Mirror | None = None
+    guard: OutputGuard | None = None
 
     @property
     def key(self) -> Key:
@@ -150,7 +152,8 @@ def read_model(
         for snapshot in sorted(known)
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
-    problem = "; ".join(one for one in (problem, bad_warmup) if one)
+    guard, bad_guard = _read_guard(body["spec"], last)
+    problem = "; ".join(one for one in (problem, bad_warmup, bad_guard) if one)
     model = RoutedModel(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -164,6 +167,7 @@ def read_model(
         killed=_killed(body).level is KillSwitch.ALL,
         fallback=_read_fallback(body, address),
         warmup=warmup,
+        guard=guard,
     )
     return Reading(model, problem)
 
@@ -226,6 +230,15 @@ def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str
         return last.warmup if last else WARMUP, str(error)
 
 
+def _read_guard(spec: JsonObject, last: RoutedModel | None) -> tuple[OutputGuard | None, str]:
+    """`spec.guard.output`; the last one and what is wrong, when it cannot be read."""
+    found = spec.get("guard")
+    try:
+        return read_output(Field(found, "spec.guard") if found else None), ""
+    except InvalidSpec as error:
+        return last.guard if last else None, str(error)
+
+
 def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:
     """The listener port; the last one and what is wrong, when that is no port."""
     try:
@@ -236,7 +249,12 @@ def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]
 
 def port_of(state: State) -> int | None:
     """The listener port in `status.router.envoy`, None before there is one. Raises ValueError for what is no port."""
-    port = (state.router.get(NAME) or {}).get("port")
+    return read_port(state.router)
+
+
+def read_port(router: Mapping[str, JsonObject]) -> int | None:
+    """The same, of the map `status.router`."""
+    port = (router.get(NAME) or {}).get("port")
     if port is None:
         return None
     if type(port) is not int or port not in PORTS:

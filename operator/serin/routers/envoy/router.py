@@ -11,7 +11,7 @@ from prometheus_client import Gauge, Histogram
 
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService
-from serin.api.names import Key
+from serin.api.names import Key, key_of
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
 from serin.api.state import State
@@ -21,6 +21,7 @@ from serin.rollout.model import Route
 from serin.routers.base import Lowered, RouterContext
 from serin.routers.envoy import extra_ports
 from serin.routers.envoy.clients import ClientRoute, clients_port, direct_slice_name, kept_for_clients, slice_name
+from serin.routers.envoy.guarding import NO_GUARD
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports, PortsExhausted
@@ -54,6 +55,8 @@ class EnvoyRouter:
     def __init__(self, context: RouterContext) -> None:
         self._cache = context.cache
         self._port = int(str(context.options["xds_port"]))
+        guard = int(str(context.options["guard_timeout"]))
+        self._has_guard = guard > 0
         propagation = Histogram(
             "serin_route_propagation_seconds",
             "From a changed route to the last connected Envoy that has taken it.",
@@ -71,10 +74,12 @@ class EnvoyRouter:
             access=PodAccess(context.cache, self._pods, self._tokens, context.namespace) if self._tokens else ANYBODY,
             propagated=propagated,
             denied=Denials(context.registry),
+            listen_address=str(context.options["listen_address"]),
             limits=Limits(
                 shielded_bytes=int(str(context.options["shielded_request_bytes"])),
                 connections=int(str(context.options["deployment_connections"])),
                 header_kilobytes=int(str(context.options["header_kilobytes"])),
+                guard=guard,
             ),
             written=lambda: {"/".join(key): one.told() for key, one in self._feed.written().items()},
         )
@@ -126,6 +131,7 @@ class EnvoyRouter:
             unheard=_sentence(self._unheard),
             refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
+            lacks=NO_GUARD if deployment.spec.output_guard and not self._has_guard else "",
             not_ours=not_ours,
             repairs=() if not_ours else clients.repairs(*found),
             router=NAME,
@@ -179,11 +185,11 @@ class EnvoyRouter:
             yield from self._feed.falling_back_on(body)
         if kind == kinds.ENDPOINT_SLICE and self._pods.belongs(body, ROUTER):
             for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
-                yield one["metadata"]["namespace"], one["metadata"]["name"]
+                yield key_of(one)
 
     async def serve(self) -> None:
         """Answer Envoys, and ask the other replicas, until cancelled. Raises OSError when the port is taken."""
-        await self._xds.start(port=self._port)
+        await self._xds.start(None, self._port)
         try:
             async with asyncio.TaskGroup() as group:
                 if self._tokens:
@@ -205,7 +211,7 @@ class EnvoyRouter:
                     (log.warning if unheard else log.info)("router.unheard", pods=unheard)
                     self._unheard = unheard
                     for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
-                        self._enqueue((one["metadata"]["namespace"], one["metadata"]["name"]))
+                        self._enqueue(key_of(one))
                 await asyncio.sleep(_WATCH_SECONDS)
         finally:
             self._unheard = ()

@@ -28,6 +28,7 @@ comes; there the route's own `idle_timeout` ends what stands still.
 from collections.abc import Mapping
 from typing import Final
 
+from serin.api.guard import LARGEST_ANSWER
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.split import Mirror, Rule
@@ -142,8 +143,14 @@ def _route(
         "name": snapshot,
         "match": match,
         "route": action,
-        "request_body_buffer_limit": max(limits.shielded_bytes, UNSENT_BUFFER) if shields else UNSENT_BUFFER,
+        "request_body_buffer_limit": _buffer(model, limits, shields=shields),
     }
+
+
+def _buffer(model: RoutedModel, limits: Limits, *, shields: bool) -> int:
+    """Bytes of a request that are kept, and of an answer that the guard is shown."""
+    shown = LARGEST_ANSWER if model.guard and limits.guard else 0
+    return max(UNSENT_BUFFER, shown, limits.shielded_bytes if shields else 0)
 
 
 def _cluster_of(model: RoutedModel, arm: Arm, *, unkeyed: bool) -> str:

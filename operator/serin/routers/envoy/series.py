@@ -18,6 +18,8 @@ hedge). So failures never exceed the attempts.
   its body; WebSocket: to the handshake's answer). One that was cancelled because the other one answered counts with
   the time that it had lasted;
 - `envoy_serin_milliseconds_by_pod`: the sum of the same, by pod: how much the pods differ;
+- `envoy_serin_checked`, `envoy_serin_bad_outputs`, `envoy_serin_unchecked`, of a guarded deployment: answers that the
+  guard has judged; those of them that it has refused, which are failures too; those that passed without;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
@@ -40,6 +42,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from serin.api.guard import FAILED, MARK, NOT_ASKED, PASSED
 from serin.api.json import JsonObject
 from serin.routers.envoy.log_filters import (
     all_of,
@@ -116,8 +119,19 @@ _TO_FIRST_BYTE: Final = f"%COALESCE({json.dumps({'operators': [_BODY, 'DURATION'
 # A connection that goes on as WebSocket counts when it does (`upgraded`), and its end does not.
 _NOT_UPGRADED: Final = status_is_not(101)
 
+# What the guard said of an answer stands in its headers; what it said nothing of passed it by.
+_MARKED: Final = f"'{MARK}' in response.headers && response.headers['{MARK}']"
+_SUCCEEDED: Final = all_of(status_at_least(200), status_at_most(299))
+_BY_GUARD: Final = {
+    "checked": expression(f"{_MARKED} in ['{PASSED}', '{FAILED}']"),
+    "bad_outputs": expression(f"{_MARKED} == '{FAILED}'"),
+    "unchecked": all_of(
+        _SUCCEEDED, expression(f"request.method == 'POST' && !({_MARKED} in ['{PASSED}', '{FAILED}', '{NOT_ASKED}'])")
+    ),
+}
 
-def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
+
+def attempt_logs(model: RoutedModel, *, hedged: bool, guarded: bool = False) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
     lost = _LOST_UPSTREAM if hedged else (*_LOST_UPSTREAM, *_LATE)
@@ -142,6 +156,8 @@ def attempt_logs(model: RoutedModel, *, hedged: bool) -> list[JsonObject]:
     ]
     if hedged:
         logs.append(_logger([_counter("hedged", tags)], only=flags(*_LATE)))
+    if guarded:
+        logs += [_logger([_counter(name, by_pod)], only=only) for name, only in _BY_GUARD.items()]
     return logs
 
 

@@ -17,6 +17,7 @@ CAPABILITIES: Final = frozenset(
         Capability.MIRROR,
         Capability.SHIELD,
         Capability.FALLBACK,
+        Capability.GUARD,
     }
 )
 NAME: Final = "envoy"  # the key under spec.router and status.router

@@ -24,6 +24,12 @@ def any_of(message: str, config: JsonObject) -> JsonObject:
     return {"@type": f"type.googleapis.com/{message}", **config}
 
 
+def socket_address(address: str, port: int) -> JsonObject:
+    """Where something listens, or what is asked. `::` as a listener's is every address of both families."""
+    compatible = {"ipv4_compat": True} if address == "::" else {}
+    return {"socket_address": {"address": address, "port_value": port, **compatible}}
+
+
 def seconds(value: float) -> str:
     """A protobuf duration."""
     return f"{value:.3f}s"

@@ -14,7 +14,7 @@ import structlog
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, read_fallback
-from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key
+from serin.api.names import LABEL_MODEL_DEPLOYMENT, Key, key_of
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind, is_newer
@@ -95,7 +95,7 @@ class XdsFeed:
     async def run(self) -> None:
         """Feed until cancelled."""
         await self._cache.wait_until_synced()
-        self._dirty.update(_key(body) for body in self._cache.all(kinds.MODEL_DEPLOYMENT))
+        self._dirty.update(key_of(body) for body in self._cache.all(kinds.MODEL_DEPLOYMENT))
         self._xds.update(model for model in self._read_dirty().values() if model is not None)
         while True:
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -145,7 +145,7 @@ class XdsFeed:
 
     def falling_back_on(self, service: JsonObject) -> tuple[Key, ...]:
         """Deployments that name this Service in `spec.fallback`."""
-        return tuple(_key(one) for one in self._cache.by_index(_FALLBACK, _key(service)))
+        return tuple(key_of(one) for one in self._cache.by_index(_FALLBACK, key_of(service)))
 
     def _without_others_port(self, key: Key, reading: Reading) -> Reading:
         """Nothing, when the listener port is another deployment's: clients of one never reach the other's model."""
@@ -204,10 +204,6 @@ def _set(values: dict[Key, _Value], key: Key, value: _Value | None) -> None:
 def _concerned(kind: Kind, body: JsonObject) -> Key | None:
     """The deployment that an object of this kind belongs to, None when that changes no route."""
     if kind == kinds.MODEL_DEPLOYMENT:
-        return _key(body)
+        return key_of(body)
     owner = (body["metadata"].get("labels") or {}).get(LABEL_MODEL_DEPLOYMENT)
     return (body["metadata"]["namespace"], owner) if kind in _PARTS and owner else None
-
-
-def _key(body: JsonObject) -> Key:
-    return body["metadata"]["namespace"], body["metadata"]["name"]

@@ -167,8 +167,8 @@ class XdsServer:
         app.router.add_get(STATE_PATH, self._serve_state)
         return app
 
-    async def start(self, address: str = "0.0.0.0", port: int = XDS_PORT) -> int:
-        """Listen, and return the port (0: any that is free)."""
+    async def start(self, address: str | None = "0.0.0.0", port: int = XDS_PORT) -> int:
+        """Listen, and return the port (0: any that is free). `address` None: every address, IPv4 and IPv6."""
         # Without cancellation a held request would outlive its Envoy.
         self._runner = web.AppRunner(
             self.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0, keepalive_timeout=2 * HOLD

@@ -1,0 +1,96 @@
+"""The guard, as Envoy asks it: a filter of every cluster of a guarded deployment, stable's too.
+
+A filter of the clusters and not of the listener, because an answer that is refused is then the version's own failure:
+the shield answers in its place, and the evidence counts it. The same for all versions, or their comparison would be
+unfair. What is to be checked goes along with every exchange; the guard itself knows no deployment.
+
+It fails open: without an answer of the guard within a moment the model's answer passes. Such an answer lacks the header
+that the guard marks others with, so it is counted (series.py). A model's own header of that name is removed first.
+
+Headers and body have to be held (`SEND`, and one of the buffered modes), or the status has gone when the body is seen.
+Of an answer that does not fit into the buffer only a part is shown, and it passes (`BUFFERED` would make a 500 of it).
+The buffer is the route's (routes.py): as large as the largest answer that is looked at.
+
+Envoy 1.40 ends with a segmentation fault when such an answer is larger than the window of the exchange, unless
+`NO_FLOW_CONTROL` is in its bootstrap (tests/integration/test_envoy_guard.py sends such answers).
+"""
+
+from typing import Final
+
+from serin.api.guard import MARK, PORT, SETTINGS, OutputGuard, write_output
+from serin.api.json import JsonObject
+from serin.routers.envoy.shape import seconds, socket_address, typed
+
+CLUSTER: Final = "serin-guard"
+# The part of the bootstrap without which there must be no guard.
+NO_FLOW_CONTROL: Final = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
+NO_GUARD: Final = (
+    "spec.guard: this cluster has no guard: ask whoever installs Serin to set the chart value guard.enabled, or remove "
+    "spec.guard"
+)
+_MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+_PROCESSOR: Final = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
+
+
+def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
+    """Filters of a cluster, before its codec. Of an answer the last one comes first.
+
+    `milliseconds`: how long headers, and then the body, wait for the guard.
+    """
+    service = {
+        "envoy_grpc": {"cluster_name": CLUSTER},
+        "initial_metadata": [{"key": SETTINGS, "value": write_output(guard)}],
+    }
+    processor = {
+        "grpc_service": service,
+        "processing_mode": {
+            "request_header_mode": "SKIP",
+            "response_header_mode": "SEND",
+            "response_body_mode": "BUFFERED_PARTIAL",
+            "response_trailer_mode": "SKIP",
+        },
+        "response_attributes": ["request.method", "request.path"],
+        "allow_mode_override": True,
+        "failure_mode_allow": True,
+        "message_timeout": seconds(milliseconds / 1000),
+    }
+    return [
+        typed("serin-guard", _PROCESSOR, processor),
+        typed("serin-guard-mark", _MUTATION, {"mutations": {"response_mutations": [{"remove": MARK}]}}),
+    ]
+
+
+def guard_cluster(host: str | None, port: int = PORT) -> JsonObject:
+    """The guard's processes: every address of the name is one, and each is asked whether it is well.
+
+    None: there is none. The cluster is there all the same, as Envoy refuses a filter that names one it does not know:
+    in the moment that the guard is taken away the operator may still tell a router of it.
+    """
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}] if host else []
+    limits = ("max_connections", "max_pending_requests", "max_requests")
+    protocols = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "name": CLUSTER,
+        "type": "STRICT_DNS",
+        "connect_timeout": "0.25s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {"cluster_name": CLUSTER, **({"endpoints": endpoints} if endpoints else {})},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, 100_000)]},
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {},
+            }
+        ],
+        "typed_extension_protocol_options": {
+            protocols: {
+                "@type": f"type.googleapis.com/{protocols}",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    }

@@ -1,0 +1,103 @@
+"""A guarded deployment as Envoy's resources; tests/integration runs them in a real Envoy."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, read_written
+from serin.api.parse import parse_model_deployment
+from serin.api.serving import Protocol as Spoken
+from serin.api.serving import Serving
+from serin.api.split import Mirror, Sticky
+from serin.api.status import read_state
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.routers.endpoints import Endpoint
+from serin.routers.envoy.bootstrap import bootstrap
+from serin.routers.envoy.limits import Limits
+from serin.routers.envoy.rendered import Rendered, render
+from serin.routers.envoy.routed_model import Arm, RoutedModel, read_model
+from serin.routers.envoy.router import EnvoyRouter
+from serin.routers.envoy.settings import EnvoySettings
+from tests.narratives.world import World
+from tests.unit.routers.context import router_context
+
+POD = (Endpoint("10.0.0.1", 80),)
+GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
+INSTALLED = Limits(guard=250)
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PLAIN = RoutedModel(
+    "shop",
+    "fraud",
+    10001,
+    EnvoySettings(),
+    "a",
+    (Arm("a", 90, POD), Arm("b", 10, POD, Serving(Spoken.HTTP2))),
+    mirror=Mirror("b", 10),
+)
+
+
+def text(found: Rendered) -> str:
+    return json.dumps([found.listener, found.routes, dict(found.clusters), dict(found.endpoints)], sort_keys=True)
+
+
+def test_a_deployment_without_it_has_what_it_had() -> None:
+    without = text(render(PLAIN))
+    assert "guard" not in without
+    assert text(render(PLAIN, limits=INSTALLED)) == without
+    # Nor has one whose router has none, such as while the chart takes it away.
+    assert text(render(replace(PLAIN, guard=GUARD))) == without
+
+
+@pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])
+def test_every_cluster_shows_its_answers_to_the_guard(sticky: Sticky | None) -> None:
+    model = replace(PLAIN, guard=GUARD, sticky=sticky)
+    found = render(model, limits=INSTALLED)
+    assert len(found.clusters) == 5 + bool(sticky)
+    for cluster in found.clusters.values():
+        filters = cluster["typed_extension_protocol_options"][OPTIONS]["http_filters"]
+        # Of an answer the last comes first: what a model says in the guard's name is removed, then the guard looks.
+        assert [one["name"] for one in filters[:2]] == ["serin-guard", "serin-guard-mark"]
+        assert filters[-1]["name"] == "codec"
+        settings = filters[0]["typed_config"]["grpc_service"]["initial_metadata"][0]["value"]
+        assert read_written(settings) == GUARD
+        assert filters[0]["typed_config"]["failure_mode_allow"] is True
+        assert filters[0]["typed_config"]["message_timeout"] == "0.250s"
+
+
+def test_the_answer_is_held_as_long_as_the_guard_looks_at_it() -> None:
+    for route in render(replace(PLAIN, guard=GUARD), limits=INSTALLED).routes["virtual_hosts"][0]["routes"]:
+        assert route["request_body_buffer_limit"] >= LARGEST_ANSWER
+
+
+def test_the_bootstrap_keeps_the_router_alive_and_knows_the_guard_where_there_is_one() -> None:
+    for guard in (None, ("serin-guard.serin-system.svc", 18001)):
+        found = bootstrap("serin-xds", guard=guard)
+        flags = found["layered_runtime"]["layers"][0]["static_layer"]
+        assert flags == {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
+        [cluster] = [one for one in found["static_resources"]["clusters"] if one["name"] == "serin-guard"]
+        # The cluster is always there: Envoy refuses a filter that names one it does not know.
+        assert bool(cluster["load_assignment"].get("endpoints")) is bool(guard)
+
+
+@pytest.mark.parametrize(("flag", "lacks"), [("250", ""), ("0", "spec.guard: this cluster has no guard")])
+def test_a_guard_that_is_not_there_is_told_and_stops_no_look(flag: str, lacks: str) -> None:
+    body = World().body
+    body["spec"]["guard"] = {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}}
+    cache = ObjectCache()
+    cache.put(kinds.MODEL_DEPLOYMENT, body)
+    seen = parse_model_deployment(body)
+    route = EnvoyRouter(router_context(cache, "--guard-timeout", flag)).observe(seen, read_state(seen.status))
+    assert route.lacks.startswith(lacks)
+    assert bool(route.lacks) is bool(lacks)
+
+
+def test_settings_that_cannot_be_read_leave_the_last_ones() -> None:
+    spec = {"router": {"envoy": {}}, "guard": {"output": {"protocol": "JSON", "checks": [{"path": "a["}]}}}
+    metadata = {"namespace": "shop", "name": "fraud", "uid": "1", "resourceVersion": "1"}
+    body = {"metadata": metadata, "spec": spec, "status": {"router": {"envoy": {"port": 10001}}}}
+    found = read_model(body, (), (), replace(PLAIN, guard=GUARD))
+    assert found.model is not None
+    assert found.model.guard == GUARD
+    assert "spec.guard.output.checks[0].path: this is no JMESPath" in found.problem
