@@ -30,6 +30,7 @@ from serin.rollout.model import (
     ApplyPreview,
     ApplyRouteObject,
     ApplyService,
+    CreateJob,
     CreateSnapshot,
     DeleteDeployment,
     DeletePreview,
@@ -43,7 +44,7 @@ from serin.rollout.model import (
     RestoreTemplate,
     WriteStatus,
 )
-from serin.workload import render, template_hash
+from serin.workload import render, template_hash, validation_job
 from serin.workload.pods import workload
 
 log: Final = structlog.get_logger("serin.apply")
@@ -51,6 +52,8 @@ log: Final = structlog.get_logger("serin.apply")
 _FORBIDDEN: Final = 403
 # A write that lowers traffic and has no answer by then is served from memory while it goes on.
 _SLOW_SECONDS: Final = 1.0
+# How long a look waits for the Job of a validation to be made, and until it is tried again.
+_JOB_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ class Applier:
                 await self._delete(kinds.SERVICE, seen, names.preview_service(seen.deployment.name), action.uid, None)
             case ApplyDeployment() | RestoreTemplate():
                 await self._apply_deployment(seen, action)
+            case CreateJob():
+                await self._create_job(seen, action)
             case ApplyRouteObject():
                 await self._apply_route_object(seen, action.body)
             case DeleteDeployment():
@@ -280,6 +285,23 @@ class Applier:
         if made is None:
             raise _Stop(f"ModelSnapshot {snapshot} is gone: what its pods are made of is not known")
         return read_snapshot(made).content
+
+    async def _create_job(self, seen: Observation, action: CreateJob) -> None:
+        """Make the Job of a validation. One that cannot be made is told, and keeps no rollback back. Raises _Later."""
+        policy, asked = seen.deployment.spec.rollback.validation, seen.state.manual_rollback
+        target, present = (seen.snapshots.get(one) for one in (action.target, action.present))
+        if policy is None or target is None or present is None:
+            return
+        metric = asked.cause.metric if asked and asked.cause else ""
+        body = validation_job.render(_owner(seen), action.name, policy.job, action.seconds, metric, target, present)
+        try:
+            async with asyncio.timeout(_JOB_SECONDS):
+                await self._write_own(seen, self._cluster.create, body, action.name)
+        except Conflict:
+            pass  # it was made before a crash, or by the leader before
+        except (_Denied, ClusterError, TimeoutError) as error:
+            log.warning("validation.not-begun", job=action.name, error=str(error) or type(error).__name__)
+            raise _Later(_JOB_SECONDS) from error
 
     async def _apply_route_object(self, seen: Observation, body: JsonObject) -> None:
         """Create or repair what leads clients here. Never taken from somebody else who made it a moment ago."""

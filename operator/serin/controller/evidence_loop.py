@@ -8,6 +8,7 @@ evidence, and the status is where evidence lives.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -19,12 +20,23 @@ from serin.api.json import JsonObject
 from serin.api.spec import Metric, ModelDeployment, TemplateRef
 from serin.api.state import State
 from serin.api.status import read_state
+from serin.api.verdicts import PAST, Against
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.cluster.protocol import Kind
 from serin.controller.specs import Specs
 from serin.controller.telemetry import Telemetry
-from serin.evaluation.samples import SPLIT, Sample, SampleRequest, Samples, requests, subjects
+from serin.controller.unwritten import Unwritten
+from serin.evaluation.questions import question_of
+from serin.evaluation.samples import (
+    SPLIT,
+    Sample,
+    SampleRequest,
+    Samples,
+    looks_every,
+    requests,
+    still_counted,
+    subjects,
+)
 from serin.metrics.collector import Key, Want
 from serin.rollout.strategies.table import strategy_of
 
@@ -33,8 +45,15 @@ log: Final = structlog.get_logger("serin.evidence")
 _SHORTEST_SECONDS: Final = 1.0
 # Before the scrape interval is known.
 _FIRST_SECONDS: Final = 5.0
+# Writes a second that change nothing but numbers, of all rollouts together: what few people watch is live for few.
+NUMBERS_PER_SECOND: Final = 2.0
 # How old a measured overdispersion may be.
 _DISPERSION_SECONDS: Final = 300.0
+# How soon is asked again for what was not there yet, while only limits are watched.
+_AGAIN_SECONDS: Final = 15.0
+
+# What is judged although nothing is counted beside it.
+_JUDGED_ALONE: Final = (Against.LIMIT, *PAST)
 
 Place = tuple[str, str]  # namespace and name of a ModelDeployment
 
@@ -53,6 +72,9 @@ class Collects(Protocol):
 
     def scrape_interval(self, namespace: str, metric: Metric, template: JsonObject | None = None) -> float | None:
         """Seconds between scrapes of what the metric is read from; None while unknown."""
+
+    def in_step(self, wanted: float, within: float) -> float:
+        """The moment nearest to `wanted` at which there is something new to count (unix seconds)."""
 
 
 def template_of(cache: ObjectCache, namespace: str, metric: Metric) -> JsonObject | None:
@@ -85,31 +107,47 @@ class EvidenceLoop:
         self._cache, self._collector, self._telemetry = cache, collector, telemetry
         self._enqueue, self._request_template, self._clock = enqueue, request_template, clock
         self._delay = delay
+        self.unwritten = Unwritten(self._numbers_every, clock)
         self._newest: dict[Place, dict[tuple[str, str], Sample]] = {}
         # When it was asked for, and the answers: overdispersion, and the slowest pod.
         self._dispersions: dict[Place, dict[Key, tuple[float, float | None, float | None]]] = {}
-        self._due: set[Place] = set()
+        self._collected: dict[Place, float] = {}  # when all of a deployment's samples were there last
+        self._due: dict[Place, bool] = {}  # those with a subject, and whether only its limits are watched
         self._specs = Specs()
         self._wake = asyncio.Event()
-        for body in cache.all(kinds.MODEL_DEPLOYMENT):
-            self._on_change(kinds.MODEL_DEPLOYMENT, None, body)
-        self._stop_listening = cache.listen(self._on_change)
+        self.close = cache.follow(kinds.MODEL_DEPLOYMENT, self._on_change)  # at the end of the term
 
-    def close(self) -> None:
-        """Hear of no change any more: the term is over."""
-        self._stop_listening()
-
-    def samples(self, deployment: ModelDeployment) -> Samples:
-        """The newest samples of a deployment, and how they are taken."""
+    def samples(self, deployment: ModelDeployment, state: State) -> Samples:
+        """The newest samples of a deployment, and how they are taken. `state`: what was decided for it."""
         place = deployment.key
         known = {key[-1]: one for key, one in self._dispersions.get(place, {}).items()}
         dispersions = {metric: phi for metric, (_, phi, _) in known.items() if phi is not None}
         slowest = {metric: times for metric, (_, _, times) in known.items() if times is not None}
-        newest = self._newest.get(place, {})
-        return Samples(newest, self.interval(deployment), dispersions, delay=self._delay(), slowest_pods=slowest)
+        questions = self._questions(deployment)
+        return Samples(
+            still_counted(self._newest.get(place, {}), questions),
+            self.interval(deployment, state),
+            dispersions,
+            delay=self._delay(),
+            slowest_pods=slowest,
+            questions=questions,
+        )
 
-    def interval(self, deployment: ModelDeployment) -> float:
-        """Seconds between two samples of a deployment: as it asks, else as its fastest metric is scraped."""
+    def _questions(self, deployment: ModelDeployment) -> dict[str, str]:
+        """What each metric of a deployment asks now."""
+        return {
+            one.name: question_of(one, template_of(self._cache, deployment.namespace, one))
+            for one in deployment.spec.metrics
+        }
+
+    def interval(self, deployment: ModelDeployment, state: State) -> float:
+        """Seconds between two samples of a deployment: as it asks, else as its fastest metric is scraped.
+
+        While only limits are watched it is longer.
+        """
+        return looks_every(deployment.spec, state, self._shortest(deployment))
+
+    def _shortest(self, deployment: ModelDeployment) -> float:
         asked = deployment.spec.analysis.interval
         if asked is not None:
             return max(_SHORTEST_SECONDS, asked)
@@ -123,22 +161,36 @@ class EvidenceLoop:
     async def run(self) -> None:
         """Collect until cancelled."""
         while True:
+            self._wake.clear()
             under_judgement = self.under_judgement()
             self._telemetry.rollouts.set(sum(state.judged is not None for _, state in under_judgement))
             if not under_judgement:
                 self._newest.clear()
                 self._dispersions.clear()
-                self._wake.clear()
+                self._collected.clear()
                 await self._wake.wait()
                 continue
-            started, pause = time.monotonic(), _FIRST_SECONDS
+            began, started, pause = self._clock(), time.monotonic(), _FIRST_SECONDS
             try:
-                await self.tick(under_judgement)
-                pause = min(self.interval(deployment) for deployment, _ in under_judgement)
+                if due := self.due(under_judgement):
+                    await self.tick(due)
+                pause = self._in_step(began, self._pause(under_judgement))
             except Exception:
                 # Evidence that is missing holds a rollout, and says so; without a clock nothing would even be held.
                 log.exception("tick.failed")
-            await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
+            await self._sleep(pause - (time.monotonic() - started))
+
+    async def _sleep(self, seconds: float) -> None:
+        """A long sleep ends when somebody else comes under judgement."""
+        await asyncio.sleep(max(0.0, min(seconds, _FIRST_SECONDS)))
+        if seconds > _FIRST_SECONDS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds - _FIRST_SECONDS):
+                    await self._wake.wait()
+
+    def _numbers_every(self) -> float:
+        """Seconds between two writes of one deployment that change numbers alone."""
+        return len(self._due) / NUMBERS_PER_SECOND
 
     def under_judgement(self) -> list[tuple[ModelDeployment, State]]:
         """Every deployment that has a subject, so that there is something to count."""
@@ -147,13 +199,49 @@ class EvidenceLoop:
             body = self._cache.get(kinds.MODEL_DEPLOYMENT, *place)
             if body is not None:
                 try:
-                    found.append((self._specs.read(body), read_state(body.get("status") or {})))
+                    state = read_state(self.unwritten.status_of(body))
+                    found.append((self._specs.read(body), state))
                 except InvalidSpec:
                     continue  # its own look says so
                 except Exception:
                     # One object that cannot be read must not end the evidence of all others.
                     log.exception("deployment.unreadable", namespace=place[0], deployment=place[1])
         return found
+
+    def due(self, under_judgement: Sequence[tuple[ModelDeployment, State]]) -> list[tuple[ModelDeployment, State]]:
+        """Those whose time has come: a limit that is only watched is read seldom, in a batch with what others ask."""
+        there = {deployment.key for deployment, _ in under_judgement}
+        self._newest = {place: one for place, one in self._newest.items() if place in there}
+        self._dispersions = {place: one for place, one in self._dispersions.items() if place in there}
+        self._collected = {place: at for place, at in self._collected.items() if place in there}
+        return [one for one in under_judgement if self._left(*one) <= 0.0]
+
+    def _pause(self, under_judgement: Sequence[tuple[ModelDeployment, State]]) -> float:
+        """Seconds from the beginning of a tick to that of the next."""
+        return min(
+            max(self._left(*one), min(self.interval(*one), max(self._shortest(one[0]), _AGAIN_SECONDS)))
+            if self._is_seldom(*one)
+            else self._shortest(one[0])
+            for one in under_judgement
+        )
+
+    def _in_step(self, began: float, pause: float) -> float:
+        """About the same pause, but so that it ends when the next scrape has just become old enough to be counted.
+
+        A collection that comes at any other moment adds up to an interval to the time until a failure is counted.
+        """
+        return self._collector.in_step(began + pause, pause / 2.0) - began
+
+    def _is_seldom(self, deployment: ModelDeployment, state: State) -> bool:
+        return self.interval(deployment, state) > self._shortest(deployment)
+
+    def _left(self, deployment: ModelDeployment, state: State) -> float:
+        """Seconds until a deployment is due. One that is compared is at every tick, as is what is not all there yet."""
+        seldom, at = self.interval(deployment, state), self._collected.get(deployment.key)
+        if at is None or not self._is_seldom(deployment, state):
+            return 0.0
+        passed = self._clock() - at
+        return max(0.0, seldom - passed - _SHORTEST_SECONDS) if passed >= 0.0 else 0.0
 
     async def tick(self, deployments: Sequence[tuple[ModelDeployment, State]]) -> None:
         """Collect once for all of these, and ask for a look at each."""
@@ -167,26 +255,41 @@ class EvidenceLoop:
             await self._measure_dispersion(wants)
             found = await self._collector.collect(self._clock(), list(wants.values()))
         self._telemetry.ticks.inc()
-        kept: dict[Place, dict[tuple[str, str], Sample]] = {}
+        asked_of = {deployment.key for deployment, _ in deployments}
+        missing = {key[:2] for key in asked if key not in found}
+        self._collected |= dict.fromkeys(asked_of - missing, self._clock())
+        for place in missing:
+            self._collected.pop(place, None)
+        kept = {place: one for place, one in self._newest.items() if place not in asked_of}
         for key, (request, want) in asked.items():
             before = self._newest.get(key[:2], {}).get(request.key)
-            sample = Sample(_explained(found[key], self._delay()), want.since) if key in found else before
+            sample = before
+            if key in found:
+                tick, asks = _explained(found[key], self._delay()), question_of(want.metric, want.template)
+                sample = Sample(tick, want.since, request.follows, asks)
             if sample:
                 kept.setdefault(key[:2], {})[request.key] = sample
         self._newest = kept
-        log.debug("evidence.collected", deployments=len(deployments), wanted=len(wants), found=len(found))
+        newest = max((tick.at for tick in found.values() if tick.at is not None), default=None)
+        log.debug("evidence.collected", deployments=len(deployments), wanted=len(wants), found=len(found), at=newest)
         for deployment, _ in deployments:
             self._enqueue(deployment.key)
 
     async def _measure_dispersion(self, wants: Mapping[Key, Want]) -> None:
         """Ask for what was not asked yet, or is old; before a tick, so that even the first one is judged by it."""
         now = self._clock()
-        known = {key: one for answers in self._dispersions.values() for key, one in answers.items() if key in wants}
+        places = {key[:2] for key in wants}
+        known = {
+            key: one
+            for place, answers in self._dispersions.items()
+            for key, one in answers.items()
+            if key in wants or place not in places
+        }
         due = [
             want
             for key, want in wants.items()
             if want.metric.name != SPLIT
-            and want.baseline is not None  # else nothing is judged
+            and (want.baseline is not None or want.metric.against in _JUDGED_ALONE)  # else nothing is
             and now - known.get(key, (0.0,))[0] > _DISPERSION_SECONDS
         ]
         if due:
@@ -212,34 +315,44 @@ class EvidenceLoop:
         settled = None
         if state.rollout:
             settled = strategy_of(deployment.spec).settled_at(state.rollout.stage)
-            settled = None if settled is None else settled + self.interval(deployment)
+            settled = None if settled is None else settled + self.interval(deployment, state)
         asked = requests(
             state,
             deployment.spec.metrics,
             self._newest.get(deployment.key, {}),
             request_template=self._request_template(deployment),
             settled_at=settled,
+            now=self._clock(),
+            questions=self._questions(deployment),
         )
         return [(one, self._want(deployment, one)) for one in asked]
 
     def _want(self, deployment: ModelDeployment, asked: SampleRequest) -> Want:
         template = template_of(self._cache, deployment.namespace, asked.metric)
         return Want(
-            *deployment.key, asked.subject, asked.baseline, asked.metric, asked.since, template, counted=asked.counted
+            *deployment.key,
+            asked.subject,
+            asked.baseline,
+            asked.metric,
+            asked.since,
+            template,
+            counted=asked.counted,
+            past=asked.past,
         )
 
-    def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
+    def _on_change(self, place: Place, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""
-        body = after if after is not None else before
-        if kind != kinds.MODEL_DEPLOYMENT or body is None:
-            return
-        place = body["metadata"]["namespace"], body["metadata"]["name"]
-        if after is not None and subjects(read_state(after.get("status") or {})):
-            self._due.add(place)
-            self._wake.set()
-        else:
-            self._due.discard(place)
+        found = subjects(read_state(after.get("status") or {})) if after is not None else ()
+        if not found:
+            self._due.pop(place, None)
             self._specs.forget(place)
+            if after is None:
+                self.unwritten.forget(place)
+            return
+        only_limits = all(one.limits for one in found)
+        if self._due.get(place) != only_limits:
+            self._wake.set()
+        self._due[place] = only_limits
 
 
 def _explained(tick: Tick, delay: str) -> Tick:

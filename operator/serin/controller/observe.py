@@ -4,7 +4,7 @@ Pure but for the clock that it is handed: no request is made here, so a look at 
 nothing. It judges nothing and reserves nothing; all that it remembers is what the API server has refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 
 from serin.api import names
@@ -13,29 +13,37 @@ from serin.api.conditions import Reason
 from serin.api.effective import versions
 from serin.api.json import JsonObject
 from serin.api.names import Key
+from serin.api.notifications import Deliveries, Receiver
+from serin.api.retraining import RetrainingSeen, Run
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, TemplateRef
 from serin.api.state import State
 from serin.api.status import read_status
+from serin.api.validation import ValidationSeen
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.owned import covers
 from serin.cluster.protocol import Kind
 from serin.controller.contests import Contests
 from serin.controller.evidence_loop import EvidenceLoop, template_of
+from serin.controller.pod_checks import PodChecks
 from serin.controller.refusals import Refusal, Refusals
 from serin.controller.specs import Specs
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.catalog import Catalog
 from serin.metrics.sources import SourceError, is_built_in, resolve
-from serin.rollout.model import Observation, Preview, Workload
+from serin.rollout.model import Digests, Observation, Preview, Workload
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.table import needs_of
 from serin.routers import router_of
 from serin.routers.base import Router
 from serin.routers.endpoints import ready_addresses
 from serin.workload import pods as workloads
-from serin.workload import render
+from serin.workload import render, validation_job
+from serin.workload.digests import digests
+
+# What is known of a deployment's newest retraining beside its status.
+SeesRetraining = Callable[[ModelDeployment, Run | None], RetrainingSeen]
 
 
 class Observer:
@@ -47,12 +55,19 @@ class Observer:
         routers: Mapping[str, Router],
         evidence_loop: EvidenceLoop,
         traffic_estimator: TrafficEstimator,
+        pod_checks: PodChecks,
         *,
         catalog: Catalog,
+        retraining: SeesRetraining = lambda _deployment, _run: RetrainingSeen(),
+        deliveries: Callable[[ModelDeployment], Deliveries] = lambda _: Deliveries(),
+        told: Callable[[str], tuple[Receiver, ...]] = lambda _: (),
     ) -> None:
         self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
-        self.refusals, self.contests, self._specs = Refusals(), Contests(), Specs()
+        self.unwritten = evidence_loop.unwritten
+        self._sees_retraining, self._deliveries = retraining, deliveries
+        self._pod_checks = pod_checks
+        self.refusals, self.contests, self._specs = Refusals(), Contests(), Specs(told)
 
     def forget(self, deployment: Key) -> None:
         """The deployment is gone."""
@@ -62,7 +77,7 @@ class Observer:
 
     def observe(self, body: JsonObject, now: float) -> Observation:
         """Observe the ModelDeployment `body` at `now` (unix seconds). Raises InvalidSpec."""
-        deployment = self._specs.read(body)
+        deployment = replace(self._specs.read(body), status=self.unwritten.status_of(body))
         # A strategy that cannot be read, or carried out by this router, is refused before anything is planned with it.
         router, needs = router_of(self._routers, deployment), needs_of(deployment.spec)
         check(deployment.spec.router.name, router.capabilities, needs)
@@ -79,14 +94,21 @@ class Observer:
             deployment=deployment,
             status=status,
             snapshots=snapshots,
-            workloads=_with_refusals(self._workloads(deployment, snapshots), refusals, deployment.name),
+            workloads=_with_refusals(self._workloads(deployment, snapshots), refusals, _beside(deployment, state)),
             services={name: body["metadata"]["uid"] for name, body in services.items()},
             altered_services=_altered_services(services, snapshots, _owner(deployment)),
             route=route,
-            samples=replace(self._evidence_loop.samples(deployment), traffic=traffic),
+            samples=replace(self._evidence_loop.samples(deployment, state), traffic=traffic),
             preview=self._preview(deployment),
-            invalid=self._invalid(deployment),
+            invalid=self._invalid(deployment) or ((Reason.INVALID_SPEC, route.lacks) if route.lacks else None),
             contested=self.contests.of(deployment.key, now),
+            written=self.unwritten.written(body),
+            retraining=self._retraining(deployment, state),
+            deliveries=self._deliveries(deployment),
+            golden=self._pod_checks.golden(deployment, state),
+            signatures=self._pod_checks.signatures(deployment, state, snapshots),
+            digests=self._digests(deployment, snapshots, state),
+            validation=self._validation(deployment, state, refusals),
         )
 
     def _snapshots(self, deployment: ModelDeployment) -> Mapping[str, Snapshot]:
@@ -109,12 +131,23 @@ class Observer:
     ) -> Mapping[str, Refusal]:
         """Of what is being tried now; a rejected version that a person lets try again is sent again at once."""
         going_back = state.manual_rollback.target if state.manual_rollback else None
-        asked = versions(deployment.name, deployment.spec, state.concluded)
+        validating = state.manual_rollback.validation if state.manual_rollback else None
+        asked = versions(deployment.name, deployment.spec, state)
         tried = {one for one in asked if not is_rejected(snapshots, state, one)}
         arms = set(state.rollout.active) if state.rollout else set()
         before = state.watch.before if state.watch else None
-        named = {one for one in (state.stable, going_back, before, deployment.name) if one}
+        job = validating.name if validating else None
+        named = {one for one in (state.stable, going_back, job, before, deployment.name) if one}
         return self.refusals.keep(deployment.key, named | tried | arms)
+
+    def _digests(
+        self, deployment: ModelDeployment, snapshots: Mapping[str, Snapshot], state: State
+    ) -> dict[str, Digests]:
+        """What the pods of each version on trial run; nothing when nobody has asked for it."""
+        if not deployment.spec.integrity.digest or state.judged is None:
+            return {}
+        pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
+        return {one: digests(pods, snapshots[one]) for one in state.judged.active if one in snapshots}
 
     def _services(self, deployment: ModelDeployment) -> Mapping[str, JsonObject]:
         """Each snapshot's Service, by snapshot; the clients' own Service is none of them."""
@@ -139,6 +172,26 @@ class Observer:
             if names.controller_uid(body) == deployment.uid and "deletionTimestamp" not in body["metadata"]
         ]
 
+    def _retraining(self, deployment: ModelDeployment, state: State) -> RetrainingSeen:
+        return self._sees_retraining(deployment, state.retraining.run if state.retraining else None)
+
+    def _validation(
+        self, deployment: ModelDeployment, state: State, refusals: Mapping[str, Refusal]
+    ) -> ValidationSeen | None:
+        """The Job of the validation that is under way; None while there is none."""
+        asked = state.manual_rollback
+        if asked is None or asked.validation is None:
+            return None
+        name = asked.validation.name
+        job = self._cache.get(kinds.JOB, deployment.namespace, name)
+        if job is not None and names.controller_uid(job) == deployment.uid:
+            pods = self._cache.of_deployment(kinds.POD, deployment.namespace, deployment.name)
+            return validation_job.seen(job, pods)
+        if job is not None:
+            return ValidationSeen(problem="it exists, and Serin did not make it: delete or rename it")
+        denied = refusals.get(name)
+        return ValidationSeen(problem=denied.message) if denied else None
+
     def _invalid(self, deployment: ModelDeployment) -> tuple[Reason, str] | None:
         for metric in deployment.spec.metrics:
             template = template_of(self._cache, deployment.namespace, metric)
@@ -155,13 +208,19 @@ def _owner(deployment: ModelDeployment) -> render.Owner:
     return render.Owner(deployment.namespace, deployment.name, deployment.uid)
 
 
+def _beside(deployment: ModelDeployment, state: State) -> frozenset[str]:
+    """Names under which refusals are kept that are not a workload's: the clients' objects, a validation's Job."""
+    validation = state.manual_rollback.validation if state.manual_rollback else None
+    return frozenset({deployment.name, validation.name if validation else deployment.name})
+
+
 def _with_refusals(
-    running: Mapping[str, Workload], refusals: Mapping[str, Refusal], clients: str
+    running: Mapping[str, Workload], refusals: Mapping[str, Refusal], beside: Container[str]
 ) -> dict[str, Workload]:
-    """The workloads with what the API server says of them. `clients`: the name that stands for the clients' objects."""
+    """The workloads with what the API server says of them. `beside`: names that stand for other objects."""
     found = dict(running)
     for name, one in refusals.items():
-        if name == clients:
+        if name in beside:
             continue
         if one.final and name not in running:
             found[name] = workloads.refused(name, one.message, one.since, one.again_at)

@@ -4,6 +4,7 @@ On SIGTERM the deciding stops first and the lease is given back, then what still
 """
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack, suppress
 from typing import Final
@@ -24,6 +25,9 @@ from serin.metrics.prometheus import Prometheus
 log: Final = structlog.get_logger("serin.operator")
 
 _WAIT_FOR_KINDS_SECONDS: Final = 2.0
+# Of the garbage collector. By default it goes through all of the cache several times while one large answer of
+# Prometheus is read, which takes as long as the reading; what is no cycle is freed without it.
+_GARBAGE_THRESHOLDS: Final = (20_000, 20, 20)
 
 
 class Operator:
@@ -38,6 +42,7 @@ class Operator:
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then stop gracefully. Raises LoginError, and what cannot be recovered from."""
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         async with AsyncExitStack() as stack:
             configuration = await log_in(self._settings.kubeconfig)
             cluster = KubernetesCluster(configuration, observer=self._telemetry.observe_request)

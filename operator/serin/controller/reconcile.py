@@ -23,7 +23,7 @@ from serin.controller.report import Reporter
 from serin.controller.telemetry import Outcome, Telemetry
 from serin.evaluation.evaluate import Assessment
 from serin.rollout.assess import assess
-from serin.rollout.model import Observation, Plan
+from serin.rollout.model import Observation, Plan, WriteStatus
 from serin.rollout.refusal import refuse
 
 log: Final = structlog.get_logger("serin.reconcile")
@@ -85,10 +85,20 @@ class Reconciler:
             seen, plan = decided  # what could not be written comes before anything new
         else:
             plan = self._plan(seen, assess(seen))
+        self._measure_age(seen)
         applied = await self._applier.apply(seen, plan)
+        if plan.unwritten is not None:
+            self._observer.unwritten.keep(body, plan.unwritten)
+        elif any(isinstance(action, WriteStatus) for action in applied.done):
+            self._observer.unwritten.wrote(seen.deployment.key)
         self._reporter.report(body, seen, plan, applied)
         again = plan.requeue_after if applied.outcome is Outcome.DONE else 1.0
         return applied.outcome, min((one for one in (again, applied.again) if one is not None), default=None)
+
+    def _measure_age(self, seen: Observation) -> None:
+        ends = [sample.tick.at for sample in seen.samples.newest.values() if sample.tick.at is not None]
+        if ends:
+            self._telemetry.evidence_age.observe(seen.now - min(ends))
 
     async def _refuse(self, body: JsonObject, message: str) -> Outcome:
         """A spec that cannot be planned with; see rollout.refusal for what becomes of it."""

@@ -7,13 +7,16 @@ simulated cluster.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import structlog
 
 from serin.api.json import JsonObject
-from serin.api.names import Key
+from serin.api.names import Key, key_of
+from serin.api.retraining import RetrainingSeen, Run
+from serin.api.spec import ModelDeployment
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
@@ -22,23 +25,30 @@ from serin.cluster.lease import Election
 from serin.cluster.protocol import Kind
 from serin.controller.apply import Applier
 from serin.controller.clocks import SYSTEM, Clocks
-from serin.controller.enqueue import affected
+from serin.controller.enqueue import affected, is_routine
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.lowering import Lowering
+from serin.controller.notifier import Notifier
 from serin.controller.observe import Observer
+from serin.controller.pod_checks import PodChecks
 from serin.controller.queue import WorkQueue
 from serin.controller.reconcile import Reconciler
 from serin.controller.report import Reporter
+from serin.controller.reports import ReportWriter
+from serin.controller.retrainer import Retrainer
 from serin.controller.settings import Settings
 from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
+from serin.controller.volume_counter import VolumeCounter
 from serin.controller.watch import WATCHED, scopes
+from serin.controller.webhooks import Post, post, told_of_all
 from serin.metrics.catalog import Catalog
 from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
 from serin.routers import build_routers, router_of
 from serin.routers.base import RouterContext
+from serin.workload.asking import Ask, ask
 
 log: Final = structlog.get_logger("serin.operator")
 
@@ -49,8 +59,17 @@ _STUCK_SECONDS: Final = 600.0
 class Replica:
     """Serves routers (`serve`), and decides while it is elected (`work`). `cache` is filled from outside."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, *, clocks: Clocks = SYSTEM) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        *,
+        clocks: Clocks = SYSTEM,
+        ask: Ask = ask,
+        send: Post = post,
+    ) -> None:
         self._settings, self._telemetry, self._clocks = settings, telemetry, clocks
+        self._ask, self._send = ask, send
         self._queue: WorkQueue[Key] = WorkQueue(clocks.monotonic)
         # The namespaces to watch; none: the whole cluster.
         self.namespaces = sorted({*settings.watch, settings.namespace}) if settings.watch else []
@@ -138,18 +157,57 @@ class Replica:
         traffic_estimator = TrafficEstimator(
             self.cache, prometheus.estimate, self._queue.add, catalog=catalog, clock=clocks.time
         )
-        observer = Observer(self.cache, self._routers, evidence_loop, traffic_estimator, catalog=catalog)
+        pod_checks = PodChecks(self.cache, self._queue.add, clock=clocks.time, ask=self._ask)
+        retrainer = Retrainer(
+            cluster,
+            self.cache,
+            self._queue.add,
+            election.leading,
+            self._settings.webhooks,
+            clock=clocks.monotonic,
+            send=self._send,
+        )
+        notifier = Notifier(
+            self.cache,
+            self._queue.add,
+            election.leading,
+            self._settings.webhooks,
+            clock=clocks.monotonic,
+            send=self._send,
+        )
+        volume_counter = VolumeCounter(self.cache, Collector(prometheus, catalog), self._queue.add, clock=clocks.time)
+
+        def sees_retraining(deployment: ModelDeployment, run: Run | None) -> RetrainingSeen:
+            return replace(retrainer.seen(deployment, run), volume=volume_counter.counted(deployment.key))
+
+        observer = Observer(
+            self.cache,
+            self._routers,
+            evidence_loop,
+            traffic_estimator,
+            pod_checks,
+            catalog=catalog,
+            retraining=sees_retraining,
+            deliveries=notifier.seen,
+            told=partial(told_of_all, self._settings.webhooks),
+        )
         applier = Applier(cluster, self.cache, observer, election.leading, self._lowering)
-        reporter = Reporter(events, self._telemetry)
+        reports = ReportWriter(cluster, self.cache, clock=clocks.time)
+        reporter = Reporter(events, self._telemetry, reports.note)
         reconcile = Reconciler(self.cache, observer, plan, applier, reporter, self._telemetry, clock=clocks.time)
         self._deciding = True
         self._queue.clear()
         for body in self.cache.all(kinds.MODEL_DEPLOYMENT):
-            self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
+            self._queue.add(key_of(body))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(evidence_loop.run(), name="evidence loop")
                 group.create_task(traffic_estimator.run(), name="traffic estimator")
+                group.create_task(retrainer.run(), name="retrainer")
+                group.create_task(notifier.run(), name="notifier")
+                group.create_task(volume_counter.run(), name="volume counter")
+                group.create_task(reports.run(), name="reports")
+                group.create_task(pod_checks.run(), name="pod checks")
                 for name, router in self._routers.items():
                     group.create_task(router.lead(), name=f"lead {name}")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
@@ -157,11 +215,14 @@ class Replica:
             self._deciding = False
             evidence_loop.close()
             traffic_estimator.close()
+            retrainer.close()
+            notifier.close()
+            volume_counter.close()
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Look again at whom a change concerns; a standby need not, it looks at everything when it is elected."""
         body = after if after is not None else before
-        if self._deciding and body is not None:
+        if self._deciding and body is not None and not is_routine(kind, before, after):
             for key in affected(self.cache, self._routers.values(), kind, body):
                 self._queue.add(key)
 

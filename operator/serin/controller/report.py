@@ -3,12 +3,14 @@
 A note is told once its status is written, and not before: what was planned and not done is planned and told again.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
 
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.names import Key, key_of
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.controller.apply import Applied
@@ -26,10 +28,12 @@ class Records(Protocol):
 
 
 class Reporter:
-    """Turns plans that were carried out into their story."""
+    """Turns plans that were carried out into their story. `hear`: is told every note, with its reason."""
 
-    def __init__(self, events: Records, telemetry: Telemetry) -> None:
-        self._events, self._telemetry = events, telemetry
+    def __init__(
+        self, events: Records, telemetry: Telemetry, hear: Callable[[Key, str, str], None] = lambda *_: None
+    ) -> None:
+        self._events, self._telemetry, self._hear = events, telemetry, hear
 
     def report(self, body: JsonObject, seen: Observation, plan: Plan, applied: Applied) -> None:
         """Tell the notes of `plan` about the ModelDeployment `body`, as far as they have become true."""
@@ -47,6 +51,7 @@ class Reporter:
         for note in plan.events:
             (log.warning if note.warning else log.info)("rollout.noted", reason=note.reason.value, message=note.message)
             self._events.record(body, note.reason.value, note.message, warning=note.warning)
+            self._hear(key_of(body), note.reason.value, note.message)
 
     def refuse(self, body: JsonObject, message: str) -> None:
         """Tell that the spec cannot work."""
@@ -62,3 +67,5 @@ class Reporter:
             self._telemetry.rollbacks.labels(last.reason).inc()
         elif before.stable is not None and after.stable != before.stable:
             self._telemetry.promotions.inc()
+        if last and last.outcome and (before.last_rollback is None or before.last_rollback.outcome != last.outcome):
+            self._telemetry.recoveries.labels(last.outcome).inc()

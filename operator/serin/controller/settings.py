@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.controller.logs import Format
+from serin.controller.webhooks import Webhook, WebhookError, read_webhooks
 from serin.metrics import prometheus
 from serin.metrics.enforced import Trust
 from serin.metrics.promql import NAMESPACE_LABEL, Matcher, PromQLError
@@ -27,6 +28,7 @@ class Settings:
     """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life.
 
     `trust`: which series of Prometheus are believed, and which of them users may read.
+    `webhooks`: by name.
     `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
     """
 
@@ -42,6 +44,7 @@ class Settings:
     log_format: Format
     log_level: str
     routers: Mapping[str, object]
+    webhooks: Mapping[str, Webhook]
 
 
 def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
@@ -58,6 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         "tenant-label", NAMESPACE_LABEL, "label that every selector of a user's query gets; none: users read all series"
     )
     flag("user-queries", "true", "whether users may write queries, or use built-in templates alone", choices=_YES_NO)
+    flag(
+        "webhooks",
+        "[]",
+        "who may be told of what, as JSON: [{name: ..., url: ..., namespaces: [...], format: ..., events: [...]}]",
+    )
+    flag(
+        "webhook-credentials", "/etc/serin/webhooks", "folder with a folder of each webhook's name: token, ca.crt, url"
+    )
     flag("namespace", SYSTEM_NAMESPACE, "namespace that Serin itself runs in")
     flag("watch-namespaces", "", "namespaces to serve, separated by commas; none: all")
     flag("kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, or the pod's ServiceAccount")
@@ -87,6 +98,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         log_format=Format(arguments.log_format),
         log_level=arguments.log_level,
         routers=vars(arguments),
+        webhooks=_webhooks(arguments),
     )
 
 
@@ -100,6 +112,13 @@ def _trust(arguments: argparse.Namespace) -> Trust:
         )
     except PromQLError as error:
         raise prometheus.SettingsError(f"SERIN_ROUTER_MATCHERS or SERIN_TENANT_LABEL: {error}") from error
+
+
+def _webhooks(arguments: argparse.Namespace) -> Mapping[str, Webhook]:
+    try:
+        return read_webhooks(arguments.webhooks, Path(arguments.webhook_credentials))
+    except WebhookError as error:
+        raise prometheus.SettingsError(str(error)) from error
 
 
 def parse(words: Sequence[str]) -> Settings:

@@ -13,6 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from serin import __version__
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# What takes long when there is much of it: the largest has to be told from twice as large.
+_LONG: Final = (*_FAST, 20.0, 40.0, 80.0, 160.0, 320.0)
 
 
 class Outcome(StrEnum):
@@ -37,7 +39,7 @@ class Telemetry:
         self.leader = Gauge("serin_leader", "1 while this replica is the one that acts.", registry=registry)
         self.reconciles = Counter("serin_reconciles", "Looks at a model deployment.", ["outcome"], registry=registry)
         self.reconcile_seconds = Histogram(
-            "serin_reconcile_seconds", "Duration of one look.", buckets=_FAST, registry=registry
+            "serin_reconcile_seconds", "Duration of one look.", buckets=_LONG, registry=registry
         )
         self.waiting = Gauge("serin_queue_waiting", "Keys that are due and wait for a worker.", registry=registry)
         self.planned = Gauge("serin_queue_planned", "Keys that wait, due now or later.", registry=registry)
@@ -49,11 +51,20 @@ class Telemetry:
         )
         self.ticks = Counter("serin_ticks", "Collections of evidence, for all rollouts at once.", registry=registry)
         self.tick_seconds = Histogram(
-            "serin_tick_seconds", "Duration of one collection.", buckets=_FAST, registry=registry
+            "serin_tick_seconds", "Duration of one collection.", buckets=_LONG, registry=registry
+        )
+        self.evidence_age = Histogram(
+            "serin_evidence_age_seconds",
+            "At a look: seconds since the last moment that a sample covers.",
+            buckets=(1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0),
+            registry=registry,
         )
         self.rollouts = Gauge("serin_rollouts_in_progress", "Rollouts that gather evidence.", registry=registry)
         self.promotions = Counter("serin_promotions", "Candidates that became stable.", registry=registry)
         self.rollbacks = Counter("serin_rollbacks", "Candidates that were rolled back.", ["reason"], registry=registry)
+        self.recoveries = Counter(
+            "serin_rollback_outcomes", "What came of rollbacks after a promotion.", ["outcome"], registry=registry
+        )
         self.lowered = Gauge(
             "serin_lowered_in_memory", "Deployments whose lowered weights could not be written.", registry=registry
         )

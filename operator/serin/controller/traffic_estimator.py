@@ -22,7 +22,6 @@ from serin.api.spec import ModelDeployment
 from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
-from serin.cluster.protocol import Kind
 from serin.controller.evidence_loop import template_of
 from serin.metrics.answers import Ask
 from serin.metrics.catalog import Catalog
@@ -32,6 +31,8 @@ from serin.metrics.traffic import Place, measure
 log: Final = structlog.get_logger("serin.traffic")
 
 _RETRY_SECONDS: Final = 60.0
+# Rollouts that begin together share a query.
+_TOGETHER_SECONDS: Final = 1.0
 
 
 class TrafficEstimator:
@@ -51,11 +52,8 @@ class TrafficEstimator:
         self._found: dict[Place, tuple[str, Mapping[str, Traffic]]] = {}  # the candidate, and traffic by metric
         self._asked: dict[Place, tuple[str, float]] = {}  # the candidate, and when
         self._wake = asyncio.Event()
-        self._stop_listening = cache.listen(self._on_change)
-
-    def close(self) -> None:
-        """Hear of no change any more: the term is over."""
-        self._stop_listening()
+        self._candidates: dict[Place, str] = {}
+        self.close = cache.follow(kinds.MODEL_DEPLOYMENT, self._on_change)  # at the end of the term
 
     def traffic(self, place: Place, candidate: str | None) -> Mapping[str, Traffic]:
         """By metric, as measured when this candidate's rollout began; empty while it is not known."""
@@ -74,20 +72,21 @@ class TrafficEstimator:
             try:
                 async with asyncio.timeout(None if complete else _RETRY_SECONDS):
                     await self._wake.wait()
+                await asyncio.sleep(_TOGETHER_SECONDS)
             except TimeoutError:
                 continue
 
     async def estimate(self) -> bool:
         """Ask for what is not known yet; whether everything is known now. Forgets candidates that are no more."""
-        begun = {place: body for body in self._cache.all(kinds.MODEL_DEPLOYMENT) if (place := _place(body))}
-        self._found = {place: one for place, one in self._found.items() if place in begun}
-        self._asked = {place: one for place, one in self._asked.items() if place in begun}
-        candidates = {place: candidate for place, body in begun.items() if (candidate := _candidate(body))}
+        candidates = dict(self._candidates)
+        self._found = {place: one for place, one in self._found.items() if place in candidates}
+        self._asked = {place: one for place, one in self._asked.items() if place in candidates}
         due: dict[Place, ModelDeployment] = {}
         for place, candidate in candidates.items():
-            if self._is_due(place, candidate):
+            body = self._cache.get(kinds.MODEL_DEPLOYMENT, *place)
+            if body is not None and self._is_due(place, candidate):
                 with suppress(InvalidSpec):
-                    due[place] = parse_model_deployment(begun[place])
+                    due[place] = parse_model_deployment(body)
                     self._asked[place] = candidate, self._clock()
         measured = await self._measure(due)
         for place, found in measured.items():
@@ -128,16 +127,12 @@ class TrafficEstimator:
                     found.setdefault(place, {})[metric_name] = traffic[place]
         return found
 
-    def _on_change(self, kind: Kind, _before: JsonObject | None, after: JsonObject | None) -> None:
-        place = _place(after) if kind == kinds.MODEL_DEPLOYMENT and after is not None else None
-        if after is not None and place and self._asked.get(place, ("",))[0] != _candidate(after):
+    def _on_change(self, place: Place, after: JsonObject | None) -> None:
+        """Keep the list of candidates: when many rollouts begin, none of them is a reason to read all the others."""
+        candidate = read_state(after.get("status") or {}).candidate if after is not None else None
+        if candidate is None:
+            self._candidates.pop(place, None)
+            return
+        self._candidates[place] = candidate
+        if self._asked.get(place, ("",))[0] != candidate:
             self._wake.set()
-
-
-def _place(body: JsonObject) -> Place | None:
-    """Where a deployment with a candidate is; None without one."""
-    return (body["metadata"]["namespace"], body["metadata"]["name"]) if _candidate(body) else None
-
-
-def _candidate(body: JsonObject) -> str | None:
-    return read_state(body.get("status") or {}).candidate

@@ -32,6 +32,7 @@ WATCHED: Final[dict[Kind, str]] = {
     kinds.METRIC_TEMPLATE: "",
     kinds.SERVICE: "",
     kinds.DEPLOYMENT: LABEL_MODEL_DEPLOYMENT,
+    kinds.JOB: LABEL_MODEL_DEPLOYMENT,
     kinds.POD: LABEL_MODEL_DEPLOYMENT,
     kinds.ENDPOINT_SLICE: LABEL_MODEL_DEPLOYMENT,
 }
@@ -121,8 +122,27 @@ class Watches:
         self._telemetry.swept.labels(kind.name).inc(missed)
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf finds out what has changed since it was handled, which no handler here asks.
+
+    For that it copies every object of every event, and reads an annotation in which users may have written anything.
+    """
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = _NoDiffs()
+    # kopf takes its finalizer off wherever it has nothing to do, and other operators made with it use the default one.
+    settings.persistence.finalizer = "serin.dev/no-finalizer"
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False

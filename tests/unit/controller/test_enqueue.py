@@ -6,7 +6,7 @@ from serin.api.json import JsonObject
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Kind
-from serin.controller.enqueue import affected
+from serin.controller.enqueue import affected, is_routine
 from serin.routers import build_routers
 from tests.unit.routers.context import router_context
 
@@ -61,3 +61,18 @@ def test_a_change_concerns(cache: ObjectCache, kind: Kind, changed: JsonObject, 
     context = router_context(cache)
     routers = build_routers(context).values()
     assert set(affected(cache, routers, kind, changed)) == expected
+
+
+def test_numbers_in_a_status_are_worth_no_look() -> None:
+    """The look that has found them is over, and has said when the next one is due."""
+    before = body("fraud", status={"reason": "Baking", "metrics": [{"requests": 7}]})
+    more = body("fraud", status={"reason": "Baking", "metrics": [{"requests": 9}]})
+    more["metadata"] = {**more["metadata"], "resourceVersion": "2"}
+    assert is_routine(kinds.MODEL_DEPLOYMENT, before, more)
+    other = {**more, "status": {"reason": "Promoting", "metrics": [{"requests": 9}]}}
+    annotated = {**more, "metadata": {**more["metadata"], "annotations": {"serin.dev/abort": "yes"}}}
+    respecified = {**more, "spec": {"replicas": 3}}
+    for after in (other, annotated, respecified, None):
+        assert not is_routine(kinds.MODEL_DEPLOYMENT, before, after)
+    assert not is_routine(kinds.MODEL_DEPLOYMENT, None, before)
+    assert not is_routine(kinds.POD, before, more)

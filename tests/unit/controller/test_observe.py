@@ -1,7 +1,7 @@
 """Observations: what the cache holds as the planner sees it, with the newest tick folded into the evidence."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -23,6 +23,7 @@ from serin.metrics.catalog import Catalog
 from serin.metrics.enforced import Trust
 from serin.rollout.assess import assess
 from serin.rollout.model import Observation, Preview
+from serin.routers.base import Router
 from serin.workload import render
 from tests.catalog import CATALOG
 from tests.unit.controller.test_evidence_loop import NOW, Bench, at_step, deployment
@@ -33,7 +34,12 @@ ROUTERS = {"envoy": Dummy("envoy")}
 
 
 def observe(bench: Bench, body: JsonObject) -> Observation:
-    return Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG).observe(body, NOW)
+    return observer_of(bench).observe(body, NOW)
+
+
+def observer_of(bench: Bench, routers: Mapping[str, Router] = ROUTERS, catalog: Catalog = CATALOG) -> Observer:
+    """What looks at the bench's cache."""
+    return Observer(bench.cache, routers, bench.loop, bench.traffic_estimator, bench.pod_checks, catalog=catalog)
 
 
 def judged(bench: Bench, body: JsonObject) -> Assessment:
@@ -118,7 +124,7 @@ def test_a_query_where_users_may_write_none_is_an_invalid_spec() -> None:
     bench = Bench(body)
     assert observe(bench, body).invalid is None
     catalog = Catalog(CATALOG.templates, trust=Trust(user_queries=False))
-    observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=catalog)
+    observer = observer_of(bench, catalog=catalog)
     invalid = observer.observe(body, NOW).invalid
     assert invalid is not None
     assert invalid[0] is Reason.INVALID_SPEC
@@ -128,7 +134,7 @@ def test_a_query_where_users_may_write_none_is_an_invalid_spec() -> None:
 def test_a_refused_pod_template_is_seen_by_its_own_deployment_only() -> None:
     body = deployment("fraud")
     bench = Bench(body)
-    observer = Observer(bench.cache, ROUTERS, bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    observer = observer_of(bench)
     wanted = observer.observe(body, NOW).wanted
     observer.refusals.add(("shop", "fraud"), wanted, "unknown field", NOW)
     observer.refusals.add(("shop", "fraud"), "fraud-of-yesterday", "is tried no longer", NOW)
@@ -214,6 +220,7 @@ MATCH = {"headers": {"x-beta": "true"}, "cookies": {"group": "beta"}}
         (Capability.WEIGHTS, "spec.strategy.canary"),
         (Capability.MIRROR, "spec.strategy.canary.steps[1].mirror"),
         (Capability.FALLBACK, "spec.fallback"),
+        (Capability.GUARD, "spec.guard"),
     ],
 )
 def test_what_the_router_cannot_do_is_refused_before_anything_begins(missing: Capability, path: str) -> None:
@@ -221,8 +228,9 @@ def test_what_the_router_cannot_do_is_refused_before_anything_begins(missing: Ca
     steps = [{"match": MATCH, "bake": "1m"}, {"mirror": 20, "bake": "1m"}, {"weight": 50, "bake": "1m"}]
     body["spec"]["strategy"] = {"canary": {"steps": steps}}
     body["spec"]["fallback"] = {"answer": {"status": 200, "contentType": "text/plain", "body": ""}}
+    body["spec"]["guard"] = {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}}
     bench, router = Bench(body), Dummy("envoy")
-    observer = Observer(bench.cache, {"envoy": router}, bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    observer = observer_of(bench, {"envoy": router})
     assert observer.observe(body, NOW).invalid is None
     router.capabilities = frozenset(Capability) - {missing}
     with pytest.raises(InvalidSpec, match=rf"^{re.escape(path)}: the router envoy .* cannot {missing}: write another"):
@@ -245,11 +253,17 @@ def test_a_shadow_is_refused_where_the_router_copies_nothing_and_needs_nothing_e
     body = deployment()
     body["spec"]["strategy"] = {"shadow": {"mirror": 20, "bake": "1m", "then": "Promote"}}
     bench, router = Bench(body), Dummy("envoy", capabilities=frozenset({Capability.MIRROR}))
-    observer = Observer(bench.cache, {"envoy": router}, bench.loop, bench.traffic_estimator, catalog=CATALOG)
+    observer = observer_of(bench, {"envoy": router})
     assert observer.observe(body, NOW).invalid is None
     router.capabilities = frozenset(Capability) - {Capability.MIRROR}
     with pytest.raises(InvalidSpec, match=r"^spec\.strategy\.shadow\.mirror: the router envoy .* cannot send copies"):
         observer.observe(body, NOW)
+
+
+def test_what_this_installation_lacks_holds_a_rollout_and_nothing_else() -> None:
+    body = deployment()
+    seen = observer_of(Bench(body), {"envoy": Dummy("envoy", lacks="there is no guard")}).observe(body, NOW)
+    assert seen.invalid == (Reason.INVALID_SPEC, "there is no guard")
 
 
 PORT = {"name": "extra", "port": 9090, "targetPort": 9090, "protocol": "TCP"}

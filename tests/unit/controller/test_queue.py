@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from serin.controller.queue import WorkQueue
+from tests.unit.background import in_background
 from tests.unit.jumping_time import in_jumping_time, now
 
 
@@ -14,12 +15,8 @@ from tests.unit.jumping_time import in_jumping_time, now
 async def working(
     queue: WorkQueue[str], handle: Callable[[str], Awaitable[float | None]], workers: int = 2
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(queue.run(handle, workers))
-    try:
+    async with in_background(queue.run(handle, workers)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def settle(seconds: float = 0.05) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from serin.api.fields import InvalidSpec
+from serin.api.notifications import Happening, Receiver
 from serin.api.spec import ModelDeployment
 from serin.controller.specs import Specs
 from tests.narratives.world import World, spec
@@ -57,6 +58,18 @@ def test_a_spec_that_cannot_work_is_refused_each_time_and_is_nobodys_last() -> N
         with pytest.raises(InvalidSpec):
             again(specs, config={"a-b": "1", "a_b": "2"})
     assert specs.read(body()).spec == good.spec
+
+
+def test_whoever_is_told_of_all_is_told_as_if_the_spec_named_them_and_it_goes_first() -> None:
+    rolled_back, promoted = frozenset({Happening.ROLLED_BACK}), frozenset({Happening.PROMOTED})
+    everybody = {"shop": (Receiver("chat", rolled_back), Receiver("oncall", rolled_back))}
+    specs = Specs(lambda namespace: everybody.get(namespace, ()))
+    named = [{"webhook": {"name": "chat"}, "events": ["Promoted"]}]
+    first = again(specs, notifications=named)
+    assert first.spec.notifications == (Receiver("chat", promoted), Receiver("oncall", rolled_back))
+    assert again(specs, notifications=named).spec is first.spec, "it is read once"
+    assert again(specs).spec.notifications == everybody["shop"]
+    assert again(Specs()).spec.notifications == ()
 
 
 def test_nothing_is_kept_of_what_is_gone() -> None:

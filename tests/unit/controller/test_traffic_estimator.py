@@ -9,8 +9,10 @@ import pytest
 from serin.analysis.traffic import Traffic
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.controller import traffic_estimator
 from serin.controller.traffic_estimator import TrafficEstimator
 from serin.metrics.answers import Answer, Failed, Series, Value
 from tests.catalog import CATALOG
@@ -109,6 +111,27 @@ async def test_while_nobody_answers_no_change_of_the_deployment_makes_it_ask_aga
         [_, query] = rig.prometheus.queries
         assert "churn" in query
         assert "fraud" not in query, "another rollout is no reason to ask about this one again"
+
+
+async def test_a_rollout_that_begins_is_no_reason_to_read_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a thousand begin at once, that were a million statuses."""
+    read: list[JsonObject] = []
+    monkeypatch.setattr(traffic_estimator, "read_state", lambda status: read.append(status) or read_state(status))
+    rig = Rig()
+    for number in range(20):
+        rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(f"m{number}"))
+        await rig.estimator.estimate()
+    assert len(read) == 20
+
+
+@in_jumping_time
+async def test_rollouts_that_begin_one_after_the_other_share_queries_too() -> None:
+    async with estimating() as rig:
+        for number in range(20):
+            rig.cache.put(kinds.MODEL_DEPLOYMENT, deployment(f"m{number}"))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(10)
+        assert 1 <= len(rig.prometheus.queries) <= 3
 
 
 async def test_what_is_over_is_forgotten() -> None:
