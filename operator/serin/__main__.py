@@ -1,7 +1,8 @@
-"""The command: `serin run` is the operator; every other verb is the command line's (serin.cli)."""
+"""The command: `serin run` is the operator, `serin guard` the guard, every other verb the command line's."""
 
 import argparse
 import asyncio
+import os
 import sys
 
 
@@ -11,6 +12,8 @@ def main() -> None:
     # Imported where needed: the operator's image has no packages of the command line, and a verb must start quickly.
     if arguments[:1] == ["run"]:
         _run_operator(arguments[1:])
+    elif arguments[:1] == ["guard"]:
+        _run_guard(arguments[1:])
     else:
         from serin.cli.app import main as verbs
 
@@ -30,6 +33,20 @@ def _run_operator(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="serin run", description="Run the operator.")
     settings.add_arguments(parser)
     _run(parser, parser.parse_args(arguments))
+
+
+def _run_guard(arguments: list[str]) -> None:
+    from serin.controller import logs
+    from serin.guard import process
+
+    parser = argparse.ArgumentParser(prog="serin guard", description="Check models' answers for the router.")
+    process.add_arguments(parser)
+    form = os.environ.get("SERIN_LOG_FORMAT", logs.Format.JSON.value)
+    text = "json or console [SERIN_LOG_FORMAT]"
+    parser.add_argument("--log-format", default=form, choices=[one.value for one in logs.Format], help=text)
+    chosen = parser.parse_args(arguments)
+    logs.configure(logs.Format(chosen.log_format), "info")
+    process.main(chosen)
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

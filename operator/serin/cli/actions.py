@@ -6,7 +6,7 @@ operator's answer is waited for, because "annotated" is not yet "done".
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from serin.api.kill_switch import KillSwitch
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.state import Phase
+from serin.api.text import known_again
 from serin.api.times import rfc3339
 from serin.cli.connection import Connection, explained
 from serin.cli.exit_codes import Exit, Stop
@@ -32,18 +33,22 @@ _POLL_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One verb. `refuse`: why it fits nothing now, or None; `done`: whether the operator has acted on the value."""
+    """One verb. `refuse`: why it fits nothing now, or None; `done`: whether the operator has acted on the value.
+
+    `named`: the value says who asks, as the cluster may require.
+    """
 
     verb: str
     annotation: str
     help: str
     refuse: Callable[[Facts], str | None]
     removes: bool = False
+    named: bool = False
 
     def done(self, facts: Facts, value: str | None) -> bool:
         """Whether the operator has taken the request up."""
         if self.annotation != ANNOTATION_PAUSE:
-            return facts.state.handled.get(self.annotation) == value
+            return facts.state.handled.get(self.annotation) == (value and known_again(value))
         # What keeps clients from being served is told in place of the pause; the phase shows it all the same.
         pauses_itself = facts.reason in (Reason.WAITING_FOR_APPROVAL, Reason.WAITING)
         held = facts.reason == Reason.PAUSED_BY_USER or (facts.state.phase is Phase.PAUSED and not pauses_itself)
@@ -67,6 +72,8 @@ def _no_approval(facts: Facts) -> str | None:
 def _not_rejected(facts: Facts) -> str | None:
     if facts.state.manual_rollback:
         return "it is on its way back to an earlier version"
+    if facts.partly_rolled_back:
+        return "a combination serves in its place: remove spec.rollback first"
     if facts.rejected or not facts.observed:  # of a spec that was just applied, only the operator can tell
         return None
     return "the version that the spec describes was not rejected"
@@ -81,7 +88,13 @@ def _not_paused(facts: Facts) -> str | None:
 
 
 ACTIONS: Final = (
-    Action("approve", names.ANNOTATION_APPROVE, "let a rollout that stands in a pause step go on", _no_approval),
+    Action(
+        "approve",
+        names.ANNOTATION_APPROVE,
+        "let a rollout that stands in a pause step go on",
+        _no_approval,
+        named=True,
+    ),
     Action(
         "pause", ANNOTATION_PAUSE, "hold the rollout at its weight; a bad verdict still rolls back", _paused_already
     ),
@@ -91,6 +104,7 @@ ACTIONS: Final = (
         names.ANNOTATION_PROMOTE,
         "make the candidate stable without waiting for steps and evidence",
         _no_candidate,
+        named=True,
     ),
     Action(
         "abort",
@@ -111,36 +125,58 @@ def read(connection: Connection, name: str) -> Facts:
     return gather(body, connection.now())
 
 
+def _who(connection: Connection) -> str:
+    """The user's name, "" where the API server does not say it: an approval without one is an approval all the same."""
+    try:
+        return connection.who_am_i()
+    except ClusterError:
+        return ""
+
+
+def _approved_thing(facts: Facts) -> str:
+    """What waits for approval: another version, or another step, that waits when this arrives is not approved by it."""
+    rollout = facts.rollout
+    return f"{names.APPROVAL_FOR}{rollout.candidate}/{rollout.stage.index + 1}" if rollout else ""
+
+
 def request(connection: Connection, name: str, what: Action, *, wait: bool) -> str:
     """Request an action, wait for the operator's answer unless told not to, and return what to tell. Raises Stop."""
     facts = read(connection, name)
     if why := what.refuse(facts):
         raise Stop(Exit.NO, f"nothing to {what.verb}: {why} ({headline(facts)})")
     value = None if what.removes else rfc3339(connection.now())
+    if value and what.annotation == names.ANNOTATION_APPROVE:
+        value += _approved_thing(facts)
+    if value and what.named and (who := _who(connection)):
+        value += f"{names.APPROVED_BY}{who}"
     return _request(connection, name, what.verb, {what.annotation: value}, lambda now: what.done(now, value), wait=wait)
 
 
 def request_rollback(connection: Connection, name: str, to: str | None, *, wait: bool) -> str:
     """Request a rollback to the snapshot `to`, or to the version before; as `request` otherwise. Raises Stop."""
     facts, asked = read(connection, name), to or PREVIOUS
-    wanted, stable = facts.wanted, facts.state.stable
-    if wanted is None:
-        why = f"the spec cannot work and has to be corrected first: {facts.invalid}"
+    if why := refuse_rollback(facts, snapshots(connection, name), asked):
         raise Stop(Exit.NO, f"cannot roll back: {why}")
-    if stable is None:
-        raise Stop(Exit.NO, "cannot roll back: nothing serves yet")
-    try:
-        choose(
-            asked, wanted, stable, snapshots(connection, name), facts.state, facts.spec.metrics if facts.spec else ()
-        )
-    except CannotGoBack as no:
-        raise Stop(Exit.NO, f"cannot roll back: {no} ({headline(facts)})") from no
     annotations: dict[str, str | None] = {names.ANNOTATION_ROLLBACK_TO: f"{asked}@{rfc3339(connection.now())}"}
 
     def taken(now: Facts) -> bool:
         return annotations.items() <= now.state.handled.items()
 
     return _request(connection, name, "roll back", annotations, taken, wait=wait)
+
+
+def refuse_rollback(facts: Facts, found: Mapping[str, Snapshot], asked: str = PREVIOUS) -> str | None:
+    """Why one cannot go back to what is asked for, None when one can. `found`: what is remembered of the versions."""
+    wanted, stable = facts.wanted, facts.state.stable
+    if wanted is None:
+        return f"the spec cannot work and has to be corrected first: {facts.invalid}"
+    if stable is None:
+        return "nothing serves yet"
+    try:
+        choose(asked, wanted, stable, found, facts.state, facts.spec.metrics if facts.spec else ())
+    except CannotGoBack as no:
+        return f"{no} ({headline(facts)})"
+    return None
 
 
 def request_kill_switch(connection: Connection, name: str, level: KillSwitch, *, wait: bool) -> str:

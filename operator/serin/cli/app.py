@@ -14,6 +14,7 @@ import click
 from serin import __version__
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.text import printable
 from serin.api.units import parse_duration
 from serin.cli.exit_codes import Exit, Stop
 
@@ -136,24 +137,29 @@ def list_verb(all_namespaces: bool, output: str | None, **options: Any) -> None:
 @verbs.command()
 @_NAME
 @click.option("-w", "--watch", is_flag=True, help="Keep showing it, until Ctrl-C.")
+@click.option("--plot", is_flag=True, help="Draw how each metric's evidence has come about.")
 @click.option("--wait", is_flag=True, help="Show it until the spec's version serves (exit 0) or is rejected (1).")
 @click.option("--timeout", type=_Duration(), help="With --wait: give up after this time (exit 2), for example 30m.")
 @_OUTPUT
 @_access
-def status(name: str, watch: bool, wait: bool, timeout: float | None, output: str | None, **options: Any) -> None:
+def status(
+    name: str, watch: bool, plot: bool, wait: bool, timeout: float | None, output: str | None, **options: Any
+) -> None:
     """Show who serves, how far the candidate is, and what each metric says."""
     from serin.cli import show, watching
     from serin.cli.output import console, dump, put, say
     from serin.cluster.protocol import ClusterError
 
     _check_combination(watch, wait, timeout, output)
+    if plot and (wait or output):
+        raise click.UsageError("--plot draws for people: leave --wait and -o away")
     connection = _connect(options)
     if watch or wait:
         code, facts = watching.follow(
-            connection, name, until=watching.outcome if wait else lambda _: None, timeout=timeout
+            connection, name, until=watching.outcome if wait else lambda _: None, timeout=timeout, plot=plot
         )
         if facts and console().is_terminal:
-            put(show.status(facts))
+            put(show.status(facts, plots=plot))
         if code is not Exit.DONE:
             raise Stop(code, watching.ended(code, facts, name, timeout))
         return
@@ -167,7 +173,7 @@ def status(name: str, watch: bool, wait: bool, timeout: float | None, output: st
             raise explained(error, f"ModelDeployment {name} in namespace {connection.namespace}") from error
         return
     facts = _look(connection, name)
-    put(show.status(facts))
+    put(show.status(facts, plots=plot))
     if not facts.serves_what_is_wanted:
         say(f"\nWhy, and what to do: {program()} explain {name} -n {connection.namespace}")
 
@@ -241,6 +247,37 @@ def history(name: str, output: str | None, **options: Any) -> None:
         put(show.history(facts, ordered))
     else:
         say(f"{name} has no snapshot yet: Serin makes the first one when it looks at the spec")
+
+
+@verbs.command()
+@_NAME
+@click.option("--rollback", "number", type=click.IntRange(min=1), default=1, help="Which one. 1: the newest (default).")
+@click.option("--html", is_flag=True, help="A web page in one file, in place of Markdown.")
+@_access
+def report(name: str, number: int, html: bool, **options: Any) -> None:
+    """Print the report of a rollback: when, why, on what numbers, and what was different."""
+    from serin.cli import reports
+    from serin.explain.document import markdown, webpage
+
+    known = reports.read(_connect(options), name)
+    if len(known.rollbacks) < number:
+        count = len(known.rollbacks)
+        told = f"{count} rollbacks are known" if count != 1 else "1 rollback is known"
+        raise Stop(Exit.NOT_FOUND, f"there is no rollback {number} of {name}: {told}")
+    page = known.page(known.rollbacks[number - 1])
+    click.echo(webpage(page) if html else markdown(page), nl=False)
+
+
+@verbs.command()
+@click.option("-A", "--all-namespaces", is_flag=True, help="Begin with every namespace that you may read.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: one that is free.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser (default).")
+@_access
+def dashboard(all_namespaces: bool, port: int, browser: bool, **options: Any) -> None:
+    """Serve a web page on this machine, with your own rights: look on, and act, until Ctrl-C."""
+    from serin.cli.dashboard.serve import serve
+
+    serve(_connect(options), everywhere=all_namespaces, port=port, browser=browser)
 
 
 @verbs.command()
@@ -473,5 +510,5 @@ def complete(arguments: Sequence[str]) -> None:
 
 
 def _fail(message: str, code: Exit) -> None:
-    click.echo(f"{program()}: {message}", err=True)
+    click.echo(f"{program()}: {printable(message)}", err=True)
     sys.exit(code)

@@ -5,6 +5,7 @@ the operator's caches need. It writes one thing only, annotations of ModelDeploy
 manager: `serin` is the operator's, and sharing it would make one take away what the other has set.
 """
 
+import copy
 import json
 import os
 import time
@@ -25,6 +26,7 @@ from serin.cluster.protocol import ClusterError, Gone, Kind, Retryable
 FIELD_MANAGER: Final = "serin-cli"
 _TIMEOUT_SECONDS: Final = 10.0
 _MERGE: Final = "application/merge-patch+json"
+_REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 class Connection:
@@ -35,6 +37,12 @@ class Connection:
         self.namespace = namespace
         self._server = server
         self._ahead = 0.0  # seconds that the server's clock is ahead of ours
+
+    def within(self, namespace: str) -> "Connection":
+        """The same for names of another namespace."""
+        other = copy.copy(self)
+        other.namespace = namespace
+        return other
 
     def now(self) -> float:
         """Unix seconds by the API server's clock, which wrote the times that are shown beside it."""
@@ -54,6 +62,12 @@ class Connection:
         """Read something that is no object, such as what a Service answers through the API server's proxy."""
         return self._request("GET", path, query)
 
+    def who_am_i(self) -> str:
+        """The name by which the API server knows the user. Raises ClusterErrors."""
+        body: JsonObject = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        found = self._request("POST", _REVIEWS, None, body)
+        return str(((found.get("status") or {}).get("userInfo") or {}).get("username", ""))
+
     def annotate(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> JsonObject:
         """Set annotations of a ModelDeployment; None removes one."""
         path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)
@@ -66,7 +80,7 @@ class Connection:
         from urllib3.exceptions import HTTPError
 
         target = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "Content-Type": _MERGE if body else "application/json"}
+        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
         try:
             _, url, headers, *_ = self._client.param_serialize(
                 method, target, header_params=headers, auth_settings=["BearerToken"]

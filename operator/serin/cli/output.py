@@ -1,21 +1,34 @@
 """Where output goes: colours for people at a terminal, plain lines for pipes, JSON and YAML for programs.
 
 Nothing is wrapped or cut in a pipe, and NO_COLOR is honoured (https://no-color.org). Messages to the user go to
-standard error, so that what a script reads is never mixed with them.
+standard error, so that what a script reads is never mixed with them. What is printed quotes pods and other users: their
+control characters do not reach the terminal.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
+from serin.api.text import printable
 from serin.explain.tables import WHY
 
 _UNBOUNDED: Final = 10_000  # columns of a pipe: whoever reads it does the wrapping
+
+
+class _Screen(Console):
+    """A console whose only control characters are its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of what is to be printed."""
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(printable(one.text), one.style)
 
 
 def console(*, error: bool = False) -> Console:
@@ -23,8 +36,8 @@ def console(*, error: bool = False) -> Console:
     plain: Any = {"stderr": error, "highlight": False, "emoji": False, "markup": False}
     if os.environ.get("NO_COLOR"):
         plain["color_system"] = None  # no bold either: whoever sets it wants plain text
-    made = Console(**plain)
-    return made if made.is_terminal else Console(**plain, width=_UNBOUNDED)
+    made = _Screen(**plain)
+    return made if made.is_terminal else _Screen(**plain, width=_UNBOUNDED)
 
 
 def put(renderable: RenderableType) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from serin.api.snapshots import Snapshot
 from serin.cli.output import table
-from serin.explain import differences, tables
+from serin.explain import differences, plot, retraining, tables
 from serin.explain.facts import Facts
 from serin.explain.tables import Cell, Row, Table, Tone
 
@@ -25,8 +25,11 @@ _STYLE: Final = {
 }
 
 
-def status(facts: Facts) -> RenderableType:
-    """The whole view of one deployment: what happens, why, who serves, how far, and on what numbers."""
+def status(facts: Facts, *, plots: bool = False) -> RenderableType:
+    """The whole view of one deployment: what happens, why, who serves, how far, and on what numbers.
+
+    `plots`: also how each metric's evidence has come about.
+    """
     view = tables.status(facts)
     parts: list[RenderableType] = [Text(view.headline.text, style=f"bold {_STYLE[view.headline.tone]}")]
     if view.waiting:
@@ -37,6 +40,12 @@ def status(facts: Facts) -> RenderableType:
         parts += [Text(""), _line("steps  ", view.stages)]
     if view.metrics:
         parts += [Text(""), _table(view.metrics)]
+    for one in view.plots if plots else ():
+        parts += [Text(""), Text(plot.caption(one)), *map(Text, plot.text(one))]
+    if view.retraining:
+        parts += [Text(""), Text(view.retraining)]
+    if view.notifications:
+        parts += [Text(""), Text(view.notifications)]
     return Group(*parts)
 
 
@@ -46,8 +55,11 @@ def listing(all_facts: Sequence[Facts], *, namespaces: bool) -> RenderableType:
 
 
 def history(facts: Facts, snapshots: Sequence[Snapshot]) -> RenderableType:
-    """One row per snapshot, newest first."""
-    return _table(tables.history(facts, snapshots))
+    """One row per snapshot, newest first; then the newest retraining."""
+    parts: list[RenderableType] = [_table(tables.history(facts, snapshots))]
+    if told := retraining.line(facts):
+        parts += [Text(""), Text(told)]
+    return Group(*parts)
 
 
 def diff(one: Snapshot, other: Snapshot, now: float) -> RenderableType:
@@ -56,6 +68,8 @@ def diff(one: Snapshot, other: Snapshot, now: float) -> RenderableType:
     parts.append(_table(differences.content(one, other, now)))
     if measured := differences.metrics(one, other):
         parts += [Text(""), _table(measured)]
+    if distributed := differences.histograms(one, other):
+        parts += [Text(""), _table(distributed)]
     return Group(*parts)
 
 

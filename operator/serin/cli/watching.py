@@ -14,6 +14,7 @@ from rich.text import Text
 
 from serin.api import names
 from serin.api.json import JsonObject
+from serin.api.text import printable
 from serin.api.times import human
 from serin.cli import show
 from serin.cli.connection import Connection, explained
@@ -75,7 +76,12 @@ def outcome(facts: Facts) -> Exit | None:
 
 
 def follow(
-    connection: Connection, name: str, *, until: Callable[[Facts], Exit | None], timeout: float | None
+    connection: Connection,
+    name: str,
+    *,
+    until: Callable[[Facts], Exit | None],
+    timeout: float | None,
+    plot: bool = False,
 ) -> tuple[Exit, Facts | None]:
     """Show the deployment until `until` names an exit or `timeout` (seconds) is over; returns the last facts too."""
     end = None if timeout is None else time.monotonic() + timeout
@@ -91,7 +97,7 @@ def follow(
             except Retryable as error:
                 problem = error.message
             if screen.is_terminal:
-                drawing.update(_drawn(facts, problem), refresh=True)
+                drawing.update(_drawn(facts, problem, plot), refresh=True)
             else:
                 said = _tell(facts, problem, said)
             if facts and not problem and (ended := until(facts)) is not None:
@@ -101,8 +107,8 @@ def follow(
             time.sleep(_POLL_SECONDS)
 
 
-def _drawn(facts: Facts | None, problem: str) -> RenderableType:
-    parts: list[RenderableType] = [show.status(facts)] if facts else []
+def _drawn(facts: Facts | None, problem: str, plot: bool) -> RenderableType:
+    parts: list[RenderableType] = [show.status(facts, plots=plot)] if facts else []
     if problem:
         parts.append(Text(f"{problem}; trying again", style="yellow"))
     return Group(*parts)
@@ -112,7 +118,7 @@ def _tell(facts: Facts | None, problem: str, said: str) -> str:
     """Print a line when it is news: the headline and the reason, without the seconds that count down."""
     news = problem or (" ".join(filter(None, (headline(facts), facts.reason and f"({facts.reason})"))) if facts else "")
     if news and news != said:
-        print(news, flush=True)
+        print(printable(news), flush=True)
     return news
 
 

@@ -17,8 +17,17 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.POD_TEMPLATE_RESTORED: "Change the ModelDeployment instead: its Deployments are kept as the snapshots say.",
     Reason.OVERWRITTEN: "Find the other writer by the command in the message, and let one of the two have the field.",
     Reason.GATHERING_EVIDENCE: "Send more requests, or wait; nothing is wrong.",
+    Reason.GOLDEN_PROBES_PENDING: (
+        "Nothing, unless it lasts: then see why the pod does not answer. "
+        "A NetworkPolicy must let serin-operator reach it."
+    ),
+    Reason.SIGNATURE_PENDING: (
+        "Nothing, unless it lasts: then see what the pod answers at /v2/models/NAME. "
+        "A NetworkPolicy must let serin-operator reach it."
+    ),
     Reason.WAITING_FOR_CAPACITY: "Nothing, unless it lasts: then make room for the candidate's pods.",
     Reason.WAITING_FOR_APPROVAL: "Look at the metrics, then {serin} approve {name}, or {serin} abort {name}.",
+    Reason.APPROVAL_REFUSED: "{serin} approve {name} writes your name and what waits, which counts.",
     Reason.PAUSED_BY_USER: "{serin} resume {name} lets it go on. A bad verdict rolls it back even while it is paused.",
     Reason.KILL_SWITCH: (
         "When the danger is over, {serin} kill-switch {name} off; where spec.killSwitch says so, change that. "
@@ -33,6 +42,13 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.INCONCLUSIVE: "Send more users, raise maxDuration or minimumDetectableEffect, then {serin} retry {name}.",
     Reason.STABLE_IS_BEST: "Nothing: what serves earns the most. Other content is a new version.",
     Reason.OVER_LIMIT: "Mend the version and apply it, or correct the limit if it was wrong.",
+    Reason.WORSE_THAN_PAST: (
+        "See what has changed since: the version, its data, or its users. If this is the new normal, write a larger "
+        "limit, or against: stable."
+    ),
+    Reason.DATA_DRIFT: (
+        "Look at the data, and retrain the model with what has come since: an earlier version would do no better."
+    ),
     Reason.DIFFERENT_FROM_STABLE: (
         "Find out why the answers differ. If that is meant to be, {serin} promote {name} ends a hold; after a rollback "
         "raise the metric's limit or make it minor, then {serin} retry {name}."
@@ -42,6 +58,25 @@ ADVICE: Final[Mapping[str, str]] = {
         "{serin} promote {name} goes on all the same."
     ),
     Reason.SPLIT_NOT_AS_ROUTED: "Look for clients that reach the pods past the Service {name}.",
+    Reason.GOLDEN_PROBE_FAILED: (
+        "Mend the version and apply it. If the new answer is right, correct the probe in spec.integrity, "
+        "then {serin} retry {name}."
+    ),
+    Reason.GOLDEN_PROBE_UNANSWERED: (
+        "Mend what the message says: the probe's path or body, the version, or a NetworkPolicy that keeps "
+        "serin-operator away; then {serin} retry {name}."
+    ),
+    Reason.SIGNATURE_INCOMPATIBLE: (
+        "Mend the version, or correct spec.features.signature. If clients know of the change, "
+        'write integrity.signature: "Off", then {serin} retry {name}.'
+    ),
+    Reason.SIGNATURE_UNKNOWN: (
+        "Write spec.features.signature, or let the model server say it: see what the pod answers at /v2/models/NAME."
+    ),
+    Reason.DIGEST_MISMATCH: (
+        "Write images by digest (NAME@sha256:...), find out who changed what the tag names, then {serin} retry {name}."
+    ),
+    Reason.DIGEST_UNKNOWN: "Do what the message says, or leave out spec.model.digest.",
     Reason.CANDIDATE_CRASHED: "Read the pod's last log, mend the version and apply it.",
     Reason.CANDIDATE_UNAVAILABLE: "Look at the pods and their node; the steps start over when they are back.",
     Reason.PROGRESS_DEADLINE_EXCEEDED: (
@@ -58,9 +93,21 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.ABORTED_BY_USER: "Nothing. The same version is not tried again by itself.",
     Reason.ROLLED_BACK_BY_USER: "Nothing. The version that was left is not tried again by itself.",
     Reason.ROLLBACK_REFUSED: "{serin} history {name} shows the versions; one that was promoted can be gone back to.",
+    Reason.VALIDATION_SKIPPED: (
+        "Mend the Job of spec.rollback.validation as the message says; the rollback has gone on without it."
+    ),
+    Reason.NOT_RECOVERED: (
+        "Look at what else has changed: the data, a service that the model asks, the limit itself. "
+        "{serin} history {name} shows which version kept it."
+    ),
+    Reason.RECOVERY_NOT_SHOWN: "Send requests, or look at the metric yourself: too few were counted in its window.",
     Reason.ROLLBACK_FAILED: "Mend what the pods say and ask again, or {serin} rollback {name} --to another one.",
     Reason.REJECTED_CONTENT: (
         "Change the spec (other content is a new version), put the old one back, or {serin} retry {name}."
+    ),
+    Reason.PARTLY_ROLLED_BACK: (
+        "Correct what is to blame in the spec and apply it; until then the combination serves. To have the spec's own "
+        "version tried again, remove spec.rollback, then {serin} retry {name}."
     ),
     Reason.NO_TRAFFIC: "Send requests to the Service {name}: without any, nothing can be judged.",
     Reason.TARGET_DOWN: "Look at Prometheus' targets page: it cannot scrape what the metric needs.",
@@ -70,8 +117,21 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.PROMETHEUS_UNREACHABLE: "Look whether Prometheus runs, and where the operator's SERIN_PROMETHEUS_URL leads.",
     Reason.QUERY_FAILED: "Correct the metric's PromQL as Prometheus' words say.",
     Reason.CLOCK_SKEWED: "Let NTP set the clocks of the nodes that Prometheus and serin-operator run on.",
-    Reason.PARTIAL: "Look at Prometheus' warnings: a part of the data is missing.",
+    Reason.PARTIAL: "A part of the data is missing; the metric's message says which.",
     Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
+    Reason.RETRAINING_WAITS: (
+        "Correct what the message names: spec.retraining, a quota of {namespace}, or Serin's rights. It is tried again "
+        "by itself, at least every five minutes, and at once after an edit."
+    ),
+    Reason.RETRAINING_FAILED: (
+        "Read the Job's log and mend it (kubectl -n {namespace} get jobs -l serin.dev/model-deployment={name}); after "
+        "the cool-down a trigger that still holds begins the next one."
+    ),
+    Reason.NOTIFICATION_WAITS: (
+        "Mend the receiver, or correct spec.notifications: what the message names. It is tried again by itself for an "
+        "hour, at least every five minutes."
+    ),
+    Reason.NOTIFICATION_FAILED: "Nothing more is sent of it. Mend the receiver, or correct spec.notifications.",
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
     Reason.ROUTER_FULL: "Delete ModelDeployments that nobody needs; this one is then given what is free by itself.",
     Reason.ROUTE_NOT_TAKEN: (
@@ -104,15 +164,25 @@ NOTHING_TO_DO: Final = frozenset(
         Reason.SPEC_BACK_TO_STABLE,
         Reason.WATCHING,
         Reason.HOLDBACK_OVER,
+        Reason.WITHIN_LIMITS,
         Reason.NOTHING_TO_DO,
         Reason.RETRIED_BY_USER,
+        Reason.BISECTING,
         Reason.ROLLING_BACK,
+        Reason.RECOVERED,
+        Reason.VALIDATING,
+        Reason.VALIDATED,
         Reason.EVIDENCE_AVAILABLE,
         Reason.NOT_WORSE,
         Reason.WARMING_UP,
         Reason.TRAFFIC_SUFFICES,
         Reason.ROUTED,
         Reason.FALLBACK_READY,
+        Reason.RETRAINING_REQUESTED,
+        Reason.RETRAINING_RUNS,
+        Reason.RETRAINING_SUCCEEDED,
+        Reason.RETRAINING_DELIVERED,
+        Reason.RETRAINING_CANCELLED,
     }
 )
 

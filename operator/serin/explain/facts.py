@@ -11,14 +11,14 @@ from types import MappingProxyType
 from typing import Final
 
 from serin.api.conditions import ConditionType
-from serin.api.effective import declared, versions
+from serin.api.effective import bisection, declared, versions
 from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Killed, read_kill_switch
 from serin.api.names import ANNOTATION_PAUSE
 from serin.api.parse import parse_spec
 from serin.api.spec import ModelDeploymentSpec
-from serin.api.state import MetricStatus, Rollout, StageStatus, State, Status, VersionStatus
+from serin.api.state import Bisection, MetricStatus, Rollout, StageStatus, State, Status, VersionStatus
 from serin.api.status import read_status
 
 
@@ -69,6 +69,22 @@ class Facts:
         return self.rollout is None and self.state.watch is not None
 
     @property
+    def limited(self) -> bool:
+        """Whether the stable version is held to the limits of its metrics."""
+        return self.state.held_to_limits is not None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the metrics say something of a version that is tried, or that serves."""
+        return self.is_asked or self.watched or self.limited
+
+    @property
+    def over_limits(self) -> tuple[str, ...]:
+        """Metrics of which stable is over the limit."""
+        limits = self.state.held_to_limits
+        return tuple(sorted(limits.breached)) if limits else ()
+
+    @property
     def stage(self) -> StageStatus:
         """The present stage of the rollout as people read it."""
         return self.status.stage
@@ -105,8 +121,20 @@ class Facts:
 
     @property
     def wanted(self) -> str | None:
-        """The snapshot that the spec describes; None when the spec cannot be parsed."""
-        return versions(self.name, self.spec, self.state.concluded)[0] if self.spec else None
+        """The snapshot that the spec asks for; None when the spec cannot be parsed."""
+        return versions(self.name, self.spec, self.state)[0] if self.spec else None
+
+    @property
+    def bisection(self) -> Bisection | None:
+        """The search for what is to blame for the rollback of the version that the spec describes."""
+        return bisection(self.name, self.spec, self.state) if self.spec else None
+
+    @property
+    def partly_rolled_back(self) -> bool:
+        """Whether a combination serves in the place of the version that the spec describes."""
+        search, stable = self.bisection, self.state.stable
+        found = search is not None and search.present is not None and search.present.snapshot == stable
+        return found and self.rollout is None
 
     @property
     def weight(self) -> int:
@@ -125,6 +153,8 @@ class Facts:
         # The condition is about the spec that the operator has seen, which may be the one before.
         refused = self.observed and self.condition(ConditionType.CANDIDATE_REJECTED).holds is True
         same = last is not None and last.source == self.wanted and not last.retried
+        if self.partly_rolled_back:
+            return True
         return self.rollout is None and (same or (refused and self.wanted != self.state.stable))
 
     @property
@@ -140,7 +170,7 @@ class Facts:
     @property
     def serves_what_is_wanted(self) -> bool:
         """Whether the spec's version is the stable one, ready, and nothing is under way."""
-        under_way = self.rollout or self.state.manual_rollback
+        under_way = self.rollout or self.state.manual_rollback or self.partly_rolled_back
         return self.observed and self.ready.holds is True and not under_way and self.state.stable == self.wanted
 
     def condition(self, kind: ConditionType) -> Condition:

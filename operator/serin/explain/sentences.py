@@ -15,12 +15,24 @@ from serin.api.state import MetricStatus, Phase, RollbackRecord, Rollout
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import BLOCKING, FAILURES, Severity, Trouble, Verdict
+from serin.explain import notifications, retraining
 from serin.explain.advice import advice
 from serin.explain.facts import Facts
 
 # Reasons whose sentence counts the ready pods already.
-_SAYS_READY: Final = (Reason.CANDIDATE_STARTING, Reason.WAITING_FOR_CAPACITY, Reason.ROLLING_BACK)
+_SAYS_READY: Final = (
+    Reason.CANDIDATE_STARTING,
+    Reason.GOLDEN_PROBES_PENDING,
+    Reason.SIGNATURE_PENDING,
+    Reason.WAITING_FOR_CAPACITY,
+    Reason.ROLLING_BACK,
+)
 _EARLIER: Final = "the earlier version"
+# What is said of a version that is watched, in the place of "is over its limit".
+_BREAKS: Final[dict[str, str]] = {
+    Reason.WORSE_THAN_PAST: ", which is worse than it used to be",
+    Reason.DATA_DRIFT: "; the data has drifted",
+}
 # Of a spec that only the operator can refuse: its strategy, its router, its metrics.
 _INVALID: Final[dict[str, str]] = {
     Reason.INVALID_SPEC: "the spec cannot work as it is",
@@ -75,10 +87,15 @@ def _serving(facts: Facts, serves: str) -> str:
         return f"{serves}; {_INVALID[facts.reason]}"
     if facts.state.kill_switch is KillSwitch.CANDIDATE:
         return f"{serves}; the kill switch lets no other version start"
+    if facts.partly_rolled_back and facts.bisection:
+        return f"{serves}; {facts.bisection.message}"
     if facts.rejected:
         last = facts.state.last_rollback
         ago = f" {_ago(facts.now - last.at)}" if last and last.source == facts.wanted else ""
         return f"{serves}; {facts.version(facts.wanted or '')} was rolled back{ago} and is rejected"
+    if facts.over_limits:
+        said = _BREAKS.get(facts.condition(ConditionType.WITHIN_LIMITS).reason, ", which is over its limit")
+        return f"{serves}{said}: {', '.join(facts.over_limits)}"
     return serves if facts.observed else f"{serves}; Serin has not looked at the newest spec yet"
 
 
@@ -162,7 +179,8 @@ def waiting(facts: Facts) -> str:
         return ""
     told = facts.message
     if facts.reason == Reason.REJECTED_CONTENT and (cause := _cause(facts)):
-        return f"{cause.reason}: {cause.message}"  # the long sentence repeats it, with a command for kubectl
+        found = f"; {facts.bisection.message}" if facts.bisection else ""
+        return f"{cause.reason}: {cause.message}{found}"  # the long sentence repeats it, with a command for kubectl
     if facts.reason == Reason.WAITING_FOR_APPROVAL:
         told = told.split(":")[0]  # the command for kubectl is no news to whoever has this one
     elif facts.reason == Reason.PAUSED_BY_USER:
@@ -215,7 +233,9 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_stall(facts, serin),
         *_stage(facts),
         *_watched(facts),
+        *_limited(facts, serin),
         *_eliminated(facts),
+        *_bisection(facts),
         *_metrics(facts, serin),
         *_one_pod(facts),
         *_traffic(facts, serin),
@@ -226,6 +246,9 @@ def explain(facts: Facts, serin: str = "serin") -> list[str]:
         *_pods(facts),
         *_deadlines(facts),
         *_earlier(facts),
+        *_recovery(facts),
+        *retraining.sentences(facts, serin),
+        *notifications.sentences(facts, serin),
         *_can(facts, serin),
     ]
 
@@ -303,14 +326,34 @@ def _watched(facts: Facts) -> Iterator[str]:
     )
 
 
+def _limited(facts: Facts, serin: str) -> Iterator[str]:
+    """What is watched for as long as a version serves, and what a breach does now."""
+    policy, since = facts.spec.limit_policy if facts.spec else None, facts.state.stable_since
+    if facts.spec is None or policy is None or since is None or not facts.limited or facts.state.manual_rollback:
+        return
+    watched = facts.spec.watched
+    rest = since + policy.roll_back_within - facts.now
+    acts = [one.name for one in watched if one.severity in BLOCKING]
+    then = "a breach is told, and nothing goes back by itself"
+    if acts and rest > 0:
+        then = f"for {human(rest)} more, a breach of {_listed(acts)} goes back by itself to the best earlier version"
+    version, names_ = facts.version(facts.state.stable or ""), _listed([one.name for one in watched])
+    yield f"{version} is watched ({names_}), with a look every {human(policy.interval)}: {then}."
+    within = facts.condition(ConditionType.WITHIN_LIMITS)
+    if within.holds is False and facts.reason != within.reason:
+        yield f"What it breaks: {_full(within.message)}"
+        yield f"What to do about that: {_advice(facts, within.reason, serin)}"
+
+
 def _metrics(facts: Facts, serin: str) -> Iterator[str]:
-    if not facts.is_asked and not facts.watched:
+    if not facts.is_measured:
         return  # nobody asks the candidate anything yet, so there is nothing to say about it
     if _forced(facts):
         yield "A person asked to promote it, so it waits for no evidence."
         return
     for one in facts.metrics:
-        yield f"Metric {one.name} ({one.severity}): {_full(_metric(one))}"
+        effect = "" if facts.limited else _effect(one)  # of what serves, what a breach does is told elsewhere
+        yield f"Metric {one.name} ({one.severity}): {_full(_metric(one) + effect)}"
         if one.verdict == Verdict.NO_DATA and one.reason != facts.reason:
             found = _advice(facts, one.reason, serin)
             if found:
@@ -356,12 +399,14 @@ _FAILING: Final[dict[str, str]] = {
 
 
 def _metric(one: MetricStatus) -> str:
-    effect = ""
+    return f"{_SAID.get(one.verdict, one.verdict)}: {one.message}"
+
+
+def _effect(one: MetricStatus) -> str:
+    """What it does to the rollout."""
     if one.verdict in FAILURES:
-        effect = _FAILING.get(one.severity, "; that rolls the candidate back")
-    elif one.severity not in (*BLOCKING, Severity.GOAL):
-        effect = "; nothing waits for it"
-    return f"{_SAID.get(one.verdict, one.verdict)}: {one.message}{effect}"
+        return _FAILING.get(one.severity, "; that rolls the candidate back")
+    return "" if one.severity in (*BLOCKING, Severity.GOAL) else "; nothing waits for it"
 
 
 def _traffic(facts: Facts, serin: str) -> Iterator[str]:
@@ -376,9 +421,10 @@ def _trouble(facts: Facts) -> Iterator[str]:
     """What no single metric can say: that the candidate is not the cause."""
     trouble, message = facts.status.trouble, facts.status.trouble_message
     if trouble == Trouble.DATA_DRIFT:
-        yield "It is the world that has changed, not the candidate: rolling back cannot help."
+        what = "version" if facts.limited else "candidate"
+        yield f"The data has drifted; the {what} is not to blame, and rolling back cannot help."
     elif trouble == Trouble.INFRASTRUCTURE and message not in facts.message:
-        yield _full(f"It is the infrastructure, not the candidate: {message}")
+        yield _full(f"It is the infrastructure, not the {'version' if facts.limited else 'candidate'}: {message}")
 
 
 def _route(facts: Facts, serin: str) -> Iterator[str]:
@@ -437,6 +483,22 @@ def _eliminated(facts: Facts) -> Iterator[str]:
             yield _full(f"{facts.version(arm.snapshot)} was eliminated{ago}: {arm.reason}: {arm.message}")
 
 
+def _bisection(facts: Facts) -> Iterator[str]:
+    """The search for what is to blame, and each combination that was tried."""
+    search = facts.bisection
+    if search is None:
+        return
+    found = search.message or "which of its changes is to blame is searched for"
+    yield _full(f"{search.cause.source} was rolled back ({search.cause.reason}: {search.cause.message}): {found}")
+    for one in search.tries:
+        told = "serves" if one.snapshot == facts.state.stable else "is tried now"
+        if one.reason:
+            told = f"was rolled back: {one.reason}: {one.message}"
+        elif one is not search.present:
+            told = "comes next"
+        yield _full(f"{one.snapshot}, the same with the {_listed(one.reverts)} of {search.cause.target}, {told}")
+
+
 def _deadlines(facts: Facts) -> Iterator[str]:
     """When time alone rolls the candidate back, or ends a manual rollback that does not come about."""
     asked, rollout, spec = facts.state.manual_rollback, facts.rollout, facts.spec
@@ -473,6 +535,16 @@ def _earlier(facts: Facts) -> Iterator[str]:
     yield _full(f"The last rollback was {ago}: {facts.version(last.source)}, {last.reason}: {last.message}")
 
 
+def _recovery(facts: Facts) -> Iterator[str]:
+    """Whether the last rollback has helped, where that was looked at."""
+    last = facts.state.last_rollback
+    if last is None or not last.outcome:
+        return
+    known = {Reason.RECOVERED.value: "has helped", Reason.NOT_RECOVERED.value: "has not helped"}
+    said = known.get(last.outcome, "has not shown whether it helps")
+    yield _full(f"The rollback to {facts.version(last.target)} {said}: {last.outcome_message}")
+
+
 def _can(facts: Facts, serin: str) -> Iterator[str]:
     ways = [(f"{serin} {verb} {facts.name}{argument}", what) for verb, argument, what in _ways(facts)]
     if not ways:
@@ -491,7 +563,7 @@ def _ways(facts: Facts) -> Iterator[tuple[str, str, str]]:
         yield from ((verb, "", what) for verb, what in _ways_of_a_rollout(facts))
     elif facts.watched and facts.state.watch:
         yield "rollback", "", f"go back to {facts.version(facts.state.watch.before)} at once"
-    elif facts.rejected and not facts.killed:
+    elif facts.rejected and not facts.partly_rolled_back and not facts.killed:
         yield "retry", "", "try the same version again"
 
 

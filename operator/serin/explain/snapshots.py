@@ -20,6 +20,16 @@ def changed_since(one: Snapshot, before: Snapshot | None) -> tuple[str, ...]:
     return tuple(each for each in names.DIMENSIONS if one.hashes.get(each) != before.hashes.get(each))
 
 
+def found_since(one: Snapshot, before: Snapshot | None) -> tuple[str, ...]:
+    """What was found to differ from the version before, of what is known of both: signature, answers."""
+    if before is None:
+        return ()
+    known = one.signature is not None and before.signature is not None
+    found = ["signature"] if known and one.signature != before.signature else []
+    both = one.fingerprint and before.fingerprint and one.fingerprint != before.fingerprint
+    return (*found, "answers to golden probes") if both else tuple(found)
+
+
 def served(one: Snapshot, now: float) -> str:
     """How long it was stable, the last time, in words; "" when it never was. `now`: unix seconds."""
     if one.promoted is None:

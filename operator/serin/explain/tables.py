@@ -16,9 +16,11 @@ from serin.api.state import MetricStatus
 from serin.api.text import count
 from serin.api.times import human
 from serin.api.verdicts import SnapshotVerdict, Verdict
+from serin.explain import notifications, retraining
 from serin.explain.facts import Facts
+from serin.explain.plot import has_plot
 from serin.explain.sentences import headline, waiting
-from serin.explain.snapshots import changed_since, newest_first, served
+from serin.explain.snapshots import changed_since, found_since, newest_first, served
 
 NONE: Final = "-"
 WHY: Final = "WHY"  # the column of sentences: the only one that may be wrapped
@@ -61,7 +63,8 @@ class Table:
 class StatusView:
     """One deployment: what happens, why, who serves, how far, and on what numbers. What does not apply is None or "".
 
-    `stages`: the way through the rollout, in order.
+    `stages`: the way through the rollout, in order. `retraining`: the newest one in a sentence.
+    `notifications`: those that their receivers do not take, in a sentence. `plots`: metrics of which there is one.
     """
 
     headline: Cell
@@ -69,6 +72,9 @@ class StatusView:
     versions: Table | None = None
     stages: Row = ()
     metrics: Table | None = None
+    retraining: str = ""
+    notifications: str = ""
+    plots: tuple[MetricStatus, ...] = ()
 
 
 _OF_VERDICT: Final[dict[str, Tone]] = {
@@ -82,8 +88,9 @@ _OF_VERDICT: Final[dict[str, Tone]] = {
 }
 
 
-def _verdict(verdict: str) -> Cell:
-    return Cell(verdict or NONE, _OF_VERDICT.get(verdict, Tone.PLAIN))
+def verdict(said: str) -> Cell:
+    """A verdict, and how it is meant."""
+    return Cell(said or NONE, _OF_VERDICT.get(said, Tone.PLAIN))
 
 
 # ── One deployment ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -96,20 +103,23 @@ def status(facts: Facts) -> StatusView:
         waiting=waiting(facts),
         versions=_versions(facts) if facts.state.stable else None,
         stages=tuple(_stages(facts)),
-        metrics=_metrics(facts.metrics) if (facts.is_asked or facts.watched) and facts.metrics else None,
+        metrics=_metrics(facts.metrics) if facts.is_measured and facts.metrics else None,
+        retraining=retraining.line(facts),
+        notifications=notifications.line(facts),
+        plots=tuple(filter(has_plot, facts.metrics)) if facts.is_measured else (),
     )
 
 
 def _tone(facts: Facts) -> Tone:
     if facts.ready.holds is False and facts.state.stable:
         return Tone.BAD
-    if facts.rejected or facts.stalled:
+    if facts.rejected or facts.stalled or facts.over_limits:
         return Tone.UNSURE
     return Tone.GOOD if facts.serves_what_is_wanted else Tone.BUSY
 
 
 def _versions(facts: Facts) -> Table:
-    rows = tuple(_version(facts, snapshot, role) for snapshot, role in _roles(facts).items())
+    rows = tuple(_version(facts, snapshot, role) for snapshot, role in roles(facts).items())
     return Table(("", "VERSION", "SNAPSHOT", "REQUESTS", "PODS READY", "CHANGED"), rows)
 
 
@@ -126,7 +136,7 @@ def _version(facts: Facts, snapshot: str, role: str) -> Row:
     return plain(role, shown.model or NONE, snapshot, share, pods, ", ".join(shown.changed))
 
 
-def _roles(facts: Facts) -> dict[str, str]:
+def roles(facts: Facts) -> dict[str, str]:
     """The snapshots that have a part in what happens, and which."""
     state = facts.state
     found = {state.stable: names.ROLE_STABLE, state.candidate: names.ROLE_CANDIDATE}
@@ -164,7 +174,7 @@ def _metrics(metrics: Sequence[MetricStatus]) -> Table:
 
 
 def _metric(one: MetricStatus) -> Row:
-    head = (*plain(one.name, one.severity or NONE), _verdict(one.verdict))
+    head = (*plain(one.name, one.severity or NONE), verdict(one.verdict))
     numbers = one.estimate or NONE, one.interval or NONE, count(one.requests)
     return (*head, *plain(*numbers, f"{one.reason}: {one.message}"))
 
@@ -193,7 +203,7 @@ def _deployment(facts: Facts, *, namespaces: bool) -> Row:
     return (
         *plain(*((facts.namespace,) if namespaces else ()), facts.name, *versions),
         *plain(weight, facts.stage.position or NONE),
-        _verdict(facts.status.verdict if facts.rollout or facts.watched else ""),
+        verdict(facts.status.verdict if facts.rollout or facts.watched else ""),
         Cell(holds),
         Cell(facts.reason or "NotSeenYet", _tone(facts)),
     )
@@ -224,10 +234,12 @@ def _past(facts: Facts, one: Snapshot, before: Snapshot | None) -> Row:
     rolled_back = one.verdict == SnapshotVerdict.ROLLED_BACK
     decided = one.rolled_back if rolled_back else one.promoted if one.verdict == SnapshotVerdict.PROMOTED else None
     return (
-        *plain(one.name, one.model_version or NONE, _roles(facts).get(one.name, NONE)),
-        _verdict(one.verdict or ""),
+        *plain(one.name, one.model_version or NONE, roles(facts).get(one.name, NONE)),
+        verdict(one.verdict or ""),
         Cell(NONE if decided is None else f"{human(facts.now - decided)} ago"),
-        *plain(served(one, facts.now) or NONE, ", ".join(changed_since(one, before)) or NONE),
+        *plain(
+            served(one, facts.now) or NONE, ", ".join((*changed_since(one, before), *found_since(one, before))) or NONE
+        ),
         *plain(summary(one.records) or NONE, one.revision[:12] or NONE, human(facts.now - one.created)),
         Cell(f"{one.reason}: {one.message}" if rolled_back and one.reason else ""),
     )

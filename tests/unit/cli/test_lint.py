@@ -72,6 +72,41 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.config",
         "the keys max-age and max_age both become SERIN_CONFIG_MAX_AGE in the container: rename one of them",
     ),
+    "a golden probe whose answer is no JSON": (
+        "integrity: {goldenProbes: [{name: a, path: /p, body: '{}', expected: 'fraud: 0.9'}]}",
+        "spec.integrity.goldenProbes[0].expected",
+        "): write what the model must answer, in quotes",
+    ),
+    "a golden probe that any answer fits": (
+        "integrity: {goldenProbes: [{name: a, path: /p, body: '{}', expected: '{}'}]}",
+        "spec.integrity.goldenProbes[0].expected",
+        "any answer fits {}: write the part of the answer that is known",
+    ),
+    "a path that is none": (
+        "guard: {output: {checks: [{path: 'max(score)', finite: true}]}}",
+        "spec.guard.output.checks[0].path",
+        "function expression is not known here: write fields, indexes and [] alone",
+    ),
+    "checks whose absence nobody notices": (
+        "guard: {output: {checks: [{path: score, finite: true}]}}",
+        "spec.guard.output",
+        "write the metric {name: bad-outputs, template: {name: bad-outputs}, severity: critical}",
+    ),
+    "a metric of checks that there are not": (
+        "metrics: [{name: a, template: {name: bad-outputs}, severity: critical}]",
+        "spec.metrics[0]",
+        "no answer is checked, so bad-outputs never has data: write spec.guard.output, or remove the metric",
+    ),
+    "a signature that is compared with nothing": (
+        "features: {signature: {inputs: [{name: x, datatype: FP32, shape: [-1, 4]}]}}",
+        "spec.features.signature",
+        "it is compared with nothing: write integrity: {signature: Required}, or leave it out",
+    ),
+    "a digest of a model that nobody says": (
+        "model: {digest: 'sha256:" + "a" * 64 + "'}\nintegrity: {digest: Required}",
+        "spec.integrity.digest",
+        "fetch the model in an init container that writes the digest to /dev/termination-log",
+    ),
     "nobody decides": (
         "metrics: [{name: a, template: {name: request-errors}, severity: minor}]",
         "spec.metrics",
@@ -361,6 +396,47 @@ def test_a_holdback_lasts_longer_than_a_look(tmp_path: Path, lasts: str, errors:
     assert ("write a longer for" in report.text()) == bool(errors)
 
 
+def test_drift_needs_a_metric_that_shows_it(tmp_path: Path) -> None:
+    text = (SAMPLES / "retraining.yaml").read_text()
+    path = tmp_path / "retraining.yaml"
+    path.write_text(text)
+    assert check.check([path]).errors == 0
+    path.write_text(
+        text.replace("    against: reference\n", "").replace("      reference: {legit: 97000, fraud: 3000}\n", "")
+    )
+    report = check.check([path])
+    assert report.errors == 1
+    assert "drift never begins a retraining" in report.text()
+
+
+def test_the_pod_of_a_retraining_is_checked_as_well(tmp_path: Path) -> None:
+    text = (SAMPLES / "retraining.yaml").read_text()
+    path = tmp_path / "retraining.yaml"
+    path.write_text(text.replace("serviceAccountName: fraud-trainer", "serviceAccountName: 7"))
+    report = check.check([path])
+    assert report.errors == 1
+    assert "spec.retraining.job.spec.template.spec.serviceAccountName: text belongs here" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("severity", "lasts", "within", "errors"),
+    [("major", "", "72h", 1), ("major", "10m", "72h", 0), ("minor", "", "72h", 0), ("major", "", "0s", 0)],
+)
+def test_a_single_value_takes_no_version_back(
+    tmp_path: Path, severity: str, lasts: str, within: str, errors: int
+) -> None:
+    text = (SAMPLES / "smallest.yaml").read_text()
+    queue = "{query: 'max(queue_length{ {{.version}} })', max: '50'}"
+    text += "  metrics:\n  - {name: errors, template: {name: request-errors}, severity: critical}\n"
+    text += f"  - {{name: queue, severity: {severity}, value: {queue}{f', for: {lasts}' if lasts else ''}}}\n"
+    text += f"  watch: {{rollBackWithin: {within}}}\n"
+    path = tmp_path / "watched.yaml"
+    path.write_text(text)
+    report = check.check([path])
+    assert report.errors == errors, report.text()
+    assert ("write for: 5m, or severity: minor" in report.text()) == bool(errors)
+
+
 @pytest.mark.parametrize(
     ("holdback", "limit", "errors"), [(0, "", 1), (0, ", against: limit, limit: '0.01'", 0), (1, "", 0)]
 )
@@ -372,3 +448,56 @@ def test_without_a_holdback_some_limit_decides(tmp_path: Path, holdback: int, li
     path.write_text(text)
     report = check.check([path])
     assert report.errors == errors, report.text()
+
+
+@pytest.mark.parametrize(
+    ("metric", "errors"),
+    [
+        ("against: history, window: 24h", 0),
+        ("against: history, window: 48h, labelDelay: 24h", 1),
+        ("against: snapshot, window: 72h", 0),
+        ("against: limit, limit: '0.01', labelDelay: 72h", 1),
+        ("against: limit, limit: '0.01', window: 168h", 0),
+    ],
+)
+def test_a_breach_is_known_while_it_can_still_go_back(tmp_path: Path, metric: str, errors: int) -> None:
+    text = (SAMPLES / "smallest.yaml").read_text()
+    text += (
+        f"  metrics: [{{name: errors, template: {{name: request-errors}}, severity: major, {metric}}}]\n  watch: {{}}\n"
+    )
+    path = tmp_path / "late.yaml"
+    path.write_text(text)
+    report = check.check([path])
+    assert report.errors == errors, report.text()
+    assert ("write a longer watch.rollBackWithin, or severity: minor" in report.text()) == bool(errors)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "errors"),
+    [
+        ("  watch: {}\n", "  watch: {}\n", 0),
+        ("  watch: {}\n", "", 1),
+        ("  watch: {}\n", "  watch: {rollBackWithin: 0s}\n", 1),
+        ("severity: major", "severity: critical", 1),
+        ("severity: major", "severity: minor", 1),
+        ("severity: major", "severity: minor\n    escalateAfter: 1h", 0),
+        ('against: limit\n    limit: "0.1"', "against: snapshot", 1),
+    ],
+)
+def test_a_validation_is_asked_by_something(tmp_path: Path, old: str, new: str, errors: int) -> None:
+    text = (SAMPLES / "validated-rollback.yaml").read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "validated.yaml"
+    path.write_text(text.replace(old, new))
+    report = check.check([path])
+    assert ("its Job is never made" in report.text()) == bool(errors), report.text()
+    assert report.errors == errors, report.text()
+
+
+def test_the_pod_of_a_validation_is_checked_as_well(tmp_path: Path) -> None:
+    text = (SAMPLES / "validated-rollback.yaml").read_text()
+    path = tmp_path / "validated.yaml"
+    path.write_text(text.replace("restartPolicy: Never", "restartPolicy: Never\n              serviceAccountName: 7"))
+    report = check.check([path])
+    assert report.errors == 1
+    assert "spec.rollback.validation.job.spec.template.spec.serviceAccountName: text belongs here" in report.text()

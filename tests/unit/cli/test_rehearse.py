@@ -82,6 +82,14 @@ def test_it_says_what_a_holdback_can_see(rehearse: Rehearse) -> None:
     assert "can see not even a 50x increase of the 1.0% of errors" in rehearse("--rps", "1").out
 
 
+def test_it_says_when_a_limit_is_seen_to_be_broken_after_the_promotion(rehearse: Rehearse) -> None:
+    limit = {"name": "errors", "template": {"name": "request-errors"}, "severity": "critical", "against": "limit"}
+    rehearse.write(metrics=[{**limit, "limit": "0.05"}], watch={})
+    assert "watch: twice the limit of errors, 10.0%, is seen within about 1m" in rehearse("--rps", "50").out
+    rehearse.write(metrics=[{**limit, "limit": "0.05", "window": "1m"}], watch={})
+    assert "and its window is 1m: write a longer one" in rehearse("--rps", "1").out
+
+
 def test_too_little_traffic_ends_like_lint(rehearse: Rehearse) -> None:
     ran = rehearse("--rps", "0.4")
     assert ran.code == Exit.NO

@@ -22,7 +22,7 @@ from tests.narratives.world import START
 from tests.unit.explain.frames import all_frames, first_of_each_state, is_held, without_numbers
 from tests.unit.golden import compare
 
-pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+pytestmark = pytest.mark.stories
 
 GOLDEN = Path(__file__).parent / "golden"
 AREAS = {

@@ -20,7 +20,7 @@ from tests.narratives.world import START
 from tests.unit.explain.frames import is_held
 from tests.unit.golden import compare
 
-pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+pytestmark = pytest.mark.stories
 
 GOLDEN = Path(__file__).parent / "golden"
 AREAS = ("serving", "promotion", "held", "rollback", "manual_rollback")

@@ -6,13 +6,15 @@ import pytest
 
 from serin.api import names
 from serin.api.conditions import ConditionType, Reason
+from serin.api.histograms import Histogram
 from serin.api.json import JsonObject
 from serin.api.records import Measurement, Occasion, Record, write_records
+from serin.api.signature import Signature, Tensor
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.split import Split
 from serin.api.state import ManualRollback, Phase, StageState, Status
 from serin.explain import differences, tables
-from serin.explain.snapshots import newest_first
+from serin.explain.snapshots import found_since, newest_first
 from serin.explain.tables import NONE, Table, Tone
 from tests.unit.explain.rig import BAKING, NEW, NOW, OLD, SERVING, facts, rollout, said
 
@@ -184,6 +186,21 @@ class TestDiff:
         assert differences.headline(one, one) == "they have the same content"
         assert differences.differences(one, one) == []
 
+    def test_what_each_was_found_to_be(self) -> None:
+        one, other = self.sides()
+        x, age, y = Tensor("x", "FP32", (-1, 4)), Tensor("age", "INT64", (-1,)), Tensor("y", "FP32", (-1,))
+        one = replace(one, signature=Signature((x, age), (y,)), fingerprint="aa", images={"model": "sha256:1"})
+        wider = Tensor("x", "FP64", (-1, 4))
+        other = replace(other, signature=Signature((wider,), (y,)), fingerprint="bb", images={"model": "sha256:2"})
+        assert texts(differences.content(one, other, NOW))[5:9] == [
+            ["GOLDEN PROBES", "aa", "bb"],
+            ["INPUT x", "FP32 [-1, 4]", "FP64 [-1, 4]"],
+            ["INPUT age", "INT64 [-1]", NONE],
+            ["IMAGE model", "sha256:1", "sha256:2"],
+        ]
+        assert found_since(other, one) == ("signature", "answers to golden probes")
+        assert found_since(one, one) == found_since(replace(one, signature=None, fingerprint=""), other) == ()
+
     def test_metrics_side_by_side(self) -> None:
         one, other = self.sides(measured("errors", 0.04, "share"), measured("latency", 0.04, "s"))
         older = Record(0.5, Occasion.SCHEDULED, metrics=(measured("errors", 0.9, "share"),))
@@ -194,3 +211,21 @@ class TestDiff:
             ["latency", "40ms (20ms to 80ms), 1,200 requests", NONE, ""],
         ]
         assert differences.metrics(replace(one, records=()), replace(other, records=())) is None
+
+    def test_distributions_side_by_side(self) -> None:
+        one, other = self.sides()
+        assert differences.histograms(one, other) is None
+        answers = Histogram("answers", ("legit", "fraud", "other"), (97, 3, 0), query="q")
+        times = Histogram("latency", ("0.1", "1", "inf"), (5, 3, 2), ordered=True, unit="s", query="q")
+        new = Histogram("answers", ("legit", "", "other"), (50, 25, 25), query="q")
+        one = replace(one, records=(replace(one.records[0], histograms=(answers, times)),))
+        other = replace(other, records=(replace(other.records[0], histograms=(new, replace(times, query="p"))),))
+        assert texts(differences.histograms(one, other)) == [
+            ["answers: legit", "97%", "50%", ""],
+            ["answers: fraud", "3%", NONE, ""],
+            ["answers: other", "0%", "25%", ""],
+            ["answers: without the label", NONE, "25%", ""],
+            ["latency: up to 0.1s", "50%", "50%", differences.OTHER_QUERY],
+            ["latency: up to 1s", "30%", "30%", differences.OTHER_QUERY],
+            ["latency: over 1s", "20%", "20%", differences.OTHER_QUERY],
+        ]

@@ -15,6 +15,7 @@ from serin.cli.lint.schema import Problem
 from serin.workload import drain, render
 
 _PATH: Final = "spec.template.spec"
+_JOB: Final = "job.spec.template.spec"
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\((SERIN_\w+)\)")
 _READY: Final = re.compile(r"(^|/)(ready|readyz|readiness)/?$")
@@ -27,6 +28,11 @@ def check(body: JsonObject, spec: ModelDeploymentSpec) -> tuple[list[Problem], l
     """Errors and notes about the pod template of a ModelDeployment."""
     pod = body["spec"]["template"]["spec"]
     errors, notes = pod_fields.check(pod, _PATH)
+    validation = (body["spec"].get("rollback") or {}).get("validation")
+    for path, owner in (("retraining", body["spec"].get("retraining")), ("rollback.validation", validation)):
+        if job := (owner or {}).get("job"):
+            found = pod_fields.check(job["spec"]["template"]["spec"], f"spec.{path}.{_JOB}")
+            errors, notes = [*errors, *found[0]], [*notes, *found[1]]
     if errors:
         return errors, notes
     containers = _containers(pod)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from serin.api import capabilities
-from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, ValueQuery
+from serin.api.retraining import Trigger
+from serin.api.signature import declared
+from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery
 from serin.api.text import count
 from serin.api.times import human
-from serin.api.verdicts import BLOCKING, Against
+from serin.api.verdicts import BLOCKING, Against, Severity
 from serin.cli.lint.schema import Problem
 from serin.routers import ROUTERS
 
@@ -116,6 +118,97 @@ def _looks_within_the_holdback(spec: ModelDeploymentSpec, _: "Schedule") -> Iter
         )
 
 
+def _no_single_value_goes_back(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    policy = spec.limit_policy
+    for index, metric in enumerate(spec.metrics):
+        source = metric.source
+        if policy is None or not policy.roll_back_within or not isinstance(source, ValueQuery):
+            continue
+        if metric.severity in BLOCKING and source.consecutive_seconds <= policy.interval:
+            yield Problem(
+                f"spec.metrics[{index}].for",
+                f"the value is read every {human(policy.interval)} after the promotion (spec.watch), so a single one "
+                f"outside its limits takes a promoted version back: write for: {human(5 * policy.interval)}, or "
+                "severity: minor",
+            )
+
+
+def _drift_can_be_seen(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    asked = spec.retraining is not None and spec.retraining.asks(Trigger.DRIFT)
+    if asked and all(one.against in (Against.STABLE, Against.LIMIT) for one in spec.metrics):
+        yield Problem(
+            "spec.retraining.triggers",
+            "drift never begins a retraining: no metric is compared with a reference or with the past. Write a "
+            "distribution with reference: {legit: 97000, fraud: 3000} and against: reference, or remove drift",
+        )
+
+
+def _a_breach_comes_in_time_to_go_back(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    policy = spec.limit_policy
+    for index, metric in enumerate(spec.metrics):
+        if policy is None or not policy.roll_back_within or metric.severity not in BLOCKING:
+            continue
+        first = metric.label_delay + (metric.seen_within if metric.against is Against.HISTORY else 0.0)
+        if metric.against in (Against.LIMIT, Against.HISTORY) and first >= policy.roll_back_within:
+            yield Problem(
+                f"spec.metrics[{index}]",
+                f"after a promotion it says nothing for {human(first)} (labelDelay, and window with against: history), "
+                f"and what goes back does so within {human(policy.roll_back_within)}, so a breach is only told: write "
+                "a longer watch.rollBackWithin, or severity: minor",
+            )
+
+
+def _signature_is_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    if declared(spec.content.get("features")) and not spec.integrity.signature:
+        yield Problem(
+            "spec.features.signature",
+            "it is compared with nothing: write integrity: {signature: Required}, or leave it out",
+        )
+
+
+def _model_digest_is_said(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    digest = str((spec.content.get("model") or {}).get("digest", ""))
+    pod = ((spec.content.get("runtime") or {}).get("template") or {}).get("spec") or {}
+    is_image = any(str(one.get("image", "")).endswith(f"@{digest}") for one in pod.get("containers") or ())
+    if spec.integrity.digest and digest and not pod.get("initContainers") and not is_image:
+        yield Problem(
+            "spec.integrity.digest",
+            "nothing in the pod can say the digest of its model, so every version is rejected: fetch the model in an "
+            "init container that writes the digest to /dev/termination-log, or leave out spec.model.digest",
+        )
+
+
+def _validation_is_asked(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    policy, moves = spec.limit_policy, (Against.LIMIT, Against.HISTORY)
+    major = (one for one in spec.watched if one.against in moves and one.severity is Severity.MAJOR)
+    escalated = (one for one in spec.watched if one.against in moves and one.escalate_after is not None)
+    asked = policy is not None and policy.roll_back_within and (any(major) or any(escalated))
+    if spec.rollback.validation is not None and not asked:
+        yield Problem(
+            "spec.rollback.validation",
+            "its Job is never made: it is asked when a version that serves is over a limit that is not critical. Write "
+            'watch: {}, and a metric with severity: major, against: limit and limit: "0.1"',
+        )
+
+
+def _checked_answers_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    name = "bad-outputs"
+    asked = [
+        at for at, one in enumerate(spec.metrics) if isinstance(one.source, TemplateRef) and one.source.name == name
+    ]
+    if asked and spec.output_guard is None:
+        yield Problem(
+            f"spec.metrics[{asked[0]}]",
+            f"no answer is checked, so {name} never has data: write spec.guard.output, or remove the metric",
+        )
+    if spec.output_guard is not None and not asked:
+        yield Problem(
+            "spec.guard.output",
+            "a version is promoted although answers pass unchecked, as while the guard is away: write the metric "
+            f"{{name: {name}, template: {{name: {name}}}, severity: critical}}",
+        )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _something_is_compared,  # the same for want of anything to compare with
@@ -124,7 +217,14 @@ CHECKS: Final[tuple[Check, ...]] = (
     _deadline_before_the_end,  # the same for the pods' deadline
     _looks_within_a_step,  # looks that are rarer than steps
     _looks_within_the_holdback,  # the same after the promotion
+    _no_single_value_goes_back,  # a spike that takes a good version back
+    _drift_can_be_seen,  # a retraining that never begins
+    _a_breach_comes_in_time_to_go_back,  # a way back that is closed before anything is known
     _reference_is_enough,  # a comparison with next to nothing
+    _signature_is_compared,  # the same with nothing at all
+    _model_digest_is_said,  # a comparison that nothing can answer
+    _validation_is_asked,  # one that nobody asks for
+    _checked_answers_are_counted,  # one whose absence nobody notices
 )
 
 

@@ -35,6 +35,7 @@ _QUERIES: Final = (
     ("distribution", "counts"),
     ("mean", "sum"),
     ("mean", "count"),
+    ("concentration", "counts"),
     ("value", "query"),
 )
 # What turns a counter into something that is counted no more.

@@ -48,7 +48,7 @@ class Problem:
 def crd(kind: str) -> JsonObject:
     """The CRD of a kind, as it is installed in clusters."""
     text = resources.files("serin.cli.lint").joinpath("crds", _FILES[kind]).read_text("utf-8")
-    loaded: JsonObject = yaml.safe_load(text)
+    loaded: JsonObject = yaml.load(text, Loader=yaml.CSafeLoader)  # five times as fast as safe_load
     return loaded
 
 

@@ -12,15 +12,17 @@ from serin.analysis.bandit import requests_needed
 from serin.analysis.feasibility import assess
 from serin.analysis.goal import candidate_needed
 from serin.analysis.rehearsal import Passing, Rehearsal, Sight, increase
+from serin.analysis.slo import requests_to_catch
 from serin.analysis.text import number, percent
 from serin.analysis.traffic import Stage, Traffic
 from serin.api.conditions import Reason
 from serin.api.json import JsonObject
 from serin.api.text import count
 from serin.api.times import human
+from serin.api.verdicts import Against
 from serin.cli.output import table
 from serin.cli.rehearse.plan import MEDIAN_MS, Plan
-from serin.metrics.sources import HistogramSource
+from serin.metrics.sources import HistogramSource, RatioSource
 from serin.rollout.watching import schedule_of
 
 _SHARES: Final = (0.01, 0.1, 0.5)  # of stable's users or requests that a goal or a reward counts
@@ -109,6 +111,7 @@ def sentences(found: Rehearsed) -> Iterator[str]:
     if any(isinstance(one, HistogramSource) for one in sources):
         yield f"latencies are made up: log-normal with a median of {MEDIAN_MS:g} ms"
     yield from _holdback(found)
+    yield from _limits(found)
     for name, why in found.left.items():
         yield f"not rehearsed: {name}: {why}"
     yield from _goal(found)
@@ -129,6 +132,23 @@ def _holdback(found: Rehearsed) -> Iterator[str]:
             f"holdback: {holdback.weight}% with the version before for {human(holdback.seconds)} can see {sees} of the "
             f"{bad} of {one.metric}"
         )
+
+
+def _limits(found: Rehearsed) -> Iterator[str]:
+    """How long it takes after the promotion until a share of requests is seen to be over its limit."""
+    spec = found.plan.spec
+    for metric in (one for one in spec.watched if one.against is Against.LIMIT):
+        policy, traffic = found.plan.policies.get(metric.name), found.traffic.get(metric.name)
+        counted = isinstance(found.plan.sources.get(metric.name), RatioSource) and metric.limit is not None
+        if policy is None or traffic is None or not (traffic.rate and counted):
+            continue
+        limit = metric.limit or 0.0
+        seconds = requests_to_catch(policy, limit, 2.0) / traffic.rate
+        seen = f"is seen within about {human(max(seconds, spec.limit_policy.interval if spec.limit_policy else 0.0))}"
+        if seconds > metric.seen_within:
+            window = human(metric.seen_within)
+            seen = f"takes {human(seconds)} to be seen, and its window is {window}: write a longer one"
+        yield f"watch: twice the limit of {metric.name}, {percent(2 * limit)}, {seen}"
 
 
 def _goal(found: Rehearsed) -> Iterator[str]:

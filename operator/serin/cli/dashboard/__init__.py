@@ -1,0 +1,1 @@
+"""`serin dashboard`: the web page for people, served on this machine with the user's own kubeconfig and rights."""
