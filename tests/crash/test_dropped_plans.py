@@ -12,7 +12,9 @@ import pytest
 from serin.api import names
 from serin.api.status import read_state
 from serin.rollout.model import Plan
+from tests.narratives.retrainings import ends, retrained, serving
 from tests.narratives.stories import Story, named
+from tests.narratives.validations import begins_to_miss, says
 from tests.narratives.world import World, fails, passes, spec
 
 WAY_BACK = pytest.mark.xdist_group("way-back")  # a group of its own: two processes share the longest module
@@ -121,6 +123,32 @@ def test_every_story_of_going_back_ends_the_same(story: Story) -> None:
     story(smooth)
     story(shaken)
     assert _end(shaken) == _end(smooth)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_retraining_is_begun_once(seed: int) -> None:
+    """The operator dies at any of its requests; the Job is made by whoever finds the decision without one."""
+    dice = random.Random(seed)
+    world = World()
+    serving(world, retrained("1", {"rollbacks": {"count": 1, "within": "1h"}}))
+    world.sampler, world.training = fails, ends(60)
+    world.change(retrained("2", {"rollbacks": {"count": 1, "within": "1h"}}))
+    _run(world, 300, dice)
+    state = read_state(world.status)
+    assert state.retraining is not None
+    assert state.retraining.number == 1
+    assert list(world.jobs) == [state.retraining.run.name if state.retraining.run else ""]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_validation_whose_job_a_crash_has_lost_is_made_up_for(seed: int) -> None:
+    """The operator dies at any of its requests; the rollback has its validation, and comes to its end."""
+    dice = random.Random(seed)
+    world = World(compares=says({"1": '{"target": 0.98, "present": 0.7}'}))
+    begins_to_miss(world)
+    _run(world, 600, dice)
+    assert len(world.validations) == 1
+    assert world.status["lastRollback"]["validation"] == "Passed: target 0.98, present 0.7"
 
 
 def test_rollback_is_whole_after_its_first_write() -> None:

@@ -10,7 +10,18 @@ from serin.api.conditions import Reason
 from serin.api.records import summary
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
-from tests.narratives import holdbacks
+from tests.narratives import (
+    bisections,
+    golden_probes,
+    histograms,
+    holdbacks,
+    limits,
+    notifications,
+    pasts,
+    retrainings,
+    slices,
+    validations,
+)
 from tests.narratives.world import (
     CONVERSION,
     START,
@@ -102,6 +113,8 @@ def rolled_back_while_the_router_is_not_heard(world: World) -> None:
 
 def _until_all_traffic_on(snapshot: str, world: World) -> None:
     """Every step passes, and from its last one on the router is silent."""
+    while world.weights.get(snapshot, 0) < 25:
+        world.run(5)
     while world.weights.get(snapshot) != 100:
         world.run(1, tick=1)
         world.router_hears = world.weights.get(snapshot, 0) < 50
@@ -184,6 +197,30 @@ def pause_and_approve(world: World) -> None:
     world.annotate(names.ANNOTATION_APPROVE, "too early")
     world.run(120)
     world.annotate(names.ANNOTATION_APPROVE, "now")
+    world.run(200)
+
+
+def approved_by_two(world: World) -> None:
+    """An approval counts for an hour and nobody twice; one without a name or of another version does not count."""
+    serving(world)
+    steps = (
+        {"weight": 5, "bake": "30s"},
+        {"pause": {"approvals": 2, "expireAfter": "1h"}},
+        {"weight": 50, "bake": "30s"},
+    )
+    world.change(spec("2", strategy=_steps(*steps)))
+    world.run(100)
+    world.annotate(names.ANNOTATION_APPROVE, "now")
+    world.run(20)
+    world.annotate(names.ANNOTATION_APPROVE, "1 for fraud-nxgb4hrzdm/2 by bob")  # he has seen another version
+    world.run(20)
+    world.annotate(names.ANNOTATION_APPROVE, "1 by alice")
+    world.run(20)
+    world.annotate(names.ANNOTATION_APPROVE, "2 by alice")
+    world.run(4000)
+    world.annotate(names.ANNOTATION_APPROVE, "3 by bob@example.com")
+    world.run(20)
+    world.annotate(names.ANNOTATION_APPROVE, "4 by alice")
     world.run(200)
 
 
@@ -1037,6 +1074,7 @@ ALL: tuple[Story, ...] = (
     candidate_crashes_under_traffic,
     candidate_node_lost,
     pause_and_approve,
+    approved_by_two,
     paused_by_user,
     aborted_by_user,
     promoted_by_user,
@@ -1111,6 +1149,15 @@ ALL: tuple[Story, ...] = (
     bandit_without_data,
     bandit_that_runs_out_of_time,
     *holdbacks.ALL,
+    *bisections.ALL,
+    *limits.ALL,
+    *golden_probes.ALL,
+    *validations.ALL,
+    *retrainings.ALL,
+    *notifications.ALL,
+    *histograms.ALL,
+    *pasts.ALL,
+    *slices.ALL,
 )
 
 

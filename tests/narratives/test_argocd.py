@@ -13,7 +13,7 @@ from tests.narratives.film import Filmed, played
 from tests.narratives.stories import Story, named
 from tests.narratives.world import World, fails, passes, spec
 
-pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+pytestmark = pytest.mark.stories
 
 GOLDEN = Path(__file__).parent / "argocd.txt"
 

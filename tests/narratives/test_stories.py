@@ -1,6 +1,6 @@
 """Every story, word for word: golden files are read in review as the specification of what users will see.
 
-To write them anew after a change that is meant: SERIN_WRITE_GOLDEN=1 make test-unit, then read the diff.
+To write them anew after a change that is meant: SERIN_WRITE_GOLDEN=1 make test-stories, then read the diff.
 """
 
 import os
@@ -12,7 +12,7 @@ from tests.narratives.film import film, played
 from tests.narratives.stories import Story, named
 from tests.narratives.told import contradicts_nothing
 
-pytestmark = pytest.mark.xdist_group("stories")  # that are played once a process
+pytestmark = pytest.mark.stories
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -14,20 +14,27 @@ from random import Random
 from typing import Any
 
 from serin.analysis.traffic import Traffic
-from serin.analysis.types import Arm, NoData, RatioTick, Tick
+from serin.analysis.types import Arm, NoData, PastTick, RatioTick, Stretch, Tick
 from serin.api.conditions import Reason
 from serin.api.kill_switch import read_kill_switch
 from serin.api.names import dimension_hashes, snapshot_name
-from serin.api.parse import parse_model_deployment, parse_spec
+from serin.api.notifications import Deliveries
+from serin.api.parse import parse_spec
+from serin.api.retraining import JobSeen, RetrainingSeen, RunPhase
+from serin.api.signature import Signature, Tensor
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, ModelDeploymentSpec
 from serin.api.split import NOWHERE
 from serin.api.state import Phase, State
 from serin.api.status import read_state, read_status
 from serin.api.times import rfc3339
-from serin.api.verdicts import SnapshotVerdict
+from serin.api.validation import ValidationSeen
+from serin.api.verdicts import BLOCKING, Against, SnapshotVerdict
+from serin.controller.specs import Specs
 from serin.evaluation.evaluate import Assessment
-from serin.evaluation.samples import SPLIT, Key, Sample, SampleRequest, Samples, requests
+from serin.evaluation.past import PastRequest
+from serin.evaluation.questions import question_of
+from serin.evaluation.samples import SPLIT, Key, Sample, SampleRequest, Samples, looks_every, requests, still_counted
 from serin.rollout.assess import assess
 from serin.rollout.model import (
     Action,
@@ -35,11 +42,14 @@ from serin.rollout.model import (
     ApplyPreview,
     ApplyRouteObject,
     ApplyService,
+    CreateJob,
     CreateSnapshot,
     DeleteDeployment,
     DeletePreview,
     DeleteService,
     DeleteSnapshot,
+    Digests,
+    GoldenAnswers,
     Observation,
     Order,
     Plan,
@@ -48,8 +58,10 @@ from serin.rollout.model import (
     RecordSnapshot,
     RestoreTemplate,
     Route,
+    Signatures,
     Workload,
     WriteStatus,
+    Written,
 )
 from serin.rollout.planner import plan
 from serin.rollout.strategies.table import strategy_of
@@ -106,6 +118,30 @@ def silent(_world: "World", _: SampleRequest) -> Tick:
     return NoData(Reason.NO_TRAFFIC, "the metric is scraped, and neither version had a request")
 
 
+def never_answers(_world: "World", _asked: CreateJob, _seconds: float) -> ValidationSeen:
+    """A Job that hangs."""
+    return ValidationSeen()
+
+
+PROBES = {
+    "integrity": {
+        "goldenProbes": [
+            {
+                "name": "known",
+                "path": "/predict",
+                "body": '{"x": [1]}',
+                "expected": '{"y": [0.12]}',
+                "tolerance": "0.01",
+                "timeout": "10s",
+            }
+        ],
+        "every": "5m",
+        "signature": "Off",
+        "digest": "Off",
+    }
+}
+FITTING = Signature((Tensor("x", "FP32", (-1, 4)),), (Tensor("y", "FP32", (-1,)),))
+RUNNING = Digests({"model": f"sha256:{'a' * 64}"})
 CONVERSION = "conversion"
 GOAL = {"metric": CONVERSION, "better": "Higher", "minimumDetectableEffect": "1.1", "per": "User"}
 
@@ -213,6 +249,19 @@ class Pods:
     stamped: bool = False
 
 
+def _questions(of: ModelDeploymentSpec) -> dict[str, str]:
+    """What its metrics ask, as the evidence loop says it."""
+    return {one.name: question_of(one) for one in of.metrics}
+
+
+def _beside_a_quiet_past(tick: RatioTick, asked: PastRequest) -> PastTick:
+    """What a sampler says of now, beside weeks in which one request in a thousand was bad."""
+    counted = tick.candidate
+    now = Stretch(counted.requests, counted.bad / max(1, counted.requests), 1.0)
+    earlier = tuple(Stretch(10_000, 0.001, 1.0) for _ in asked.moments)
+    return PastTick(tick.at, now, asked.slot, earlier or None, "share")
+
+
 class BrokenRule(AssertionError):
     """An invariant of the design does not hold."""
 
@@ -237,9 +286,15 @@ class World:
     refused: dict[str, str] = field(default_factory=dict)
     again_at: float = math.inf  # when what was refused is sent once more
     crashed: set[str] = field(default_factory=set)
+    unasked: bool = False  # pods on trial have not been asked their golden probes yet
+    unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)  # snapshot -> why, and since when
+    wrong: dict[str, str] = field(default_factory=dict)  # snapshot -> how its answer differs
+    signatures: dict[str, Signature | None] = field(default_factory=dict)  # snapshot -> what its pods say; else FITTING
+    digests: dict[str, Digests] = field(default_factory=dict)  # snapshot -> what its pods run; else RUNNING
     route: Route = field(default_factory=Route)
     shares: tuple[int, int] | None = None  # requests of candidate and stable that really arrive; None: as decided
     newest: dict[Key, Sample] = field(default_factory=dict)
+    sampled: float = -math.inf  # when anything was counted last
     services: set[str] = field(default_factory=set)
     published: bool = False
     preview: str | None = None  # where the preview's Service leads
@@ -249,7 +304,20 @@ class World:
     writes: int = 0
     story: list[str] = field(default_factory=list)
     last_plan: Plan | None = None
+    jobs: dict[str, JobSeen | None] = field(default_factory=dict)  # of retrainings, by name; None: deleted
+    taken: bool = False  # the webhook has taken the event
+    webhook_problem: str = ""  # why it has not
+    receiver_problem: str = ""  # why no receiver takes a notification
+    training: Callable[[float], JobSeen | None] = lambda _: None  # how a Job ends that was made so many seconds ago
+    no_jobs: str = ""  # why the API server takes no Job
+    validations: dict[str, tuple[CreateJob, float]] = field(default_factory=dict)  # by name of the Job; made when
+    compares: Callable[["World", CreateJob, float], ValidationSeen] = never_answers  # after so many seconds
+    volume: int = 0  # requests that the volume of retraining counts, a minute
     proven: dict[str, int] = field(default_factory=dict)  # pods that live reads have shown since the last status write
+    every: float = 0.0  # seconds between two status writes that change numbers alone
+    unwritten: dict[str, Any] | None = None  # the status that the operator goes on from, and has not written
+    written_at: float = -math.inf
+    specs: Specs = field(default_factory=Specs)  # every look reads the same spec
 
     # ── What a person does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,7 +379,8 @@ class World:
 
     def observe(self) -> Observation:
         body = self.body
-        deployment, status = parse_model_deployment(body), read_status(body["status"])
+        kept = body["status"] if self.unwritten is None else _copied(self.unwritten)
+        deployment, status = self.specs.read({**body, "status": kept}), read_status(kept)
         state = status.state
         self._sample(deployment.spec, state)
         return Observation(
@@ -324,16 +393,102 @@ class World:
             route=self.observe_route(deployment, state),
             preview=Preview("uid-preview", self.preview) if self.preview else None,
             invalid=self.invalid,
+            golden=self.golden(deployment.spec, state),
+            retraining=self._retraining(state),
+            validation=self._validation(state),
+            deliveries=self._deliveries(state),
+            signatures=self.known_signatures(deployment.spec, state),
+            digests=self.running(deployment.spec, state),
             samples=Samples(
-                dict(self.newest), INTERVAL, traffic=self.traffic if state.rollout else {}, delay=self.evidence_delay
+                still_counted(self.newest, _questions(deployment.spec)),
+                looks_every(deployment.spec, state, INTERVAL),
+                traffic=self.traffic if state.rollout else {},
+                delay=self.evidence_delay,
+                questions=_questions(deployment.spec),
             ),
+            written=Written(body["status"], self.written_at, self.every),
         )
 
-    def observe_route(self, _deployment: ModelDeployment, _state: State) -> Route:
+    def golden(self, spec: ModelDeploymentSpec, state: State) -> dict[str, GoldenAnswers]:
+        """What the pods on trial have answered."""
+        judged = state.judged if spec.integrity.golden_probes and not self.unasked else None
+        found = {}
+        for snapshot in judged.active if judged else ():
+            asked, (why, since) = self.ready(snapshot), self.unanswered.get(snapshot, ("", self.now))
+            wrong = self.wrong.get(snapshot, "")
+            told = f"golden probe known: {wrong} (pod {snapshot}-x)" if wrong and asked else ""
+            waits = f"golden probe known: {why} (pod {snapshot}-x)" if why and asked else ""
+            passed = 0 if told or waits else asked
+            waited = max(0.0, self.now - since) if waits else 0.0
+            found[snapshot] = GoldenAnswers(
+                asked, passed, told, waits, waited, f"print-of-{snapshot}" if passed else ""
+            )
+        return found
+
+    def _validation(self, state: State) -> ValidationSeen | None:
+        """The Job of the validation that is under way."""
+        known = state.manual_rollback.validation if state.manual_rollback else None
+        if known is None:
+            return None
+        if known.name in self.validations:
+            action, made = self.validations[known.name]
+            return self.compares(self, action, self.now - made)
+        return ValidationSeen(problem=self.no_jobs) if self.no_jobs else None
+
+    def _deliveries(self, state: State) -> Deliveries:
+        """As who sends notifications knows it: they are taken at once, unless the receivers have a problem."""
+        if self.receiver_problem and state.outbox.pending:
+            return Deliveries(problem=self.receiver_problem)
+        taken = [(one, receiver) for one in state.outbox.pending for receiver in one.receivers]
+        for one, receiver in taken:
+            self.tell(f"webhook {receiver} takes {one.event}: {one.message}")
+        return Deliveries(frozenset((one.id, receiver) for one, receiver in taken))
+
+    def _retraining(self, state: State) -> RetrainingSeen:
+        """As who carries out retrainings knows it: its Job is made at once, unless the API server takes none."""
+        kept = state.retraining
+        if kept is None:
+            return RetrainingSeen()
+        volume = None
+        if kept.counted_until is not None and self.now - kept.counted_until >= 60.0:
+            volume = kept.counted_until, self.volume, self.now
+        run = kept.run
+        if run is None:
+            return RetrainingSeen(volume=volume)
+        if run.webhook:
+            return RetrainingSeen(delivered=self.taken, problem=self.webhook_problem, volume=volume)
+        if run.phase is RunPhase.REQUESTED and not self.no_jobs and run.name not in self.jobs:
+            self.jobs[run.name] = JobSeen(f"uid-{run.name}")
+            self.tell(f"Job {run.name} is made")
+        job = self.jobs.get(run.name)
+        if job and job.succeeded is None and (ended := self.training(self.now - run.at)):
+            job = self.jobs[run.name] = replace(ended, uid=job.uid)
+        return RetrainingSeen(job, problem="" if job else self.no_jobs, volume=volume)
+
+    def known_signatures(self, spec: ModelDeploymentSpec, state: State) -> dict[str, Signatures]:
+        """What is known of the signatures of stable and of the versions on trial."""
+        active = state.judged.active if state.judged else ()
+        found = {}
+        for one in {*active, state.stable or ""} & self.snapshots.keys() if spec.integrity.signature else ():
+            said, asked, recorded = self.signatures.get(one, FITTING), self.ready(one), self.snapshots[one].signature
+            if self.unasked or said is None:
+                waits = "" if self.unasked else f"the model's metadata has neither inputs nor outputs (pod {one}-x)"
+                waited = self.now - self.snapshots[one].created if waits and asked else 0.0
+                found[one] = Signatures(recorded, asked=asked, waits=waits, waited=waited)
+            else:
+                found[one] = Signatures(said if asked else recorded, asked=asked, told=asked)
+        return found
+
+    def running(self, spec: ModelDeploymentSpec, state: State) -> dict[str, Digests]:
+        """What the pods on trial run."""
+        active = state.judged.active if state.judged and spec.integrity.digest else ()
+        return {one: self.digests.get(one, RUNNING) if self.ready(one) else Digests() for one in active}
+
+    def observe_route(self, _deployment: ModelDeployment, state: State) -> Route:
         """What the router says; a test may put a router of its own in this place."""
+        split = state.split
         if self.router_hears:
-            self.routed = dict.fromkeys(read_state(self.status).split.reached(), 1)
-        split = read_state(self.status).split
+            self.routed = dict.fromkeys(split.reached(), 1)
         return replace(
             self.route,
             split=split if self.router_hears else NOWHERE,
@@ -359,6 +514,7 @@ class World:
                 problem=self.problems.get(name),
                 stamped=pods.stamped,
                 crashed=name in self.crashed,
+                crashing=name in self.crashed,
                 starting=(pods.grown,) * max(0, pods.desired - self.ready(name)),
             )
             for name, pods in self.pods.items()
@@ -369,6 +525,8 @@ class World:
 
     def _sample(self, spec: ModelDeploymentSpec, state: State) -> None:
         """Collect what evaluation asks for, once a moment: what is counted up to now is not counted again."""
+        if self.now - self.sampled < looks_every(spec, state, 0.0):
+            return
         settled = strategy_of(spec).settled_at(state.rollout.stage) if state.rollout else None
         asked = requests(
             state,
@@ -376,11 +534,16 @@ class World:
             self.newest,
             request_template="request-errors",
             settled_at=None if settled is None else settled + INTERVAL,
+            now=self.now,
+            questions=_questions(spec),
         )
         for one in asked:
             if one.since < self.now:
+                self.sampled = self.now
                 tick = self._split_tick(one) if one.metric.name == SPLIT else self.sampler(self, one)
-                self.newest[one.key] = Sample(tick, one.since)
+                if one.past and isinstance(tick, RatioTick):
+                    tick = _beside_a_quiet_past(tick, one.past)
+                self.newest[one.key] = Sample(tick, one.since, one.follows, question_of(one.metric))
 
     def _split_tick(self, asked: SampleRequest) -> Tick:
         weights = self.weights
@@ -402,11 +565,28 @@ class World:
         self._tell_look(seen, assessment, made)
         for action in made.actions[:crash_after]:
             self._apply(action)
-        if crash_after is None or crash_after >= len(made.actions):
+        if crash_after is not None and crash_after < len(made.actions):
+            self.die()
+        else:
+            self._keep(made)
             for note in made.events:
                 self.tell(f"{note.reason.value}: {note.message}")
         self.last_plan = made
         return made
+
+    def die(self) -> None:
+        """The operator loses what it has in memory; the next one knows nothing but what is written."""
+        self.unwritten, self.written_at = None, self.now
+        self.newest.clear()
+
+    def _keep(self, made: Plan) -> None:
+        if made.unwritten is None:
+            return
+        if _stored(made.unwritten) != made.unwritten:
+            raise BrokenRule("a status in memory is not what would be read back")
+        if made.events:
+            raise BrokenRule("what is told is not written")
+        self.unwritten = made.unwritten
 
     def _tell_look(self, seen: Observation, assessment: Assessment, made: Plan) -> None:
         """What was seen and what is planned, when that is more than to keep evidence."""
@@ -460,10 +640,14 @@ class World:
         return [line for line in self.story if not line.startswith("         ")]
 
     def nickname(self, snapshot: str) -> str:
-        """v<model version>: hashes would make the stories hard to read."""
+        """v<model version>, with the image's tag when that is not 1: hashes would make the stories hard to read."""
         known = self.snapshots.get(snapshot)
-        model = known.content.get("model") if known else None
-        return f"v{model['version']}" if model else snapshot
+        if known is None or not (model := known.content.get("model")):
+            return snapshot
+        containers = (known.content["runtime"] or {})["template"]["spec"]["containers"]
+        image = str(containers[0]["image"]).rpartition(":")[2]
+        config = "" if "threshold" not in (known.content.get("config") or {}) else " with threshold"
+        return f"v{model['version']}" + ("" if image == "1" else f" on image {image}") + config
 
     # ── The rules of the API server, and of the design ────────────────────────────────────────────────────────────────
 
@@ -487,6 +671,11 @@ class World:
                 self._run_workload(snapshot, replicas, role, stamp=action.stamp)
             case RestoreTemplate():
                 pass
+            case CreateJob(name, target, present):
+                if not (self.ready(target) and self.ready(present)):
+                    raise BrokenRule(f"{name} compares {target} and {present}, and one of them does not answer")
+                if not self.no_jobs:
+                    self.validations.setdefault(name, (action, self.now))
             case ApplyRouteObject(body):
                 self.published = body["kind"] == "EndpointSlice"
             case DeleteDeployment(snapshot):
@@ -555,6 +744,12 @@ class World:
             rises = weight > before.split.of(snapshot) and snapshot != before.stable and not back
             if rises and action.order is not Order.RAISE:
                 raise BrokenRule(f"traffic of {snapshot} rises in a write of order {action.order.name}")
+            forced = after.rollout is not None and after.rollout.stage.forced
+            unverified = self.unasked or snapshot in self.wrong or snapshot in self.unanswered
+            if rises and after.rollout and unverified and not forced and self.spec.get("integrity"):
+                raise BrokenRule(f"traffic of {snapshot} rises before its pods have answered their golden probes")
+            if rises and after.rollout and not forced:
+                self._check_integrity(snapshot)
             if rises and not self.proven.get(snapshot):
                 raise BrokenRule(f"traffic of {snapshot} rises without live reads")
             rejected = rises and self.snapshots[snapshot].verdict is SnapshotVerdict.ROLLED_BACK
@@ -580,12 +775,24 @@ class World:
         if after.kill_switch is not killed.level:
             raise BrokenRule(f"the status says that the kill switch is {after.kill_switch}, and it is {killed.level}")
         self._check_watch(before, after)
+        self._check_limits(before, after)
+        self._check_validation(after, action.status)
         self._check_manual_rollback(before, after)
         self._check_rollback(before, after)
         if before.phase is not Phase.INITIALIZING and sum(after.split.weights.values()) != 100:
             raise BrokenRule(f"traffic is lost: {after.split}")
         self.proven = {}
-        self.status = _stored(action.status)
+        self.status, self.unwritten, self.written_at = _stored(action.status), None, self.now
+
+    def _check_integrity(self, snapshot: str) -> None:
+        """No traffic rises of a version that clients cannot speak to, or that is not what it declares."""
+        required = self.spec.get("integrity", {})
+        if required.get("signature") == "Required" and (
+            self.unasked or self.signatures.get(snapshot, FITTING) != FITTING
+        ):
+            raise BrokenRule(f"traffic of {snapshot} rises, and its signature is not stable's")
+        if required.get("digest") == "Required" and self.digests.get(snapshot, RUNNING) != RUNNING:
+            raise BrokenRule(f"traffic of {snapshot} rises, and it runs something else than it declares")
 
     def _check_eliminated(self, before: State, after: State) -> None:
         """An eliminated arm has no traffic, and never comes back."""
@@ -616,9 +823,42 @@ class World:
         if any(map(self.ready, pair)) and not any(map(self.ready, after.split.serving())):
             raise BrokenRule(f"requests go to nobody, and a version that is watched could answer: {after.split}")
         share = after.split.of(after.watch.before)
-        allowed = self.spec["watch"]["holdback"]["weight"] if "watch" in self.spec else 0
+        allowed = self.spec.get("watch", {}).get("holdback", {"weight": 0})["weight"]
         if share > max(allowed, before.split.of(after.watch.before)) and self.ready(after.stable):
             raise BrokenRule(f"{share}% are held back, the spec says {allowed}%")
+
+    def _check_limits(self, before: State, after: State) -> None:
+        """Limits are those of what serves, and of a spec that asks for it. A promotion is left for one once at most."""
+        asked = after.manual_rollback
+        if asked and asked.cause and before.manual_rollback is None and before.watch is None:
+            if before.limits is None or (before.limits.tried and not before.limits.refused):
+                raise BrokenRule(f"{before.stable} is left for a limit that is not watched, or once more")
+            metric = next(one for one in parse_spec(_copied(self.spec)).metrics if one.name == asked.cause.metric)
+            begun = before.limits.begun.get(metric.name, math.inf)
+            if metric.severity not in BLOCKING and self.now - begun < (metric.escalate_after or math.inf):
+                raise BrokenRule(f"{before.stable} is left for {metric.name}, which only tells")
+            if metric.against in (Against.SNAPSHOT, Against.REFERENCE):
+                raise BrokenRule(f"{before.stable} is left for {metric.name}, which says that the world has moved")
+        if after.limits is None:
+            return
+        if after.judged:
+            raise BrokenRule("stable is held to limits while something is compared")
+        if "watch" not in self.spec:
+            raise BrokenRule("limits are watched that nobody asked to watch")
+        names = {one["name"] for one in self.spec["metrics"]}
+        if not names >= {*after.limits.evidence, *after.limits.breached}:
+            raise BrokenRule(f"evidence is kept of metrics that are gone: {after.limits}")
+
+    def _check_validation(self, after: State, status: Mapping[str, Any]) -> None:
+        """A version that fails goes on serving for no longer than the spec lets a validation last."""
+        going, policy = after.manual_rollback, parse_spec(_copied(self.spec)).rollback.validation
+        validating = status.get("reason") == Reason.VALIDATING.value
+        if going is None or going.validation is None or not validating:
+            return
+        if policy is None or self.now - going.validation.since >= policy.timeout:
+            raise BrokenRule(f"{after.stable} serves on for a validation that is over, or that nobody asks for")
+        if going.cause is None or not self.ready(after.stable or ""):
+            raise BrokenRule(f"{going.target} is validated although somebody waits for it")
 
     def _check_manual_rollback(self, before: State, after: State) -> None:
         """Whoever gets everything has as many pods as carried it, or all that are asked for."""
@@ -660,6 +900,8 @@ def _in_words(action: Action) -> str:
             return f"apply service {snapshot}"
         case ApplyDeployment(snapshot, replicas, role):
             return f"{'apply' if action.stamp else 'create'} deployment {snapshot} with {replicas} as {role}"
+        case CreateJob(_, target, present):
+            return f"create job that compares {target} with {present}"
         case RestoreTemplate(snapshot):
             return f"restore template of {snapshot}"
         case ApplyRouteObject(body):

@@ -16,7 +16,15 @@ from serin.api.state import Phase, RollbackRecord, State, Status
 from serin.api.status import LONGEST_MESSAGE, MOST_DRAINING, read_state, read_status, smallest, write_status
 from tests import crds
 from tests.narratives.film import played
-from tests.narratives.stories import goes_back_in_mid_rollout, good_candidate
+from tests.narratives.holdbacks import holdback_finds_a_regression
+from tests.narratives.stories import (
+    Story,
+    bandit_of_variants,
+    blue_green,
+    goes_back_after_promotion,
+    goes_back_in_mid_rollout,
+    good_candidate,
+)
 
 SCHEMA = crds.schema("ModelDeployment")["properties"]["status"]
 VALID = Draft202012Validator(SCHEMA)
@@ -71,7 +79,9 @@ def test_anything_at_all(status: dict[str, Any]) -> None:
     read_status(status)
 
 
-@pytest.mark.parametrize("weights", [{"a": 100, "b": 5}, {"a": "many"}, {"a": None}, True, 7, "a", ["a"]], ids=str)
+@pytest.mark.parametrize(
+    "weights", [{"a": 100, "b": 5}, {"a": "many"}, {"a": None}, True, 7, "a", ["a"], {}, {"a": 0}, None], ids=str
+)
 def test_weights_that_are_no_split_are_stables(weights: object) -> None:
     status = {"stable": {"snapshot": "a"}, "traffic": {"weights": weights}}
     assert dict(read_state(status).split.weights) == {"a": 100}
@@ -102,3 +112,20 @@ def test_the_smallest_status_says_who_serves_and_what_was_rolled_back() -> None:
     assert read_state(small).split == read_state(status).split
     assert small["lastRollback"]["from"] == status["lastRollback"]["from"]
     assert small["reason"] == status["reason"]
+
+
+@pytest.mark.parametrize(
+    "story",
+    [bandit_of_variants, blue_green, goes_back_after_promotion, holdback_finds_a_regression],
+    ids=lambda one: one.__name__,
+)
+def test_whoever_serves_has_a_part_in_the_smallest_status_too(story: Story) -> None:
+    statuses = [status for kind, status in played(story).written if kind == "ModelDeployment"]
+    for status in statuses:
+        small = smallest(status)
+        VALID.validate(small)
+        state = read_state(small)
+        arms = state.rollout.active if state.rollout else ()
+        before, target = state.watch and state.watch.before, state.manual_rollback and state.manual_rollback.target
+        assert set(state.split.serving()) <= {state.stable, before, target, *arms}
+        assert state.split == read_state(status).split

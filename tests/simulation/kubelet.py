@@ -5,7 +5,8 @@ says what is wrong with it. Times are seconds after the step before. A node can 
 """
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ class Kubelets:
         self._restarts: dict[str, int] = {}
         self._addresses = 0
         self._lost: set[str] = set()
+        self.images: dict[str, str] = {}  # image as a pod has it -> what the registry has under this name now
         self.nodes = tuple(f"node-{number}" for number in range(nodes))
         for name in self.nodes:
             server.create(NODE, "", {"metadata": {"name": name}}, manager="kubelet")
@@ -162,7 +164,9 @@ class Kubelets:
             pod = self._alive(key, uid)
         if pod is not None:
             waiting = {"waiting": {"reason": "ContainerCreating"}}
-            self._write(pod, "Pending", _condition("PodScheduled", True), containers=_containers(pod, waiting))
+            self._write(
+                pod, "Pending", _condition("PodScheduled", True), containers=_containers(pod, waiting, self.images)
+            )
             self._later(behaviour.start, self._start, key, uid)
 
     def _start(self, key: Key, uid: str) -> None:
@@ -174,7 +178,9 @@ class Kubelets:
             tried = (pod["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("waiting", {})
             reason = "ImagePullBackOff" if tried.get("reason") == "ErrImagePull" else "ErrImagePull"
             state = {"waiting": {"reason": reason, "message": error}}
-            self._write(pod, "Pending", _condition("ContainersReady", False), containers=_containers(pod, state))
+            self._write(
+                pod, "Pending", _condition("ContainersReady", False), containers=_containers(pod, state, self.images)
+            )
             self._later(_FIRST_RESTART, self._start, key, uid)
             return
         self._run(key, uid)
@@ -192,7 +198,7 @@ class Kubelets:
             _condition("Initialized", True),
             _condition("Ready", False, reason="ContainersNotReady"),
             _condition("ContainersReady", False, reason="ContainersNotReady"),
-            containers=_containers(pod, state, restarts=restarts),
+            containers=_containers(pod, state, self.images, restarts=restarts),
             podIP=address,
             podIPs=[{"ip": address}],
         )
@@ -206,7 +212,7 @@ class Kubelets:
         if pod is None or self._restarts.get(uid, 0) != restarts or not self._answers(pod):
             return
         state = pod["status"]["containerStatuses"][0]["state"]
-        containers = _containers(pod, state, ready=True, restarts=restarts)
+        containers = _containers(pod, state, self.images, ready=True, restarts=restarts)
         self._write(
             pod, "Running", _condition("Ready", True), _condition("ContainersReady", True), containers=containers
         )
@@ -224,7 +230,7 @@ class Kubelets:
         wait = min(_LONGEST_RESTART, _FIRST_RESTART * 2.0 ** (restarts - 1))
         words = f"back-off {wait:.0f}s restarting failed container"
         state = {"waiting": {"reason": "CrashLoopBackOff", "message": words}}
-        containers = _containers(pod, state, last={"terminated": ended}, restarts=restarts)
+        containers = _containers(pod, state, self.images, last={"terminated": ended}, restarts=restarts)
         not_ready = {"reason": "ContainersNotReady"}
         self._write(
             pod,
@@ -314,16 +320,29 @@ def _condition(kind: str, holds: bool, **more: str) -> JsonObject:
     return {"type": kind, "status": str(holds), **more}
 
 
+def image_id(image: str, images: Mapping[str, str]) -> str:
+    """As a kubelet says which image runs: by the digest of what the registry has under its name."""
+    digest = hashlib.sha256(images.get(image, image).encode()).hexdigest()
+    return f"{image.partition('@')[0]}@sha256:{digest}"
+
+
 def _containers(
-    pod: JsonObject, state: JsonObject, *, ready: bool = False, restarts: int = 0, last: JsonObject | None = None
+    pod: JsonObject,
+    state: JsonObject,
+    images: Mapping[str, str],
+    *,
+    ready: bool = False,
+    restarts: int = 0,
+    last: JsonObject | None = None,
 ) -> list[JsonObject]:
     """All containers of a pod in one state. What the last one ended with is kept."""
     known = {one["name"]: one.get("lastState", {}) for one in pod["status"].get("containerStatuses") or ()}
+    pulled = {one["name"]: one.get("imageID", "") for one in pod["status"].get("containerStatuses") or ()}
     return [
         {
             "name": one["name"],
             "image": one["image"],
-            "imageID": "",
+            "imageID": pulled.get(one["name"]) or ("" if "waiting" in state else image_id(one["image"], images)),
             "ready": ready,
             "started": "running" in state,
             "restartCount": restarts,

@@ -4,7 +4,8 @@ These shapes are known, and everything else raises Unsupported, so that a new qu
 
 - `name{...}`, also with `or` between two of them;
 - `name{...}[60s]`, `name{...}[60m:1m]`;
-- `last_over_time(name{...}[1h])`, `max_over_time(name{...}[1h])`, which drops the name;
+- `last_over_time(name{...}[1h])`; `max_over_time(name{...}[1h])` and `increase(name{...}[1h])`, which drop the name;
+- `count_over_time((sum by (...) (name{...}))[1h:180s])`;
 - a vector `> 0`, with any number;
 - `group`, `sum`, `max`, `min` and `count`, with or without `by (...)`, of any of the above that is a vector.
 
@@ -108,6 +109,7 @@ class Prometheus:
         self._targets, self.interval, self._seed = targets, interval, seed
         self.clock = clock or Clock()
         self._series: dict[Labels, _Samples] = {}
+        self._remembered: set[Labels] = set()
         self._current: dict[tuple[str, str], set[Labels]] = {}
         self._due: dict[tuple[str, str], float] = {}
         self._names: dict[tuple[Series, tuple[str, str]], Labels] = {}
@@ -170,6 +172,13 @@ class Prometheus:
             known = self._names[series, target.key] = _named(series, target)
         return known
 
+    def remember(self, series: Series, labels: Mapping[str, str], samples: Iterable[tuple[float, float]]) -> None:
+        """Samples of weeks ago (unix seconds, and values): what has them stays, however old it is."""
+        named = _named(series, Target("remembered", "", lambda: None, labels))
+        self._remembered.add(named)
+        for at, value in samples:
+            self._series.setdefault(named, _Samples()).add(at, value)
+
     def _end(self, gone: Iterable[Labels]) -> None:
         at = self._now()
         for labels in gone:
@@ -179,7 +188,21 @@ class Prometheus:
 
     def _forget(self, before: float) -> None:
         for labels in [one for one, samples in self._series.items() if samples.times[-1] < before]:
-            del self._series[labels]
+            if labels not in self._remembered:
+                del self._series[labels]
+
+    def grown(self, name: str, snapshot: str, since: float, until: float) -> float:
+        """How much a snapshot's counters of this name grew between two moments, by the samples; none was reset."""
+        found = (
+            samples.within(-math.inf, until)
+            for labels, samples in self._series.items()
+            if ("__name__", name) in labels and ("serin_snapshot", snapshot) in labels
+        )
+        return sum(
+            samples[-1][1] - max((value for at, value in samples if at <= since + _TICK), default=0.0)
+            for samples in found
+            if samples
+        )
 
     # Answering
 
@@ -236,6 +259,13 @@ class Prometheus:
             case promql_parser.Call() if tree.func.name == "max_over_time":
                 found = self._window(tree.args[0], at, query)
                 return {_nameless(labels): max(values) for labels, values in found.items()}
+            case promql_parser.Call() if tree.func.name == "increase":
+                return self._increase(tree.args[0], at, query)
+            case promql_parser.Call() if tree.func.name == "count_over_time":
+                if not isinstance(tree.args[0], promql_parser.SubqueryExpr):
+                    raise Unsupported(f"count_over_time of {type(tree.args[0]).__name__} in {query}")
+                counted = self._subquery(tree.args[0], at, query)
+                return {_nameless(labels): float(len(samples)) for labels, samples in counted}
             case promql_parser.BinaryExpr() if str(tree.op) == ">" and isinstance(
                 tree.rhs, promql_parser.NumberLiteral
             ):
@@ -248,6 +278,17 @@ class Prometheus:
                 known = {_nameless(labels) for labels in left}
                 return left | {labels: one for labels, one in right.items() if _nameless(labels) not in known}
         raise Unsupported(f"{type(tree).__name__} in {query}: teach tests/simulation/prometheus.py this shape")
+
+    def _increase(self, tree: Any, at: float, query: str) -> dict[Labels, float]:
+        if not isinstance(tree, promql_parser.MatrixSelector):
+            raise Unsupported(f"increase of {type(tree).__name__} in {query}")
+        start = at - tree.range.total_seconds()
+        found: dict[Labels, float] = {}
+        for labels, samples in self._select(tree.vector_selector):
+            within = samples.within(start, at)
+            if len(within) > 1:
+                found[_nameless(labels)] = _extrapolated(within, start, at)
+        return found
 
     def _window(self, tree: Any, at: float, query: str) -> dict[Labels, list[float]]:
         if not isinstance(tree, promql_parser.MatrixSelector):
@@ -345,6 +386,22 @@ class Adapter:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _extrapolated(samples: list[tuple[float, float]], start: float, end: float) -> float:
+    """What a counter increased by between two moments, extended to them as Prometheus does (extrapolatedRate)."""
+    (first, begun), (last, _) = samples[0], samples[-1]
+    total, before = 0.0, begun
+    for _, value in samples[1:]:
+        total += value if value < before else value - before
+        before = value
+    spacing = (last - first) / (len(samples) - 1)
+    ahead, behind = first - start, end - last
+    ahead = spacing / 2 if ahead >= 1.1 * spacing else ahead
+    behind = spacing / 2 if behind >= 1.1 * spacing else behind
+    if total > 0.0 and begun >= 0.0:  # it cannot have been below 0 when the window began
+        ahead = min(ahead, (last - first) * begun / total)
+    return total * (last - first + ahead + behind) / (last - first)
 
 
 def _unreachable(words: str) -> Failed:

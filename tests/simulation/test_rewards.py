@@ -63,7 +63,8 @@ class Arms:
 
     def _wants(self) -> Iterator[tuple[Key, Want]]:
         state = State(stable="fraud-a", rollout=self.rollout, split=SPLIT)
-        for one in requests(state, [CLICKS], self.newest, request_template="", settled_at=None):
+        now = clock.now()
+        for one in requests(state, [CLICKS], self.newest, request_template="", settled_at=None, now=now, questions={}):
             yield one.key, Want("shop", "fraud", one.subject, one.baseline, CLICKS, one.since, counted=one.counted)
 
     async def look(self, now: float) -> Rewards:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from serin.api.json import JsonObject
@@ -29,6 +30,14 @@ ENDPOINT_SLICES: Final = "endpointslice-controller.k8s.io"
 _RETRY: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a Job ends, which has no pods here: after so many seconds, with an error when `error` says one."""
+
+    after: float = 30.0
+    error: str = ""
+
+
 class Workloads:
     """The controllers. `delay`: seconds until they look; `endpoints_delay`: until a slice follows its pods."""
 
@@ -38,6 +47,7 @@ class Workloads:
         self._server, self._deletion = server, deletion
         self.delay, self.endpoints_delay = delay, endpoints_delay
         self.quotas: dict[str, int] = {}
+        self.jobs: dict[str, JobEnd] = {}  # by namespace, how its Jobs end; as JobEnd() where nothing is said
         self._due: set[tuple[Kind, Key]] = set()
         self._failures: dict[str, str] = {}  # of ReplicaSets, by uid: why a pod could not be made
         server.store.listen(self._on_commit)
@@ -66,6 +76,8 @@ class Workloads:
         body, kind, (namespace, _) = commit.last, commit.kind, commit.key
         if kind in (kinds.DEPLOYMENT, REPLICA_SET, kinds.SERVICE) and commit.after is not None:
             self._look(kind, commit.key)
+        if kind == kinds.JOB and commit.before is None:
+            asyncio.get_running_loop().call_later(self._end(namespace).after, self._end_job, commit.key)
         owner = next((one for one in body["metadata"].get("ownerReferences") or () if one.get("controller")), None)
         if kind == REPLICA_SET and owner is not None:
             self._look(kinds.DEPLOYMENT, (namespace, owner["name"]))
@@ -99,6 +111,22 @@ class Workloads:
             if error.status != 409:
                 raise
             self._look(kind, key, _RETRY)  # what is left of a Deployment of the same name is not collected yet
+
+    # Jobs
+
+    def _end(self, namespace: str) -> JobEnd:
+        return self.jobs.get(namespace, JobEnd())
+
+    def _end_job(self, key: Key) -> None:
+        record = self._server.store.get(kinds.JOB, key)
+        if record is None:
+            return
+        error, now = self._end(key[0]).error, clock.timestamp()
+        kind, reason = ("Failed", "BackoffLimitExceeded") if error else ("Complete", "CompletionsReached")
+        told = {"type": kind, "status": "True", "reason": reason, "message": error}
+        ended = {**told, "lastProbeTime": now, "lastTransitionTime": now}
+        status = {"conditions": [ended], "startTime": record.body["metadata"]["creationTimestamp"]}
+        self._write_status(kinds.JOB, record.body, status, "job-controller")
 
     # Deployments
 

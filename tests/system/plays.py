@@ -13,6 +13,7 @@ from serin.api.names import MODEL_DEPLOYMENT
 from serin.cluster import kinds
 from tests.simulation.api import faults
 from tests.simulation.api.faults import Fault, Request
+from tests.system.frozen import unchangeable
 from tests.system.invariants import Rules
 from tests.system.stage import Stage, play
 from tests.system.stories import ENDS, STAGES, STORIES
@@ -40,7 +41,8 @@ class Outcome:
 class Nth:
     """The fault at the n-th write of all lives of all replicas together, once.
 
-    A Deployment is not answered with 422: that means that its pod template can never run, so it rightly ends a rollout.
+    A Deployment or a Job is not answered with 422: that means that its pod template can never run, so it rightly ends a
+    rollout, and what waits for the Job.
     """
 
     def __init__(self, number: int, fault: Fault) -> None:
@@ -50,7 +52,7 @@ class Nth:
         if request.write:
             self._left -= 1
             if self._left == 0:
-                template = self._fault is Fault.INVALID and request.kind == kinds.DEPLOYMENT
+                template = self._fault is Fault.INVALID and request.kind in (kinds.DEPLOYMENT, kinds.JOB)
                 return None if template else self._fault
         return None
 
@@ -95,7 +97,7 @@ def perform(
         found["end"] = tuple(rules.end(place) for place in PLACES)
         found["seconds"] = asyncio.get_running_loop().time()
 
-    with structlog.testing.capture_logs() as logs:
+    with structlog.testing.capture_logs() as logs, unchangeable():
         play(lambda: Stage(plan=recorder, **{**STAGES.get(story, {}), **stage}), watched)
     rules: Rules = found["rules"]
     errors = tuple(f"{line['event']}: {line.get('exc_info')}" for line in logs if line["event"] in ERRORS)

@@ -10,6 +10,7 @@ from serin.controller.replica import Replica
 from serin.controller.settings import parse
 from serin.controller.telemetry import Telemetry
 from serin.controller.watch import WATCHED
+from serin.workload.asking import Ask
 from tests.simulation import clock
 from tests.simulation.api import faults
 from tests.simulation.api.rest import Rest
@@ -30,13 +31,22 @@ SETTINGS = parse(
 class Pod:
     """A pod of the operator. `plan`: faults of its requests, of all its lives; `machine`: its clocks.
 
+    `ask`: how it asks the models' pods.
+
     `crashes`: errors that ended a life and that no fault explains; there must be none.
     """
 
     def __init__(
-        self, name: str, address: str, control_plane: Rest, prometheus: Asked, network: Network, plan: faults.Plan
+        self,
+        name: str,
+        address: str,
+        control_plane: Rest,
+        prometheus: Asked,
+        network: Network,
+        plan: faults.Plan,
+        ask: Ask,
     ) -> None:
-        self.name, self.address = name, address
+        self.name, self.address, self._ask = name, address, ask
         self._control_plane, self._prometheus, self._network = control_plane, prometheus, network
         self.plan = plan
         self.machine = Clock()
@@ -105,7 +115,7 @@ class Pod:
         machine = self.machine
         settings = replace(SETTINGS, identity=f"{self.name}-{self.lives}")
         clocks = Clocks(machine.time, machine.monotonic, machine.boottime)
-        replica = self.replica = Replica(settings, Telemetry(), clocks=clocks)
+        replica = self.replica = Replica(settings, Telemetry(), clocks=clocks, ask=self._ask)
         async with asyncio.TaskGroup() as group:
             group.create_task(feed(cluster, replica.cache, WATCHED, replica.namespaces), name=f"{self.name} watches")
             group.create_task(replica.serve(cluster), name=f"{self.name} serves")

@@ -5,6 +5,7 @@ random comes from one seed.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from serin.api.names import API_VERSION, LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT,
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.cluster import kinds
+from serin.evaluation.past import HOUR, WEEK, WEEKS
+from serin.workload.asking import NoAnswer, Question
 from tests.simulation import clock
 from tests.simulation.api import faults
 from tests.simulation.api.resources import NAMESPACE
@@ -28,6 +31,10 @@ from tests.system.network import Network, ServiceLink, in_memory
 from tests.system.process import Pod, leaves
 
 SYSTEM = "serin-system"
+KNOWN = b'{"y": [0.12]}'
+"""What every model answers to the golden probe, where nothing is said."""
+METADATA = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}], "outputs": []}'
+"""What every model server says of its model, where nothing is said."""
 GOOD, BAD = Quality(errors=0.002), Quality(errors=0.2)
 Place = tuple[str, str]  # namespace and name of a ModelDeployment
 
@@ -51,7 +58,8 @@ class Stage:
     """The cluster of one story.
 
     `rate`: requests a second of each deployment. `plan`: faults of all replicas' requests; `plans`: of one, by
-    name. `qualities`: by namespace and model version, GOOD where nothing is said.
+    name. `qualities`: by namespace and model version, GOOD where nothing is said. `answers`: to golden probes, by the
+    same, KNOWN where nothing is said; empty: none. `metadata`: of the model, METADATA where nothing is said.
     """
 
     seed: int = 1
@@ -62,6 +70,8 @@ class Stage:
     plan: faults.Plan = faults.nothing
     plans: dict[str, faults.Plan] = field(default_factory=dict)
     qualities: dict[tuple[str, str], Quality] = field(default_factory=dict)
+    answers: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    metadata: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.control_plane = Rest(seed=self.seed, deletion_delay=self.deletion_delay)
@@ -80,6 +90,7 @@ class Stage:
         self.may_lose: set[Place] = set()  # deployments whose requests may meet nobody
         self.gives_up: Callable[[], bool] = lambda: False  # whether there is no need to go on
         self.late = False  # writes of a replica that leads no longer may arrive
+        self.asked: Counter[tuple[str, str]] = Counter()  # golden probes, by namespace and model version
         self._versions: dict[str, tuple[str, str]] = {}  # snapshot -> namespace and model version
         self._tasks: list[asyncio.Task[None]] = []
         self._sending: dict[Place, asyncio.Task[None]] = {}
@@ -95,10 +106,43 @@ class Stage:
         address = f"10.9.0.{number + 1}"
         name = f"serin-{number}"
         plan = self.plans.get(name, self.plan)
-        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan)
+        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan, self._answer)
+
+    async def _answer(self, question: Question) -> bytes:
+        """What a model's pod answers to a golden probe, or when it is asked for its metadata."""
+        await asyncio.sleep(0.02)
+        pods = (pod for pod in self.server.store.all(kinds.POD) if pod["status"].get("podIP") == question.address)
+        pod = next(pods, None)
+        if pod is None or not self.kubelets.is_reachable(question.address):
+            await asyncio.sleep(question.seconds)
+            raise NoAnswer(f"no answer within {question.seconds:g} s")
+        version = self.version(pod["metadata"]["labels"].get(LABEL_SNAPSHOT, ""))
+        if question.body is None:
+            return self.metadata.get(version, METADATA)
+        self.asked[version] += 1
+        answer = self.answers.get(version, KNOWN)
+        if not answer:
+            raise NoAnswer("the answer is 503: the model is busy")
+        return answer
 
     def _targets(self) -> list[Target]:
         return [envoy_target(one, f"10.8.0.{number + 1}:9902") for number, one in enumerate(self.proxies)]
+
+    def remember_weeks(self, namespace: str, rate: float, failing: float, name: str = "fraud") -> None:
+        """Give Prometheus what it scraped in these hours of the past four weeks: requests a second, so many failed."""
+        began = self.prometheus.clock.time() - 3 * HOUR
+        labels = {"serin_namespace": namespace, "serin_model_deployment": name, "serin_snapshot": f"{name}-of-then"}
+        attempt = (*labels.items(), ("serin_attempt", "first"))
+        for week in range(1, WEEKS + 1):
+            times = [began - week * WEEK + minute * 60.0 for minute in range(8 * 60)]
+            counts = [rate * 60.0 * minute for minute in range(len(times))]
+            for series, values in (
+                (("envoy_cluster_membership_total", tuple(labels.items())), [2.0] * len(times)),
+                (("envoy_serin_attempts", attempt), counts),
+                (("envoy_serin_failures", attempt), [failing * one for one in counts]),
+            ):
+                where = {"namespace": SYSTEM, "pod": f"router-of-week-{week}"}
+                self.prometheus.remember(series, where, zip(times, values, strict=True))
 
     def version(self, snapshot: str) -> tuple[str, str]:
         """Namespace and model version of a snapshot, also of one that is gone."""
@@ -275,6 +319,11 @@ class Stage:
             return self.serving(namespace) == {version: 100} and self.version(state.stable or "")[1] == version
 
         await self.until(holds, seconds)
+
+    def snapshot(self, namespace: str, version: str) -> JsonObject:
+        """The ModelSnapshot of a model version."""
+        found = self.server.store.all(kinds.MODEL_SNAPSHOT, namespace)
+        return next(one for one in found if self.version(one["metadata"]["name"])[1] == version)
 
     def pods_of(self, namespace: str) -> Mapping[str, int]:
         """Deployments and their replicas, by model version."""

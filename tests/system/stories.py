@@ -4,23 +4,26 @@ The namespace `shop` has the story. `bank` has a rollout of its own beside it, s
 """
 
 import asyncio
+import json
 from typing import Any
 
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_ROLLBACK_TO
 from serin.api.records import Record, newest
+from serin.api.retraining import RunPhase
 from serin.api.snapshots import read_snapshot
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from tests.crds import schema
 from tests.simulation import clock
-from tests.simulation.api import faults
+from tests.simulation.api import faults, status
 from tests.simulation.api.faults import Fault
 from tests.simulation.api.status import ApiError
 from tests.simulation.kubelet import Behaviour, image, snapshot
 from tests.simulation.traffic import Quality
+from tests.simulation.workloads import JobEnd
 from tests.system.process import Pod
-from tests.system.stage import BAD, Stage, Story
+from tests.system.stage import BAD, METADATA, Stage, Story
 
 # What the schema writes where a user writes no metrics.
 _SPEC = schema("ModelDeployment")["properties"]["spec"]["properties"]
@@ -139,6 +142,321 @@ async def gone_bad_in_the_holdback(stage: Stage) -> None:
     await _rest(stage)
 
 
+# Half of the requests that `BAD` fails, in windows of a story; the errors of a rollout are compared with stable.
+LIMIT: dict[str, Any] = {
+    "name": "availability",
+    "template": {"name": "request-errors"},
+    "severity": "major",
+    "against": "limit",
+    "limit": "0.1",
+    "window": "1m",
+}
+
+
+async def gone_bad_long_after(stage: Stage) -> None:
+    """Version 2 is over a limit a minute after its promotion, with nobody held back: version 1 comes up again."""
+    await _two_tenants(stage, metrics=[*DEFAULT_METRICS, LIMIT], watch={"interval": "10s"})
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await asyncio.sleep(60.0)
+    assert stage.pods_of("shop") == {"2": 2}, "no version is kept for that"
+    kept = stage.state("shop").held_to_limits
+    assert kept
+    assert kept.evidence
+    assert not kept.breached
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: (last := stage.state("shop").last_rollback) and last.outcome)
+    assert stage.status("shop")["lastRollback"]["outcome"] == "Recovered"
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def validation_never_ends(stage: Stage) -> None:
+    """Version 2 is over a limit, and the Job that compares version 1 with it hangs: version 1 serves all the same."""
+    stage.workloads.jobs["shop"] = JobEnd(after=1e6)
+    said = await _validated(stage)
+    assert "within 20s" in said or "DeadlineExceeded" in said
+    assert len(jobs_made(stage)) == 1
+
+
+async def validation_is_not_admitted(stage: Stage) -> None:
+    """Whatever admits Jobs is down: one is tried to be made again and again, and no longer than a validation lasts."""
+    said = await _validated(stage, status.internal("failed calling webhook policy.test: no endpoints available"))
+    assert "has not answered within 20s" in said
+    assert not jobs_made(stage)
+
+
+async def validation_is_forbidden(stage: Stage) -> None:
+    """A quota is full, or Serin may make no Jobs here: nobody waits for one that there cannot be."""
+    said = await _validated(stage, status.forbidden(kinds.JOB, "fraud-validate", "exceeded quota: jobs"))
+    assert "exceeded quota: jobs" in said
+    assert not jobs_made(stage)
+
+
+async def _validated(stage: Stage, refusal: ApiError | None = None) -> str:
+    """Version 2 serves and is over a limit, and Jobs meet the refusal; answers what is said of the validation."""
+
+    def policy(kind: Kind, _body: JsonObject, _old: JsonObject | None) -> None:
+        if kind == kinds.JOB and refusal:
+            raise refusal
+
+    stage.server.admission.append(policy)
+    rollback = {"validation": {"timeout": "20s", "job": TRAIN}}
+    await _two_tenants(stage, metrics=[*DEFAULT_METRICS, LIMIT], watch={"interval": "10s"}, rollback=rollback)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await asyncio.sleep(60.0)
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert last.validation.startswith("Skipped: ")
+    await stage.serves("shop", "1")
+    await _rest(stage)
+    return last.validation
+
+
+async def tells_of_a_minor_limit(stage: Stage) -> None:
+    """Version 2 is over a minor limit after its promotion: that is told, and nothing else happens."""
+    await _two_tenants(stage, metrics=[*DEFAULT_METRICS, {**LIMIT, "severity": "minor"}], watch={"interval": "10s"})
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await asyncio.sleep(30.0)
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.status("shop")["reason"] == "OverLimit")
+    [within] = [one for one in stage.status("shop")["conditions"] if one["type"] == "WithinLimits"]
+    assert within["status"] == "False"
+    assert "availability" in within["message"]
+    await _rest(stage)
+
+
+PROBES: dict[str, Any] = {
+    "goldenProbes": [{"name": "known", "path": "/predict", "body": '{"x": [1]}', "expected": '{"y": [0.12]}'}],
+    "every": "10s",
+}
+
+
+def _answered(stage: Stage, version: str) -> int:
+    """Requests of clients that a version has got, and copies of them."""
+    return sum(proxy.attempts[one] for proxy in stage.proxies for one in proxy.attempts if _is(stage, one, version))
+
+
+def _is(stage: Stage, snapshot: str, version: str) -> bool:
+    return bool(snapshot) and stage.version(snapshot) == ("shop", version)
+
+
+async def right_answers(stage: Stage) -> None:
+    """Version 2 answers its golden probe, also when it is asked again, and is promoted."""
+    await _two_tenants(stage, integrity=PROBES)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    assert stage.asked["shop", "2"] > 4, f"each pod is asked before it gets anything, and again: {stage.asked}"
+    assert not stage.asked["shop", "1"], "the first version is not asked"
+    await _rest(stage)
+
+
+async def wrong_answers(stage: Stage) -> None:
+    """Version 2 answers quickly, with 200 and wrongly: no client ever asks it."""
+    stage.answers["shop", "2"] = b'{"y": [0.93]}'
+    await _two_tenants(stage, integrity=PROBES)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert "y[0] is 0.93, expected 0.12 within 0.001" in last.message
+    await stage.serves("shop", "1")
+    await _rest(stage)
+    assert _answered(stage, "2") == 0
+
+
+async def answers_late(stage: Stage) -> None:
+    """Version 2 is ready for 40 seconds before it answers, and waits for that without any traffic."""
+    stage.answers["shop", "2"] = b""
+    await _two_tenants(stage, integrity=PROBES)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.status("shop")["reason"] == "GoldenProbesPending")
+    await asyncio.sleep(40.0)
+    assert _answered(stage, "2") == 0
+    del stage.answers["shop", "2"]
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+async def never_answers(stage: Stage) -> None:
+    """Version 2 is ready and never answers: it is rolled back at the progress deadline."""
+    stage.answers["shop", "2"] = b""
+    await _two_tenants(stage, integrity=PROBES)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+    assert _answered(stage, "2") == 0
+
+
+async def goes_wrong_under_traffic(stage: Stage) -> None:
+    """Version 2 begins to answer wrongly when it has half of the traffic: the next time that it is asked ends it."""
+    await _two_tenants(stage, integrity=PROBES)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 50)
+    stage.answers["shop", "2"] = b'{"y": [0.93]}'
+    began = clock.now()
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    assert clock.now() - began < 20.0
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+TRAIN: JsonObject = {"spec": {"template": {"spec": {"containers": [{"name": "train", "image": "train:1"}]}}}}
+AFTER_A_ROLLBACK: JsonObject = {
+    "triggers": [{"rollbacks": {"count": 1, "within": "1h"}}],
+    "cooldown": "1h",
+    "job": TRAIN,
+}
+
+
+def jobs_made(stage: Stage) -> list[str]:
+    """Every Job that was ever made, by its name."""
+    made = (one for one in stage.server.store.history() if one.kind == kinds.JOB and one.before is None)
+    return [str(one.last["metadata"]["name"]) for one in made]
+
+
+async def retrained(stage: Stage) -> None:
+    """Version 2 is rolled back, and a Job trains the model anew: one, whatever happens."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage, retraining=AFTER_A_ROLLBACK)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.until(lambda: _run_of(stage) and not _run_of(stage).under_way)
+    await stage.serves("shop", "1")
+    assert _run_of(stage).phase is RunPhase.SUCCEEDED
+    assert jobs_made(stage) == [_run_of(stage).name]
+    await _rest(stage)
+
+
+def _run_of(stage: Stage) -> Any:
+    kept = stage.state("shop").retraining
+    return kept.run if kept else None
+
+
+# By pod: the label of Envoy's counters that tells them apart.
+SLICED: dict[str, Any] = {
+    "name": "by-pod",
+    "ratio": {"bad": "envoy_serin_failures{ {{.version}} }", "total": "envoy_serin_attempts{ {{.version}} }"},
+    "severity": "major",
+    "by": "serin_slot",
+}
+
+
+async def bad_by_slices(stage: Stage) -> None:
+    """Version 2 fails; its errors are judged pod by pod, and by nothing else."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage, metrics=[SLICED])
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert "serin_slot" in last.message
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def good_by_slices(stage: Stage) -> None:
+    """Version 2 is as good as version 1 on each of its pods, and is promoted."""
+    await _two_tenants(stage, metrics=[SLICED])
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: "no serin_slot is proven worse, of" in _message(stage, "by-pod"))
+    await stage.serves("shop", "2")
+    await _rest(stage)
+
+
+# What failed is compared with the same hour of the past four weeks.
+PAST: dict[str, Any] = {
+    "name": "availability",
+    "template": {"name": "request-errors"},
+    "severity": "major",
+    "against": "history",
+    "window": "10m",
+}
+
+
+async def worse_than_the_weeks_before(stage: Stage) -> None:
+    """Version 2 fails more than was usual in the past four weeks, ten minutes after its promotion: version 1 again."""
+    stage.remember_weeks("shop", rate=50.0, failing=0.01)
+    await _two_tenants(stage, metrics=[*DEFAULT_METRICS, PAST], watch={"interval": "10s"})
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await stage.until(lambda: "usual" in _message(stage, "availability"), seconds=800.0)
+    assert stage.status("shop")["reason"] == "Serving"
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def world_moves(stage: Stage) -> None:
+    """Version 2 fails more than was usual, longer after its promotion than it could be its own doing: that is told."""
+    stage.remember_weeks("shop", rate=50.0, failing=0.01)
+    watch = {"interval": "10s", "rollBackWithin": "5m"}
+    await _two_tenants(stage, metrics=[*DEFAULT_METRICS, PAST], watch=watch)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await stage.until(lambda: "usual" in _message(stage, "availability"), seconds=800.0)
+    stage.qualities["shop", "2"] = BAD
+    await stage.until(lambda: stage.status("shop")["reason"] == "DataDrift")
+    assert stage.status("shop")["diagnosis"]["trouble"] == "DataDrift"
+    await asyncio.sleep(60.0)
+    await _rest(stage)
+
+
+def _message(stage: Stage, metric: str) -> str:
+    rows = stage.status("shop").get("metrics") or ()
+    return next((str(one["message"]) for one in rows if one["name"] == metric), "")
+
+
+CHECKS: dict[str, Any] = {"runtime": "mlserver", "integrity": {"signature": "Required", "digest": "Required"}}
+
+
+async def fits_and_is_what_it_says(stage: Stage) -> None:
+    """Version 2 takes what version 1 takes, in all pods from one image, and is promoted."""
+    await _two_tenants(stage, **CHECKS)
+    stage.upgrade("shop", "2")
+    await stage.serves("shop", "2")
+    await _rest(stage)
+    first, second = (stage.snapshot("shop", version)["status"] for version in ("1", "2"))
+    assert first["signature"] == second["signature"] == json.loads(METADATA)
+    assert list(second["images"]) == ["model"]
+
+
+async def takes_another_input(stage: Stage) -> None:
+    """Version 2 takes FP64 where clients send FP32: none of them ever asks it."""
+    stage.metadata["shop", "2"] = METADATA.replace(b"FP32", b"FP64")
+    await _two_tenants(stage, **CHECKS)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert last.message == "input x is FP64 [-1, 4], stable has FP32 [-1, 4]"
+    await stage.serves("shop", "1")
+    await _rest(stage)
+    assert _answered(stage, "2") == 0
+
+
+async def tag_moves_in_mid_rollout(stage: Stage) -> None:
+    """What version 2's tag names changes after its first pod has come up; the next pod ends the rollout."""
+    tried = {"weight": 20, "bake": "20s"}, {"weight": 50, "bake": "20s"}
+    await _two_tenants(stage, replicas=4, strategy={"canary": {"steps": list(tried)}}, **CHECKS)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2") == 20)
+    stage.kubelets.images["registry.test/model:1"] = "registry.test/model:another"
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    last = stage.state("shop").last_rollback
+    assert last
+    assert last.message.startswith("container model runs sha256:")
+    assert "what registry.test/model:1 names has changed" in last.message
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
 # The reward is an answer within 20 ms, which Envoy counts.
 REWARD: dict[str, Any] = {
     "name": "quick",
@@ -180,6 +498,34 @@ async def never_ready(stage: Stage) -> None:
     stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
     await stage.until(lambda: stage.state("shop").last_rollback)
     await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def runtime_is_to_blame(stage: Stage) -> None:
+    """Version 2 comes with an image that never loads a model: it ends on version 1's image, by itself."""
+    await _two_tenants(stage, rollback={"scope": "auto"}, progressDeadline="60s")
+    stage.kubelets.behave(image("registry.test/model:broken"), Behaviour(never_ready=True))
+    container = {"name": "model", "image": "registry.test/model:broken", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    await stage.until(lambda: stage.state("shop").bisection)
+    await stage.serves("shop", "2")
+    await stage.until(lambda: (found := stage.state("shop").bisection) and found.message)
+    await _rest(stage)
+
+
+async def model_is_to_blame(stage: Stage) -> None:
+    """Version 2 fails a fifth of its requests on any image: version 1 ends on the new image, after one more try."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage, rollback={"scope": "auto"})
+    container = {"name": "model", "image": "registry.test/model:2", "ports": [{"containerPort": 8080}]}
+    stage.change("shop", model={"version": "2"}, template={"spec": {"containers": [container]}})
+    await stage.until(lambda: (found := stage.state("shop").bisection) and found.message)
+    await stage.serves("shop", "1")
+    search = stage.state("shop").bisection
+    assert search is not None
+    assert [bool(one.reason) for one in search.tries] == [True, False]
+    assert search.present is not None
+    assert search.present.snapshot == stage.state("shop").stable
     await _rest(stage)
 
 
@@ -353,8 +699,9 @@ async def stable_is_lost(stage: Stage) -> None:
     stage.upgrade("shop", "2")
     await stage.until(lambda: stage.serving("shop").get("2") == 50)
     stage.may_lose.add(("shop", "fraud"))
-    _break(stage, stable, Behaviour(never_ready=True))
     stage.qualities["shop", "2"] = BAD
+    await asyncio.sleep(4.0)  # in which stable answers yet, or nothing could be compared
+    _break(stage, stable, Behaviour(never_ready=True))
     await asyncio.sleep(60.0)
     assert stage.serving("shop") == {"1": 50, "2": 50}
     _break(stage, stable, Behaviour())
@@ -650,8 +997,20 @@ STORIES: dict[str, Story] = {
         bad_copies,
         good_holdback,
         gone_bad_in_the_holdback,
+        gone_bad_long_after,
+        validation_never_ends,
+        validation_is_not_admitted,
+        validation_is_forbidden,
+        tells_of_a_minor_limit,
+        retrained,
+        bad_by_slices,
+        good_by_slices,
+        worse_than_the_weeks_before,
+        world_moves,
         best_of_three,
         never_ready,
+        runtime_is_to_blame,
+        model_is_to_blame,
         scaled_while_it_starts,
         aborted,
         goes_back,
@@ -678,10 +1037,20 @@ STORIES: dict[str, Story] = {
         standby_is_late,
         rolled_back_by_the_other,
         standby_watches_nothing,
+        right_answers,
+        wrong_answers,
+        answers_late,
+        never_answers,
+        goes_wrong_under_traffic,
+        fits_and_is_what_it_says,
+        takes_another_input,
+        tag_moves_in_mid_rollout,
     )
 }
 
 STAGES: dict[str, dict[str, Any]] = {
+    "worse_than_the_weeks_before": {"rate": 50.0},
+    "world_moves": {"rate": 50.0},
     "made_again": {"deletion_delay": 8.0},
     "leader_is_gone": {"replicas": 2},
     "leader_is_cut_off": {"replicas": 2},
@@ -696,7 +1065,17 @@ STAGES: dict[str, dict[str, Any]] = {
 _PROMOTED = ("Healthy", {"2": 100}, "2", None, "", {"2": 2})
 _WORSE = ("Healthy", {"1": 100}, "1", None, "WorseThanStable", {"1": 2})
 
+_GOLDEN = ("Healthy", {"1": 100}, "1", None, "GoldenProbeFailed", {"1": 2})
+_SILENT = ("Healthy", {"1": 100}, "1", None, "GoldenProbeUnanswered", {"1": 2})
 ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "right_answers": {"shop": _PROMOTED},
+    "wrong_answers": {"shop": _GOLDEN},
+    "answers_late": {"shop": _PROMOTED},
+    "never_answers": {"shop": _SILENT},
+    "goes_wrong_under_traffic": {"shop": _GOLDEN},
+    "fits_and_is_what_it_says": {"shop": _PROMOTED},
+    "takes_another_input": {"shop": ("Healthy", {"1": 100}, "1", None, "SignatureIncompatible", {"1": 2})},
+    "tag_moves_in_mid_rollout": {"shop": ("Healthy", {"1": 100}, "1", None, "DigestMismatch", {"1": 4})},
     "good_candidate": {"shop": _PROMOTED},
     "bad_candidate": {"shop": _WORSE},
     "gone_bad_at_half": {"shop": _WORSE},
@@ -704,8 +1083,20 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "bad_copies": {"shop": _WORSE},
     "good_holdback": {"shop": _PROMOTED},
     "gone_bad_in_the_holdback": {"shop": _WORSE},
+    "gone_bad_long_after": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
+    "validation_never_ends": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
+    "validation_is_not_admitted": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
+    "validation_is_forbidden": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
+    "tells_of_a_minor_limit": {"shop": _PROMOTED},
+    "retrained": {"shop": _WORSE},
+    "bad_by_slices": {"shop": _WORSE},
+    "good_by_slices": {"shop": _PROMOTED},
+    "world_moves": {"shop": _PROMOTED},
+    "worse_than_the_weeks_before": {"shop": ("Healthy", {"1": 100}, "1", None, "WorseThanPast", {"1": 2})},
     "best_of_three": {"shop": ("Healthy", {"3": 100}, "3", None, "", {"3": 2})},
     "never_ready": {"shop": ("Healthy", {"1": 100}, "1", None, "ProgressDeadlineExceeded", {"1": 2})},
+    "runtime_is_to_blame": {"shop": ("Healthy", {"2": 100}, "2", None, "ProgressDeadlineExceeded", {"2": 2})},
+    "model_is_to_blame": {"shop": _WORSE},
     "scaled_while_it_starts": {"shop": ("Healthy", {"2": 100}, "2", None, "", {"2": 8})},
     "aborted": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
     "goes_back": {"shop": ("Healthy", {"1": 100}, "1", None, "RolledBackByUser", {"1": 2})},

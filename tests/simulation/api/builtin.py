@@ -121,6 +121,19 @@ def _replica_set(body: JsonObject) -> None:
     _pod_spec(body["spec"]["template"]["spec"])
 
 
+def _job(body: JsonObject) -> None:
+    spec = body["spec"]
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        _set(spec, completions=1, parallelism=1)
+    _set(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False, manualSelector=False)
+    _set(spec, podReplacementPolicy="TerminatingOrFailed", template={})
+    _set(spec["template"], metadata={}, spec={})
+    _pod_spec(spec["template"]["spec"])
+    labels = (spec["template"].get("metadata") or {}).get("labels")
+    if labels and not body["metadata"].get("labels"):
+        body["metadata"]["labels"] = dict(labels)
+
+
 def _pod(body: JsonObject) -> None:
     _pod_spec(body["spec"])
     for container in body["spec"].get("containers") or ():  # a template's containers keep theirs
@@ -146,6 +159,21 @@ def _workload_errors(body: JsonObject, old: JsonObject | None) -> Iterator[Field
         yield FieldError("spec.replicas", status.INVALID, words, spec["replicas"])
     yield from label_errors(labels, "spec.template.labels")
     yield from _pod_spec_errors(spec["template"]["spec"], "spec.template.spec")
+
+
+def _job_errors(body: JsonObject, old: JsonObject | None) -> Iterator[FieldError]:
+    spec = body["spec"]
+    for name in ("activeDeadlineSeconds", "backoffLimit", "completions", "parallelism", "ttlSecondsAfterFinished"):
+        if (spec.get(name) or 0) < 0:
+            words = "must be greater than or equal to 0"
+            yield FieldError(f"spec.{name}", status.INVALID, words, spec[name])
+    template = spec["template"]
+    if old is not None and template != old["spec"]["template"]:
+        yield FieldError("spec.template", status.INVALID, "field is immutable", template)
+    yield from _pod_spec_errors(template["spec"], "spec.template.spec")
+    if template["spec"].get("restartPolicy") == "Always":
+        words = 'valid values: "OnFailure", "Never"'
+        yield FieldError("spec.template.spec.restartPolicy", status.REQUIRED, words)
 
 
 def _pod_errors(body: JsonObject, _old: JsonObject | None) -> Iterator[FieldError]:
@@ -275,6 +303,7 @@ def _no_errors(_body: JsonObject, _old: JsonObject | None) -> Iterator[FieldErro
 _DEFAULTS: Final[dict[str, Default]] = {
     "Deployment": _deployment,
     "EndpointSlice": _endpoint_slice,
+    "Job": _job,
     "Namespace": _namespace,
     "Pod": _pod,
     "ReplicaSet": _replica_set,
@@ -285,6 +314,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "Deployment": _workload_errors,
     "EndpointSlice": _endpoint_slice_errors,
     "Event": _event_errors,
+    "Job": _job_errors,
     "Lease": _lease_errors,
     "Pod": _pod_errors,
     "ReplicaSet": _workload_errors,
@@ -301,12 +331,13 @@ _ALWAYS: Final[dict[str, JsonObject]] = {
         "deprecatedSource": {},
         "regarding": {},
     },
+    "Job": {"status": {}},
 }
 
 
 def read(kind: str, body: JsonObject) -> JsonObject:
     """An object as the server reads it: with its defaults, without nulls and without empty lists and maps."""
-    if kind in ("Deployment", "ReplicaSet", "Pod", "Service"):
+    if kind in ("Deployment", "ReplicaSet", "Job", "Pod", "Service"):
         _set(body, spec={})
     _DEFAULTS.get(kind, _nothing)(body)
     cleaned: JsonObject = _clean(types.built_in()[kind], body)
@@ -335,6 +366,13 @@ def allocate(kind: str, body: JsonObject, chance: Random) -> None:
     """What the server itself adds to a new object; nobody owns it. `chance` draws a Service's address."""
     if kind == "Namespace":
         _set(body, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
+    if kind == "Job":
+        spec, uid = body["spec"], body["metadata"]["uid"]
+        named = {"batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": body["metadata"]["name"]}
+        old = {"controller-uid": uid, "job-name": body["metadata"]["name"]}
+        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+        labels |= {**named, **old}
+        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
     if kind == "Service":
         spec = body["spec"]
         drawn = f"198.19.{chance.randrange(256)}.{chance.randrange(1, 255)}"

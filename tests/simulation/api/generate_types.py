@@ -21,7 +21,9 @@ import yaml
 ROOTS: Final = (
     "apps.v1.Deployment",
     "apps.v1.ReplicaSet",
+    "batch.v1.Job",
     "coordination.v1.Lease",
+    "core.v1.ConfigMap",
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",

@@ -22,14 +22,16 @@ NODE: Final = Kind("v1", "Node", "nodes", namespaced=False)
 _GENERATION: Final[dict[str, tuple[str, ...]]] = {
     "Deployment": ("spec",),
     "ReplicaSet": ("spec",),
+    "Job": ("spec",),
     "Pod": ("spec",),
     "EndpointSlice": ("addressType", "endpoints", "ports", "metadata.labels"),
 }
-_STATUS: Final = ("Deployment", "ReplicaSet", "Pod", "Service", "Namespace", "Node")
+_STATUS: Final = ("Deployment", "ReplicaSet", "Job", "Pod", "Service", "Namespace", "Node")
 # What a write of the status does not change, besides the status of a write of the main resource.
 _STATUS_RESETS: Final[dict[str, tuple[Path, ...]]] = {
     "Deployment": (("f:spec",), ("f:metadata", "f:labels")),
     "ReplicaSet": (("f:spec",),),
+    "Job": (("f:spec",),),
     "Pod": (
         ("f:spec",),
         ("f:metadata", "f:deletionTimestamp"),
@@ -47,11 +49,13 @@ _EMPTY: Final[dict[str, JsonObject]] = {
         "status": {},
     },
     "ReplicaSet": {"metadata": {}, "spec": {"selector": None}, "status": {"replicas": 0}},
+    "Job": {"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": None}}}, "status": {}},
     "Pod": {"metadata": {}, "spec": {"containers": None}, "status": {}},
     "Service": {"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}},
     "EndpointSlice": {"metadata": {}, "endpoints": None, "ports": None, "addressType": ""},
     "Lease": {"metadata": {}, "spec": {}},
     "Event": {"metadata": {}, "eventTime": None, "regarding": {}, "deprecatedSource": {}},
+    "ConfigMap": {"metadata": {}},
     "Secret": {"metadata": {}},
     "Namespace": {"metadata": {}, "spec": {}, "status": {}},
     "Node": {"metadata": {}, "spec": {}, "status": {}},

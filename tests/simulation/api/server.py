@@ -299,13 +299,13 @@ class ApiServer:
         key = self.key(kind, namespace, name)
         if self.store.get(kind, key) is not None:
             raise already_exists(kind, name)
-        builtin.allocate(kind.name, new, self.random)
         new["metadata"] |= {
             "uid": str(uuid.UUID(int=self.random.getrandbits(128), version=4)),
             "creationTimestamp": clock.timestamp(),
             **({"namespace": namespace} if kind.namespaced else {}),
             **({"generation": 1} if resource.generation else {}),
         }
+        builtin.allocate(kind.name, new, self.random)
         return new if dry_run else self._put(resource, key, new, owners, manager)
 
     def _suffix(self) -> str:
