@@ -131,6 +131,16 @@ def debian_packages() -> None:
         _leave_out(reason)
 
 
+@pytest.fixture(scope="session")
+def alertmanager_program() -> Path:
+    """Alertmanager's own, of a Debian package."""
+    try:
+        packages.ensure(packages.ALERTMANAGER)
+    except Unavailable as reason:
+        _leave_out(reason)
+    return Path(packages.program("prometheus-alertmanager"))
+
+
 def _leave_out(reason: Unavailable) -> NoReturn:
     if os.environ.get("CI"):
         raise reason  # in CI a test that is silently left out is a broken promise

@@ -28,6 +28,9 @@ from tests.cluster.processes import children, identify
 CLUSTERS = ("node_cluster", "control_plane")
 """Fixtures that a session starts once: all tests that use one are one group. The one with the longest group first."""
 
+MARKERS = ("stories",)
+"""Tests that share what takes long to make in a process, and are one group: all stories, played once."""
+
 GROUPS = "serin_groups"
 """In what the controller tells its workers: the file in which they tell it the group of every test."""
 
@@ -65,6 +68,7 @@ def group(item: pytest.Item) -> str:
     """
     fixtures, marker = getattr(item, "fixturenames", ()), item.get_closest_marker("xdist_group")
     rest = marker.args[0] if marker else item.nodeid.partition("::")[0]
+    rest = next((name for name in MARKERS if item.get_closest_marker(name)), rest)
     return next((name for name in CLUSTERS if name in fixtures), rest)
 
 

@@ -21,12 +21,13 @@ Rates = Callable[[float], float]  # share of bad requests at a moment between 0 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Requests that fail, in bursts or one by one."""
+    """Requests that fail, in bursts or one by one. `pods`: of stable, by which the hour before is told apart."""
 
     candidate: Rates
     stable: Rates
     weight: Rates = lambda _: 0.1
     burst: int = 1
+    pods: int = PODS
 
     def ticks(self, rng: np.random.Generator) -> Iterator[RatioTick]:
         """One run."""
@@ -42,9 +43,10 @@ class Ratio:
 
     def overdispersion(self, rng: np.random.Generator) -> float:
         """What the operator would read from the stable pods over the hour before the rollout."""
-        each = PER_LOOK // SECONDS * 60 // PODS
+        each = PER_LOOK // SECONDS * 60 // self.pods
         rate = self.stable(0.0)
-        return overdispersion([[Arm(each, self._bad(rng, each, rate)) for _ in range(HISTORY)] for _ in range(PODS)])
+        minutes = range(HISTORY)
+        return overdispersion([[Arm(each, self._bad(rng, each, rate)) for _ in minutes] for _ in range(self.pods)])
 
     def _bad(self, rng: np.random.Generator, requests: int, rate: float) -> int:
         return min(requests, self.burst * int(rng.binomial(requests, rate / self.burst)))

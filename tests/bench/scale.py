@@ -37,6 +37,7 @@ SCRAPE: Final = 5.0  # seconds
 RATE: Final = 50.0  # requests a second of each deployment
 MEASURE: Final = 60.0  # seconds
 STEPS: Final = [{"weight": 10, "bake": "1h"}]
+AGE: Final = "serin_evidence_age_seconds"
 BOUNDS: Final = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "+Inf")
 
 
@@ -46,7 +47,6 @@ class Deployment:
 
     weights: dict[str, int] = field(default_factory=dict)
     counted: dict[str, float] = field(default_factory=dict)
-    evidence_at: float | None = None  # unix seconds: the oldest of a rollout's metrics
     healthy: bool = False
 
 
@@ -67,51 +67,16 @@ class Fleet:
         """Deployments whose candidate has traffic."""
         return sum(len(one.weights) > 1 for one in self.deployments.values())
 
-    def ages(self) -> np.ndarray[Any, Any]:
-        """Seconds since the newest moment that each rollout's stored evidence covers."""
-        now = time.time()
-        return np.array([now - one.evidence_at for one in self.deployments.values() if one.evidence_at])
-
     async def watch(self) -> None:
         """Follow the ModelDeployments until cancelled."""
-        words = (
-            f"--kubeconfig={self._control_plane.kubeconfig}",
-            "get",
-            "md",
-            "-n",
-            self.namespace,
-            "--watch",
-            "-o",
-            "json",
-            "--output-watch-events",
-        )
-        process = await asyncio.create_subprocess_exec(
-            *self._control_plane.kubectl_command(), *words, stdout=subprocess.PIPE, limit=2**26
-        )
-        assert process.stdout is not None
-        decoder, text = json.JSONDecoder(), ""
-        try:
-            while part := await process.stdout.read(2**20):
-                text += part.decode()
-                while text := text.lstrip():
-                    try:
-                        event, end = decoder.raw_decode(text)
-                    except ValueError:
-                        break
-                    text = text[end:]
-                    self._take(event["object"])
-        finally:
-            process.kill()
+        async for body in watched(self._control_plane, self.namespace):
+            self._take(body)
 
     def _take(self, body: JsonObject) -> None:
         known = self.deployments.setdefault(body["metadata"]["name"], Deployment())
         state = read_state(body.get("status") or {})
         known.weights = {name: weight for name, weight in state.split.weights.items() if weight}
         known.healthy = not state.rollout and bool(state.stable)
-        found = (
-            [float(one["at"]) for arm in state.rollout.arms for one in arm.evidence.values()] if state.rollout else []
-        )
-        known.evidence_at = min(found, default=None)
 
     def page(self) -> str:
         """The router's metrics page: one per cent of the requests fail."""
@@ -134,6 +99,28 @@ class Fleet:
         return "\n".join(lines) + "\n"
 
 
+async def watched(control_plane: ControlPlane, namespace: str) -> AsyncIterator[JsonObject]:
+    """The ModelDeployments of a namespace as they are, and then each as it changes."""
+    words = f"--kubeconfig={control_plane.kubeconfig} get md -n {namespace} --watch -o json --output-watch-events"
+    process = await asyncio.create_subprocess_exec(
+        *control_plane.kubectl_command(), *words.split(), stdout=subprocess.PIPE, limit=2**26
+    )
+    assert process.stdout is not None
+    decoder, text = json.JSONDecoder(), ""
+    try:
+        while part := await process.stdout.read(2**20):
+            text += part.decode()
+            while text := text.lstrip():
+                try:
+                    event, end = decoder.raw_decode(text)
+                except ValueError:
+                    break
+                text = text[end:]
+                yield event["object"]
+    finally:
+        process.kill()
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. Times in seconds."""
@@ -149,7 +136,7 @@ class Row:
     status_writes: float  # a minute
     other_requests: float  # a minute
     queries: float  # a minute
-    evidence: float  # its age, 99 %
+    evidence: float  # its age at a look, 99 %
     load: float  # of the machine, 1 minute
 
     def line(self) -> str:
@@ -170,6 +157,20 @@ class Row:
             f"{self.load:.1f}",
         )
         return f"| {' | '.join(cells)} |"
+
+
+def _quantile(cumulative: dict[float, float], share: float) -> float:
+    """Of a histogram, by its counts up to each bound: straight lines between them, as Prometheus draws them."""
+    bounds = sorted(cumulative)
+    if not bounds or not cumulative[bounds[-1]]:
+        return float("nan")
+    wanted = share * cumulative[bounds[-1]]
+    place = next(place for place, bound in enumerate(bounds) if cumulative[bound] >= wanted)
+    lower = bounds[place - 1] if place else 0.0
+    below = cumulative[lower] if place else 0.0
+    if bounds[place] == float("inf"):
+        return lower
+    return lower + (bounds[place] - lower) * (wanted - below) / (cumulative[bounds[place]] - below)
 
 
 def _shown(value: float, digits: str, unit: str) -> str:
@@ -235,6 +236,8 @@ class Meter:
         found: dict[str, float] = {}
         for name, labels, value in re.findall(r"^(\w+)(?:\{(.*)\})? (\S+)$", text, re.MULTILINE):
             found[name] = found.get(name, 0.0) + float(value)
+            if name == f"{AGE}_bucket":
+                found[labels] = float(value)
             if name == "serin_api_requests_total":
                 has = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 kind = {"Lease": "lease", "ModelDeployment": "status"}.get(has["kind"], "other")
@@ -244,11 +247,8 @@ class Meter:
 
     async def row(self, what: str, fleet: Fleet, until: float) -> Row:
         """Measure for a minute."""
-        before, ages = await self.read(), []
-        end = time.monotonic() + MEASURE
-        while time.monotonic() < end:
-            await asyncio.sleep(1.0)
-            ages.append(fleet.ages())
+        before = await self.read()
+        await asyncio.sleep(MEASURE)
         after = await self.read()
 
         def grown(name: str) -> float:
@@ -258,7 +258,7 @@ class Meter:
             times = grown(f"{name}_count")
             return grown(f"{name}_sum") / times if times else float("nan")
 
-        known = np.concatenate(ages)
+        bounds = {float(label[4:-1]): grown(label) for label in after if label.startswith("le=")}
         return Row(
             what=what,
             deployments=len(fleet.deployments),
@@ -271,7 +271,7 @@ class Meter:
             status_writes=grown("requests status"),
             other_requests=grown("requests other"),
             queries=grown("serin_prometheus_queries"),
-            evidence=float(np.quantile(known, 0.99)) if len(known) else float("nan"),
+            evidence=_quantile(bounds, 0.99),
             load=os.getloadavg()[0],
         )
 

@@ -2,19 +2,22 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from manifests.api_reference import reference
+from manifests.chart_readme import readme, values
 from manifests.generate import (
     API,
     ARGOCD,
     BOOTSTRAP,
+    CHART,
     HEALTH,
     INSTALL,
+    README,
     TOKEN_SECRET,
     argocd,
     install,
@@ -56,6 +59,25 @@ def test_argo_cds_health_check_is_up_to_date() -> None:
 
 def test_the_api_reference_is_up_to_date() -> None:
     assert API.read_text() == reference(), "run `make manifests`"
+
+
+def test_the_charts_readme_is_up_to_date_and_has_every_value() -> None:
+    page = README.read_text()
+    assert page == readme(), "run `make manifests`"
+    text = (CHART / "values.yaml").read_text()
+    told = {one.path: one.default for one in values(text) if one.default is not None}
+    assert {path: yaml.safe_load(words) for path, words in told.items()} == dict(_leaves(yaml.safe_load(text), told))
+    for path in told:
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{'.'.join(path)}` |")]
+        assert not row.endswith("|  |"), f"{'.'.join(path)} has no comment"
+
+
+def _leaves(value: Any, told: Collection[tuple[str, ...]], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    if path in told or not isinstance(value, dict):
+        yield path, value
+    else:
+        for key, one in value.items():
+            yield from _leaves(one, told, (*path, key))
 
 
 @pytest.mark.parametrize("kind", crds.FILES)
@@ -169,7 +191,9 @@ def test_pods_are_restricted(objects: list[dict[str, Any]]) -> None:
             assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_three_crds_come_first(objects: list[dict[str, Any]]) -> None:
+def test_the_namespace_comes_first_and_definitions_before_rights_and_pods(objects: list[dict[str, Any]]) -> None:
     kinds = [one["kind"] for one in objects]
     assert kinds[0] == "Namespace"
-    assert kinds[1:4] == ["CustomResourceDefinition"] * 3
+    assert kinds.count("CustomResourceDefinition") == 3
+    assert kinds.index("CustomResourceDefinition") < min(kinds.index("ClusterRole"), kinds.index("Deployment"))
+    assert "Pod" not in kinds, "the chart's test is Helm's alone"

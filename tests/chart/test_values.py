@@ -14,6 +14,7 @@ from serin.controller.settings import parse
 from serin.routers.envoy.bootstrap import METRICS_PORT, XDS_PORT
 from serin.routers.envoy.limits import CONNECTIONS, HEADER_KILOBYTES, SHIELDED_BYTES, Limits
 from serin.routers.envoy.ports import FIRST, LAST
+from tests import crds
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 Render = Callable[..., Objects]
@@ -68,6 +69,40 @@ def test_the_default_values_are_the_operators_own_defaults(render: Render) -> No
     assert options["xds_authentication"] == "token"
     assert options["header_kilobytes"] == int(told["SERIN_HEADER_KILOBYTES"]) == HEADER_KILOBYTES
     assert Limits() == Limits(SHIELDED_BYTES, CONNECTIONS, HEADER_KILOBYTES)
+
+
+def test_webhooks_are_told_to_the_operator_without_their_secrets(render: Render) -> None:
+    hooks = [
+        {"name": "pipelines", "url": "https://pipelines.test/events", "authSecret": "pipelines-webhook"},
+        {
+            "name": "open",
+            "url": "http://open.test",
+            "namespaces": ["shop"],
+            "format": "Alertmanager",
+            "events": ["KillSwitch"],
+        },
+    ]
+    objects = render(f"webhooks={json.dumps(hooks)}")
+    told = environment(objects)["SERIN_WEBHOOKS"]
+    assert "pipelines-webhook" not in told
+    found = parse(["--prometheus-url", "http://prometheus.test", "--webhooks", told]).webhooks
+    assert [one.name for one in found.values() if one.is_open_to("bank")] == ["pipelines"]
+    assert [one.url for one in found.values()] == [one["url"] for one in hooks]
+    assert [one.format.value for one in found.values()] == ["CloudEvents", "Alertmanager"]
+    assert [{*one.events} for one in found.values()] == [set(), {"KillSwitch"}]
+    operator = pod(objects, "serin-operator")
+    mounts = {one["name"]: one["mountPath"] for one in operator["containers"][0]["volumeMounts"]}
+    secrets = {one["name"]: one["secret"]["secretName"] for one in operator["volumes"] if "secret" in one}
+    assert secrets == {"webhook-0": "pipelines-webhook"}
+    assert mounts["webhook-0"] == "/etc/serin/webhooks/pipelines"
+    assert environment(render())["SERIN_WEBHOOKS"] == "[]"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_jobs_can_be_forbidden(render: Render, allowed: bool) -> None:
+    rules = render(f"operator.jobs={json.dumps(allowed)}")["ClusterRole", "serin-operator"]["rules"]
+    [jobs] = [one for one in rules if one.get("resources") == ["jobs"]]
+    assert jobs["verbs"] == ["get", "list", "watch", *(["create"] if allowed else [])]
 
 
 def test_limits_of_the_router_go_where_they_are_read(render: Render) -> None:
@@ -186,18 +221,161 @@ def test_every_port_of_the_pods_has_its_rule(render: Render) -> None:
 def test_who_reads_metrics_and_who_sends_requests_can_be_said(render: Render) -> None:
     peers = '[{"namespaceSelector": {"matchLabels": {"team": "x"}}}]'
     objects = render(f"networkPolicies.metricsFrom={peers}")
-    wanted = yaml.safe_load(peers)
+    wanted = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "serin-test"}}}, *yaml.safe_load(peers)]
+    assert objects["Pod", "serin-test"]["metadata"]["labels"]["app.kubernetes.io/name"] == "serin-test"
     assert ingress(objects, "serin-operator")[8080] == ingress(objects, "serin-router")[METRICS_PORT] == wanted
     assert ingress(objects, "serin-router")[FIRST] is None
     objects = render(f"networkPolicies.clientsFrom={peers}")
-    assert ingress(objects, "serin-router")[FIRST] == wanted
+    assert ingress(objects, "serin-router")[FIRST] == yaml.safe_load(peers)
     assert ingress(objects, "serin-router")[METRICS_PORT] is None
     assert not [kind for kind, _ in render("networkPolicies.enabled=false") if kind == "NetworkPolicy"]
+
+
+@pytest.mark.parametrize("part", ["operator", "router"])
+def test_pods_get_the_users_words_and_keep_serins(render: Render, part: str) -> None:
+    objects = render(
+        'imagePullSecrets=[{"name": "registry"}]',
+        'commonLabels={"team": "ml", "app.kubernetes.io/name": "mine"}',
+        f'{part}.podLabels={{"cost": "7", "app.kubernetes.io/name": "mine"}}',
+        f'{part}.podAnnotations={{"inject": "false", "prometheus.io/port": "1"}}',
+        f'{part}.serviceAccountAnnotations={{"role": "x"}}',
+        f'{part}.extraEnv=[{{"name": "HTTPS_PROXY", "value": "http://proxy"}}]',
+    )
+    name = f"serin-{part}"
+    found = objects["Deployment", name]
+    metadata = found["spec"]["template"]["metadata"]
+    assert found["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
+    assert (metadata["labels"]["cost"], metadata["labels"]["team"]) == ("7", "ml")
+    assert metadata["annotations"]["inject"] == "false"
+    assert metadata["annotations"]["prometheus.io/port"] in ("8080", "9902")
+    assert objects["ServiceAccount", name]["metadata"]["annotations"] == {"role": "x"}
+    env = pod(objects, name)["containers"][0]["env"]
+    assert env[-1] == {"name": "HTTPS_PROXY", "value": "http://proxy"}
+    assert len(env) > 1
+    assert pod(objects, name)["imagePullSecrets"] == objects["Pod", "serin-test"]["spec"]["imagePullSecrets"]
+    for one in objects.values():
+        assert one["metadata"]["labels"]["team"] == "ml", one["kind"]
+
+
+@pytest.mark.parametrize("part", ["operator", "router"])
+def test_no_label_of_a_users_replaces_what_the_operator_selects_by(render: Render, part: str) -> None:
+    """Serin's own pods would be taken for a version's."""
+    taken = '{"serin.dev/model-deployment": "fraud", "app.kubernetes.io/managed-by": "me"}'
+    for setting in (f"{part}.podLabels={taken}", f"commonLabels={taken}"):
+        found = render(setting)["Deployment", f"serin-{part}"]
+        labels = found["spec"]["template"]["metadata"]["labels"]
+        assert labels["serin.dev/model-deployment"] == ""
+        assert labels["app.kubernetes.io/managed-by"] == found["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that is there twice, as Kustomize does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), keys
+        return super().construct_mapping(node, deep)
+
+
+def test_no_key_is_there_twice(helm: Path) -> None:
+    own = '{"app.kubernetes.io/name": "a", "app.kubernetes.io/part-of": "b", "serin.dev/model-deployment": "c"}'
+    done = template(helm, f"commonLabels={own}")
+    assert done.returncode == 0, done.stderr
+    assert len([one for one in yaml.load_all(done.stdout, _Strict) if one]) > 10
+
+
+def test_names_that_look_like_numbers_stay_names(render: Render) -> None:
+    objects = render(
+        'prometheus.authSecret="123"',
+        'operator.priorityClassName="1e3"',
+        'operator.namespaces=["2024"]',
+        "operator.namespacedRights=true",
+        'webhooks=[{"name": "a", "url": "https://a.test", "authSecret": "7"}]',
+    )
+    operator = pod(objects, "serin-operator")
+    assert operator["priorityClassName"] == "1e3"
+    assert [one["secret"]["secretName"] for one in operator["volumes"] if "secret" in one] == ["123", "7"]
+    rights = [one for (kind, name), one in objects.items() if name == "serin-operator-objects"]
+    assert {one["metadata"]["namespace"] for one in rights} <= {"2024", "serin-system"}
+
+
+def test_a_webhook_needs_an_address_or_a_secret_that_may_have_it(helm: Path) -> None:
+    assert "webhooks" in template(helm, 'webhooks=[{"name": "a"}]').stderr
+    done = template(helm, 'webhooks=[{"name": "a", "authSecret": "a-webhook", "format": "Slack"}]')
+    assert done.returncode == 0, done.stderr
+    assert "format" in template(helm, 'webhooks=[{"name": "a", "url": "https://a", "format": "Teams"}]').stderr
+    assert "events" in template(helm, 'webhooks=[{"name": "a", "url": "https://a", "events": ["Rollback"]}]').stderr
+
+
+def test_two_webhooks_of_a_name_are_refused(helm: Path) -> None:
+    """The operator would not start with them."""
+    done = template(helm, 'webhooks=[{"name": "a", "url": "https://a"}, {"name": "a", "url": "https://b"}]')
+    assert "webhooks: a is there twice: rename one" in done.stderr
+
+
+@pytest.mark.parametrize("empty", ["commonLabels", "operator.podLabels", "operator.podAnnotations", "router.resources"])
+def test_null_is_the_same_as_nothing(helm: Path, empty: str) -> None:
+    done = template(helm, f"{empty}=null")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_variable_of_the_charts_own_is_refused(helm: Path) -> None:
+    done = template(helm, 'operator.extraEnv=[{"name": "SERIN_TENANT_LABEL", "value": ""}]')
+    assert "operator.extraEnv: SERIN_TENANT_LABEL is set by the chart" in done.stderr
+    done = template(helm, 'router.extraEnv=[{"name": "POD_NAME", "value": ""}]')
+    assert "router.extraEnv: POD_NAME is set by the chart" in done.stderr
+
+
+def test_the_routers_replicas_can_be_left_to_an_autoscaler(render: Render, helm: Path) -> None:
+    assert not [kind for kind, _ in render() if kind == "HorizontalPodAutoscaler"]
+    objects = render("router.autoscaling.enabled=true", "router.autoscaling.maxReplicas=4", "router.replicas=1")
+    spec = objects["HorizontalPodAutoscaler", "serin-router"]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
+    assert spec["scaleTargetRef"]["name"] == "serin-router"
+    assert spec["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+    assert "replicas" not in objects["Deployment", "serin-router"]["spec"], "Helm and the autoscaler would quarrel"
+    assert ("PodDisruptionBudget", "serin-router") in objects
+    one = render("router.autoscaling.enabled=true", "router.autoscaling.minReplicas=1")
+    assert ("PodDisruptionBudget", "serin-router") not in one
+    refused = template(helm, "router.autoscaling.enabled=true", "router.autoscaling.minReplicas=11")
+    assert "minReplicas is more than maxReplicas" in refused.stderr
+    refused = template(helm, "router.autoscaling.enabled=true", "router.resources.requests.cpu=null")
+    assert "needs router.resources.requests.cpu" in refused.stderr
+
+
+def test_the_router_can_listen_for_ipv6(render: Render) -> None:
+    def listens(objects: Objects) -> Any:
+        text = yaml.safe_load(objects["ConfigMap", "serin-router"]["data"]["envoy.yaml"])
+        return text["static_resources"]["listeners"][0]["address"]["socket_address"]
+
+    assert listens(render()) == {"address": "0.0.0.0", "ipv4_compat": False, "port_value": METRICS_PORT}
+    objects = render("router.ipv6=true")
+    assert listens(objects) == {"address": "::", "ipv4_compat": True, "port_value": METRICS_PORT}
+    assert environment(objects)["SERIN_LISTEN_ADDRESS"] == "::"
+    assert parse(["--listen-address", "::", "--prometheus-url", "http://x"]).routers["listen_address"] == "::"
+
+
+def test_definitions_are_installed_and_kept_unless_said_otherwise(render: Render) -> None:
+    def definitions(objects: Objects) -> list[dict[str, Any]]:
+        return [one for (kind, _), one in objects.items() if kind == "CustomResourceDefinition"]
+
+    keep = {"helm.sh/resource-policy": "keep"}
+    found = definitions(render())
+    assert len(found) == 3
+    assert all(one["metadata"]["annotations"] == keep for one in found)
+    for one in found:  # braces in their texts are not taken for the chart's
+        assert one["spec"] == crds.load(one["spec"]["names"]["kind"])["spec"]
+    assert all("annotations" not in one["metadata"] for one in definitions(render("crds.keep=false")))
+    assert definitions(render("crds.install=false")) == []
 
 
 @pytest.mark.parametrize(
     ("setting", "where"),
     [
+        ('operator.extraEnv=[{"value": "x"}]', "name"),
+        ('imagePullSecrets=["registry"]', "imagePullSecrets"),
+        ('operator.podLabels={"a": 1}', "podLabels"),
+        ("router.autoscaling.targetCPUUtilization=0", "targetCPUUtilization"),
         ("router.shieldedRequestByte=1", "router"),
         ("router.shieldedRequestBytes=-1", "shieldedRequestBytes"),
         ("router.shieldedRequestBytes=100000000", "shieldedRequestBytes"),

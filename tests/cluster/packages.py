@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster import binaries, cache
@@ -26,6 +27,8 @@ PROGRAMS = {
     "util-linux": ("unshare", "nsenter", "mount"),
     "prometheus": ("prometheus",),
 }
+ALERTMANAGER = {"prometheus-alertmanager": ("prometheus-alertmanager",)}
+"""What a test needs beside a node."""
 FOLDERS = (PLUGINS, *map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")))
 """Where programs are looked for besides PATH, which for many users has no sbin and for nobody has the CNI plugins."""
 
@@ -33,9 +36,10 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 _REFUSE = "#!/bin/sh\n# Put here by Serin's tests while they install packages; 101 = do not start services.\nexit 101\n"
 
 
-def missing() -> list[str]:
-    """Return the packages of which at least one program is not there."""
-    return [name for name, programs in PROGRAMS.items() if not all(_which(one) for one in programs)]
+def missing(of: Mapping[str, tuple[str, ...]] | None = None) -> list[str]:
+    """Return the packages of which at least one program is not there. `of`: programs by package; None: a node's."""
+    wanted = PROGRAMS if of is None else of
+    return [name for name, programs in wanted.items() if not all(_which(one) for one in programs)]
 
 
 def program(name: str) -> str:
@@ -46,26 +50,27 @@ def program(name: str) -> str:
     return found
 
 
-def ensure() -> None:
-    """Install what is missing, as root and where there is apt.
+def ensure(of: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    """Install what is missing, as root and where there is apt. `of`: as in `missing`.
 
     Raises:
         Unavailable: with the command that installs it.
     """
-    absent = missing()
+    absent = missing(of)
     if not absent:
         return
     command = f"apt-get install --no-install-recommends {' '.join(absent)}"
-    named = f"a cluster with a real node needs Debian packages that this machine lacks: {', '.join(absent)}"
+    who = "a cluster with a real node" if of is None else "this test"
+    named = f"{who} needs Debian packages that this machine lacks: {', '.join(absent)}"
     if os.geteuid() != 0:
         raise Unavailable(f"{named}. Install them with `sudo {command}`")
     if not _which("apt-get"):
         raise Unavailable(f"{named}. There is no apt-get here: install these programs in your system's own way")
     with cache.lock(cache.folder() / ".packages.lock", "another process to install Debian packages"):
-        if missing():
+        if missing(of):
             say(f"{named}; installing them")
             _install(absent)
-    absent = missing()
+    absent = missing(of)
     if absent:
         raise Unavailable(f"{', '.join(absent)}: installed, but their programs are not where they were expected")
 

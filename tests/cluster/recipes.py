@@ -3,7 +3,8 @@
 Each image is three layers that change at different speeds: the base (`debian.py`; for ever), the packages of a lock
 file (when the lock changes) and the program (with every edit; a second to make). The operator's image holds what
 operator/Dockerfile puts into the real one, so a read-only root, a missing package or a forgotten data file shows up
-here. Wheels are those for the base's Python and C library, whatever the machine itself runs.
+here; tests/integration/test_operator_image.py compares the two. Wheels are those for the base's Python and C library,
+whatever the machine itself runs.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PYTHON_ENVIRONMENT = (
     ("PYTHONUNBUFFERED", "1"),
     ("PYTHONDONTWRITEBYTECODE", "1"),
 )
+LEFT_OUT = frozenset({"__pycache__", "crds"})
+"""As operator/Dockerfile.dockerignore says."""
 MANYLINUX = f"{platform.machine()}-manylinux_2_36"
 """Debian 12's C library is 2.36."""
 
@@ -59,7 +62,8 @@ def operator_image() -> Image:
         dependency_layer("operator", OPERATOR_LOCK),
         program_layer("serin", ROOT / "operator/serin", f"{APP}/serin"),
     ]
-    run = Run(entrypoint=("python3", "-m", "serin"), command=("run",), environment=PYTHON_ENVIRONMENT)
+    environment = (*PYTHON_ENVIRONMENT, ("MALLOC_ARENA_MAX", "1"))
+    run = Run(entrypoint=("python3", "-m", "serin"), command=("run",), environment=environment)
     return build_image("operator", layers, run)
 
 
@@ -78,15 +82,15 @@ def dependency_layer(name: str, lock: Path) -> Layer:
 def program_layer(name: str, source: Path, target: str) -> Layer:
     """Return a layer with a folder of Python files and their data at `target`, compiled."""
     base = debian.base_layer()
-    files = [path for path in sorted(source.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not LEFT_OUT.intersection(path.parts)]
     content = [part for path in files for part in (str(path.relative_to(source)), path.read_bytes())]
 
     def make(scratch: Path) -> Iterator[Entry]:
         folder = scratch / "program"
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
         yield from compiled(base, scratch, folder, target)
 
-    return cached_layer(name, cache.digest(base.digest, target, *content), make)
+    return cached_layer(name, cache.digest(base.digest, target, *sorted(LEFT_OUT), *content), make)
 
 
 def compiled(base: Layer, scratch: Path, folder: Path, target: str) -> Iterator[Entry]:

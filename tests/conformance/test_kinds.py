@@ -3,8 +3,9 @@
 from typing import Any
 
 from serin.api.json import JsonObject
+from serin.api.retraining import Cause, Run, Trigger
 from serin.cluster import kinds
-from serin.workload import render
+from serin.workload import render, retraining_job
 from tests.conformance.conftest import Play
 from tests.conformance.harness import Api
 from tests.conformance.test_ownership import deployment
@@ -100,6 +101,41 @@ def test_checks_of_a_service(play: Play) -> None:
             await api.create(kinds.SERVICE, {**body, "spec": change})
         await api.apply(kinds.SERVICE, {"metadata": {"name": "1shop"}, "spec": body["spec"]})
         await api.create(kinds.SERVICE, body)
+
+    play(scenario)
+
+
+def test_a_job(play: Play) -> None:
+    async def scenario(api: Api) -> None:
+        _, secret = await api.create(kinds.SECRET, {"metadata": {"name": "owner"}, "stringData": {"a": "b"}})
+        owner = render.Owner(api.namespace, "fraud", secret["metadata"]["uid"])
+        cause = Cause(Trigger.DRIFT, "both have moved", "fraud-abc", since=1.7e9, until=1.7e9 + 60)
+        containers = [{"name": "train", "image": "train:1", "env": [{"name": "MODE", "value": "x"}]}]
+        body = retraining_job.render(
+            owner,
+            Run("fraud-retrain-1", cause, 1.7e9),
+            {
+                "metadata": {"labels": {"queue": "q"}},
+                "spec": {"suspend": True, "template": {"spec": {"containers": containers}}},
+            },
+        )
+        body["metadata"]["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "Secret", "name": "owner", "uid": owner.uid}
+        ]
+        status, _ = await api.create(kinds.JOB, body)
+        assert status == 201
+        status, _ = await api.create(kinds.JOB, body)
+        assert status == 409
+        body["metadata"]["name"] = "fraud-retrain-2"
+        for change in (
+            {"restartPolicy": "Always"},
+            {"containers": []},
+            {"containers": [{"name": "train", "image": ""}]},
+        ):
+            template = body["spec"]["template"]
+            changed = {**template, "spec": {**template["spec"], **change}}
+            await api.create(kinds.JOB, {**body, "spec": {**body["spec"], "template": changed}})
+        await api.create(kinds.JOB, {**body, "spec": {**body["spec"], "backoffLimit": -1}})
 
     play(scenario)
 

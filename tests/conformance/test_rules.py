@@ -72,9 +72,9 @@ def test_metric_templates(play: Play) -> None:
 def test_samples(play: Play) -> None:
     async def scenario(api: Api) -> None:
         for path in sorted(SAMPLES.glob("*.yaml")):
-            for body in documents(path.name):
+            for number, body in enumerate(documents(path.name)):
                 kind = kinds.of(body)
-                body["metadata"]["name"] = f"{path.stem}-{kind.plural}"
+                body["metadata"]["name"] = f"{path.stem}-{kind.plural}-{number}"
                 assert (await api.create(kind, body, strict=True))[0] == 201
 
     play(scenario)

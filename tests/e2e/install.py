@@ -52,8 +52,12 @@ def install(
         "router.image": envoy.reference,
         "router.replicas": routers,
         "prometheus.url": prometheus_url,
+        "guard.enabled": "true",
+        "guard.replicas": 1,
+        "guard.timeoutMilliseconds": 5000,  # the machine is busy
     }
     install_chart(cluster, helm, values)
+    wait_for(cluster, "serin-guard")
     return Installation(cluster, model.reference)
 
 
@@ -62,7 +66,8 @@ def install_chart(cluster: Cluster, helm: Path, values: Mapping[str, str]) -> No
     cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE)
     cluster.kubectl("label", "namespace", SYSTEM_NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     command = [str(helm), "install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE]
-    command += ["--kubeconfig", str(cluster.kubeconfig)]
+    # The definitions may be there already: applied by others, or kept from an earlier release.
+    command += ["--take-ownership", "--kubeconfig", str(cluster.kubeconfig)]
     command += [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:

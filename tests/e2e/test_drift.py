@@ -19,10 +19,16 @@ ANSWERS = {
     "severity": "major",
 }
 
+ALIKE = {
+    "name": "alike",
+    "concentration": {"counts": "predictions_total{ {{.version}} }", "by": "label"},
+    "severity": "info",
+}
+
 
 def scraped(image: str, version: str, **more: Any) -> dict[str, Any]:
     """The fraud model with the annotations by which Prometheus finds the pods' own metrics."""
-    body = fraud(image, version, metrics=[ERRORS, ANSWERS], **more)
+    body = fraud(image, version, metrics=[ERRORS, ANSWERS, ALIKE], **more)
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
     body["spec"]["template"]["metadata"] = {"annotations": annotations}
     return body
@@ -51,4 +57,5 @@ def test_a_version_that_answers_differently_is_rolled_back(serin: Installation, 
     verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
     assert not verdicts["errors"]["verdict"].startswith("Fail")
     assert verdicts["answers"]["requests"] < 1_000
+    assert verdicts["alike"]["requests"], "how often two answers are the same is counted beside that"
     serin.cluster.kubectl("delete", "namespace", namespace, "--wait=false")

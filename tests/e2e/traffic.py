@@ -30,6 +30,8 @@ MAXIMUM_OPEN = 500
 ANSWER_SECONDS = 30.0
 """Longer than any machine stands still, so that what was not answered by then was lost."""
 LATE_SECONDS = 0.5
+NO_NUMBER = "an answer without a number"
+"""The problem of an answer with 200 that has null or NaN among its outputs."""
 SETTLE_SECONDS = 1.5
 
 
@@ -40,7 +42,7 @@ class Answer:
     `at`: Unix time of sending. `status`: 0 without an answer; `problem` says why then. `seconds`: until the whole
     answer was there. `right`: whether the label was the expected one (None unless the status is 200). `malformed`:
     the request was one that every version has to fail. `late`: it was sent more than half a second after its time.
-    `shielded`: the candidate had it first and failed it.
+    `shielded`: the candidate had it first and failed it. `feature`: the first one of the request.
     """
 
     at: float
@@ -52,6 +54,7 @@ class Answer:
     late: bool
     problem: str = ""
     shielded: bool = False
+    feature: float = 0.0
 
     @property
     def failed(self) -> bool:
@@ -217,12 +220,13 @@ class Traffic:
                 shielded = answer.headers.get(SHIELDED_HEADER) == "true"
             if status == 200:
                 right = read_label(text) == cases.labels[case]
+                problem = NO_NUMBER if "NaN" in text or "null" in text.partition('"outputs"')[2] else ""
             elif not malformed:
                 problem = f"status {status}: {text[:200]}"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             status, problem = 0, f"{type(error).__name__}: {error}"
         seconds = time.monotonic() - began
-        self.answers.append(Answer(at, status, seconds, snapshot, right, malformed, late, problem, shielded))
+        self.answers.append(Answer(at, status, seconds, snapshot, right, malformed, late, problem, shielded, row[0]))
 
 
 async def answered_by(url: str, cases: Cases, model: str = "fraud", **headers: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,13 +67,18 @@ def await_right(kubeconfig: Path, account: str, **attributes: str) -> None:
         time.sleep(0.05)
 
 
+@cache
 def every_state() -> dict[str, Frame]:
-    """One frame for each phase and reason that the stories lead to."""
+    """One frame for each phase and reason that the stories lead to. All of them are played for that."""
     return {state: frame for state, (_, frame) in first_of_each_state().items()}
 
 
-def put(cluster: Cluster, frame: Frame) -> JsonObject:
-    """Bring a deployment of a real cluster into the frame's state, its times moved to now; returns it as stored."""
+def put(cluster: Cluster, frame: Frame | str) -> JsonObject:
+    """Bring a deployment of a real cluster into the frame's state, its times moved to now; returns it as stored.
+
+    A text is the phase and reason of every_state().
+    """
+    frame = every_state()[frame] if isinstance(frame, str) else frame
     cluster.kubectl("delete", "md,msnap", "--all", "--wait=true")
     ahead = time.time() - frame.now
     metadata = {"name": frame.facts.name, "annotations": frame.body["metadata"]["annotations"]}

@@ -62,6 +62,7 @@ class ModelServer:
     slow_share: float = 1.0  # of the requests, that `delay` holds for
     hold: Callable[[], Awaitable[object]] | None = None  # awaited before an answer begins
     watch: Callable[[web.Request], object] | None = None  # sees every request
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None  # instead of the usual one
     cut: asyncio.Event = field(default_factory=asyncio.Event)  # lets the next answer of /broken break off
     truth: Counter[str] = field(default_factory=Counter)
     seed: int = 1
@@ -119,6 +120,8 @@ class ModelServer:
             assert request.transport is not None
             request.transport.abort()
         self.truth["answered"] += 1
+        if self.answer is not None:
+            return await self.answer(request)
         return web.json_response({"model": self.name, "bytes": len(body)})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -197,6 +200,7 @@ class Envoy:
     name: str = "router-1"
     token: TokenFolder | None = None
     max_heap: int = MAX_HEAP
+    guard: int | None = None  # the guard's port
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Envoy":
@@ -221,6 +225,7 @@ class Envoy:
             metrics_port=self.metrics_port,
             admin_port=self.admin_port,
             max_heap=self.max_heap,
+            guard=("127.0.0.1", self.guard) if self.guard else None,
         )
 
     async def stop(self) -> None:
@@ -244,9 +249,9 @@ class Envoy:
         """Wait until it serves what it has started with."""
         await eventually(lambda: self.get("/ready", self.admin_port), lambda found: found[0] == 200)
 
-    async def listens(self, wanted: RoutedModel) -> None:
+    async def listens(self, wanted: RoutedModel, limits: Limits = LIMITS) -> None:
         """Wait until requests meet a deployment's listener as it is now."""
-        made = render(wanted, "127.0.0.1").listener
+        made = render(wanted, "127.0.0.1", limits).listener
 
         async def active() -> Counter[str]:
             _, text = await self.get("/config_dump?resource=dynamic_listeners", self.admin_port)
@@ -343,6 +348,7 @@ class Rig:
     port: int
     propagations: list[float]
     envoys: list[Envoy] = field(default_factory=list)
+    limits: Limits = LIMITS
 
     @property
     def url(self) -> str:
@@ -355,7 +361,7 @@ class Rig:
         self.xds.update([wanted])
         await self.served(wanted)
         for envoy in self.envoys:
-            await envoy.listens(wanted)
+            await envoy.listens(wanted, self.limits)
 
     async def served(self, wanted: RoutedModel) -> None:
         """Wait until every Envoy has the split. What else has changed may come a moment later."""
@@ -412,6 +418,7 @@ async def rig(
     token: TokenFolder | None = None,
     limits: Limits = LIMITS,
     max_heap: int = MAX_HEAP,
+    guard: int | None = None,
 ) -> AsyncIterator[Rig]:
     """Start everything with all traffic to stable, and stop it again."""
     propagations: list[float] = []
@@ -423,10 +430,10 @@ async def rig(
     )
     xds_port = await xds.start("127.0.0.1", free_port())
     stable, candidate = await ModelServer("stable").start(), await ModelServer("candidate", seed=2).start()
-    envoy = await Envoy(folder, xds_port, token=token, max_heap=max_heap).start()
+    envoy = await Envoy(folder, xds_port, token=token, max_heap=max_heap, guard=guard).start()
     connector = aiohttp.TCPConnector(limit=0)
     client = aiohttp.ClientSession(connector=connector)
-    found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy])
+    found = Rig(folder, xds, xds_port, envoy, stable, candidate, client, free_port(), propagations, [envoy], limits)
     try:
         await found.route(0)
         await envoy.ready()

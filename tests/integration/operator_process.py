@@ -31,6 +31,9 @@ class ControlPlane(Protocol):
     def kubectl(self, *args: str, input: str | None = None) -> str: ...
 
 
+OF_THE_IMAGE = {"MALLOC_ARENA_MAX": "1"}
+
+
 class Cluster:
     """A namespace for one test, with a namespace for Serin itself, on a control plane that has Serin's CRDs."""
 
@@ -128,7 +131,9 @@ class OperatorProcess:
         }
         command = [sys.executable, "-m", "serin", "run", *(f"--{name}={value}" for name, value in flags.items())]
         with log.open("ab") as out:
-            self.process = subprocess.Popen(command, stderr=out, env={**os.environ, "SERIN_LOG_LEVEL": "info"})
+            self.process = subprocess.Popen(
+                command, stderr=out, env={**os.environ, **OF_THE_IMAGE, "SERIN_LOG_LEVEL": "info"}
+            )
 
     async def page(self, path: str) -> tuple[int, str]:
         """Status and text of a page; 0 while nothing listens."""

@@ -25,8 +25,11 @@ def render(name: str, labels: Labels) -> str:
     return name + "{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "}"
 
 
-def write_history(data: Path, samples: Iterable[Sample]) -> None:
-    """Make blocks of samples with exact times, as a Prometheus that ran for hours would have."""
+def write_history(data: Path, samples: Iterable[Sample], *, block: str = "2h") -> None:
+    """Make blocks of samples with exact times, as a Prometheus that ran for hours would have. `block`: the longest.
+
+    promtool reads all samples again for each block, so weeks of them take longer ones.
+    """
     by_series: dict[str, list[tuple[float, float]]] = {}
     for name, labels, value, at in samples:
         by_series.setdefault(render(name, labels), []).append((at, value))
@@ -37,17 +40,28 @@ def write_history(data: Path, samples: Iterable[Sample]) -> None:
         file.write("# EOF\n")
     data.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)], check=True, capture_output=True
+        [
+            "promtool",
+            "tsdb",
+            "create-blocks-from",
+            "openmetrics",
+            f"--max-block-duration={block}",
+            str(text),
+            str(data),
+        ],
+        check=True,
+        capture_output=True,
     )
 
 
 @dataclass
 class PrometheusServer:
-    """One Prometheus process. `scheme`, `health`: how to ask it whether it is ready."""
+    """One Prometheus process. `retention`: how old a sample may be."""
 
     folder: Path
     config: str = "scrape_configs: []\n"
     options: Sequence[str] = ()
+    retention: str = "1d"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +79,7 @@ class PrometheusServer:
                     f"--config.file={self.folder}/prometheus.yml",
                     f"--storage.tsdb.path={self.folder}/data",
                     f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--storage.tsdb.retention.time=1d",
+                    f"--storage.tsdb.retention.time={self.retention}",
                     *self.options,
                 ],
                 stdout=log,

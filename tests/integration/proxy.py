@@ -114,10 +114,10 @@ UPSTREAM = web.AppKey("upstream", str)
 
 
 @asynccontextmanager
-async def proxied(kubeconfig: Path) -> AsyncIterator[Proxy]:
+async def proxied(kubeconfig: Path, proxy: Proxy | None = None) -> AsyncIterator[Proxy]:
     """Run a proxy on a free loopback port; it adds the kubeconfig's credentials to every request."""
     login = await log_in(kubeconfig)
-    proxy = Proxy()
+    proxy = proxy or Proxy()
     app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", proxy.handle)
     app[SESSION], app[UPSTREAM] = watch_session(login), login.host

@@ -72,7 +72,7 @@ class Rollout(World):
     def observe(self) -> Observation:
         seen = super().observe()
         assert self.loop is not None
-        return replace(seen, samples=self.loop.samples(seen.deployment))
+        return replace(seen, samples=self.loop.samples(seen.deployment, seen.state))
 
     def error_rate(self) -> float:
         """Stable's error rate now: a third of the worlds have one that wanders between 0.5 and 3 %."""

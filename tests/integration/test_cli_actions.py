@@ -8,17 +8,16 @@ import yaml
 
 from serin.api import names
 from serin.cli.exit_codes import Exit
-from tests.integration.cli_rig import Serin, await_right, every_state, put
+from tests.integration.cli_rig import Serin, await_right, put
 from tests.integration.operator_process import Cluster, operating, until
 from tests.narratives import stories
 from tests.narratives.film import film
 
 pytestmark = pytest.mark.control_plane
 
-STATES = every_state()
-APPROVAL, BAKING = STATES["Paused-WaitingForApproval"], STATES["Progressing-Baking"]
-REJECTED, PAUSED = STATES["Healthy-RejectedContent"], STATES["Paused-PausedByUser"]
-SERVING, GOING_BACK = STATES["Healthy-Serving"], STATES["RollingBack-RollingBack"]
+APPROVAL, BAKING = "Paused-WaitingForApproval", "Progressing-Baking"
+REJECTED, PAUSED, SERVING = "Healthy-RejectedContent", "Paused-PausedByUser", "Healthy-Serving"
+GOING_BACK = next(one for one in film(stories.goes_back_after_promotion) if one.state == "RollingBack-RollingBack")
 SECOND = next(
     frame
     for frame in film(stories.goes_back_after_promotion)

@@ -157,8 +157,8 @@ async def test_an_event_is_created_and_then_updated_under_the_same_name(cluster:
 
 
 async def test_an_unknown_kind_is_named_before_anything_is_sent(cluster: KubernetesCluster) -> None:
-    with pytest.raises(ValueError, match="no kind 'ConfigMap' of 'v1' is known to Serin"):
-        await cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "x", "name": "y"}})
+    with pytest.raises(ValueError, match="no kind 'LimitRange' of 'v1' is known to Serin"):
+        await cluster.apply({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"namespace": "x", "name": "y"}})
 
 
 async def test_every_request_is_counted_with_its_kind_and_answer(control_plane: Any, name: str) -> None:

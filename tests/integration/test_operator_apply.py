@@ -17,6 +17,7 @@ from serin.cluster.protocol import Refused
 from serin.controller.apply import Applied, Applier
 from serin.controller.evidence_loop import EvidenceLoop
 from serin.controller.observe import Observer
+from serin.controller.pod_checks import PodChecks
 from serin.controller.reconcile import Reconciler, TryAgain
 from serin.controller.report import Reporter
 from serin.controller.telemetry import Outcome, Telemetry
@@ -76,7 +77,9 @@ class Bench:
         )
         context = router_context(self.cache, namespace=cluster.system, registry=self.telemetry.registry)
         traffic_estimator = TrafficEstimator(self.cache, prometheus.query, lambda _: None, catalog=CATALOG)
-        self.observer = Observer(self.cache, build_routers(context), evidence_loop, traffic_estimator, catalog=CATALOG)
+        pod_checks = PodChecks(self.cache, lambda _: None)
+        routers = build_routers(context)
+        self.observer = Observer(self.cache, routers, evidence_loop, traffic_estimator, pod_checks, catalog=CATALOG)
         self.applier = Applier(client, self.cache, self.observer, lambda: self.leading)
 
     async def refresh(self) -> None:

@@ -397,6 +397,7 @@ async def test_a_restored_status_with_somebody_elses_port_gets_another(
         for name in ("older", "other"):
             cluster.deploy(name)
             await serving(cluster, name)
+            await asyncio.sleep(1.0)  # a creationTimestamp has whole seconds: of one second, the older one is drawn
         taken = port("older")
         restored = json.dumps({"status": {"router": {"envoy": {"port": taken}}}})
         cluster.kubectl("patch", "md", "other", "--subresource=status", "--type=merge", "-p", restored)

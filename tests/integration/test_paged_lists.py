@@ -1,10 +1,12 @@
 """Lists that come in pages from a real API server: nothing is dropped, and a deletion on any page is noticed."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiohttp import web
@@ -97,6 +99,39 @@ async def test_every_page_is_kept_and_a_deletion_on_the_second_is_noticed(
         await until(lambda: on_the_second_page not in watched.names(), what="the sweep")
         assert watched.names() == [name for name in NAMES if name != on_the_second_page]
         assert (watched.deleted, watched.swept()) == ([on_the_second_page], 1)
+
+
+async def test_kopf_changes_nothing_of_what_it_hands_over_and_no_annotation_keeps_an_object_from_the_cache(
+    control_plane: Any, cluster: Cluster, services: str
+) -> None:
+    """Objects are not copied on their way; an annotation of kopf's own may hold anything that a user writes."""
+    annotated, taken = NAMES[0], list[tuple[str, JsonObject]]()
+    cluster.kubectl("annotate", "svc", annotated, "kopf.zalando.org/last-handled-configuration=none of kopf's")
+    _finalize(cluster, annotated, "kopf.zalando.org/KopfFinalizerMarker")
+    put = ObjectCache.put
+
+    def remember(cache: ObjectCache, kind: Kind, body: JsonObject) -> None:
+        taken.append((json.dumps(body), body))
+        put(cache, kind, body)
+
+    with patch.object(ObjectCache, "put", remember):
+        async with watching(control_plane.kubeconfig, services) as watched:
+            assert watched.names() == NAMES
+            cluster.kubectl("label", "svc", "--all", "tier=one")
+            await until(
+                lambda: all("labels" in body["metadata"] for body in watched.cache.all(kinds.SERVICE)), what="labels"
+            )
+            await asyncio.sleep(1.5)  # kopf's task of an object ends a second after its last event
+    assert len(taken) >= 2 * len(NAMES)
+    assert [body["metadata"]["name"] for text, body in taken if json.dumps(body) != text] == []
+    shown = json.loads(cluster.kubectl("get", "svc", annotated, "-o", "json"))
+    assert shown["metadata"]["finalizers"] == ["kopf.zalando.org/KopfFinalizerMarker"], "another operator's"
+    _finalize(cluster, annotated)
+
+
+def _finalize(cluster: Cluster, service: str, *finalizers: str) -> None:
+    """Give a Service these finalizers, as an operator of somebody else's does that is made with kopf."""
+    cluster.kubectl("patch", "svc", service, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": finalizers}}))
 
 
 def refusal(code: int, reason: str, message: str) -> web.Response:

@@ -15,7 +15,7 @@ import pytest
 
 from serin.analysis.types import DistributionTick, MeanTick, NoData, NoDataReason, ReferenceTick, Tick
 from serin.api.conditions import Reason
-from serin.api.spec import DistributionQuery, MeanQuery, Metric
+from serin.api.spec import ConcentrationQuery, DistributionQuery, MeanQuery, Metric
 from serin.api.verdicts import Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
@@ -31,6 +31,9 @@ ANSWERS = Metric(
 KNOWN = DistributionQuery("predictions_total{ {{.version}} }", "label", {"legit": 970, "fraud": 30})
 REFERENCE = Metric("known", KNOWN, Severity.MINOR, Against.REFERENCE)
 SCORES = Metric("scores", DistributionQuery("score_bucket{ {{.version}} }", "le"), Severity.MAJOR, Against.STABLE)
+ALIKE = Metric(
+    "alike", ConcentrationQuery("predictions_total{ {{.version}} }", "label"), Severity.MAJOR, Against.STABLE
+)
 TOKENS = Metric(
     "tokens", MeanQuery(sum="t_sum{ {{.version}} }", count="t_count{ {{.version}} }"), Severity.MAJOR, Against.STABLE
 )
@@ -97,7 +100,7 @@ class Looker:
         self.counts: dict[str, dict[str, Counter[str]]] = {
             metric.name: {STABLE: Counter(), CANDIDATE: Counter()} for metric in metrics
         }
-        self.moments = {STABLE: [0.0, 0.0], CANDIDATE: [0.0, 0.0]}
+        self.moments = {metric.name: {STABLE: [0.0, 0.0], CANDIDATE: [0.0, 0.0]} for metric in metrics}
         self.ticks: list[Tick] = []
 
     async def look(self) -> None:
@@ -118,8 +121,8 @@ class Looker:
                     arms, names = {CANDIDATE: tick.live, STABLE: tick.stable}, tick.categories
                 case MeanTick():
                     for snapshot, arm in ((CANDIDATE, tick.candidate), (STABLE, tick.stable)):
-                        self.moments[snapshot][0] += arm.requests
-                        self.moments[snapshot][1] += arm.total
+                        self.moments[name][snapshot][0] += arm.requests
+                        self.moments[name][snapshot][1] += arm.total
                     arms, names = {}, ()
                 case _:
                     raise AssertionError(tick)
@@ -147,7 +150,7 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     for truth in (world.labels, world.buckets):
         truth[STABLE].clear()
     world.tokens[STABLE] = [0, 0]
-    looker = Looker(world, ANSWERS, REFERENCE, SCORES, TOKENS)
+    looker = Looker(world, ANSWERS, REFERENCE, SCORES, TOKENS, ALIKE)
     chance, done, paused = random.Random(5), asyncio.Event(), set[tuple[str, int]]()
     possible = ["legit", "fraud"]
 
@@ -195,7 +198,7 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
     await asyncio.gather(*tasks)
 
     def told() -> bool:
-        moments = (looker.moments[arm] == pytest.approx(world.tokens[arm], abs=1e-6) for arm in world.tokens)
+        moments = (looker.moments["tokens"][arm] == pytest.approx(world.tokens[arm], abs=1e-6) for arm in world.tokens)
         return looker.counts["answers"] == world.labels and all(moments)
 
     await look_until_told(looker.look, told)
@@ -207,10 +210,13 @@ async def test_counts_survive_late_categories_restarts_and_pods_that_vanish(worl
         for arm, counts in world.buckets.items()
     }
     for snapshot, counts in world.labels.items():
+        answers, same = looker.moments["alike"][snapshot]
+        assert 0.9 * counts.total() <= answers <= counts.total(), "one answer alone is no pair"
+        assert 0.32 < same / answers < 0.52, "of two kinds at first and three later, all as frequent"
         assert looker.counts["known"][snapshot] == Counter(
             {"legit": counts["legit"], "fraud": counts["fraud"], "other": counts["review"]}
         )
-        assert looker.moments[snapshot] == pytest.approx(world.tokens[snapshot], abs=1e-6)
+        assert looker.moments["tokens"][snapshot] == pytest.approx(world.tokens[snapshot], abs=1e-6)
     assert sum(isinstance(tick, MeanTick) for tick in looker.ticks) > 5
 
 

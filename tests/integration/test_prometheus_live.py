@@ -5,15 +5,16 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from serin.analysis.types import NoData, NoDataReason, RatioTick, Tick, ValueTick
+from serin.analysis import engine
+from serin.analysis.types import Judgement, NoData, NoDataReason, Policy, RatioTick, SlicedTick, Tick, ValueTick
 from serin.api.conditions import Reason
 from serin.api.spec import Metric, RatioQuery, TemplateRef, ValueQuery
-from serin.api.verdicts import Against, Severity
+from serin.api.verdicts import FAILURES, Against, Severity
 from serin.metrics.collector import Collector, Want
 from serin.metrics.prometheus import Prometheus, Settings
 from tests.catalog import CATALOG
@@ -318,6 +319,47 @@ async def learn_interval(looker: Looker) -> None:
             await asyncio.sleep(0.3)
 
 
+SLICED = replace(PLAIN, by="country")
+HOSTILE = ("\x1b[2Jpt", "a" * 5_000)  # written by clients
+
+
+async def test_a_version_that_is_bad_for_one_country_is_found_by_slices(world: World) -> None:
+    """Good on the whole; some requests have no country, and some have one that is a command, or without an end."""
+    usual = {"de": 800, "fr": 600, "pt": 20, "": 10, HOSTILE[0]: 5, HOSTILE[1]: 5}
+    for model in world.models.values():
+        for country in usual:
+            predictions(model, 1, outcome="right", country=country)
+            predictions(model, 1, outcome="wrong", country=country)
+        await in_thread(world.wait_scrape, model)
+    looker = Looker(world, SLICED)
+    await learn_interval(looker)
+    policy = Policy("own", Severity.MAJOR, alpha_minor=0.005, alpha_critical=0.001, by="country", slice_requests=100)
+    whole: Judgement | None = None
+    judged: Judgement | None = None
+
+    def fold(tick: Tick | None) -> bool:
+        nonlocal whole, judged
+        if isinstance(tick, SlicedTick):
+            whole = engine.fold(policy, whole.evidence if whole else None, tick.whole)
+            judged = engine.fold(policy, judged.evidence if judged else None, tick)
+        for snapshot, model in world.models.items():
+            for country, requests in usual.items():
+                wrong = 6 if (snapshot, country) == (CANDIDATE, "pt") else requests // 50
+                predictions(model, requests - wrong, outcome="right", country=country)
+                predictions(model, wrong, outcome="wrong", country=country)
+        return judged is not None and judged.verdict.verdict in FAILURES
+
+    await looker.until(fold)
+    assert judged is not None
+    assert whole is not None
+    assert judged.verdict.message.startswith("country pt: 30.0% of the candidate's requests failed")
+    assert whole.verdict.verdict not in FAILURES
+    names = judged.evidence["slices"].keys()  # type: ignore[union-attr]
+    assert {"de", "fr", "pt"} < names
+    assert len(names) == 5
+    assert all(name.isprintable() and len(name) <= 40 for name in names)
+
+
 async def test_own_counter_without_a_request_yet_is_no_traffic(world: World) -> None:
     predictions(world.models[STABLE], 40, outcome="right")
     looker = Looker(world, PLAIN)
@@ -365,7 +407,7 @@ async def test_own_promql_as_a_value(world: World) -> None:
             Reason.QUERY_FAILED,
             "write sum by (serin_snapshot) (...)",
         ),
-        (TemplateRef("reqest-errors"), Reason.QUERY_FAILED, "write one of request-errors, request-latency"),
+        (TemplateRef("reqest-errors"), Reason.QUERY_FAILED, "write one of bad-outputs, request-errors"),
     ],
 )
 async def test_what_the_user_must_mend_is_said(
@@ -415,6 +457,8 @@ async def test_a_prometheus_that_lost_its_data_counts_nothing_again(world: World
         world.know(pod, STABLE, CANDIDATE)
         await in_thread(world.wait_scrape, pod)
     looker = Looker(world)
+    # A slow scrape has the time at which it began: what it saw at its end would be of before.
+    await looker.until(lambda tick: no_data(Reason.NO_TRAFFIC)(tick) and isinstance(tick, NoData) and tick.at)
     for pod in world.pods:
         world.serve(pod, CANDIDATE, 100, 50)
         world.serve(pod, STABLE, 200, 2)

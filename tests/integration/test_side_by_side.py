@@ -59,8 +59,9 @@ def test_a_cluster_is_started_once_and_all_is_reported_as_one(tmp_path: Path) ->
     assert re.search(r"^all +5 ", text, re.MULTILINE), "the budget is printed"
 
 
-def test_modules_with_the_same_marker_share_a_process(tmp_path: Path) -> None:
-    marked = WHERE + "import pytest\npytestmark = pytest.mark.xdist_group('costly')\n"
+@pytest.mark.parametrize("marker", ["xdist_group('costly')", "stories"])
+def test_modules_with_the_same_marker_share_a_process(tmp_path: Path, marker: str) -> None:
+    marked = WHERE + f"import pytest\npytestmark = pytest.mark.{marker}\n"
     uses = marked + "def test_it(): time.sleep(0.5); Path(f'costly-{os.getpid()}').touch()\n"
     alone = WHERE + "def test_it(): time.sleep(0.1); Path(f'alone-{os.getpid()}').touch()\n"
     status, text, _ = ended(suite(tmp_path, a=uses, b=uses, c=uses, d=alone))

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -18,10 +19,14 @@ BATCH_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Reporter:
-    """Sends outcomes to the feedback service at `url`, from entering the context until leaving it."""
+    """Sends outcomes to the feedback service at `url`, from entering the context until leaving it.
+
+    `segment`: in which part of the clients an answer belongs; None: they are not told apart.
+    """
 
     url: str
     traffic: Traffic
+    segment: Callable[[Answer], str] | None = None
     problem: str = ""
     _reported: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -51,7 +56,11 @@ class Reporter:
             if answer.at + answer.seconds > until:
                 break
             batch.append(answer)
-        known = [{"snapshot": one.snapshot, "right": one.right} for one in batch if one.right is not None]
+        known = [
+            {"snapshot": one.snapshot, "right": one.right, **({"segment": self.segment(one)} if self.segment else {})}
+            for one in batch
+            if one.right is not None
+        ]
         request = urllib.request.Request(f"{self.url}/outcomes", json.dumps(known).encode())
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

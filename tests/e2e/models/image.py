@@ -26,10 +26,11 @@ SETTINGS = (
 )
 
 
-def model_image(tag: str | None = None) -> Image:
+def model_image(tag: str | None = None, build: str = "") -> Image:
     """Return the server with every version of the model; SERIN_MODEL_URI or SERIN_MODEL_VERSION chooses one.
 
-    It serves `/v2/models/fraud/infer` on port 8080 and MLServer's own metrics on 8082.
+    It serves `/v2/models/fraud/infer` on port 8080 and MLServer's own metrics on 8082. `build`: another image, which
+    does the same.
     """
     layers = [
         debian.base_layer(),
@@ -38,6 +39,7 @@ def model_image(tag: str | None = None) -> Image:
         recipes.program_layer("model-server", SERVER, "app/server"),
     ]
     environment = {**dict(recipes.PYTHON_ENVIRONMENT), **dict(SETTINGS), "PYTHONPATH": "/app/server:/app/lib"}
+    environment |= {"BUILD": build} if build else {}
     start = ("python3", "-c", "from mlserver.cli import main; main()", "start", "/app/server")
     return build_image("model-server", layers, Run(entrypoint=start, environment=tuple(environment.items())), tag)
 

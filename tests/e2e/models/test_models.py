@@ -1,5 +1,6 @@
 """The trained models, the faults, and the real server from its image, on loopback and without a container."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,14 +10,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from serin.api.fields import Field
+from serin.api.integrity import read_integrity
+from serin.api.serving import Serving
+from serin.api.signature import Tensor, read_signature
+from serin.evaluation.golden import LONGEST_ANSWER, difference
+from serin.workload.asking import NoAnswer, Question, ask
+from serin.workload.profiles import inference, metadata
 from tests.cluster import debian
 from tests.cluster.ports import free_port
 from tests.cluster.recipes import ROOT
+from tests.e2e.models.golden import integrity
 from tests.e2e.models.image import model_image
 from tests.e2e.models.server.faults import Faults
 from tests.e2e.models.train import VERSIONS, Cases, trained
@@ -51,10 +60,13 @@ def test_faults_are_read_from_the_config() -> None:
             "SERIN_CONFIG_SLOW_RATIO": "0.5",
             "SERIN_CONFIG_SLOW_SECONDS": "2",
             "SERIN_CONFIG_WRONG_ORDER": "true",
+            "SERIN_CONFIG_WRONG_ABOVE": "20.5",
             "SERIN_CONFIG_CRASH_AFTER": "30",
         }
     )
-    assert read == Faults(0.25, fails_above=17, slow_ratio=0.5, slow_seconds=2, wrong_order=True, crash_after=30)
+    assert read == Faults(
+        0.25, fails_above=17, slow_ratio=0.5, slow_seconds=2, wrong_order=True, wrong_above=20.5, crash_after=30
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,6 +214,34 @@ def test_features_in_another_order_are_answered_wrongly(root: Path) -> None:
     ):
         summary = traffic.wait_for("wrong", lambda one: one.wrong > 20, 60)
     assert summary.failures == 0
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_golden_probe_tells_transposed_inputs_from_another_good_version(root: Path, wrong: bool) -> None:
+    """By the question, the bounds and the comparison of the operator itself."""
+    written = integrity(Cases.load(trained())) | {"signature": "Off", "digest": "Off"}
+    [probe] = read_integrity(Field(written, "spec.integrity")).golden_probes
+    config = {"SERIN_CONFIG_WRONG_ORDER": "true"} if wrong else {}
+    with running(root, SERIN_MODEL_VERSION="2", **config) as server:
+        where = inference("mlserver", "fraud", server.port, Serving())
+        body = probe.body.encode()
+        question = Question("127.0.0.1", where.port, where.path, body, probe.timeout, LONGEST_ANSWER)
+        said = difference(probe, asyncio.run(ask(question)))
+        nobody = replace(question, path="/v2/models/nobody/infer")
+        with pytest.raises(NoAnswer, match="the answer is 404"):
+            asyncio.run(ask(nobody))
+    assert said.startswith("outputs[0].data[") if wrong else not said, said
+
+
+@pytest.mark.parametrize(("config", "datatype"), [({}, "FP32"), ({"SERIN_CONFIG_OTHER_INPUT": "true"}, "FP64")])
+def test_the_model_server_says_the_models_signature(root: Path, config: dict[str, str], datatype: str) -> None:
+    with running(root, **config) as server:
+        where = metadata("mlserver", "fraud", server.port, Serving())
+        assert where
+        answer = asyncio.run(ask(Question("127.0.0.1", where.port, where.path, None, 10.0, LONGEST_ANSWER)))
+    found = read_signature(json.loads(answer))
+    assert found.inputs == (Tensor("features", datatype, (-1, 30)),)
+    assert [one.name for one in found.outputs] == ["label", "probability"]
 
 
 def test_a_crash_is_a_failed_request_and_not_a_failed_client(root: Path) -> None:

@@ -9,10 +9,39 @@ Refusals = dict[str, tuple[str, tuple[str, ...]]]
 
 ANSWERS = "distribution: {counts: 'a_total{ {{.version}} }', by: label}"
 KNOWN = ANSWERS.replace("by: label", "by: label, reference: {legit: 97, fraud: 3}")
+ITEMS = "concentration: {counts: 'r_total{ {{.version}} }', by: item}"
 TOKENS = "mean: {sum: 't_sum{ {{.version}} }', count: 't_count{ {{.version}} }'}"
 
+MISSED = "ratio: {bad: 'missed_total{ {{.version}} }', total: 'seen_total{ {{.version}} }'}"
+
 VARIANT = "spec: {strategy: {abTest: {sticky: {header: x-user}, goal: {metric: errors}, variants: [{name: b, WHAT}]}}}"
+JOB = (
+    "{metadata: {labels: {kueue.x-k8s.io/queue-name: gpus}}, spec: {backoffLimit: 2, suspend: true, "
+    "activeDeadlineSeconds: 3600, ttlSecondsAfterFinished: 0, template: {metadata: {labels: {team: risk}}, "
+    "spec: {serviceAccountName: trainer, containers: [{name: train, image: i, envFrom: [{secretRef: {name: s3}}]}]}}}}"
+)
 BANDIT = "spec: {strategy: {bandit: {reward: {metric: errors}, WHAT}}}"
+PROBE = "spec: {integrity: {goldenProbes: [{name: known, path: /p, body: '{}', expected: '[1]', WHAT}]}}"
+
+
+def _limited(watch: str = "", metric: str = "") -> str:
+    """A metric with a limit. `watch`, `metric`: more of the spec, and of the metric."""
+    more = f", {metric}" if metric else ""
+    errors = "name: errors, template: {name: request-errors}, severity: major, against: limit, limit: '0.01'"
+    return f"spec: {{metrics: [{{{errors}{more}}}]{f', {watch}' if watch else ''}}}"
+
+
+def _probe(what: str) -> str:
+    """A golden probe with this."""
+    return PROBE.replace("WHAT", what)
+
+
+def _past(metric: str = "", *, against: str = "history", watch: str = "watch: {}") -> str:
+    """A metric that is compared with its past. `metric`: more of it."""
+    more = f", {metric}" if metric else ""
+    errors = f"name: errors, template: {{name: request-errors}}, against: {against}"
+    return f"spec: {{metrics: [{{{errors}{more}}}]{f', {watch}' if watch else ''}}}"
+
 
 REFUSED: Refusals = {
     # --- the name ---
@@ -101,10 +130,155 @@ REFUSED: Refusals = {
     # --- the kill switch ---
     "kill switch of YAML": ("spec: {killSwitch: Off}", ("spec.killSwitch", "string")),
     "unknown kill switch": ("spec: {killSwitch: Everything}", ("spec.killSwitch", '"Off", "Candidate", "All"')),
+    # --- partial rollback ---
+    "reverts nothing": (
+        "spec: {rollback: {}}",
+        ("spec.rollback", "write scope: auto, to search for what is to blame; or maxPerDay: 3 and cooldown: 10m"),
+    ),
+    "reverts two ways": (
+        "spec: {rollback: {scope: auto, dimensions: [runtime]}}",
+        ("spec.rollback", "dimensions: [runtime] (only these are, together) and scope: all (nothing more is tried)"),
+    ),
+    "goes back never": (
+        _limited("watch: {}, rollback: {maxPerDay: 0}"),
+        ("spec.rollback.maxPerDay", "greater than or equal to 1"),
+    ),
+    "cools down for days": (
+        _limited("watch: {}, rollback: {cooldown: 2d}"),
+        ("spec.rollback.cooldown", "write a duration from 1s to 24h, for example 10m"),
+    ),
+    "goes back without a watch": (
+        "spec: {rollback: {maxPerDay: 3}}",
+        ("spec.rollback", "while it is watched: write watch: {} too, or remove them"),
+    ),
+    "reverts by another word": ("spec: {rollback: {scope: some}}", ("spec.rollback.scope", '"auto", "all"')),
+    "reverts no dimension": ("spec: {rollback: {dimensions: []}}", ("spec.rollback.dimensions", "1")),
+    "reverts an unknown dimension": (
+        "spec: {rollback: {dimensions: [image]}}",
+        ("spec.rollback.dimensions[0]", '"runtime", "model", "config", "features"'),
+    ),
+    "reverts everything by dimensions": (
+        "spec: {rollback: {dimensions: [runtime, model, config, features]}}",
+        ("spec.rollback.dimensions", "3"),
+    ),
+    "reverts a part of an experiment": (
+        "spec: {rollback: {scope: auto}, strategy: {bandit: {reward: {metric: errors, better: Higher}}}}",
+        ("spec.rollback", "an experiment compares its versions as they are"),
+    ),
     # --- watching after a promotion ---
     "watches nothing": (
         "spec: {watch: {}}",
-        ("spec.watch.holdback", "write holdback: {weight: 1, for: 24h}, or remove watch"),
+        ("spec.watch", "no metric can be watched without another version: write one"),
+    ),
+    "watches no limit": (
+        "spec: {watch: {holdback: {}, rollBackWithin: 72h}}",
+        ("spec.watch", "without interval and rollBackWithin"),
+    ),
+    "watches all the time": (
+        _limited("watch: {interval: 1s}"),
+        ("spec.watch.interval", "write a duration from 5s to 1h, for example 1m"),
+    ),
+    "rolls back within days": (
+        _limited("watch: {rollBackWithin: 3d}"),
+        ("spec.watch.rollBackWithin", "for example 72h, or 0s to be told alone"),
+    ),
+    "window of a comparison": (
+        "spec: {metrics: [{name: errors, template: {name: request-errors}, severity: major, window: 24h}], "
+        "watch: {holdback: {}}}",
+        ("spec.metrics[0].window", "window belongs to a metric with against: limit, reference, snapshot or history"),
+    ),
+    "window that nobody watches": (
+        _limited(metric="window: 24h"),
+        ("spec.metrics", "write watch: {} too, or remove them"),
+    ),
+    "window of days": (
+        _limited("watch: {}", metric="window: 7d"),
+        ("spec.metrics[0].window", "write a duration from 1m to 168h, for example 24h"),
+    ),
+    "past that nobody watches": (
+        _past(watch=""),
+        ("spec.metrics", "only while it is watched after the promotion: write watch: {} too, or against: stable"),
+    ),
+    "past of a distribution": (
+        f"spec: {{metrics: [{{name: m, {ANSWERS}, against: history, severity: minor}}], watch: {{}}}}",
+        ("spec.metrics[0].against", "write against: reference with the counts of a good time"),
+    ),
+    "past of a value": (
+        "spec: {metrics: [{name: m, value: {query: up, max: '5'}, against: history}], watch: {}}",
+        ("spec.metrics[0].against", "a value is compared with its own min and max"),
+    ),
+    "limit of a past as a share": (
+        _past("limit: '0.01'"),
+        ("spec.metrics[0].limit", 'from 1 to 100, for example "1.2"'),
+    ),
+    "past of a minute": (_past("window: 5m"), ("spec.metrics[0].window", "10m or longer")),
+    "coverage of a limit": (
+        _limited("watch: {}", metric="minCoverage: '0.5'"),
+        ("spec.metrics[0].minCoverage", "belongs to a metric with against: snapshot or history"),
+    ),
+    "coverage in percent": (
+        _past("minCoverage: 80%"),
+        ("spec.metrics[0].minCoverage", 'write a share from 0.05 to 1 as text, for example "0.8"'),
+    ),
+    "more than all of a window": (_past("minCoverage: '1.5'"), ("spec.metrics[0].minCoverage", "from 0.05 to 1")),
+    "labels of a comparison": (
+        "spec: {metrics: [{name: errors, template: {name: request-errors}, labelDelay: 6h}], watch: {holdback: {}}}",
+        ("spec.metrics[0].labelDelay", "labelDelay belongs to a metric with against: limit, reference, snapshot or"),
+    ),
+    "labels in days": (_past("labelDelay: 1d"), ("spec.metrics[0].labelDelay", "from 1s to 720h, for example 6h")),
+    "major that escalates": (
+        _limited("watch: {}", metric="escalateAfter: 24h"),
+        ("spec.metrics[0].escalateAfter", "escalateAfter belongs to a minor metric with value, against: limit or"),
+    ),
+    "escalates in days": (
+        _past("escalateAfter: 2d, severity: minor"),
+        ("spec.metrics[0].escalateAfter", "write a duration from 1m to 720h, for example 24h"),
+    ),
+    "first day that escalates": (
+        _past("escalateAfter: 24h, severity: minor", against="snapshot"),
+        ("spec.metrics[0].escalateAfter", "all others go back at once, or never: remove escalateAfter"),
+    ),
+    "limit that must last": (
+        _limited("watch: {}", metric="for: 5m"),
+        ("spec.metrics[0].for", "for belongs to a metric with value, against: snapshot or against: history"),
+    ),
+    # --- slices ---
+    "slices of a built-in template": (
+        "spec: {metrics: [{name: errors, template: {name: request-errors}, by: country}]}",
+        ("spec.metrics[0].by", "by belongs to a ratio of your own counters"),
+    ),
+    "slices of a mean": (
+        f"spec: {{metrics: [{{name: m, {TOKENS}, by: country}}]}}",
+        ("spec.metrics[0].by", "by belongs to a ratio of your own counters"),
+    ),
+    "slices of the past": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: country, against: history}}], watch: {{}}}}",
+        ("spec.metrics[0].by", "slices are compared with stable or with a limit"),
+    ),
+    "slices by what is no label": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: 'my country'}}]}}",
+        ("spec.metrics[0].by", "write the name of a label, for example country"),
+    ),
+    "requests of no slice": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, minRequests: 50}}]}}",
+        ("spec.metrics[0].minRequests", "write by: country (a label of the counters) too"),
+    ),
+    "slices by Serin's own label": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: serin_snapshot}}]}}",
+        ("spec.metrics[0].by", "a slice is what both versions serve"),
+    ),
+    "slices by process": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: instance}}]}}",
+        ("spec.metrics[0].by", "a slice is what both versions serve"),
+    ),
+    "slices of too many metrics": (
+        "spec: {metrics: [" + ", ".join(f"{{name: m{one}, {MISSED}, by: country}}" for one in range(5)) + "]}",
+        ("spec.metrics", "at most 4 metrics are sliced"),
+    ),
+    "slices of a reward": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: country}}], "
+        "strategy: {bandit: {reward: {metric: m, better: Higher}}}}",
+        ("spec.metrics", "what decides an experiment is not sliced: remove by from that metric"),
     ),
     "holds everybody back": ("spec: {watch: {holdback: {weight: 100}}}", ("spec.watch.holdback.weight", "50")),
     "holds nobody back": ("spec: {watch: {holdback: {weight: 0}}}", ("spec.watch.holdback.weight", "1")),
@@ -112,7 +286,6 @@ REFUSED: Refusals = {
         "spec: {watch: {holdback: {for: 720h}}}",
         ("spec.watch.holdback.for", "write a duration from 1s to 168h, for example 24h"),
     ),
-    "rolls back within": ("spec: {watch: {holdback: {}, rollBackWithin: 72h}}", ("rollBackWithin", "unknown field")),
     "no fallback at all": ("spec: {fallback: {}}", ("spec.fallback", "exactly one of service")),
     "two fallbacks": (
         "spec: {fallback: {service: {name: rules, port: 80}, answer: {body: x}}}",
@@ -330,6 +503,18 @@ REFUSED: Refusals = {
         "spec: {port: 80, template: {spec: {containers: []}}}",
         ("spec.template.spec.containers: Required", "write at least one container"),
     ),
+    "volumes that are no list": (
+        "spec: {template: {spec: {volumes: 5}}}",
+        ("spec.template.spec.volumes", "must be of type array"),
+    ),
+    "a preStop that is a command": (
+        "spec: {port: 80, template: {spec: {containers: [{name: a, image: i, lifecycle: {preStop: sleep 5}}]}}}",
+        ("spec.template.spec.containers[0].lifecycle.preStop", "must be of type object"),
+    ),
+    "mounts that are no list, beside the server": (
+        "spec: {template: {spec: {initContainers: [{name: a, image: i, volumeMounts: /x}]}}}",
+        ("spec.template.spec.initContainers[0].volumeMounts", "must be of type array"),
+    ),
     "container without a name": (
         "spec: {template: {spec: {containers: [{image: i, ports: [{containerPort: 80}]}]}}}",
         ("spec.template.spec.containers[0].name: Required value",),
@@ -532,6 +717,22 @@ REFUSED: Refusals = {
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {for: 0s}}]}}}",
         ("spec.strategy.canary.steps[1].pause.for", "or leave it out to wait for approval"),
     ),
+    "approvals of a pause for a time": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {for: 1h, approvals: 2}}]}}}",
+        ("spec.strategy.canary.steps[1].pause", "a pause for a time waits for nobody: remove for"),
+    ),
+    "an approval of one that expires": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {expireAfter: 8h}}]}}}",
+        ("spec.strategy.canary.steps[1].pause.expireAfter", "remove expireAfter, or write approvals: 2"),
+    ),
+    "approvals that expire at once": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {approvals: 2, expireAfter: 1s}}]}}}",
+        ("spec.strategy.canary.steps[1].pause.expireAfter", "write a duration from 1m to 720h, for example 8h"),
+    ),
+    "approvals of more people than anybody has": (
+        "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5m}, {pause: {approvals: 11}}]}}}",
+        ("spec.strategy.canary.steps[1].pause.approvals", "less than or equal to 10"),
+    ),
     "longest duration in days": (
         "spec: {strategy: {canary: {maxDuration: 2d}}}",
         ("spec.strategy.canary.maxDuration", "for example 6h"),
@@ -604,7 +805,7 @@ REFUSED: Refusals = {
     ),
     "limit that nothing is compared with": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, limit: '0.01'}]}",
-        ("spec.metrics[0].limit", "against: limit: write that too, or remove limit"),
+        ("spec.metrics[0].limit", "against: limit, snapshot or history: write that too, or remove limit"),
     ),
     "limit in percent": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '1'}]}",
@@ -643,9 +844,9 @@ REFUSED: Refusals = {
         "spec: {metrics: [{name: a, " + KNOWN + "}]}",
         ("spec.metrics[0].distribution.reference", "against: reference: write that too, or remove reference"),
     ),
-    "a moved world that rolls back": (
+    "drift that rolls back": (
         "spec: {metrics: [{name: a, " + KNOWN + ", against: reference}]}",
-        ("spec.metrics[0].severity", "the world may have moved, and no rollback mends that"),
+        ("spec.metrics[0].severity", "the data may have drifted, and no rollback mends that"),
     ),
     "a reference without an answer": (
         "spec: {metrics: [{name: a, " + KNOWN.replace("97", "0").replace("3", "0") + ", against: reference}]}",
@@ -687,7 +888,29 @@ REFUSED: Refusals = {
     ),
     "a mean that must be under stable's": (
         "spec: {metrics: [{name: a, " + TOKENS + ", limit: '0.9'}]}",
-        ("spec.metrics[0].limit", "how many times stable's mean is still good as text, from 1 to 100"),
+        ("spec.metrics[0].limit", "how many times stable's mean or concentration is still good as text, from 1 to 100"),
+    ),
+    "a concentration against a limit": (
+        "spec: {metrics: [{name: a, " + ITEMS + ", against: limit, limit: '0.1'}]}",
+        ("spec.metrics[0].against", "the limit alone says which difference counts"),
+    ),
+    "a concentration that must be under stable's": (
+        "spec: {metrics: [{name: a, " + ITEMS + ", limit: '0.9'}]}",
+        ("spec.metrics[0].limit", "how many times stable's mean or concentration is still good as text"),
+    ),
+    "a concentration of everybody": (
+        "spec: {metrics: [{name: a, concentration: {counts: r_total, by: item}}]}",
+        ("spec.metrics[0].concentration.counts", "for example recommendations_total{ {{.version}} }"),
+    ),
+    "a concentration of buckets": (
+        "spec: {metrics: [{name: a, " + ITEMS.replace("by: item", "by: le") + "}]}",
+        ("spec.metrics[0].concentration.by", "buckets (le) are no answers"),
+    ),
+    "a concentration as the goal of a test": (
+        "spec: {metrics: [{name: a, "
+        + ITEMS
+        + "}], strategy: {abTest: {sticky: {header: x-user}, goal: {metric: a}}}}",
+        ("spec.strategy.abTest.goal.metric", "write the name of one of spec.metrics that is a ratio or a mean"),
     ),
     "a mean of everybody": (
         "spec: {metrics: [{name: a, mean: {sum: t_sum, count: 't_count{ {{.version}} }'}}]}",
@@ -742,7 +965,285 @@ REFUSED: Refusals = {
     "unknown action": ("spec: {analysis: {onNoData: {action: Promote}}}", ("onNoData.action", '"Hold", "Rollback"')),
     "no data for how long": ("spec: {analysis: {onNoData: {after: 1d}}}", ("onNoData.after", "for example 30m")),
     # --- the deadline ---
+    # --- notifications ---
+    "a notification for nobody": (
+        "spec: {notifications: [{events: [Promoted]}]}",
+        ("spec.notifications[0].webhook", "for example webhook: {name: oncall}"),
+    ),
+    "a notification to an address": (
+        "spec: {notifications: [{webhook: {url: http://x}}]}",
+        ("spec.notifications[0].webhook.url", "unknown field"),
+    ),
+    "two notifications to one webhook": (
+        "spec: {notifications: [{webhook: {name: hook}}, {webhook: {name: hook}, events: [Promoted]}]}",
+        ("spec.notifications", "a webhook is there twice: write it once, with all of its events"),
+    ),
+    "a notification of what does not happen": (
+        "spec: {notifications: [{webhook: {name: hook}, events: [Failed]}]}",
+        ("spec.notifications[0].events[0]", "RolledBack"),
+    ),
+    "a notification of nothing": (
+        "spec: {notifications: [{webhook: {name: hook}, events: []}]}",
+        ("spec.notifications[0].events", "at least 1"),
+    ),
+    # --- retraining ---
+    "retraining without a trigger": (
+        "spec: {retraining: {webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "for example triggers: [{drift: {}}"),
+    ),
+    "retraining by nobody": (
+        "spec: {retraining: {triggers: [{drift: {}}]}}",
+        ("spec.retraining", "write exactly one of job: {spec:"),
+    ),
+    "retraining by both": (
+        "spec: {retraining: {triggers: [{drift: {}}], webhook: {name: hook}, job: JOB}}".replace("JOB", JOB),
+        ("spec.retraining", "write exactly one of job: {spec:"),
+    ),
+    "two triggers in one": (
+        "spec: {retraining: {triggers: [{drift: {}, schedule: {every: 1h}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers[0]", "write exactly one of schedule: {every: 168h}"),
+    ),
+    "a trigger of nothing": (
+        "spec: {retraining: {triggers: [{}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers[0]", "write exactly one of schedule: {every: 168h}"),
+    ),
+    "two schedules": (
+        "spec: {retraining: {triggers: [{schedule: {every: 1h}}, {schedule: {every: 2h}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "schedule is there twice"),
+    ),
+    "two volumes": (
+        "spec: {retraining: {triggers: [{volume: {metric: errors, requests: 1}}, "
+        "{volume: {metric: errors, requests: 2}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "volume is there twice"),
+    ),
+    "retrained every second": (
+        "spec: {retraining: {triggers: [{schedule: {every: 1s}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers[0].schedule.every", "from 1m to 8760h, for example 168h"),
+    ),
+    "rollbacks within days": (
+        "spec: {retraining: {triggers: [{rollbacks: {count: 3, within: 7d}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers[0].rollbacks.within", "from 1m to 8760h"),
+    ),
+    "a cool-down in days": (
+        "spec: {retraining: {triggers: [{drift: {}}], cooldown: 1d, webhook: {name: hook}}}",
+        ("spec.retraining.cooldown", "from 0s to 8760h, for example 24h"),
+    ),
+    "volume of an unknown metric": (
+        "spec: {retraining: {triggers: [{volume: {metric: labels, requests: 5}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "the name of one of spec.metrics that is no value"),
+    ),
+    "performance without a watch": (
+        "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '0.1'}], "
+        "retraining: {triggers: [{performance: {metric: a}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "write watch: {} too"),
+    ),
+    "performance beside stable": (
+        "spec: {watch: {}, metrics: [{name: a, template: {name: request-errors}}, "
+        "{name: b, template: {name: request-errors}, against: limit, limit: '0.1'}], "
+        "retraining: {triggers: [{performance: {metric: a}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "with a value, or with against: limit, snapshot, history or reference"),
+    ),
+    "performance of what is only shown": (
+        "spec: {watch: {}, metrics: [{name: a, template: {name: request-errors}}, "
+        "{name: b, template: {name: request-errors}, against: limit, limit: '0.1', severity: info}], "
+        "retraining: {triggers: [{performance: {metric: b}}], webhook: {name: hook}}}",
+        ("spec.retraining.triggers", "that is not info"),
+    ),
+    "a webhook without a name": (
+        "spec: {retraining: {triggers: [{drift: {}}], webhook: {}}}",
+        ("spec.retraining.webhook.name", "a webhook that the platform has set up"),
+    ),
+    "a webhook by its address": (
+        "spec: {retraining: {triggers: [{drift: {}}], webhook: {url: http://x}}}",
+        ("spec.retraining.webhook.url", "unknown field"),
+    ),
+    "a Job without a spec": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {metadata: {labels: {team: risk}}}}}",
+        ("spec.retraining.job.spec", "write a Job's spec"),
+    ),
+    "a Job with labels of Serin": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {metadata: {labels: {serin.dev/role: stable}}, "
+        "spec: {template: {spec: {containers: [{name: train, image: i}]}}}}}}",
+        ("spec.retraining.job.metadata.labels", "are set by Serin: remove them"),
+    ),
+    "a Job without containers": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {spec: {template: {spec: {}}}}}}",
+        ("spec.retraining.job.spec.template.spec.containers", "write at least one container"),
+    ),
+    "a Job of a model's labels": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {spec: {template: {metadata: "
+        "{labels: {serin.dev/snapshot: x}}, spec: {containers: [{name: train, image: i}]}}}}}}",
+        ("spec.retraining.job.spec.template.metadata.labels", "labels that start with serin.dev/ are set by Serin"),
+    ),
+    "a Job that selects pods": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {spec: {manualSelector: true, template: "
+        "{spec: {containers: [{name: train, image: i}]}}}}}}",
+        ("spec.retraining.job.spec.manualSelector", "unknown field"),
+    ),
+    "a Job that never ends": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {spec: {template: "
+        "{spec: {restartPolicy: Always, containers: [{name: train, image: i}]}}}}}}",
+        ("spec.retraining.job.spec.template.spec.restartPolicy", "OnFailure"),
+    ),
+    "a Job with a variable of Serin's": (
+        "spec: {retraining: {triggers: [{drift: {}}], job: {spec: {template: "
+        "{spec: {containers: [{name: train, image: i, env: [{name: SERIN_X, value: y}]}]}}}}}}",
+        ("spec.retraining.job.spec.template.spec.containers[0]", "variables that start with SERIN_ are set by Serin"),
+    ),
     # --- snapshots ---
+    # --- guard ---
+    "a guard without checks": (
+        "spec: {guard: {output: {checks: []}}}",
+        ("spec.guard.output.checks", "at least 1 items"),
+    ),
+    "outputs of a protocol that is none": (
+        "spec: {guard: {output: {protocol: gRPC, checks: [{path: a, finite: true}]}}}",
+        ("spec.guard.output.protocol", '"OpenInference", "KServeV1", "JSON"'),
+    ),
+    "a check of nowhere": (
+        "spec: {guard: {output: {checks: [{finite: true}]}}}",
+        ("spec.guard.output.checks[0].path", "Required value"),
+    ),
+    "a check of nothing": (
+        "spec: {guard: {output: {checks: [{path: a}]}}}",
+        ("spec.guard.output.checks[0]", "write what must hold there: finite: true, min, max, labels or sumsToOne"),
+    ),
+    "labels that are numbers": (
+        "spec: {guard: {output: {checks: [{path: a, labels: [b], max: '1'}]}}}",
+        ("spec.guard.output.checks[0]", "write two checks of the same path"),
+    ),
+    "a check that is switched off": (
+        "spec: {guard: {output: {checks: [{path: a, max: '1', finite: false}]}}}",
+        ("spec.guard.output.checks[0].finite", "write true, or leave it out"),
+    ),
+    "a sum that is switched off": (
+        "spec: {guard: {output: {checks: [{path: a, max: '1', sumsToOne: false}]}}}",
+        ("spec.guard.output.checks[0].sumsToOne", "write true, or leave it out"),
+    ),
+    "a smallest number in words": (
+        "spec: {guard: {output: {checks: [{path: a, min: none}]}}}",
+        ("spec.guard.output.checks[0].min", 'write a number in quotes, for example "0"'),
+    ),
+    "a largest number in percent": (
+        "spec: {guard: {output: {checks: [{path: a, max: 100%}]}}}",
+        ("spec.guard.output.checks[0].max", 'write a number in quotes, for example "1"'),
+    ),
+    # --- golden probes ---
+    "a probe without an answer": (
+        "spec: {integrity: {goldenProbes: [{name: known, path: /p, body: '{}'}]}}",
+        ("spec.integrity.goldenProbes[0]", "write a request and its right answer, both JSON in quotes"),
+    ),
+    "a probe without a name": (
+        "spec: {integrity: {goldenProbes: [{path: /p, body: '{}', expected: '[1]'}]}}",
+        ("spec.integrity.goldenProbes[0].name", "Required value"),
+    ),
+    "a name with spaces": (
+        PROBE.replace("name: known", "name: the first").replace(", WHAT", ""),
+        ("spec.integrity.goldenProbes[0].name", "lower-case letters, digits and hyphens"),
+    ),
+    "two probes of one name": (
+        _probe("timeout: 1s").replace("}]}}", "}, {name: known, path: /q, body: '1', expected: '[2]'}]}}"),
+        ("spec.integrity.goldenProbes[1]", "Duplicate value"),
+    ),
+    "another host": (
+        PROBE.replace("/p", "'http://metadata.internal/'").replace(", WHAT", ""),
+        ("spec.integrity.goldenProbes[0].path", "a path that begins with one /, without a host"),
+    ),
+    "another host without a scheme": (
+        PROBE.replace("/p", "//metadata.internal/").replace(", WHAT", ""),
+        ("spec.integrity.goldenProbes[0].path", "a path that begins with one /, without a host"),
+    ),
+    "a path with a space": (
+        PROBE.replace("/p", "'/a b'").replace(", WHAT", ""),
+        ("spec.integrity.goldenProbes[0].path", "percent-encoded"),
+    ),
+    "a generic runtime has no path": (
+        PROBE.replace("path: /p, ", "").replace(", WHAT", ""),
+        ("spec.integrity.goldenProbes", "write where each golden probe is asked, for example path: /v1/predict"),
+    ),
+    "probes of a port that speaks HTTP/2": (
+        _probe("timeout: 1s").replace("spec: {", "spec: {protocol: HTTP2, "),
+        ("spec.integrity.goldenProbes", "golden probes are asked over HTTP/1.1"),
+    ),
+    "a tolerance in percent": (
+        _probe("tolerance: 1%"),
+        ("spec.integrity.goldenProbes[0].tolerance", 'write a number in quotes, for example "0.001"'),
+    ),
+    "a tolerance below nothing": (
+        _probe("tolerance: '-1'"),
+        ("spec.integrity.goldenProbes[0].tolerance", 'write a number in quotes, for example "0.001"'),
+    ),
+    "an answer that takes an hour": (
+        _probe("timeout: 1h"),
+        ("spec.integrity.goldenProbes[0].timeout", "write a duration from 100ms to 60s"),
+    ),
+    "asked all the time": (
+        "spec: {integrity: {every: 1s}}",
+        ("spec.integrity.every", "write a duration from 10s to 24h, for example 5m"),
+    ),
+    "a validation without a Job": (
+        "spec: {rollback: {validation: {timeout: 1m}}}",
+        ("spec.rollback.validation.job", "write a Job: job: {spec: {template:"),
+    ),
+    "a validation for an hour": (
+        "spec: {rollback: {validation: {timeout: 1h, job: {spec: {template: {spec: {containers: [{name: a}]}}}}}}}",
+        ("spec.rollback.validation.timeout", "write a duration from 5s to 15m"),
+    ),
+    "a validation whose Job is empty": (
+        "spec: {rollback: {validation: {job: {}}}}",
+        ("spec.rollback.validation.job.spec", "write a Job's spec: {template:"),
+    ),
+    "a validation with a label of Serin's": (
+        "spec: {rollback: {validation: {job: {metadata: {labels: {serin.dev/a: b}}, "
+        "spec: {template: {spec: {containers: [{name: a}]}}}}}}}",
+        ("spec.rollback.validation.job.metadata.labels", "are set by Serin: remove them"),
+    ),
+    "a validation with a deadline of its own": (
+        "spec: {rollback: {validation: {job: {spec: {activeDeadlineSeconds: 9, "
+        "template: {spec: {containers: [{name: a}]}}}}}}}",
+        ("activeDeadlineSeconds", "unknown field"),
+    ),
+    "a validation without containers": (
+        "spec: {rollback: {validation: {job: {spec: {template: {spec: {containers: []}}}}}}}",
+        ("spec.rollback.validation.job.spec.template.spec.containers", "write at least one container"),
+    ),
+    "a validation with a variable of Serin's": (
+        "spec: {rollback: {validation: {job: {spec: {template: {spec: {containers: "
+        "[{name: a, env: [{name: SERIN_X, value: y}]}]}}}}}}}",
+        ("spec.rollback.validation.job.spec.template.spec.containers[0]", "are set by Serin: rename them"),
+    ),
+    "a digest that is wanted": (
+        "spec: {integrity: {digest: Wanted}}",
+        ("spec.integrity.digest", 'supported values: "Off", "Required"'),
+    ),
+    "a signature that is wanted": (
+        "spec: {integrity: {signature: Wanted}}",
+        ("spec.integrity.signature", 'supported values: "Off", "Required"'),
+    ),
+    "a signature of a generic runtime": (
+        "spec: {integrity: {signature: Required}}",
+        ("spec.integrity.signature", "cannot be asked which inputs and outputs its model has"),
+    ),
+    "a tensor without a shape": (
+        "spec: {features: {signature: {inputs: [{name: x, datatype: FP32}]}}}",
+        ("spec.features.signature.inputs[0].shape", "Required value"),
+    ),
+    "a tensor of another protocol's type": (
+        "spec: {features: {signature: {inputs: [{name: x, datatype: float32, shape: [-1, 4]}]}}}",
+        ("spec.features.signature.inputs[0].datatype", '"FP32"'),
+    ),
+    "two tensors of one name": (
+        "spec: {features: {signature: {outputs: [" + ", ".join(["{name: y, datatype: FP32, shape: [1]}"] * 2) + "]}}}",
+        ("spec.features.signature.outputs[1]", "Duplicate value"),
+    ),
+    "a shape of words": (
+        "spec: {features: {signature: {inputs: [{name: x, datatype: FP32, shape: [any]}]}}}",
+        ("spec.features.signature.inputs[0].shape[0]", "integer"),
+    ),
+    "a shape below any": (
+        "spec: {features: {signature: {inputs: [{name: x, datatype: FP32, shape: [-2]}]}}}",
+        ("spec.features.signature.inputs[0].shape[0]", "greater than or equal to -1"),
+    ),
     "records in days": ("spec: {snapshots: {every: 1d}}", ("spec.snapshots.every", "from 1m to 720h, for example 24h")),
     "records each second": ("spec: {snapshots: {every: 1s}}", ("spec.snapshots.every", "from 1m to 720h")),
     "records as a number": ("spec: {snapshots: {every: 60}}", ("spec.snapshots.every", "string")),
@@ -754,11 +1255,55 @@ REFUSED: Refusals = {
 }
 
 ACCEPTED = {
+    "limits that are watched": _limited("watch: {}", metric="window: 24h"),
+    "limits that go back seldom": _limited("watch: {}, rollback: {maxPerDay: 3, cooldown: 10m}"),
+    "an experiment that goes back seldom": (
+        "spec: {rollback: {maxPerDay: 3}, watch: {}, strategy: {bandit: {reward: {metric: errors, better: Higher}}}, "
+        "metrics: [{name: errors, template: {name: request-errors}}, "
+        "{name: queue, value: {query: 'max(q{ {{.version}} })', max: '5'}}]}"
+    ),
+    "labels of a limit": _limited("watch: {}", metric="window: 24h, labelDelay: 6h"),
+    "slices": f"spec: {{metrics: [{{name: m, {MISSED}, by: country}}]}}",
+    "slices of a limit": (
+        f"spec: {{metrics: [{{name: m, {MISSED}, by: country, minRequests: 50, against: limit, limit: '0.1'}}], "
+        "watch: {}}"
+    ),
+    "a past": _past(),
+    "a past with all that it may have": _past(
+        "window: 24h, minCoverage: '.5', labelDelay: 6h, for: 30m, limit: '1.5', escalateAfter: 24h, severity: minor"
+    ),
+    "a first day": _past("minCoverage: '1', window: 10m", against="snapshot"),
+    "a past of a latency": (
+        "spec: {metrics: [{name: l, template: {name: request-latency}, against: history, tolerance: {percent: 30}}], "
+        "watch: {}}"
+    ),
+    "a past of a mean": f"spec: {{metrics: [{{name: m, {TOKENS}, against: snapshot, limit: '1.2'}}], watch: {{}}}}",
+    "a past of a concentration": (
+        f"spec: {{metrics: [{{name: m, {ITEMS}, against: history, limit: '2'}}], watch: {{}}}}"
+    ),
+    "a reference that is watched": (
+        f"spec: {{metrics: [{{name: m, {KNOWN}, against: reference, severity: minor, window: 24h}}], watch: {{}}}}"
+    ),
+    "a minor limit that escalates": (
+        "spec: {metrics: [{name: q, value: {query: 'max(q{ {{.version}} })', max: '5'}, severity: minor, "
+        "escalateAfter: 24h}], watch: {}}"
+    ),
+    "limits that are watched beside a holdback": _limited("watch: {holdback: {}, interval: 30s, rollBackWithin: 0s}"),
+    "a value that is watched": (
+        "spec: {metrics: [{name: queue, value: {query: 'max(q{ {{.version}} })', max: '5'}, severity: minor}], "
+        "watch: {}}"
+    ),
     "the longest name": "metadata: {name: " + "b" * 52 + "}",
     "a port and no containerPort": "spec: {port: 80, template: {spec: {containers: [{name: model, image: i}]}}}",
     "a runtime with its model": "spec: {runtime: triton, model: {name: fraud}}",
     "a model in a file": "spec: {model: {uri: 'file:///models/7'}}",
     "keys of config": "spec: {config: {a: '', max-age: '3', b.c_D: x}}",
+    "each change alone": "spec: {rollback: {scope: auto}, strategy: {shadow: {mirror: 20, bake: 5m}}}",
+    "two changes together": "spec: {rollback: {dimensions: [config, runtime]}}",
+    "no change of an experiment": (
+        "spec: {rollback: {scope: all}, strategy: {bandit: {reward: {metric: converted, better: Higher}}}, "
+        "metrics: [{name: converted, ratio: {bad: 'a{ {{.version}} }', total: 'b{ {{.version}} }'}}]}"
+    ),
     "no shield": "spec: {router: {envoy: {shield: 'Off'}}}",
     "a hedge without a time-out": "spec: {router: {envoy: {hedgeAfter: 500ms}}, timeout: 0s}",
     "a Service with everything": (
@@ -781,6 +1326,22 @@ ACCEPTED = {
     "just enough time, and no pause": (
         "spec: {strategy: {canary: {steps: [{weight: 5, bake: 30m}, {weight: 9, bake: 1h30m}], maxDuration: 2h}}}"
     ),
+    "a golden probe": _probe("tolerance: '0', timeout: 500ms"),
+    "a golden probe of the Open Inference Protocol": PROBE.replace("path: /p, ", "")
+    .replace(", WHAT", "")
+    .replace("spec: {", "spec: {runtime: mlserver, model: {name: m}, "),
+    "a golden probe of a server with gRPC": _probe("timeout: 1s").replace(
+        "spec: {", "spec: {runtime: triton, model: {name: m}, port: 8001, protocol: HTTP2, "
+    ),
+    "retraining by a webhook": (
+        "spec: {retraining: {triggers: [{drift: {}}, {schedule: {every: 720h}}, {rollbacks: {count: 3, within: 168h}}, "
+        "{volume: {metric: errors, requests: 100000}}], cooldown: 0s, webhook: {name: pipelines}}}"
+    ),
+    "retraining by a limit": (
+        "spec: {watch: {}, metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '0.1'}], "
+        "retraining: {triggers: [{performance: {metric: a}}], webhook: {name: hook}}}"
+    ),
+    "retraining by a Job": "spec: {retraining: {triggers: [{drift: {}}], job: JOB}}".replace("JOB", JOB),
     "records on schedule": "spec: {snapshots: {every: 1h, keep: 3}}",
     "a longest duration for the default steps": "spec: {strategy: {canary: {maxDuration: 25m}}}",
     "a limit for errors": "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: 10m}]}",
@@ -854,6 +1415,14 @@ TEMPLATES_REFUSED: Refusals = {
     "buckets named like categories": (
         "spec: {ratio: null, " + KNOWN.replace("by: label", "by: le") + "}",
         ("spec.distribution.reference", "write their upper bounds, for example"),
+    ),
+    "a concentration not told apart": (
+        "spec: {ratio: null, " + ITEMS.replace(" {{.version}} ", "") + "}",
+        ("spec.concentration.counts", "write {{.version}} where"),
+    ),
+    "a concentration of a template's buckets": (
+        "spec: {ratio: null, " + ITEMS.replace("by: item", "by: le") + "}",
+        ("spec.concentration.by", "buckets (le) are no answers"),
     ),
     "sums not told apart": (
         "spec: {ratio: null, mean: {sum: s, count: 'c{ {{.version}} }'}}",

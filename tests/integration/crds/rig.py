@@ -1,6 +1,8 @@
 """What the tests of the CRDs share: the API server as they ask it, and resources to change."""
 
+import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,13 @@ class Api:
         return str(json.loads(refused.value.body)["message"])
 
 
-def documents(name: str) -> list[Json]:
+@cache  # every case begins with one, and YAML is slow
+def _read(name: str) -> list[Json]:
     return list(yaml.safe_load_all((SAMPLES / name).read_text()))
+
+
+def documents(name: str) -> list[Json]:
+    return copy.deepcopy(_read(name))
 
 
 def smallest(name: str, patch: str = "") -> Json:

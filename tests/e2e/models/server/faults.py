@@ -4,11 +4,17 @@
 |---|---|
 | error-ratio: "0.2" | that share of the requests ends in HTTP 500 |
 | fails-above: "17" | requests whose first feature is larger end in HTTP 500 |
+| nan-ratio: "0.05" | that share is answered with 200 and a probability that is no number |
 | rejects: "true" | every request ends in HTTP 422, as if the client had made a mistake |
 | slow-ratio: "0.5", slow-seconds: "0.3" | that share waits so long before it is answered |
 | wrong-order: "true" | the features reach the model in another order: answers quick, well-formed and wrong |
+| wrong-above: "17" | answers to requests whose first feature is larger are turned round: wrong for some clients |
+| other-input: "true" | the model says that it takes FP64, which clients of the others do not send |
 | not-loaded: "true" | the server is up, but its model never gets ready |
 | crash-after: "30" | the process dies that many seconds after its model was loaded |
+
+The environment variable RUNTIME_ERROR_RATIO is a fault of the runtime: it does what error-ratio does, whatever the
+config is.
 
 An incident that hits every version at once needs no fault: the client sends malformed requests (see traffic.py).
 """
@@ -28,10 +34,13 @@ class Faults:
 
     error_ratio: float = 0.0
     fails_above: float = math.inf
+    nan_ratio: float = 0.0
     rejects: bool = False
     slow_ratio: float = 0.0
     slow_seconds: float = 0.0
     wrong_order: bool = False
+    wrong_above: float = math.inf
+    other_input: bool = False
     not_loaded: bool = False
     crash_after: float | None = None
 
@@ -44,12 +53,15 @@ class Faults:
         """
         after = environment.get("SERIN_CONFIG_CRASH_AFTER")
         faults = cls(
-            error_ratio=_ratio(environment, "SERIN_CONFIG_ERROR_RATIO"),
+            error_ratio=max(_ratio(environment, one) for one in ("SERIN_CONFIG_ERROR_RATIO", "RUNTIME_ERROR_RATIO")),
             fails_above=float(environment.get("SERIN_CONFIG_FAILS_ABOVE", "inf")),
+            nan_ratio=_ratio(environment, "SERIN_CONFIG_NAN_RATIO"),
             rejects=_flag(environment, "SERIN_CONFIG_REJECTS"),
             slow_ratio=_ratio(environment, "SERIN_CONFIG_SLOW_RATIO"),
             slow_seconds=float(environment.get("SERIN_CONFIG_SLOW_SECONDS", "0")),
             wrong_order=_flag(environment, "SERIN_CONFIG_WRONG_ORDER"),
+            wrong_above=float(environment.get("SERIN_CONFIG_WRONG_ABOVE", "inf")),
+            other_input=_flag(environment, "SERIN_CONFIG_OTHER_INPUT"),
             not_loaded=_flag(environment, "SERIN_CONFIG_NOT_LOADED"),
             crash_after=float(after) if after else None,
         )
@@ -60,6 +72,10 @@ class Faults:
     def fails(self, feature: float) -> bool:
         """Whether this request fails: by the largest of its first features, or drawn."""
         return feature > self.fails_above or random.random() < self.error_ratio
+
+    def has_no_number(self) -> bool:
+        """Draw whether this request's probability is NaN."""
+        return random.random() < self.nan_ratio
 
     def delay(self) -> float:
         """Draw how many seconds this request waits."""

@@ -4,7 +4,7 @@ Every answer that comes through Serin's router names the version that gave it in
 learns the truth later (a charge-back, a label, a review) sends it here with that name, and Prometheus reads a counter
 with the three labels by which Serin tells versions apart:
 
-    POST /outcomes  [{"snapshot": "fraud-7ddw8plmgg", "right": false}]
+    POST /outcomes  [{"snapshot": "fraud-7ddw8plmgg", "right": false, "segment": "de"}]  (a segment may be left out)
     GET /metrics    answers_total{outcome="wrong", serin_namespace=..., serin_model_deployment=..., serin_snapshot=...}
 """
 
@@ -29,7 +29,7 @@ class Feedback(BaseHTTPRequestHandler):
     answers = Counter(
         "answers",
         "Answers whose truth is known.",
-        ("outcome", "serin_namespace", "serin_model_deployment", "serin_snapshot"),
+        ("outcome", "segment", "serin_namespace", "serin_model_deployment", "serin_snapshot"),
         registry=registry,
     )
 
@@ -48,14 +48,19 @@ class Feedback(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"send fewer outcomes at once\n")
             return
         try:
-            found = [(str(one["snapshot"]), bool(one["right"])) for one in json.loads(self.rfile.read(length))]
-        except (ValueError, KeyError, TypeError):
+            found = [
+                (str(one["snapshot"]), str(one.get("segment", "")), bool(one["right"]))
+                for one in json.loads(self.rfile.read(length))
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._answer(HTTPStatus.BAD_REQUEST, b'write [{"snapshot": "fraud-7ddw8plmgg", "right": true}]\n')
             return
-        for snapshot, right in found:
+        for snapshot, segment, right in found:
             # Born together: a version without a wrong answer has a counter at 0, and not none.
             counters = {
-                outcome: self.answers.labels(outcome, os.environ["NAMESPACE"], os.environ["DEPLOYMENT"], snapshot)
+                outcome: self.answers.labels(
+                    outcome, segment, os.environ["NAMESPACE"], os.environ["DEPLOYMENT"], snapshot
+                )
                 for outcome in ("right", "wrong")
             }
             counters["right" if right else "wrong"].inc()

@@ -39,6 +39,8 @@ class Fraud(MLModel):
         own = MODELS / f"{os.environ.get('SERIN_MODEL_VERSION', '1')}.onnx"
         file = os.environ.get("SERIN_MODEL_URI", str(own)).removeprefix("file://")
         self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        for tensor in self.inputs or () if self.faults.other_input else ():
+            tensor.datatype = type(tensor.datatype)("FP64")
         if self.faults.crash_after is not None:
             asyncio.get_running_loop().call_later(self.faults.crash_after, os._exit, 1)
         return True
@@ -58,9 +60,11 @@ class Fraud(MLModel):
         except InvalidArgument as error:
             # An exception that MLServer does not know ends the whole connection, with other requests on it.
             raise MLServerError(str(error), HTTPStatus.INTERNAL_SERVER_ERROR) from error
-        positive = probabilities[:, 1:]
+        positive = np.where(rows[:, :1] > self.faults.wrong_above, probabilities[:, :1], probabilities[:, 1:])
         labels = (positive >= self.threshold).astype(np.int64)
         for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
             PREDICTIONS.labels(str(label)).inc(int(count))
+        if self.faults.has_no_number():
+            positive = np.full_like(positive, np.nan)
         outputs = [NumpyCodec.encode_output("label", labels), NumpyCodec.encode_output("probability", positive)]
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
