@@ -62,8 +62,12 @@ test: lint ## run everything: lint, then all tests (clusters start when a test n
 	$(PYTEST)
 
 .PHONY: test-unit
-test-unit: venv ## run the tests of functions and rules: no cluster, a minute (of random plays every third)
-	$(PYTEST) -m "not more" tests/property tests/unit tests/narratives  # the longest module first
+test-unit: venv ## run the tests of functions and rules: no cluster, a minute (of random plays every seventh, no long simulation)
+	$(PYTEST) -m "not more and not stories" tests/property tests/unit tests/narratives  # the longest module first
+
+.PHONY: test-stories
+test-stories: venv ## tell all golden stories of the planner, word for word, and what the command line says of them
+	$(PYTEST) -m stories tests/narratives tests/unit
 
 .PHONY: test-system
 test-system: venv ## play crashes, and the whole operator on the simulated cluster: stories, faults, seeded bugs
@@ -78,17 +82,32 @@ test-cluster: venv ## run the tests against real API servers, Prometheus, Envoy 
 	$(PYTEST) tests/cluster tests/conformance tests/integration tests/chart tests/e2e
 
 .PHONY: bench-scale
-bench-scale: venv ## measure what 100, 300 and 1,000 rollouts at once cost (half an hour)
+bench-scale: venv ## measure what 100, 300 and 1,000 rollouts at once cost (half an hour; docs/scale.md)
 	$(BIN)/python -m tests.bench.scale
+
+.PHONY: bench-react
+bench-react: venv ## measure how long from a fault until no request reaches it (FAULTS=30 of each kind: half an hour; docs/scale.md)
+	$(BIN)/python -m tests.bench.react --faults $(or $(FAULTS),30)
+
+.PHONY: bench-guard
+bench-guard: venv ## measure what an exchange with the guard costs, beside libraries for gRPC, and what it adds to a request (two minutes; docs/guard.md)
+	$(BIN)/python -m tests.bench.guard_servers
+	$(BIN)/python -m tests.bench.guard_latency
 
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)
 	$(BIN)/python -m tests.bench.analysis
 	$(BIN)/python -m tests.bench.experiments
+	$(BIN)/python -m tests.bench.watching
+	$(BIN)/python -m tests.bench.slices
 
 .PHONY: manifests
 manifests: venv ## write all that is generated from chart and CRDs anew
 	$(BIN)/python -m manifests.generate
+
+.PHONY: check-chart
+check-chart: venv ## look for insecure settings in what the chart installs, by checkov (which it installs the first time)
+	$(BIN)/uv tool run --quiet checkov==3.3.30 --config-file manifests/checkov.yaml --file manifests/install.yaml
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
