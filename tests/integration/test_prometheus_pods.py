@@ -23,8 +23,8 @@ LATENCY = Metric("latency", TemplateRef("request-latency"), Severity.MAJOR, Agai
 OWN = Metric(
     "own", RatioQuery("wrong_total{ {{.version}} }", "answers_total{ {{.version}} }"), Severity.MAJOR, Against.STABLE
 )
-BURST = {"even": 1, "bursts": 6, "few-pods": 6}  # bad requests that come together
-PODS = {"even": 4, "bursts": 4, "few-pods": 2}
+BURST = {"even": 1, "bursts": 6, "few-even": 1, "few-bursts": 6}  # bad requests that come together
+PODS = {"even": 4, "bursts": 4, "few-even": 2, "few-bursts": 2}
 
 
 def history(start: float) -> list[Sample]:
@@ -69,11 +69,11 @@ async def test_pods_in_bursts_are_told_from_pods_by_chance(server: tuple[Prometh
     collector = Collector(Prometheus(Settings(prometheus.url, timeout=120)), CATALOG, patience=120.0)
     found = await collector.overdispersion(end, wants)
     assert collector.queries == 4, "two for each source, however many deployments"
-    print(found)
     for metric in ("errors", "own"):
         assert found["shop", "even", "even-b", metric] < 1.3
         assert 4.0 < found["shop", "bursts", "bursts-b", metric] < 9.0
-        assert found["shop", "few-pods", "few-pods-b", metric] == UNKNOWN
+        assert found["shop", "few-even", "few-even-b", metric] == UNKNOWN, "never less with so few pods"
+        assert 4.0 < found["shop", "few-bursts", "few-bursts-b", metric] < 9.0, "minutes tell what two pods cannot"
         assert found["shop", "unknown", "unknown-b", metric] == UNKNOWN
     assert not [key for key in found if key[-1] == "latency"], "a histogram's pods cannot be told apart"
 
