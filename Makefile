@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 CLUSTER_COMMAND := $(BIN)/python -m tests.cluster
 # Two processes side by side, on whatever machine: some tests wait more than they compute.
 PROCESSES ?= 2
+# Every test that starts a program would compile all of Serin anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST  := $(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadscope --max-worker-restart=0 --budget
 
 .PHONY: help

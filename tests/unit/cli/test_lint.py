@@ -56,6 +56,21 @@ def test_what_the_api_server_accepts_is_not_refused_by_schema_and_rules(case: st
     assert problems == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "fields"),
+    [
+        ("!has(self.model) || self.model.uri != '' && self.replicas > 0", {"model", "replicas"}),
+        ("self.__namespace__ == 'a'", {"__namespace__"}),
+        ("self.all(key, key.size() < 3)", None),
+        ("self in ['a', 'b']", None),
+        ("has(self.steps) && self['x'] == 1", None),
+        ("myself.a == self.b", {"b"}),
+    ],
+)
+def test_a_rule_is_asked_with_the_fields_that_it_names(rule: str, fields: set[str] | None) -> None:
+    assert rules.fields_of(rule) == fields
+
+
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     """A rule that adds the bakes up has nothing to say of one that does not read."""
     patch = "spec: {strategy: {canary: {steps: [{weight: 5, bake: 5 minutes}]}}}"

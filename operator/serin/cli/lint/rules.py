@@ -26,6 +26,8 @@ _RESERVED: Final = frozenset({"const", "else", "for", "function", "if", "in", "n
 
 _TOKEN: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\|\||[()\[\]{}?]""")
 
+_SELF: Final = re.compile(r"\bself\b(?:\.(\w+)\b(?!\())?")  # `self.all(...)` asks self itself
+
 
 def _is_quantity(value: Any) -> Any:
     try:
@@ -117,7 +119,18 @@ def _walk(value: Any, part: JsonObject, path: str, wrong: frozenset[str]) -> Ite
 
 
 def _holds(rule: str, value: Any, part: JsonObject) -> bool:
+    fields = fields_of(rule)
+    if fields is not None and isinstance(value, dict):
+        # What a rule does not name takes time to convert, and makes values differ that are one to the rule.
+        value = {name: item for name, item in value.items() if not fields.isdisjoint((name, f"__{name}__"))}
     return _is_kept(rule, json.dumps(_escaped(value, part), default=str))
+
+
+@cache
+def fields_of(rule: str) -> frozenset[str] | None:
+    """Fields of `self` that a rule names, as it writes them; None for a rule that asks `self` itself."""
+    found = frozenset(_SELF.findall(rule))
+    return None if "" in found else found
 
 
 @lru_cache(maxsize=4096)  # resources of one folder have much in common, defaults above all, and CEL is slow here
