@@ -19,6 +19,7 @@ from serin.api.trail import Point
 _TIMES: Final = "x"
 # An interval may reach so many times as far as what has to be seen; beyond that it says that nothing is known yet.
 _REACH: Final = 4.0
+_LEAST: Final = 1e-100  # less than this is nothing: beside it a float has no room for what an axis is divided by
 _LABEL: Final = 9  # characters of the axis' numbers
 
 
@@ -41,7 +42,7 @@ class _Axis:
     def value(self, place: float) -> float:
         """The inverse of `place`."""
         if self.logarithmic:
-            return float(self.low * (self.high / self.low) ** place)
+            return math.exp(math.log(self.low) * (1.0 - place) + math.log(self.high) * place)
         return self.low + (self.high - self.low) * place
 
     def written(self, value: float) -> str:
@@ -81,12 +82,12 @@ def _axis(row: MetricStatus) -> _Axis:
     at = [*row.fails_at, *([] if row.passes_at is None else [row.passes_at])]
     seen = [*(one.estimate or 0.0 for one in points), *at]
     ends = [one for one in (points[-1].low, points[-1].high) if one is not None]
-    positive = [one for one in seen if one > 0.0]
+    positive = [one for one in seen if one > _LEAST]
     if unit == _TIMES and positive:
-        low = max(min([*positive, *(one for one in ends if one > 0.0)]), min(positive) / _REACH)
+        low = max(min([*positive, *(one for one in ends if one > _LEAST)]), min(positive) / _REACH)
         high = min(max([*positive, *ends]), max(positive) * _REACH)
         return _Axis(low / 1.1, high * 1.1, True, unit)
-    span = (max(seen) - min(seen)) or abs(max(seen)) or 1.0
+    span = next((one for one in (max(seen) - min(seen), abs(max(seen))) if one > _LEAST), 1.0)
     low, high = max(min([*seen, *ends]), min(seen) - span), min(max([*seen, *ends]), max(seen) + span)
     return _Axis(low - 0.05 * span, high + 0.05 * span, False, unit)
 

@@ -3,14 +3,14 @@
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serin.api.state import MetricStatus
 from serin.api.trail import Point
 from serin.explain import plot
 
-NUMBERS = st.sampled_from([0.0, 1.0, 1e-9, 1e9, -3.0, 1e300]) | st.floats(-1e12, 1e12)
+NUMBERS = st.sampled_from([0.0, 1.0, 1e-9, 1e9, -3.0, 1e300, 5e-324, 1e-300]) | st.floats(-1e12, 1e12)
 POINTS = st.builds(Point, st.integers(0, 10**6).map(float), st.just(5), NUMBERS, st.none() | NUMBERS, NUMBERS)
 ROWS = st.builds(
     MetricStatus,
@@ -37,6 +37,15 @@ ROW = MetricStatus(
 
 
 @given(ROWS)
+@example(
+    replace(ROW, trail=(Point(0.0, 5, 5e-324, None, 0.0), Point(0.0, 5, 0.0, None, 0.0)), fails_at=(), passes_at=None)
+)
+@example(
+    replace(ROW, trail=(Point(0.0, 5, 0.0, None, 0.0), Point(0.0, 5, 5e-324, None, 0.0)), fails_at=(), passes_at=None)
+)
+@example(
+    replace(ROW, trail=(Point(0.0, 5, 1e-90, None, 0.0), Point(0.0, 5, 1e300, None, 0.0)), fails_at=(), passes_at=None)
+)
 def test_it_stays_within_its_frame_whatever_the_numbers_are(row: MetricStatus) -> None:
     lines = plot.text(row, width=60, height=7)
     assert len(lines) == 8
