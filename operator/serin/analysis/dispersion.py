@@ -18,8 +18,7 @@ no minute.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import chdtri
-from scipy.stats import chi2
+from scipy.special import chdtr, chdtri
 
 from serin.analysis.hypergeometric import Floats
 from serin.analysis.types import Arm
@@ -31,7 +30,7 @@ CHANCE = 0.05
 ENOUGH = 20  # degrees of freedom below which the history is too short
 KEPT = 0.9  # of the pairs of minutes
 # What the smaller ones of pairs that differ by chance alone are on average: chi-square with 1 degree of freedom, cut.
-_CUT_MEAN = float(chi2.cdf(chi2.ppf(KEPT, 1), 3)) / KEPT
+_CUT_MEAN = float(chdtr(3, chdtri(1, 1.0 - KEPT))) / KEPT
 
 
 def overdispersion(pods: Sequence[Sequence[Arm]]) -> float:

@@ -118,7 +118,9 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.QUERY_FAILED: "Correct the metric's PromQL as Prometheus' words say.",
     Reason.CLOCK_SKEWED: "Let NTP set the clocks of the nodes that Prometheus and serin-operator run on.",
     Reason.PARTIAL: "A part of the data is missing; the metric's message says which.",
-    Reason.TRAFFIC_TOO_LOW: "It will take long. Try other steps: {serin} rehearse -f FILE --from-cluster.",
+    Reason.TRAFFIC_TOO_LOW: (
+        "It will take long. Write larger shares and see what they change: {serin} rehearse -f FILE --from-cluster."
+    ),
     Reason.RETRAINING_WAITS: (
         "Correct what the message names: spec.retraining, a quota of {namespace}, or Serin's rights. It is tried again "
         "by itself, at least every five minutes, and at once after an edit."

@@ -270,7 +270,7 @@ class TestTrouble:
         low = said(ConditionType.POLICY_FEASIBLE, False, Reason.TRAFFIC_TOO_LOW, "step 1 takes 9h instead of 5m")
         status = replace(BAKING, conditions=(*BAKING.conditions, low))
         assert "The traffic is too low for these steps: step 1 takes 9h instead of 5m." in told(status)
-        assert "Try other steps: serin rehearse -f FILE --from-cluster." in told(status)
+        assert "Write larger shares and see what they change: serin rehearse -f FILE --from-cluster." in told(status)
         assert "too low" not in told(replace(SERVING, conditions=(*SERVING.conditions, low))), "nothing is under way"
 
     def test_infrastructure_is_said_once(self) -> None:
