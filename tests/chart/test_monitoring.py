@@ -38,6 +38,7 @@ WELL = {
     f"envoy_connection_limit_serin_clients_limited_connections{{{ROUTER}}}": "9x60",
     f"envoy_serin_attempts{{{ROUTER}, {MODEL}}}": "0+100x60",
     f"envoy_serin_unchecked{{{ROUTER}, {MODEL}}}": "3x60",
+    f"envoy_serin_inputs_unchecked{{{ROUTER}, {MODEL}}}": "3x60",
     f"envoy_serin_answers{{{ROUTER}, {MODEL}}}": "0+100x60",
     f"envoy_serin_answer_failures{{{ROUTER}, {MODEL}}}": "0+4x60",
 }
@@ -60,6 +61,7 @@ WORSE: dict[str, dict[str, str]] = {
     },
     "SerinConnectionsRefused": {f"envoy_connection_limit_serin_clients_limited_connections{{{ROUTER}}}": "9x55 20x5"},
     "SerinAnswersUnchecked": {f"envoy_serin_unchecked{{{ROUTER}, {MODEL}}}": "3x40 4+2x20"},
+    "SerinInputsUnchecked": {f"envoy_serin_inputs_unchecked{{{ROUTER}, {MODEL}}}": "3x40 4+2x20"},
     "SerinHighErrorRate": {f"envoy_serin_answer_failures{{{ROUTER}, {MODEL}}}": "0+4x40 170+10x20"},
 }
 

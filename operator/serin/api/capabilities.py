@@ -17,7 +17,7 @@ class Capability(StrEnum):
     STICKY = "keep a client with a version"
     SHIELD = "let stable answer what the candidate fails"
     FALLBACK = "answer in the place of every version"
-    GUARD = "have answers checked before clients see them"
+    GUARD = "have requests and answers checked"
 
 
 Needs = Mapping[Capability, str]

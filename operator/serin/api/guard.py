@@ -1,4 +1,4 @@
-"""`spec.guard`: what a model's answers must look like, whatever they are.
+"""`spec.guard.output`: what a model's answers must look like, whatever they are.
 
 The guard (serin.guard) keeps no settings: what is to be checked comes with every exchange, as one line of JSON that the
 router's configuration has (`write_output`, `read_written`). So a change of the settings is one of the router's
@@ -20,7 +20,8 @@ from jmespath.exceptions import JMESPathError
 from serin.api.fields import Field, InvalidSpec
 from serin.api.json import JsonObject
 
-# Bytes of the largest answer that is looked at, as it comes and as it is when it is no longer compressed.
+# Bytes of the largest answer, and of the largest request, that is looked at: as it comes, and as it is when it is no
+# longer compressed.
 LARGEST_ANSWER: Final = 1024 * 1024
 PORT: Final = 18001
 # Of an exchange: the key of its metadata that has what `write_output` has written.
@@ -29,6 +30,7 @@ SETTINGS: Final = "serin-guard"
 MARK: Final = "x-serin-guard"
 PASSED: Final = "passed"
 FAILED: Final = "failed"
+INVALID: Final = "invalid-input"  # the request was refused, and no model has seen it
 UNCHECKED: Final = "unchecked"  # an answer of the model that cannot be looked at
 NOT_ASKED: Final = "not-asked"  # no answer of the model, such as its metadata
 # Bytes of the settings of one deployment: they travel with every exchange.
@@ -90,8 +92,12 @@ def read_output(guard: Field | None) -> OutputGuard | None:
 
 
 def write_output(guard: OutputGuard) -> str:
-    """As one line of ASCII. Without a percent sign, with which a command for Envoy would begin."""
-    body = {"protocol": guard.protocol, "checks": [_row(check) for check in guard.checks]}
+    """As one line of ASCII, without a percent sign."""
+    return one_line({"protocol": guard.protocol, "checks": [_row(check) for check in guard.checks]})
+
+
+def one_line(body: JsonObject) -> str:
+    """JSON in ASCII. Without a percent sign, with which a command for Envoy would begin."""
     return json.dumps(body, separators=(",", ":"), sort_keys=True).replace("%", "\\u0025")
 
 

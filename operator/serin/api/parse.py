@@ -13,6 +13,7 @@ from typing import Any
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import read_output
+from serin.api.guard_inputs import read_input
 from serin.api.integrity import read_integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
@@ -109,6 +110,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         rollback=_rollback(root.get("rollback")),
         notifications=read_notifications(root.get("notifications")),
         output_guard=read_output(root.get("guard")),
+        input_guard=read_input(root.get("guard")),
     )
 
 

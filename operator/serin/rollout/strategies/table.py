@@ -35,5 +35,5 @@ def needs_of(spec: ModelDeploymentSpec) -> Needs:
     """What the spec needs of its router. Raises InvalidSpec."""
     fallback = {Capability.FALLBACK: "spec.fallback"} if spec.fallback else {}
     weights = {Capability.WEIGHTS: "spec.watch.holdback"} if spec.holdback else {}
-    guard = {Capability.GUARD: "spec.guard"} if spec.output_guard else {}
+    guard = {Capability.GUARD: "spec.guard"} if spec.guarded else {}
     return {**weights, **strategy_of(spec).needs(), **fallback, **guard}

@@ -1,8 +1,11 @@
-"""The guard, as Envoy asks it: a filter of every cluster of a guarded deployment, stable's too.
+"""The guard, as Envoy asks it: of answers by a filter of every cluster of a guarded deployment, stable's too.
 
-A filter of the clusters and not of the listener, because an answer that is refused is then the version's own failure:
+Of the clusters and not of the listener, because an answer that is refused is then the version's own failure:
 the shield answers in its place, and the evidence counts it. The same for all versions, or their comparison would be
 unfair. What is to be checked goes along with every exchange; the guard itself knows no deployment.
+
+Of requests by a filter of the listener: what is refused there reaches no version, so it counts against none, and is
+neither shielded nor hedged. What the guard says of them is in the request's metadata, which a client cannot write.
 
 It fails open: without an answer of the guard within a moment the model's answer passes. Such an answer lacks the header
 that the guard marks others with, so it is counted (series.py). A model's own header of that name is removed first.
@@ -18,6 +21,7 @@ Envoy 1.40 ends with a segmentation fault when such an answer is larger than the
 from typing import Final
 
 from serin.api.guard import MARK, PORT, SETTINGS, OutputGuard, write_output
+from serin.api.guard_inputs import METADATA, InputGuard, write_input
 from serin.api.json import JsonObject
 from serin.routers.envoy.shape import seconds, socket_address, typed
 
@@ -37,12 +41,7 @@ def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
 
     `milliseconds`: how long headers, and then the body, wait for the guard.
     """
-    service = {
-        "envoy_grpc": {"cluster_name": CLUSTER},
-        "initial_metadata": [{"key": SETTINGS, "value": write_output(guard)}],
-    }
-    processor = {
-        "grpc_service": service,
+    processor = _processor(write_output(guard), milliseconds) | {
         "processing_mode": {
             "request_header_mode": "SKIP",
             "response_header_mode": "SEND",
@@ -50,14 +49,40 @@ def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
             "response_trailer_mode": "SKIP",
         },
         "response_attributes": ["request.method", "request.path"],
-        "allow_mode_override": True,
-        "failure_mode_allow": True,
-        "message_timeout": seconds(milliseconds / 1000),
     }
     return [
         typed("serin-guard", _PROCESSOR, processor),
         typed("serin-guard-mark", _MUTATION, {"mutations": {"response_mutations": [{"remove": MARK}]}}),
     ]
+
+
+def input_filter(guard: InputGuard, milliseconds: int) -> JsonObject:
+    """A filter of the listener, before a pod is chosen: what is refused there is no attempt of any version.
+
+    `milliseconds`: how long headers, and then the body, wait for the guard.
+    """
+    processor = _processor(write_input(guard), milliseconds) | {
+        "processing_mode": {
+            "request_header_mode": "SEND",
+            "request_body_mode": "BUFFERED_PARTIAL",
+            "request_trailer_mode": "SKIP",
+            "response_header_mode": "SKIP",
+            "response_trailer_mode": "SKIP",
+        },
+        "metadata_options": {"receiving_namespaces": {"untyped": [METADATA]}},
+    }
+    return typed("serin-guard-input", _PROCESSOR, processor)
+
+
+def _processor(settings: str, milliseconds: int) -> JsonObject:
+    """What both have in common."""
+    service = {"envoy_grpc": {"cluster_name": CLUSTER}, "initial_metadata": [{"key": SETTINGS, "value": settings}]}
+    return {
+        "grpc_service": service,
+        "allow_mode_override": True,
+        "failure_mode_allow": True,
+        "message_timeout": seconds(milliseconds / 1000),
+    }
 
 
 def guard_cluster(host: str | None, port: int = PORT) -> JsonObject:

@@ -65,6 +65,12 @@ def metadata(namespace: str, key: str) -> JsonObject:
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
 
 
+def metadata_is(namespace: str, key: str, value: str, *, otherwise: bool) -> JsonObject:
+    """The request's metadata has this value; `otherwise`: what holds when it has none at all."""
+    matcher = {"filter": namespace, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": otherwise}}
+
+
 def expression(text: str) -> JsonObject:
     """An expression in CEL over Envoy's attributes. An error counts as false."""
     name = "envoy.access_loggers.extension_filters.cel"

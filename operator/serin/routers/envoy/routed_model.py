@@ -14,6 +14,7 @@ from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import OutputGuard, read_output
+from serin.api.guard_inputs import InputGuard, read_input
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
@@ -48,7 +49,8 @@ class RoutedModel:
     must know, also those that get no traffic yet, so that their clusters are there before a route names them. `rules`:
     which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
     one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
-    which a new pod gets less than its share. `guard`: what all answers must look like (None: anything).
+    which a new pod gets less than its share. `guard`: what all answers must look like, `inputs`: what
+    all requests must (None: anything).
     """
 
     namespace: str
@@ -64,6 +66,7 @@ class RoutedModel:
     warmup: float = WARMUP
     mirror: Mirror | None = None
     guard: OutputGuard | None = None
+    inputs: InputGuard | None = None
 
     @property
     def key(self) -> Key:
@@ -152,7 +155,7 @@ def read_model(
         for snapshot in sorted(known)
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
-    guard, bad_guard = _read_guard(body["spec"], last)
+    guard, inputs, bad_guard = _read_guard(body["spec"], last)
     problem = "; ".join(one for one in (problem, bad_warmup, bad_guard) if one)
     model = RoutedModel(
         namespace=metadata["namespace"],
@@ -168,6 +171,7 @@ def read_model(
         fallback=_read_fallback(body, address),
         warmup=warmup,
         guard=guard,
+        inputs=inputs,
     )
     return Reading(model, problem)
 
@@ -230,13 +234,14 @@ def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str
         return last.warmup if last else WARMUP, str(error)
 
 
-def _read_guard(spec: JsonObject, last: RoutedModel | None) -> tuple[OutputGuard | None, str]:
-    """`spec.guard.output`; the last one and what is wrong, when it cannot be read."""
+def _read_guard(spec: JsonObject, last: RoutedModel | None) -> tuple[OutputGuard | None, InputGuard | None, str]:
+    """`spec.guard`; the last one and what is wrong, when it cannot be read."""
     found = spec.get("guard")
+    field = Field(found, "spec.guard") if found else None
     try:
-        return read_output(Field(found, "spec.guard") if found else None), ""
+        return read_output(field), read_input(field), ""
     except InvalidSpec as error:
-        return last.guard if last else None, str(error)
+        return (*((last.guard, last.inputs) if last else (None, None)), str(error))
 
 
 def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:

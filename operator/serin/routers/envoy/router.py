@@ -131,7 +131,7 @@ class EnvoyRouter:
             unheard=_sentence(self._unheard),
             refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
-            lacks=NO_GUARD if deployment.spec.output_guard and not self._has_guard else "",
+            lacks=NO_GUARD if deployment.spec.guarded and not self._has_guard else "",
             not_ours=not_ours,
             repairs=() if not_ours else clients.repairs(*found),
             router=NAME,

@@ -148,8 +148,8 @@ def _route(
 
 
 def _buffer(model: RoutedModel, limits: Limits, *, shields: bool) -> int:
-    """Bytes of a request that are kept, and of an answer that the guard is shown."""
-    shown = LARGEST_ANSWER if model.guard and limits.guard else 0
+    """Bytes of a request that are kept, and of requests and answers that the guard is shown."""
+    shown = LARGEST_ANSWER if (model.guard or model.inputs) and limits.guard else 0
     return max(UNSENT_BUFFER, shown, limits.shielded_bytes if shields else 0)
 
 

@@ -20,7 +20,11 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_milliseconds_by_pod`: the sum of the same, by pod: how much the pods differ;
 - `envoy_serin_checked`, `envoy_serin_bad_outputs`, `envoy_serin_unchecked`, of a guarded deployment: answers that the
   guard has judged; those of them that it has refused, which are failures too; those that passed without;
-- `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen;
+- `envoy_serin_inputs_checked`, `envoy_serin_invalid_inputs`, `envoy_serin_inputs_unchecked`, of a deployment whose
+  requests are checked: requests that the guard has judged; those of them that are invalid; those that passed without.
+  By the snapshot that the weights had chosen, which has not seen the refused ones;
+- `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen, and not
+  those of the guard;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
@@ -43,6 +47,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api.guard import FAILED, MARK, NOT_ASKED, PASSED
+from serin.api.guard_inputs import METADATA as INPUT
+from serin.api.guard_inputs import STATE, Looked
 from serin.api.json import JsonObject
 from serin.routers.envoy.log_filters import (
     all_of,
@@ -51,6 +57,7 @@ from serin.routers.envoy.log_filters import (
     flags,
     grpc_status,
     lasted,
+    metadata_is,
     no_status,
     request_header,
     status_at_least,
@@ -131,6 +138,19 @@ _BY_GUARD: Final = {
 }
 
 
+# What the guard said of a request stands in its metadata; of what it said nothing, that passed it by.
+def _looked(*states: Looked, or_not: bool = False) -> JsonObject:
+    return any_of(*(metadata_is(INPUT, STATE, one, otherwise=or_not) for one in states))
+
+
+_BY_INPUT_GUARD: Final = {
+    "inputs_checked": _looked(Looked.PASSED, Looked.INVALID, Looked.REJECTED),
+    "invalid_inputs": _looked(Looked.INVALID, Looked.REJECTED),
+    "inputs_unchecked": all_of(expression("request.method == 'POST'"), _looked(Looked.UNCHECKED, or_not=True)),
+}
+_NOT_REJECTED: Final = _looked(*(one for one in Looked if one is not Looked.REJECTED), or_not=True)
+
+
 def attempt_logs(model: RoutedModel, *, hedged: bool, guarded: bool = False) -> list[JsonObject]:
     """Loggers of attempts (the router filter's upstream_log). What only the listener's log knows of them is there."""
     tags, by_pod = _attempt_tags(model)
@@ -161,7 +181,7 @@ def attempt_logs(model: RoutedModel, *, hedged: bool, guarded: bool = False) -> 
     return logs
 
 
-def answer_logs(model: RoutedModel) -> list[JsonObject]:
+def answer_logs(model: RoutedModel, *, guarded: bool = False) -> list[JsonObject]:
     """Loggers of answers (the listener's access_log). Routes are named after the snapshot that the weights chose.
 
     Of attempts: those that went on as WebSocket, when they do; and those that failed after their headers in a way that
@@ -174,8 +194,11 @@ def answer_logs(model: RoutedModel) -> list[JsonObject]:
     failed_later = all_of(begun_well, any_of(*later))
     lost = all_of(status_at_least(200), flags(*_LOST_DOWNSTREAM))
     failed = any_of(status_at_least(500), lost, failed_later, _grpc_answered(*_GRPC_FAILURES))
+    answered = any_of(upgraded(), status_at_least(200))
+    inputs = [_logger([_counter(name, tags)], only=only) for name, only in _BY_INPUT_GUARD.items()] if guarded else []
     return [
-        _logger([_counter("answers", tags)], only=any_of(upgraded(), status_at_least(200))),
+        *inputs,
+        _logger([_counter("answers", tags)], only=all_of(answered, _NOT_REJECTED) if guarded else answered),
         _logger([_counter("answer_failures", tags)], only=failed),
         _logger([_counter("failures", by_pod)], only=failed_later),
         _logger([_counter("attempts", by_pod)], histograms=[_duration(attempt, _TO_HEADERS)], only=upgraded()),
