@@ -1,4 +1,7 @@
-"""The command: `serin run` is the operator, `serin guard` the guard, every other verb the command line's."""
+"""The command: `serin run` is the operator, every other verb the command line's.
+
+But `serin guard`, which is the guard, and `serin serve-dashboard`, the web page in the cluster.
+"""
 
 import argparse
 import asyncio
@@ -14,6 +17,8 @@ def main() -> None:
         _run_operator(arguments[1:])
     elif arguments[:1] == ["guard"]:
         _run_guard(arguments[1:])
+    elif arguments[:1] == ["serve-dashboard"]:
+        _run_dashboard(arguments[1:])
     else:
         from serin.cli.app import main as verbs
 
@@ -36,17 +41,32 @@ def _run_operator(arguments: list[str]) -> None:
 
 
 def _run_guard(arguments: list[str]) -> None:
-    from serin.controller import logs
     from serin.guard import process
 
     parser = argparse.ArgumentParser(prog="serin guard", description="Check models' answers for the router.")
     process.add_arguments(parser)
+    process.main(_parsed(parser, arguments))
+
+
+def _run_dashboard(arguments: list[str]) -> None:
+    from serin.cli.dashboard import in_cluster
+
+    words = "Serve the web page in the cluster, for users who sign in with tokens of theirs."
+    parser = argparse.ArgumentParser(prog="serin serve-dashboard", description=words)
+    in_cluster.add_arguments(parser)
+    in_cluster.main(parser, _parsed(parser, arguments))
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """The flags of a process beside the operator; its log goes on as they say."""
+    from serin.controller import logs
+
     form = os.environ.get("SERIN_LOG_FORMAT", logs.Format.JSON.value)
     text = "json or console [SERIN_LOG_FORMAT]"
     parser.add_argument("--log-format", default=form, choices=[one.value for one in logs.Format], help=text)
     chosen = parser.parse_args(arguments)
     logs.configure(logs.Format(chosen.log_format), "info")
-    process.main(chosen)
+    return chosen
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -141,13 +141,13 @@ def _write(file: Path, content: bytes) -> None:
 
 
 @asynccontextmanager
-async def browser(folder: Path) -> AsyncIterator[Page]:
+async def browser(folder: Path, *flags: str) -> AsyncIterator[Page]:
     """A tab of a new browser. `folder`: for its profile."""
     packages.ensure(PACKAGES)
     process = await asyncio.create_subprocess_exec(
         packages.program("chromium-headless-shell"),
         *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"),
-        *("--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"),
+        *("--remote-debugging-port=0", f"--user-data-dir={folder}", *flags, "about:blank"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # so that its helpers end with it

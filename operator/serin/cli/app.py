@@ -189,7 +189,7 @@ def _check_combination(watch: bool, wait: bool, timeout: float | None, output: s
 
 def _look(connection: Any, name: str) -> Any:
     from serin.cli.connection import explained
-    from serin.cli.watching import look
+    from serin.cli.look import look
     from serin.cluster.protocol import Retryable
 
     try:

@@ -24,9 +24,10 @@ from serin.cluster.errors import error_of
 from serin.cluster.protocol import ClusterError, Gone, Kind, Retryable
 
 FIELD_MANAGER: Final = "serin-cli"
-_TIMEOUT_SECONDS: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 _MERGE: Final = "application/merge-patch+json"
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+_ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Connection:
@@ -68,6 +69,16 @@ class Connection:
         found = self._request("POST", _REVIEWS, None, body)
         return str(((found.get("status") or {}).get("userInfo") or {}).get("username", ""))
 
+    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
+        """Whether the user has a verb on a kind, in a namespace or (None) in all. Raises ClusterErrors."""
+        group = kind.api_version.rpartition("/")[0]
+        asked = {"verb": verb, "group": group, "resource": kind.plural} | (
+            {"namespace": namespace} if namespace else {}
+        )
+        body: JsonObject = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        found = self._request("POST", _ACCESS_REVIEWS, None, body | {"spec": {"resourceAttributes": asked}})
+        return bool((found.get("status") or {}).get("allowed"))
+
     def annotate(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> JsonObject:
         """Set annotations of a ModelDeployment; None removes one."""
         path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)
@@ -82,20 +93,28 @@ class Connection:
         target = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
         try:
-            _, url, headers, *_ = self._client.param_serialize(
-                method, target, header_params=headers, auth_settings=["BearerToken"]
-            )
-            answer = self._client.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=_TIMEOUT_SECONDS
-            )
-            text = answer.read()
+            status, text, date = self._send(method, target, headers, body)
         except (HTTPError, OSError) as error:
             raise Retryable(f"no answer from {self._server}: {_plain(error)}") from error
-        self._read_clock(answer.getheader("Date"))
-        if answer.status < 300:
+        self._read_clock(date)
+        if status < 300:
             found: JsonObject = json.loads(text)
             return found
-        raise error_of(answer.status, text)
+        raise self._error(status, text)
+
+    def _error(self, status: int, text: bytes) -> Exception:
+        """What an answer that is no success raises."""
+        return error_of(status, text)
+
+    def _send(
+        self, method: str, target: str, headers: dict[str, str], body: JsonObject | None
+    ) -> tuple[int, bytes, str | None]:
+        """Status, text and Date of the answer. Raises urllib3's HTTPError and OSError when there is none."""
+        _, url, headers, *_ = self._client.param_serialize(
+            method, target, header_params=headers, auth_settings=["BearerToken"]
+        )
+        answer = self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=TIMEOUT_SECONDS)
+        return answer.status, answer.read(), answer.getheader("Date")
 
     def _read_clock(self, date: str | None) -> None:
         """The header has whole seconds: a difference under two is none."""

@@ -12,59 +12,18 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from serin.api import names
-from serin.api.json import JsonObject
 from serin.api.text import printable
 from serin.api.times import human
 from serin.cli import show
-from serin.cli.connection import Connection, explained
+from serin.cli.connection import Connection
 from serin.cli.exit_codes import Exit
+from serin.cli.look import look
 from serin.cli.output import console
-from serin.cluster import kinds
-from serin.cluster.protocol import ClusterError, Kind, Refused, Retryable
-from serin.explain.facts import Facts, gather
+from serin.cluster.protocol import Retryable
+from serin.explain.facts import Facts
 from serin.explain.sentences import headline, waiting
-from serin.workload.events import newest_warnings
-from serin.workload.pods import is_ready, workload
 
 _POLL_SECONDS = 1.0
-_MOST_EVENTS = 500
-
-
-def look(connection: Connection, name: str) -> Facts:
-    """Read a deployment with its workloads and pods, as far as the user may. Raises Stop and Retryable."""
-    namespace = connection.namespace
-    try:
-        body = connection.get(kinds.MODEL_DEPLOYMENT, namespace, name)
-        deployments, pods = (_of(connection, kind, name) for kind in (kinds.DEPLOYMENT, kinds.POD))
-    except Retryable:
-        raise
-    except ClusterError as error:
-        raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
-    hanging = any(not is_ready(pod) for pod in pods)
-    events = newest_warnings(_events(connection)) if hanging else {}
-    workloads = (workload(one, pods, events=events) for one in deployments)
-    return gather(
-        body, connection.now(), {one.snapshot: told for one in workloads if (told := one.problem or one.waits)}
-    )
-
-
-def _events(connection: Connection) -> list[JsonObject]:
-    """Warnings about the namespace's pods, as far as the user may read them."""
-    path = kinds.collection_path(kinds.EVENT, connection.namespace)
-    query = {"fieldSelector": "type=Warning,regarding.kind=Pod", "limit": str(_MOST_EVENTS)}
-    try:
-        return list(connection.read(path, query).get("items") or ())
-    except Refused:
-        return []
-
-
-def _of(connection: Connection, kind: Kind, name: str) -> list[JsonObject]:
-    """Objects of a deployment; none when the user may not list them: they only add to what the status says."""
-    try:
-        return list(connection.list(kind, connection.namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}"))
-    except Refused:
-        return []
 
 
 def outcome(facts: Facts) -> Exit | None:

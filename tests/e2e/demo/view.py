@@ -17,8 +17,8 @@ from rich.text import Text
 
 from serin.cli import show
 from serin.cli.connection import Connection
+from serin.cli.look import look
 from serin.cli.output import console, put
-from serin.cli.watching import look
 from serin.cluster.protocol import Retryable
 from serin.explain.facts import Facts
 from serin.explain.sentences import headline

@@ -35,3 +35,12 @@ def test_the_operator_runs_without_the_packages_of_the_command_line_and_without_
         "from serin.__main__ import main\nmain()"
     )
     assert python(program).startswith("usage: serin run")
+
+
+def test_the_page_in_the_cluster_runs_without_the_packages_of_the_command_line() -> None:
+    program = (
+        "import sys\nfor name in ('rich', 'celpy', 'kubernetes', 'kopf', 'numpy'): sys.modules[name] = None\n"
+        "import serin.cli.dashboard.in_cluster\nsys.argv = ['serin', 'serve-dashboard', '--help']\n"
+        "from serin.__main__ import main\nmain()"
+    )
+    assert python(program).startswith("usage: serin serve-dashboard")

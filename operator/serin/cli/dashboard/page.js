@@ -1,5 +1,5 @@
 "use strict";
-// Renews the parts of the page that have changed. All markup comes from `serin dashboard`, which escapes what it quotes.
+// Renews the parts of the page that have changed. All markup comes from the server, which escapes what it quotes.
 const lost = document.getElementById("lost");
 const filter = document.getElementById("filter");
 let source = null;
@@ -31,6 +31,8 @@ function follow() {
   if (source || !document.body.dataset.live) return;
   source = new EventSource(document.body.dataset.live);
   source.onmessage = (event) => { connected(true); put(JSON.parse(event.data)); };
+  // Whoever has signed out, or whose session has ended, sees the page where one signs in.
+  source.addEventListener("signed-out", () => { leave(); location.reload(); });
   source.onerror = () => {
     connected(false);
     if (source.readyState === EventSource.CLOSED) {
@@ -61,7 +63,7 @@ addEventListener("pageshow", follow);
 if (filter) filter.addEventListener("input", narrow);
 for (const form of document.forms) {
   form.addEventListener("submit", () => {
-    const button = form.querySelector("button");
+    const button = form.querySelector("#yes");
     if (button) { button.disabled = true; button.textContent = "Asked; waiting for the operator's answer…"; }
   });
 }

@@ -12,10 +12,10 @@ from serin.cli import reports
 from serin.cli.actions import ACTIONS, Action, read, request, request_kill_switch, request_rollback, snapshots
 from serin.cli.connection import Connection, explained
 from serin.cli.dashboard import views
-from serin.cli.dashboard.markup import NOTHING, Html, tag
+from serin.cli.dashboard.markup import NOTHING, Html, joined, tag
 from serin.cli.dashboard.views import View
 from serin.cli.exit_codes import Exit, Stop
-from serin.cli.watching import look
+from serin.cli.look import look
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError, Retryable
 from serin.explain.facts import Facts, gather
@@ -29,8 +29,34 @@ _LEVELS: Final = {
     KillSwitch.CANDIDATE: "Candidate: everything goes to stable, and no other version starts",
     KillSwitch.ALL: "All: no version answers; spec.fallback does, and without one clients get 503",
 }
+_MOST_NAMESPACES: Final = 100  # each costs a request
+_ACCOUNT: Final = "system:serviceaccount:"
 # What takes requests from a version is done although something has moved since the question: nothing may delay it.
 _MOVES_ON: Final = ("approve", "promote", "resume", "retry")
+
+
+# ── Where one begins ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def start(connection: Connection, root: str, user: str) -> View | None:
+    """The namespaces whose model deployments a user may list; None: those of all. Raises Stop and Retryable."""
+
+    def may(namespace: str | None) -> bool:
+        what = "SelfSubjectAccessReview"
+        return _answered(lambda: connection.may("list", kinds.MODEL_DEPLOYMENT, namespace), what)
+
+    return None if may(None) else views.namespaces(root, [one for one in _namespaces(connection, user) if may(one)])
+
+
+def _namespaces(connection: Connection, user: str) -> Sequence[str]:
+    """Those of the cluster; when the user may not list them, the one that he comes from."""
+    query = {"limit": str(_MOST_NAMESPACES)}
+    try:
+        found = _answered(lambda: connection.read("/api/v1/namespaces", query), "Namespace").get("items") or ()
+    except Stop:
+        account = user.removeprefix(_ACCOUNT)
+        return [account.partition(":")[0]] if account != user else []
+    return [str(one["metadata"]["name"]) for one in found]
 
 
 # ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,16 +175,61 @@ def _stamp(facts: Facts) -> str:
 # ── The frame ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def page(root: str, view: View, namespace: str = "", name: str = "", *, live: str = "", before: Html = NOTHING) -> str:
-    """The whole page. `namespace`, `name`: where one comes back to. `live`: where its changes come from."""
+def page(
+    root: str,
+    view: View,
+    namespace: str = "",
+    name: str = "",
+    *,
+    live: str = "",
+    before: Html = NOTHING,
+    user: str = "",
+) -> str:
+    """The whole page. `namespace`, `name`: where one comes back to. `live`: where its changes come from.
+
+    `user`: who is signed in, "" where nobody has to.
+    """
     ways = [tag("a", "Model deployments", href=f"{root}/")]
     ways += [tag("a", namespace, href=views.address(root, namespace))] if namespace else []
     ways += [tag("a", name, href=views.address(root, namespace, name))] if name else []
     field = tag("input", type="text", name="namespace", size="16", aria_label="Namespace", placeholder="all namespaces")
-    go = tag("form", field, " ", tag("button", "Go", type="submit", class_="button"), method="get", action=f"{root}/go")
+    go = tag("form", field, " ", _button("Go"), method="get", action=f"{root}/go")
+    out = tag("form", user, " ", _button("Sign out"), method="post", action=f"{root}/sign-out", class_="who")
+    return _whole(root, view, tag("header", *ways, go, out if user else ""), live=live, before=before, local=not user)
+
+
+def sign_in(message: str, to: str) -> str:
+    """The page on which a user signs in. `message`: why, "" when he has just come; `to`: where he wants to go."""
+    why = tag("div", tag("p", message), class_="note bad", role="alert") if message else NOTHING
+    field = tag("input", type="password", name="token", id="token", required=True, autocomplete="off", autofocus=True)
+    form = tag(
+        "form",
+        tag("label", "Token", " ", field, for_="token"),
+        tag("input", type="hidden", name="to", value=to),
+        _button("Sign in"),
+        method="post",
+        action="/sign-in",
+    )
+    words = (
+        "What you see and do here, you see and do with your own rights in the cluster. Paste a token that its "
+        "API server takes. For a ServiceAccount:"
+    )
+    example = tag("pre", "kubectl create token NAME -n NAMESPACE --duration 1h")
+    kept = "It is kept in the memory of this server until you sign out or it ends, and nowhere else."
+    view = View("Sign in", {}, joined((why, form, tag("p", words), example, tag("p", kept))))
+    return _whole("", view, tag("header"), local=False)
+
+
+def _button(words: str) -> Html:
+    return tag("button", words, type="submit", class_="button")
+
+
+def _whole(root: str, view: View, header: Html, *, live: str = "", before: Html = NOTHING, local: bool) -> str:
+    """`local`: the server is the user's own process."""
     lost = tag(
         "div",
-        "The connection to serin dashboard is lost; trying again. If it was ended, start it again.",
+        "The connection to serin dashboard is lost; trying again.",
+        " If it was ended, start it again." if local else "",
         id="lost",
         class_="note bad",
         role="alert",
@@ -183,5 +254,5 @@ def page(root: str, view: View, namespace: str = "", name: str = "", *, live: st
         id="main",
     )
     skip = tag("a", "Skip to the page", href="#main", class_="skip")
-    body = tag("body", skip, tag("header", *ways, go), main, data_live=live or None)
+    body = tag("body", skip, header, main, data_live=live or None)
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from serin.cli.connection import Connection
 from serin.cli.dashboard.markup import tag
+from serin.cli.dashboard.own_browser import OwnBrowser
 from serin.cli.dashboard.server import Dashboard
 from serin.cli.exit_codes import Exit, Stop
 from serin.cli.output import say
@@ -22,12 +23,12 @@ def serve(connection: Connection, *, everywhere: bool, port: int, browser: bool)
     """Serve until interrupted. `port`: 0 for a free one. Raises Stop when it is taken."""
     listening = _listen(port)
     port = listening.getsockname()[1]
-    dashboard = Dashboard(connection, port, everywhere=everywhere)
-    url = f"http://{_LOOPBACK}:{port}{dashboard.root}/"
+    access = OwnBrowser(connection, port, everywhere=everywhere)
+    url = f"http://{_LOOPBACK}:{port}{access.root}/"
     print(url, flush=True)
     say("This address is for you alone: who has it acts with your rights. Ctrl-C ends it.")
     with _opened(url) if browser else contextlib.nullcontext():
-        web.run_app(dashboard.application(), sock=listening, print=None, access_log=None, shutdown_timeout=1.0)
+        web.run_app(Dashboard(access).application(), sock=listening, print=None, access_log=None, shutdown_timeout=1.0)
 
 
 def _listen(port: int) -> socket.socket:

@@ -1,29 +1,29 @@
-"""The web server of `serin dashboard`: on this machine only, for whoever has the address with its token.
+"""The web server of the page: routes, live pages, and the threads in which the cluster is asked.
 
-Every page on a machine can send requests to its loopback address, and so can all of its users. So a request counts only
-with the token in its path, which is in no other place than the browser's own; with a Host header that is this server's
-(another name that was pointed here is not); and, when it changes something, with an Origin that is this server's. What
-is asked of the cluster is asked with the user's own rights, by the functions of the command line.
+The same for `serin dashboard` on a user's machine and for `serin serve-dashboard` in the cluster. Who may ask, and with
+whose rights, an Access decides (`own_browser.py`, `sign_in.py`); what is asked of the cluster is asked by the functions
+of the command line.
 """
 
 import asyncio
-import hmac
 import json
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
 from serin.cli.connection import Connection
 from serin.cli.dashboard import pages
+from serin.cli.dashboard.as_user import SignedOut
 from serin.cli.dashboard.markup import NOTHING, Html, tag
 from serin.cli.dashboard.views import View
+from serin.cli.dashboard.visitor import Visitor, keep
 from serin.cli.exit_codes import Exit, Stop
 from serin.cluster.protocol import Retryable
 
@@ -32,7 +32,6 @@ _ONE_EVERY: Final = 2.0
 _LIST_EVERY: Final = 5.0
 _TIMES_ITS_DURATION: Final = 5.0
 _MOST_FORM_BYTES: Final = 64 * 1024
-_MOST_KEPT: Final = 50
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _STATUS: Final = {Exit.NOT_FOUND: 404, Exit.NO_ACCESS: 403, Exit.NO: 409, Exit.TIMED_OUT: 504}
 _HEADERS: Final = {
@@ -42,220 +41,256 @@ _HEADERS: Final = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # The path has the token: no other site is told of it. A form of this site's says where it comes from.
+    # The path may have a token: no other site is told of it. A form of this site's says where it comes from.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+EVENTS: Final = "text/event-stream; charset=utf-8"
+SIGNED_OUT: Final = b"event: signed-out\ndata: \n\n"
 _STATIC: Final = {"page.css": "text/css", "page.js": "text/javascript"}
 
 _T = TypeVar("_T")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Access(Protocol):
+    """Who may ask. `root`: the path of all pages, without a slash at its end."""
+
+    root: str
+
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What the handler answers, or why it is not asked."""
+
+    def visitor(self, request: web.Request) -> Visitor:
+        """Who asks. Raises SignedOut when nobody does, by now."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Pages of its own."""
 
 
 class Dashboard:
-    """Pages about what one user sees of one cluster. `everywhere`: the first page lists all namespaces.
+    """Pages about what users see of one cluster. `looks`, `acts`: how many of them are under way at once."""
 
-    `port`: where it listens, as in its own addresses.
-    """
-
-    def __init__(self, connection: Connection, port: int, *, everywhere: bool = False) -> None:
-        self._connection, self._everywhere = connection, everywhere
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
-        self._token = token_urlsafe(24)
-        self.root = f"/{self._token}"
-        self._told: OrderedDict[str, tuple[str, bool]] = OrderedDict()
-        self._rendered: OrderedDict[str, Mapping[str, Html]] = OrderedDict()
+    def __init__(self, access: Access, *, looks: int = 4, acts: int = 8) -> None:
+        self._access, self._root = access, access.root
         # Looks of open pages never make an action wait.
-        self._looks, self._acts = ThreadPoolExecutor(4), ThreadPoolExecutor(8)
+        self._looks, self._acts = ThreadPoolExecutor(looks), ThreadPoolExecutor(acts)
 
     def application(self) -> web.Application:
         """What aiohttp serves."""
         made = web.Application(middlewares=[self._guard], client_max_size=_MOST_FORM_BYTES)
-        one = "/{token}/in/{namespace}/{name}"
+        made.on_response_prepare.append(_add_headers)
+        root = self._root
+        one = root + "/in/{namespace}/{name}"
         made.add_routes(
             [
-                web.get("/{token}/", self._start),
-                web.get("/{token}/static/{file}", _static),
-                web.get("/{token}/all", self._list),
-                web.get("/{token}/in/{namespace}", self._list),
-                web.get("/{token}/go", self._go),
+                web.get(f"{root}/", self._start),
+                web.get(root + "/static/{file}", _static),
+                web.get(f"{root}/all", self._list),
+                web.get(root + "/in/{namespace}", self._list),
+                web.get(f"{root}/go", self._go),
                 web.get(one, self._deployment),
                 web.get(one + "/diff/{before}/{after}", self._diff),
                 web.get(one + "/report/{snapshot}", self._report),
                 web.get(one + "/ask/{verb}", self._ask),
                 web.post(one + "/do/{verb}", self._do),
-                web.get("/{token}/live/all", self._live_list),
-                web.get("/{token}/live/in/{namespace}", self._live_list),
-                web.get("/{token}/live/in/{namespace}/{name}", self._live_deployment),
+                web.get(f"{root}/live/all", self._live_list),
+                web.get(root + "/live/in/{namespace}", self._live_list),
+                web.get(root + "/live/in/{namespace}/{name}", self._live_deployment),
+                *self._access.routes(),
             ]
         )
         return made
 
-    # ── Who may ask ───────────────────────────────────────────────────────────────────────────────────────────────────
-
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Let through what the user's own browser asks; make an answer of whatever is raised."""
-        response = self._refused(request)
-        if response is None:
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def answered(request: web.Request) -> web.StreamResponse:
+            """Make an answer of whatever is raised, but of SignedOut."""
+            if any(key in _NAMES and not _NAME.fullmatch(one) for key, one in request.match_info.items()):
+                return web.Response(status=404, text="there is no such page\n")
             try:
-                response = await handler(request)
+                return await handler(request)
             except web.HTTPException as error:
-                response = error if error.status < 400 else self._said(error.reason, error.status)
+                if error.status < 400:
+                    raise
+                return self._said(request, error.reason, error.status)
             except Stop as stop:
-                response = self._said(stop.message, _STATUS.get(stop.code, 400))
+                return self._said(request, stop.message, _STATUS.get(stop.code, 400))
             except Retryable as error:
-                response = self._said(f"{error.message}; load the page again", 502)
-        if not response.prepared:
-            response.headers.update(_HEADERS)
-        return response
+                return self._said(request, f"{error.message}; load the page again", 502)
 
-    def _refused(self, request: web.Request) -> web.StreamResponse | None:
-        if request.headers.get("Host", "") not in self._hosts:
-            return web.Response(status=421, text="this is not a name of serin dashboard\n")
-        given = request.path.split("/", 2)[1].encode(errors="replace")
-        if not hmac.compare_digest(given, self._token.encode()):
-            return web.Response(status=403, text="use the address that serin dashboard has printed: it has a token\n")
-        origins = {f"http://{host}" for host in self._hosts}
-        if request.method not in ("GET", "HEAD") and request.headers.get("Origin") not in origins:
-            return web.Response(status=403, text="this was not asked by a page of serin dashboard\n")
-        wrong = [one for key, one in request.match_info.items() if key in _NAMES and not _NAME.fullmatch(one)]
-        return web.Response(status=404, text="there is no such page\n") if wrong else None
+        return await self._access.answer(request, answered)
 
     # ── Pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _start(self, _request: web.Request) -> web.StreamResponse:
-        raise web.HTTPSeeOther(
-            f"{self.root}/all" if self._everywhere else f"{self.root}/in/{self._connection.namespace}"
-        )
+    async def _start(self, request: web.Request) -> web.StreamResponse:
+        visitor = self._access.visitor(request)
+        if visitor.first is not None:
+            raise web.HTTPSeeOther(self._root + visitor.first)
+        view = await self._look(visitor, lambda: pages.start(visitor.connection, self._root, visitor.name))
+        if view is None:
+            raise web.HTTPSeeOther(f"{self._root}/all")
+        return self._page(request, view)
 
     async def _go(self, request: web.Request) -> web.StreamResponse:
         """From the field for a namespace."""
         namespace = request.query.get("namespace", "").strip()
         if namespace and not _NAME.fullmatch(namespace):
             raise web.HTTPNotFound(reason="that is no name of a namespace")
-        raise web.HTTPSeeOther(f"{self.root}/in/{namespace}" if namespace else f"{self.root}/all")
+        raise web.HTTPSeeOther(f"{self._root}/in/{namespace}" if namespace else f"{self._root}/all")
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        where = request.match_info.get("namespace")
-        view = await self._look(lambda: pages.listing(self._connection, self.root, where))
-        live = f"{self.root}/live/in/{where}" if where else f"{self.root}/live/all"
-        return self._page(view, live=live, before=_filter())
+        where, visitor = request.match_info.get("namespace"), self._access.visitor(request)
+        view = await self._look(visitor, lambda: pages.listing(visitor.connection, self._root, where))
+        live = f"{self._root}/live/in/{where}" if where else f"{self._root}/live/all"
+        return self._page(request, view, live=live, before=_filter())
 
     async def _deployment(self, request: web.Request) -> web.StreamResponse:
-        connection, name = self._of(request)
-        view = await self._look(lambda: pages.deployment(connection, self.root, name))
-        live = f"{self.root}/live/in/{connection.namespace}/{name}"
-        return self._page(view, connection.namespace, live=live, before=self._outcome(request))
+        visitor, connection, name = self._of(request)
+        view = await self._look(visitor, lambda: pages.deployment(connection, self._root, name))
+        live = f"{self._root}/live/in/{connection.namespace}/{name}"
+        return self._page(request, view, connection.namespace, live=live, before=_outcome(visitor, request))
 
     async def _diff(self, request: web.Request) -> web.StreamResponse:
-        connection, name = self._of(request)
+        visitor, connection, name = self._of(request)
         both = request.match_info["before"], request.match_info["after"]
-        view = await self._look(lambda: pages.diff(connection, *both))
-        return self._page(view, connection.namespace, name)
+        view = await self._look(visitor, lambda: pages.diff(connection, *both))
+        return self._page(request, view, connection.namespace, name)
 
     async def _report(self, request: web.Request) -> web.StreamResponse:
-        connection, name = self._of(request)
-        view = await self._look(lambda: pages.report(connection, name, request.match_info["snapshot"]))
-        return self._page(view, connection.namespace, name)
+        visitor, connection, name = self._of(request)
+        view = await self._look(visitor, lambda: pages.report(connection, name, request.match_info["snapshot"]))
+        return self._page(request, view, connection.namespace, name)
 
     async def _ask(self, request: web.Request) -> web.StreamResponse:
-        connection, name = self._of(request)
-        view = await self._look(lambda: pages.ask(connection, self.root, name, request.match_info["verb"]))
-        return self._page(view, connection.namespace, name)
+        visitor, connection, name = self._of(request)
+        view = await self._look(visitor, lambda: pages.ask(connection, self._root, name, request.match_info["verb"]))
+        return self._page(request, view, connection.namespace, name)
 
     async def _do(self, request: web.Request) -> web.StreamResponse:
         """Do what was asked and confirmed; then show the deployment, with what came of it."""
-        connection, name = self._of(request)
+        visitor, connection, name = self._of(request)
         verb, sent = request.match_info["verb"], await request.post()
         form = {key: value for key, value in sent.items() if isinstance(value, str)}
         try:
-            told, good = await self._run(self._acts, lambda: pages.act(connection, name, verb, form)), True
+            with visitor.turns.take("actions"):
+                told, good = await _run(self._acts, lambda: pages.act(connection, name, verb, form)), True
         except Stop as stop:
             told, good = stop.message, False
         except Retryable as error:
             told, good = f"{error.message}. Look whether it has been done before you ask again.", False
         key = token_urlsafe(8)
-        _keep(self._told, key, (told, good))
-        raise web.HTTPSeeOther(f"{self.root}/in/{connection.namespace}/{name}?told={key}")
-
-    def _outcome(self, request: web.Request) -> Html:
-        told, good = self._told.get(request.query.get("told", ""), ("", True))
-        return tag("div", tag("pre", told), class_="note" if good else "note bad", role="status") if told else Html("")
+        keep(visitor.told, key, (told, good))
+        raise web.HTTPSeeOther(f"{self._root}/in/{connection.namespace}/{name}?told={key}")
 
     def _page(
-        self, view: View, namespace: str = "", name: str = "", *, live: str = "", before: Html = NOTHING
+        self,
+        request: web.Request,
+        view: View,
+        namespace: str = "",
+        name: str = "",
+        *,
+        live: str = "",
+        before: Html = NOTHING,
     ) -> web.Response:
+        visitor = self._access.visitor(request)
         if live:
             key = token_urlsafe(8)
-            _keep(self._rendered, key, view.parts)
+            keep(visitor.seen, key, _hashes(view))
             live = f"{live}?seen={key}"
-        page = pages.page(self.root, view, namespace, name, live=live, before=before)
+        page = pages.page(self._root, view, namespace, name, live=live, before=before, user=visitor.name)
         return web.Response(text=page, content_type="text/html")
 
-    def _said(self, message: str, status: int) -> web.Response:
+    def _said(self, request: web.Request, message: str, status: int) -> web.Response:
         view = View("serin", {}, tag("div", tag("p", message), class_="note bad", role="alert"))
-        return web.Response(text=pages.page(self.root, view), content_type="text/html", status=status)
+        user = self._access.visitor(request).name
+        return web.Response(text=pages.page(self._root, view, user=user), content_type="text/html", status=status)
 
     # ── Pages that go on ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _live_list(self, request: web.Request) -> web.StreamResponse:
-        where = request.match_info.get("namespace")
-        return await self._live(request, lambda: pages.listing(self._connection, self.root, where), _LIST_EVERY)
+        where, connection = request.match_info.get("namespace"), self._access.visitor(request).connection
+        return await self._live(request, lambda: pages.listing(connection, self._root, where), _LIST_EVERY)
 
     async def _live_deployment(self, request: web.Request) -> web.StreamResponse:
-        connection, name = self._of(request)
-        return await self._live(request, lambda: pages.deployment(connection, self.root, name), _ONE_EVERY)
+        _, connection, name = self._of(request)
+        return await self._live(request, lambda: pages.deployment(connection, self._root, name), _ONE_EVERY)
 
     async def _live(self, request: web.Request, look: Callable[[], View], every: float) -> web.StreamResponse:
-        """Server-sent events: the parts that have changed, as JSON. Ends when the browser goes."""
-        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream; charset=utf-8"})
-        await response.prepare(request)
+        """Server-sent events: the parts that have changed, as JSON. Ends when the browser goes, or its session."""
+        visitor = self._access.visitor(request)
+        with visitor.turns.take("pages"):
+            response = web.StreamResponse(headers={"Content-Type": EVENTS})
+            await response.prepare(request)
+            with suppress(ConnectionResetError):  # the page was closed
+                try:
+                    await self._follow(request, response, look, every)
+                except SignedOut:
+                    await response.write(SIGNED_OUT)
+            return response
+
+    async def _follow(
+        self, request: web.Request, response: web.StreamResponse, look: Callable[[], View], every: float
+    ) -> None:
+        """Look and tell. Raises ConnectionResetError and SignedOut."""
         # What the page has already stays as it is: an element that is renewed under the mouse takes no click.
-        shown = self._rendered.pop(request.query.get("seen", ""), None)
+        shown = self._access.visitor(request).seen.pop(request.query.get("seen", ""), None)
         trouble = ""
         while True:
             begun, said, changed = time.monotonic(), "", {}
             try:
-                view = await self._look(look)
-                same = shown is not None and view.parts.keys() == shown.keys()
-                changed = dict(view.parts.items() - shown.items()) if same and shown else {"view": view.whole}
-                shown = view.parts
+                view = await self._look(self._access.visitor(request), look)
+                found = _hashes(view)
+                same = shown is not None and found.keys() == shown.keys()
+                changed = {key: view.parts[key] for key, _ in found.items() - shown.items()} if same and shown else {}
+                changed = changed if same else {"view": view.whole}
+                shown = found
             except Stop as stop:
                 said = stop.message
             except Retryable as error:
                 said = f"{error.message}; trying again"
+            except web.HTTPTooManyRequests as error:
+                said = error.reason
             if said != trouble:
                 trouble = said
                 changed["trouble"] = tag("div", said, class_="note bad") if said else Html("")
             data = f"data: {json.dumps(changed)}\n\n" if changed else ": nothing new\n\n"
-            try:
-                await response.write(data.encode())
-            except ConnectionResetError:  # the page was closed
-                return response
+            await response.write(data.encode())
             await asyncio.sleep(max(every, _TIMES_ITS_DURATION * (time.monotonic() - begun)))
 
     # ── The cluster ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _of(self, request: web.Request) -> tuple[Connection, str]:
-        return self._connection.within(request.match_info["namespace"]), request.match_info["name"]
+    def _of(self, request: web.Request) -> tuple[Visitor, Connection, str]:
+        visitor = self._access.visitor(request)
+        return visitor, visitor.connection.within(request.match_info["namespace"]), request.match_info["name"]
 
-    async def _look(self, work: Callable[[], _T]) -> _T:
-        return await self._run(self._looks, work)
-
-    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+    async def _look(self, visitor: Visitor, work: Callable[[], _T]) -> _T:
+        with visitor.turns.take("looks"):
+            async with visitor.turns.look:
+                return await _run(self._looks, work)
 
 
 _NAMES: Final = frozenset({"namespace", "name", "before", "after", "snapshot"})
 
 
-def _keep(kept: OrderedDict[str, _T], key: str, value: _T) -> None:
-    kept[key] = value
-    while len(kept) > _MOST_KEPT:
-        kept.popitem(last=False)
+async def _run(threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+def _hashes(view: View) -> dict[str, int]:
+    """Which parts are the same as before. They themselves would be a copy of the page for each that is open."""
+    return {key: hash(part) for key, part in view.parts.items()}
+
+
+def _outcome(visitor: Visitor, request: web.Request) -> Html:
+    told, good = visitor.told.get(request.query.get("told", ""), ("", True))
+    return tag("div", tag("pre", told), class_="note" if good else "note bad", role="status") if told else Html("")
 
 
 def _filter() -> Html:

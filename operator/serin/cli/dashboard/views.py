@@ -10,7 +10,7 @@ from serin.api.snapshots import Snapshot
 from serin.api.state import MetricStatus
 from serin.api.text import count
 from serin.cli.actions import ACTIONS, refuse_rollback
-from serin.cli.dashboard.markup import Html, joined, table, tag, toned
+from serin.cli.dashboard.markup import NOTHING, Html, joined, table, tag, toned
 from serin.explain import differences, plot, sentences, tables
 from serin.explain.document import Document
 from serin.explain.facts import Facts
@@ -67,6 +67,20 @@ def _summary(all_facts: Sequence[Facts]) -> str:
     under_way = sum(bool(one.rollout or one.state.manual_rollback) for one in all_facts)
     stuck = sum(one.stalled or one.ready.holds is False for one in all_facts)
     return f"{count(len(all_facts))} deployments; {count(under_way)} under way; {count(stuck)} need somebody"
+
+
+def namespaces(root: str, found: Sequence[str]) -> View:
+    """Where somebody may look who may not look everywhere."""
+    links = (tag("li", tag("a", one, href=address(root, one))) for one in found)
+    where = tag("ul", *links) if found else NOTHING
+    words = (
+        "You may not list the model deployments of all namespaces together "
+        "(that is the verb list on modeldeployments.serin.dev in the whole cluster)."
+    )
+    hint = "Choose one of these, or write" if found else "Write"
+    return View(
+        "Namespaces", {}, joined((tag("p", words), tag("p", f"{hint} a namespace into the field above."), where))
+    )
 
 
 # ── One deployment ────────────────────────────────────────────────────────────────────────────────────────────────────
