@@ -52,12 +52,14 @@ def install(
         "router.image": envoy.reference,
         "router.replicas": routers,
         "prometheus.url": prometheus_url,
+        "dashboard.enabled": "true",
         "guard.enabled": "true",
         "guard.replicas": 1,
         "guard.timeoutMilliseconds": 5000,  # the machine is busy
     }
     install_chart(cluster, helm, values)
     wait_for(cluster, "serin-guard")
+    wait_for(cluster, "serin-dashboard")
     return Installation(cluster, model.reference)
 
 
