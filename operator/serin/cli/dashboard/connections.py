@@ -14,7 +14,8 @@ from aiohttp.web_protocol import RequestHandler
 
 MOST_STRANGERS: Final = 256
 MOST_OF_ONE: Final = 32
-PATIENCE: Final = 15.0
+# Longer than the API server may take to say whose a token is.
+PATIENCE: Final = 30.0
 _SWEEP_SECONDS: Final = 1.0
 
 

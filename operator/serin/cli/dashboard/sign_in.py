@@ -66,7 +66,17 @@ class SignIn:
         return found
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let through what users ask who are signed in."""
+        """Let through what users ask who are signed in.
+
+        Anybody else's connection ends with the answer: what stays open would be closed as a stranger's in the middle of
+        the next request.
+        """
+        response = await self._answer(request, handler)
+        if self._sessions.find(_key(request)) is None:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/healthz":  # the kubelet asks by the pod's address
             return await handler(request)
         host = request.headers.get("Host", "").lower()
