@@ -10,7 +10,8 @@ import yaml
 
 from serin.cli.dashboard import in_cluster
 from serin.cli.dashboard.hosts import Hosts
-from tests.chart.test_values import Objects, Render, pod, render, template
+from serin.controller.settings import parse
+from tests.chart.test_values import Objects, Render, environment, pod, render, template
 
 __all__ = ["render"]
 ON = "dashboard.enabled=true"
@@ -87,6 +88,13 @@ def test_a_certificate_of_the_users_is_served(render: Render, monkeypatch: pytes
     assert [one["path"] for one in volume["secret"]["items"]] == ["tls.crt", "tls.key"]
 
 
+def test_notifications_lead_to_it(render: Render) -> None:
+    told = environment(render('dashboard.url="https://serin.example/"'))
+    found = parse(["--prometheus-url", "http://x", "--dashboard-url", told["SERIN_DASHBOARD_URL"]])
+    assert found.dashboard == "https://serin.example"
+    assert "SERIN_DASHBOARD_URL" not in environment(render(ON))
+
+
 def test_who_opens_it_and_what_it_opens(render: Render) -> None:
     def policy(*settings: str) -> dict[str, Any]:
         spec: dict[str, Any] = render(ON, *settings)["NetworkPolicy", NAME]["spec"]
@@ -123,6 +131,8 @@ def test_helms_test_asks_it_too(render: Render) -> None:
         ('dashboard.hosts=["*.example"]', "hosts"),
         ('dashboard.hosts="serin.example"', "hosts"),
         ("dashboard.replicas=2", "replicas"),
+        ('dashboard.url="serin.example"', "url"),
+        ('dashboard.url="https://serin.example/serin"', "url"),
         ("networkPolicies.apiServerPorts=[]", "apiServerPorts"),
         ('dashboard.extraEnv=[{"name": "SERIN_DASHBOARD_HOSTS", "value": ""}]', "SERIN_DASHBOARD_HOSTS is set by"),
     ],

@@ -1,6 +1,7 @@
 """A notification as its receiver reads it: a CloudEvent, an alert for Alertmanager's API v2, or a message for Slack."""
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from serin.api.json import JsonObject
 from serin.api.notifications import Happening, Notification
@@ -17,15 +18,19 @@ _GRAVE: Final = frozenset(
 _SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-def body_of(form: Format, deployment: JsonObject, one: Notification) -> JsonObject | list[JsonObject]:
-    """What is posted. `deployment`: the ModelDeployment as the API server has it."""
+def body_of(
+    form: Format, deployment: JsonObject, one: Notification, dashboard: str = ""
+) -> JsonObject | list[JsonObject]:
+    """What is posted. `deployment`: as the API server has it. `dashboard`: the web page's address, "" without one."""
     namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+    page = _page(dashboard, namespace, name, one)
     match form:
         case Format.ALERTMANAGER:
-            return [_alert(namespace, name, one)]
+            return [_alert(namespace, name, one) | ({"generatorURL": page} if page else {})]
         case Format.SLACK:
-            return {"text": f"*{namespace}/{name}: {one.event}*\n{one.message}".translate(_SLACK)}
-    data = _data(namespace, name, one)
+            words = f"*{namespace}/{name}: {one.event}*\n{one.message}".translate(_SLACK)
+            return {"text": f"{words}\n<{page}>" if page else words}
+    data = _data(namespace, name, one) | ({"url": page} if page else {})
     return cloud_event((namespace, name), f"notification.{one.event}", one.at, one.snapshot or name, one.id, data)
 
 
@@ -49,6 +54,18 @@ def _data(namespace: str, name: str, one: Notification) -> JsonObject:
         "report": _report(one),
     }
     return row | {key: value for key, value in more.items() if value}
+
+
+def _page(dashboard: str, namespace: str, name: str, one: Notification) -> str:
+    """Where people look: at the report of a rollback, else at the deployment; "" without a web page."""
+    if not dashboard:
+        return ""
+    found = f"{dashboard}/in/{namespace}/{name}"
+    return (
+        f"{found}/report/{quote(one.snapshot, safe='')}"
+        if one.event is Happening.ROLLED_BACK and one.snapshot
+        else found
+    )
 
 
 def _report(one: Notification) -> str:

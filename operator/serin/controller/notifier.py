@@ -49,7 +49,10 @@ class _Line:
 
 
 class Notifier:
-    """Empties outboxes; `run` until cancelled. `look` asks for a look; `leading` is asked before every request."""
+    """Empties outboxes; `run` until cancelled. `look` asks for a look; `leading` is asked before every request.
+
+    `dashboard`: the address of the web page, to which messages lead; "" when there is none.
+    """
 
     def __init__(
         self,
@@ -58,10 +61,11 @@ class Notifier:
         leading: Callable[[], bool],
         webhooks: Mapping[str, Webhook],
         *,
+        dashboard: str = "",
         clock: Callable[[], float] = time.monotonic,
         send: Post = post,
     ) -> None:
-        self._cache, self._look, self._leading = cache, look, leading
+        self._cache, self._look, self._leading, self._dashboard = cache, look, leading, dashboard
         self._webhooks, self._send = webhooks, send
         self._due: Due[Turn] = Due(self._take_turn, clock)
         self._lines: dict[Key, dict[str, _Line]] = {}  # by webhook
@@ -129,7 +133,7 @@ class Notifier:
             if place:
                 await asyncio.sleep(_PACE)
             try:
-                await self._send(webhook, body_of(webhook.format, body, one))
+                await self._send(webhook, body_of(webhook.format, body, one, self._dashboard))
             except NotTaken as error:
                 self._tell_of(key, line, f"webhook {webhook.name}: {error}")
                 if not error.refused:

@@ -172,6 +172,7 @@ class Replica:
             self._queue.add,
             election.leading,
             self._settings.webhooks,
+            dashboard=self._settings.dashboard,
             clock=clocks.monotonic,
             send=self._send,
         )

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from serin.routers import ROUTERS
 
 LEVELS = ("debug", "info", "warning", "error")
 
+_URL = re.compile(r"https?://[^\s/<>|]+/*")
 _YES_NO = ("true", "false")
 # In the place of matchers: the namespace that Serin runs in, which discovery writes on every series of its pods.
 _OWN = "own namespace"
@@ -28,7 +30,7 @@ class Settings:
     """`namespace`: Serin's own. `watch`: namespaces to serve, none means all. `identity`: unique per life.
 
     `trust`: which series of Prometheus are believed, and which of them users may read.
-    `webhooks`: by name.
+    `webhooks`: by name. `dashboard`: address of the web page, without a slash at its end; "" when there is none.
     `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     log_level: str
     routers: Mapping[str, object]
     webhooks: Mapping[str, Webhook]
+    dashboard: str
 
 
 def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag(
         "webhook-credentials", "/etc/serin/webhooks", "folder with a folder of each webhook's name: token, ca.crt, url"
     )
+    flag("dashboard-url", "", "address of the web page, to which notifications lead; none: to nothing")
     flag("namespace", SYSTEM_NAMESPACE, "namespace that Serin itself runs in")
     flag("watch-namespaces", "", "namespaces to serve, separated by commas; none: all")
     flag("kubeconfig", "", "kubeconfig file; none: $KUBECONFIG, or the pod's ServiceAccount")
@@ -99,6 +103,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         log_level=arguments.log_level,
         routers=vars(arguments),
         webhooks=_webhooks(arguments),
+        dashboard=_dashboard(arguments.dashboard_url),
     )
 
 
@@ -112,6 +117,12 @@ def _trust(arguments: argparse.Namespace) -> Trust:
         )
     except PromQLError as error:
         raise prometheus.SettingsError(f"SERIN_ROUTER_MATCHERS or SERIN_TENANT_LABEL: {error}") from error
+
+
+def _dashboard(url: str) -> str:
+    if url and not _URL.fullmatch(url):
+        raise prometheus.SettingsError(f"SERIN_DASHBOARD_URL: write for example https://serin.example, not {url!r}")
+    return url.rstrip("/")
 
 
 def _webhooks(arguments: argparse.Namespace) -> Mapping[str, Webhook]:

@@ -20,6 +20,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.controller.notification_formats import body_of
 from serin.controller.notifier import Notifier
+from serin.controller.settings import parse
 from serin.controller.webhooks import Format, NotTaken, Webhook
 from tests.narratives.world import spec
 from tests.unit.background import in_background
@@ -72,6 +73,9 @@ async def serving() -> AsyncIterator[tuple[Server, str]]:
         server.hangs.set()
 
 
+DASHBOARD = "https://serin.example"
+
+
 class Rig:
     """A notifier beside a cache; as the planner does, `settle` takes out of the status what was taken."""
 
@@ -81,7 +85,7 @@ class Rig:
         self.leads, self.puts = True, 0
         by_name = {one.name: one for one in webhooks}
         self.asked = 0  # how often whether it leads
-        self.notifier = Notifier(self.cache, self.looks.append, self._leading, by_name)
+        self.notifier = Notifier(self.cache, self.looks.append, self._leading, by_name, dashboard=DASHBOARD)
 
     def _leading(self) -> bool:
         self.asked += 1
@@ -132,6 +136,7 @@ async def test_each_receiver_gets_everything_once_and_in_order() -> None:
             rig.put(body)  # somebody else's change comes before the status says that they are taken
             await asyncio.sleep(0.1)
             assert (oncall.ids, chat.ids) == (["1", "2"], ["1", "2"])
+            assert oncall.came[0]["data"]["url"].startswith(f"{DASHBOARD}/in/shop/fraud")
             rig.put(deployment((), "oncall", "chat"))
             assert rig.notifier.seen(found).taken == frozenset(), "the status knows it: nothing is kept"
             assert ("shop", "fraud") in rig.looks
@@ -441,3 +446,27 @@ def test_a_message_for_slack_mentions_nobody() -> None:
     body = body_of(Format.SLACK, deployment((ONE,), "chat"), ONE)
     assert json.dumps(body).count("<") == 0
     assert body == {"text": "*shop/fraud: RolledBack*\nerrors: 4% &lt;!channel&gt;"}
+
+
+def test_with_a_web_page_each_message_leads_to_it() -> None:
+    base, body = "https://serin.example", deployment((FULL,), "oncall")
+    here = f"{base}/in/shop/fraud"
+    event = body_of(Format.CLOUD_EVENTS, body, FULL, base)
+    assert isinstance(event, dict)
+    assert event["data"]["url"] == f"{here}/report/fraud-b"
+    [alert] = body_of(Format.ALERTMANAGER, body, replace(FULL, event=Happening.PROMOTED), base)
+    assert alert["generatorURL"] == here
+    assert alert["labels"] == body_of(Format.ALERTMANAGER, body, replace(FULL, event=Happening.PROMOTED))[0]["labels"]
+    evil = replace(FULL, snapshot="x><!channel>")
+    message = body_of(Format.SLACK, body, evil, base)
+    assert isinstance(message, dict)
+    assert message["text"].endswith(f"\n<{here}/report/x%3E%3C%21channel%3E>")
+
+
+def test_the_address_of_the_web_page_is_what_the_process_is_told() -> None:
+    found = parse(["--prometheus-url", "http://x", "--dashboard-url", "https://serin.example:8443/"])
+    assert found.dashboard == "https://serin.example:8443"
+    assert parse(["--prometheus-url", "http://x"]).dashboard == ""
+    for wrong in ("serin.example", "https://a b", "https://x|y", "https://serin.example/path"):
+        with pytest.raises(SystemExit):
+            parse(["--prometheus-url", "http://x", "--dashboard-url", wrong])
