@@ -1,4 +1,4 @@
-"""What bounds the web page in the cluster: sessions, attempts, turns, connections; its names and its certificate."""
+"""What bounds the web page in the cluster: sessions, turns, connections; its names and its certificate."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from serin.cli.dashboard.as_user import ApiServer
 from serin.cli.dashboard.certificates import Certificate, made_for
 from serin.cli.dashboard.connections import MOST_OF_ONE, Connections
 from serin.cli.dashboard.hosts import Hosts
-from serin.cli.dashboard.sessions import Attempts, Full, Sessions, seconds_left
+from serin.cli.dashboard.sessions import Full, Sessions, seconds_left
 from serin.cli.dashboard.sign_in import _ours
 from serin.cli.dashboard.visitor import Turns, Visitor, keep
 
@@ -108,21 +108,6 @@ async def test_a_user_takes_so_much_at_a_time() -> None:
             pass
     with turns.take("actions"):
         pass
-
-
-def test_attempts_that_fail_are_counted_by_address_and_minute(clock: Clock) -> None:
-    tried = Attempts(clock)
-    for _ in range(sessions.MOST_FAILURES):
-        assert tried.wait("1.1.1.1") == 0.0
-        tried.failed("1.1.1.1")
-        clock.now += 1.0
-    assert tried.wait("1.1.1.1") == pytest.approx(sessions.FAILURES_SPAN - sessions.MOST_FAILURES)
-    assert tried.wait("2.2.2.2") == 0.0
-    clock.now = sessions.FAILURES_SPAN
-    assert tried.wait("1.1.1.1") == 0.0
-    for number in range(3000):
-        tried.failed(str(number))
-    assert len(tried._failures) <= 1000
 
 
 def jwt(claims: object) -> str:

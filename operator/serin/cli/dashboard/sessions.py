@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_urlsafe
@@ -23,10 +23,6 @@ LONGEST: Final = 12 * 3600.0
 IDLE: Final = 3600.0
 MOST: Final = 1000
 MOST_OF_ONE: Final = 5
-# Attempts with tokens that are refused, per address and span in seconds; addresses that are remembered.
-MOST_FAILURES: Final = 10
-FAILURES_SPAN: Final = 60.0
-_MOST_ADDRESSES: Final = 1000
 
 _Clock = Callable[[], float]
 
@@ -90,28 +86,6 @@ class Sessions:
 
 def _is_over(session: _Session, now: float) -> bool:
     return now >= session.until or now >= session.used + IDLE
-
-
-class Attempts:
-    """Slows down who tries tokens: so many that are refused per address and minute. Accepted ones do not count."""
-
-    def __init__(self, clock: _Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def wait(self, address: str) -> float:
-        """Seconds until this address may try again; 0: now."""
-        times = self._failures.get(address)
-        if times is None or len(times) < MOST_FAILURES:
-            return 0.0
-        return max(0.0, times[0] + FAILURES_SPAN - self._clock())
-
-    def failed(self, address: str) -> None:
-        """A token from this address was refused."""
-        self._failures.setdefault(address, deque(maxlen=MOST_FAILURES)).append(self._clock())
-        self._failures.move_to_end(address)
-        while len(self._failures) > _MOST_ADDRESSES:
-            self._failures.popitem(last=False)
 
 
 def seconds_left(token: str, now: float) -> float:
