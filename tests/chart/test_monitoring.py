@@ -170,7 +170,7 @@ def test_label_matchers_may_have_any_text(helm: Path) -> None:
     matchers = 'job="a: b", pod=~"x #.*"'
     found = enabled(helm, "--set-json", f"prometheus.routerMatchers={json.dumps(matchers)}")
     rules = [rule for group in found["PrometheusRule", "serin"]["spec"]["groups"] for rule in group["rules"]]
-    assert sum(f"{{{matchers}}}" in rule["expr"] for rule in rules) == 5
+    assert sum(f"{{{matchers}}}" in rule["expr"] for rule in rules) == 6
 
 
 @pytest.mark.parametrize("name", ["serin-operator", "serin-router"])

@@ -132,6 +132,17 @@ async def test_the_day_before_nothing_is_found(collector: Collector, now: float)
     assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(DEPLOYMENTS, Verdict.PASS)
 
 
+async def test_a_rise_since_the_day_before_is_found(collector: Collector, now: float) -> None:
+    """What has changed for good is usual a day later; the last day of fraud began 24 hours ago."""
+    asked = metric(Against.DAY, HOUR)
+    found = await verdicts(collector, asked, now - 15 * HOUR, ("spam", "fraud"))
+    print("\n".join(one.message for one in found.values()))
+    assert found["spam"].verdict is Verdict.PASS
+    assert (found["fraud"].verdict, found["fraud"].reason) == (Verdict.FAIL_MINOR, Reason.WORSE_THAN_PAST)
+    assert "8 windows around this hour of the day before" in found["fraud"].message
+    assert "of the requests are bad" in found["fraud"].message
+
+
 @pytest.mark.parametrize("hours", range(0, 24, 4))
 async def test_the_hours_of_a_day_differ_and_that_is_usual(collector: Collector, now: float, hours: int) -> None:
     found = await verdicts(collector, metric(Against.HISTORY, HOUR), now - hours * HOUR, ("spam",))

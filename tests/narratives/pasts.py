@@ -94,6 +94,29 @@ def worse_than_in_its_first_day(world: World) -> None:
     sees_after(world, 1200, tick=60)
 
 
+INVALID: dict[str, Any] = {
+    "name": "invalid-inputs",
+    "template": {"name": "invalid-inputs"},
+    "against": "day",
+    "severity": "minor",
+    "window": "10m",
+}
+
+
+def more_requests_are_invalid_than_the_day_before(world: World) -> None:
+    """A rise is the data's doing: it is told, a rollout goes on all the same, and nothing goes back."""
+    shares = _served(world, INVALID, watch={"rollBackWithin": "24h"})
+    sees_after(world, 900, tick=60)
+    shares["2"] = 0.2
+    world.tell("the world: one in five requests is invalid from now on")
+    sees_after(world, 300, tick=60)
+    shares["3"] = 0.2
+    world.change(limited("3", INVALID, watch={"rollBackWithin": "24h"}))
+    world.run(600, tick=10)
+    shares["3"] = 0.02
+    sees_after(world, 1200, tick=60)
+
+
 def worse_for_a_moment_only(world: World) -> None:
     shares = _served(world, {**HISTORY, "for": "10m"})
     world.run(900, tick=60)
@@ -175,6 +198,7 @@ ALL = (
     new_version_is_worse_than_the_weeks_before,
     world_moves_when_the_version_is_old,
     worse_than_in_its_first_day,
+    more_requests_are_invalid_than_the_day_before,
     worse_for_a_moment_only,
     past_has_too_little_data,
     answers_move_from_the_reference_while_it_serves,

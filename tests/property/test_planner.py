@@ -19,7 +19,7 @@ from serin.rollout.snapshots import BEST, PREVIOUS
 from tests import crds
 from tests.narratives.bisections import bad, both
 from tests.narratives.limits import RECALL, limited
-from tests.narratives.pasts import HISTORY, SNAPSHOT
+from tests.narratives.pasts import HISTORY, INVALID, SNAPSHOT, remembers
 from tests.narratives.retrainings import JOB, ends
 from tests.narratives.told import contradicts_nothing
 from tests.narratives.validations import says
@@ -404,3 +404,26 @@ def test_rules_hold_whatever_happens(seed: int) -> None:
     assert read_state(world.status).phase is Phase.HEALTHY
     assert world.weights == {world.wanted: 100}
     assert set(world.pods) == {world.wanted}, "pods of other versions are left over"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_requests_of_clients_never_take_a_version_back(seed: int) -> None:
+    """Whatever share is invalid, and when: also with a severity that only an older CRD let in."""
+    dice = random.Random(seed)
+    shares = dict.fromkeys("1234", 0.02)
+    world = World()
+    world.sampler = remembers(shares)
+    metric = {**INVALID, "severity": ("minor", "minor", "info", "critical")[seed % 4]}
+    told = set()
+    for number in (*"12", *dice.choices("1234", k=4)):
+        world.change(limited(number, metric, watch={"rollBackWithin": "72h"}))
+        for _ in range(dice.randint(8, 12)):
+            shares[dice.choice("1234")] = dice.choice((0.0, 0.02, 0.2, 0.9))
+            world.run(dice.choice((10.0, 120.0)))
+            state = read_state(world.status)
+            assert state.last_rollback is None
+            assert state.manual_rollback is None
+            told.add(world.status["reason"])
+            assert world.status.get("diagnosis", {}).get("trouble") != "BadModel"
+    if metric["severity"] == "minor":
+        assert "DataDrift" in told

@@ -1,4 +1,4 @@
-"""Is what serves worse than it used to be: than in its first day, or than at this hour of the week in the past weeks?
+"""Is what serves worse than it used to be: than in its first day, at this hour of the past weeks, or the day before?
 
 NO ERROR GUARANTEE, and the message says so: past weeks are no control in the same seconds. How often a healthy version
 is called worse was measured (docs/watching-bench.md).
@@ -159,7 +159,9 @@ def _sentence(policy: Policy, state: State) -> str:
     window, requests = human(policy.window), text.count(state.now.requests)
     now, usual, good = (_written(one, state.unit) for one in (state.now.value, state.usual, allowed(policy, state)))
     what = {
-        SHARE: f"{now} of stable's requests failed",
+        SHARE: f"{now} of the requests are bad"
+        if policy.against is Against.DAY
+        else f"{now} of stable's requests failed",
         "s": f"95% of stable's requests took up to {now}",
         "ms": f"95% of stable's requests took up to {now}",
         CONCENTRATION: f"two of stable's answers are the same in {now} of cases",
@@ -173,6 +175,8 @@ def _sentence(policy: Policy, state: State) -> str:
 def _earlier(policy: Policy) -> str:
     if policy.against is Against.SNAPSHOT:
         return "parts of its first day"
+    if policy.against is Against.DAY:
+        return "windows around this hour of the day before"
     return "windows at this hour in the past four weeks"
 
 

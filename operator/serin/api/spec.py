@@ -314,6 +314,11 @@ class ModelDeploymentSpec:
         return self.output_guard is not None or self.input_guard is not None
 
     @property
+    def of_versions(self) -> tuple[Metric, ...]:
+        """Metrics that say something of a version: all but those that are compared with the day before."""
+        return tuple(one for one in self.metrics if one.against is not Against.DAY)
+
+    @property
     def watched(self) -> tuple[Metric, ...]:
         """Metrics that are watched for as long as a version serves: what needs no other version beside it."""
         return tuple(one for one in self.metrics if one.against is not Against.STABLE) if self.limit_policy else ()

@@ -28,12 +28,13 @@ class Against(StrEnum):
     REFERENCE = "reference"
     SNAPSHOT = "snapshot"  # the first day of the version that serves
     HISTORY = "history"  # the same hour of the week
+    DAY = "day"  # around the same hour of the day before
 
 
 # Compared with the past while nothing else is there to compare with.
-PAST: Final = (Against.SNAPSHOT, Against.HISTORY)
+PAST: Final = (Against.SNAPSHOT, Against.HISTORY, Against.DAY)
 # Compared with another version while there is one.
-COMPARED: Final = (Against.STABLE, *PAST)
+COMPARED: Final = (Against.STABLE, Against.SNAPSHOT, Against.HISTORY)
 
 
 class Verdict(StrEnum):

@@ -77,7 +77,8 @@ class Assessment:
 def evaluate(case: Case) -> Assessment:
     """Judge every arm of a rollout."""
     case = replace(case, rollout=rollout_as_asked(case.rollout, case.samples.questions))
-    samples, spec = case.samples, case.spec
+    # What is compared with the day before is no version's doing, so no version is judged by it.
+    samples, spec = case.samples, replace(case.spec, metrics=case.spec.of_versions)
     asked, deciding = case.schedule.goal, case.schedule.deciding
     measured = (samples.overdispersion, samples.slowest_pods)
     arms = len(case.rollout.arms)

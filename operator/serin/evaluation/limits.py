@@ -113,10 +113,12 @@ def _waiting(metric: Metric, subject: Subject, now: float) -> Judgement | None:
 def says_that_the_data_drifted(metric: Metric, *, new: bool) -> bool:
     """Whether a breach says that the data has drifted, not that the version is bad: no rollback mends that.
 
-    So it is when answers leave a frozen reference, or a version is worse than it was itself. Against the weeks before
-    it is the version's doing while that is `new`, and drift later on.
+    So it is when answers leave a frozen reference, a version is worse than it was itself, or something is worse than
+    the day before. Against the weeks before it is the version's doing while that is `new`, and drift later on.
     """
-    return metric.against in (Against.REFERENCE, Against.SNAPSHOT) or (metric.against is Against.HISTORY and not new)
+    return metric.against in (Against.REFERENCE, Against.SNAPSHOT, Against.DAY) or (
+        metric.against is Against.HISTORY and not new
+    )
 
 
 def diagnose_limits(limits: Limits, infrastructure: Sequence[str]) -> Diagnosis:

@@ -2,7 +2,8 @@
 
 `against: history` reads the deployment's own series, whatever version served: at this hour of the week in each of the
 past four weeks, and an hour or two around it. They are read once an hour, at the same moments for all deployments, so
-that these share their queries. `against: snapshot` reads the first day of the version that serves, in parts, and once.
+that these share their queries. `against: day` reads them around this hour of the day before. `against: snapshot` reads
+the first day of the version that serves, in parts, and once.
 
 A window is read as often as it is worth: 60 times in its length, and no more often than what is watched is looked at.
 """
@@ -23,6 +24,8 @@ WEEK: Final = 7 * DAY
 WEEKS: Final = 4
 # Where windows of an earlier week end, in hours from where the present hour began: it lies in their middle.
 AROUND: Final = (-1, 0, 1, 2)
+# The same of the day before: as many as say how much its hours differ.
+AROUND_A_DAY_AGO: Final = range(-3, 5)
 # The first day is read in parts, so that it says how much its hours differ.
 PARTS: Final = 12
 # How often a window is read in its length.
@@ -62,14 +65,21 @@ def past_request(metric: Metric, evidence: JsonObject | None, since: float, now:
     if at is not None and 0.0 <= now - at < metric.seen_within / _READINGS:
         return None
     hour = math.floor(now / HOUR) * HOUR
-    if metric.against is Against.HISTORY:
-        ends = [hour - week * WEEK + around * HOUR for week in range(1, WEEKS + 1) for around in AROUND]
+    if metric.against is not Against.SNAPSHOT:
+        ends = _ends(metric.against, hour)
         return PastRequest(metric.seen_within, hour, () if slot == hour else tuple(ends), metric.seen_within, own=False)
     ends = [since + (part + 1) * _PART for part in range(PARTS)]
     read = slot is not None and (_points(evidence or {}) >= PARTS // 2 or slot == hour)
     return PastRequest(
         metric.seen_within, slot if read and slot else hour, () if read else tuple(ends), _PART, own=True
     )
+
+
+def _ends(against: Against, hour: float) -> list[float]:
+    """Where the earlier windows end, for the hour that begins at `hour` (unix seconds)."""
+    if against is Against.DAY:
+        return [hour - DAY + around * HOUR for around in AROUND_A_DAY_AGO]
+    return [hour - week * WEEK + around * HOUR for week in range(1, WEEKS + 1) for around in AROUND]
 
 
 def _points(known: JsonObject) -> float:

@@ -157,7 +157,7 @@ def requests(
         if subject.limits:
             yield from _watched(subject, metrics, newest, now)
             continue
-        for metric in metrics:
+        for metric in (one for one in metrics if one.against is not Against.DAY):
             since, counted = _since(subject, metric.name, newest)
             ended = _ended(subject, metric.name)
             yield SampleRequest(subject.snapshot, subject.baseline, metric, since, counted, ended)

@@ -318,8 +318,9 @@ def _check_use(metric: Metric, found: Source) -> None:
         _check_tolerance(metric, found)
     if metric.lower_is_worse and not isinstance(found, MeanSource):
         raise SourceError(f"lowerIsWorse belongs to a mean, and template {name} has none: remove lowerIsWorse")
-    if metric.against == Against.REFERENCE and metric.severity in BLOCKING:
-        raise SourceError("against: reference rolls nothing back: write severity: minor (holds) or info")
+    if metric.against in (Against.REFERENCE, Against.DAY) and metric.severity in BLOCKING:
+        does = "holds" if metric.against == Against.REFERENCE else "tells"
+        raise SourceError(f"against: {metric.against} rolls nothing back: write severity: minor ({does}) or info")
     if isinstance(found, DistributionSource | MeanSource | ConcentrationSource):
         if metric.against == Against.LIMIT:
             raise SourceError("distributions, means and concentrations are compared with stable: remove against: limit")

@@ -185,7 +185,10 @@ REFUSED: Refusals = {
     "window of a comparison": (
         "spec: {metrics: [{name: errors, template: {name: request-errors}, severity: major, window: 24h}], "
         "watch: {holdback: {}}}",
-        ("spec.metrics[0].window", "window belongs to a metric with against: limit, reference, snapshot or history"),
+        (
+            "spec.metrics[0].window",
+            "window belongs to a metric with against: limit, reference, snapshot, history or day",
+        ),
     ),
     "window that nobody watches": (
         _limited(metric="window: 24h"),
@@ -214,7 +217,7 @@ REFUSED: Refusals = {
     "past of a minute": (_past("window: 5m"), ("spec.metrics[0].window", "10m or longer")),
     "coverage of a limit": (
         _limited("watch: {}", metric="minCoverage: '0.5'"),
-        ("spec.metrics[0].minCoverage", "belongs to a metric with against: snapshot or history"),
+        ("spec.metrics[0].minCoverage", "belongs to a metric with against: snapshot, history or day"),
     ),
     "coverage in percent": (
         _past("minCoverage: 80%"),
@@ -223,7 +226,7 @@ REFUSED: Refusals = {
     "more than all of a window": (_past("minCoverage: '1.5'"), ("spec.metrics[0].minCoverage", "from 0.05 to 1")),
     "labels of a comparison": (
         "spec: {metrics: [{name: errors, template: {name: request-errors}, labelDelay: 6h}], watch: {holdback: {}}}",
-        ("spec.metrics[0].labelDelay", "labelDelay belongs to a metric with against: limit, reference, snapshot or"),
+        ("spec.metrics[0].labelDelay", "labelDelay belongs to a metric with against: limit, reference, snapshot, history or"),
     ),
     "labels in days": (_past("labelDelay: 1d"), ("spec.metrics[0].labelDelay", "from 1s to 720h, for example 6h")),
     "major that escalates": (
@@ -240,7 +243,7 @@ REFUSED: Refusals = {
     ),
     "limit that must last": (
         _limited("watch: {}", metric="for: 5m"),
-        ("spec.metrics[0].for", "for belongs to a metric with value, against: snapshot or against: history"),
+        ("spec.metrics[0].for", "for belongs to a metric with value, or with against: snapshot, history or day"),
     ),
     # --- slices ---
     "slices of a built-in template": (
@@ -805,7 +808,7 @@ REFUSED: Refusals = {
     ),
     "limit that nothing is compared with": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, limit: '0.01'}]}",
-        ("spec.metrics[0].limit", "against: limit, snapshot or history: write that too, or remove limit"),
+        ("spec.metrics[0].limit", "against: limit, snapshot, history or day: write that too, or remove limit"),
     ),
     "limit in percent": (
         "spec: {metrics: [{name: a, template: {name: request-errors}, against: limit, limit: '1'}]}",
@@ -1041,7 +1044,7 @@ REFUSED: Refusals = {
         "spec: {watch: {}, metrics: [{name: a, template: {name: request-errors}}, "
         "{name: b, template: {name: request-errors}, against: limit, limit: '0.1'}], "
         "retraining: {triggers: [{performance: {metric: a}}], webhook: {name: hook}}}",
-        ("spec.retraining.triggers", "with a value, or with against: limit, snapshot, history or reference"),
+        ("spec.retraining.triggers", "with a value, or with against: limit, snapshot, history, day or reference"),
     ),
     "performance of what is only shown": (
         "spec: {watch: {}, metrics: [{name: a, template: {name: request-errors}}, "
@@ -1127,6 +1130,30 @@ REFUSED: Refusals = {
     "a largest number in percent": (
         "spec: {guard: {output: {checks: [{path: a, max: 100%}]}}}",
         ("spec.guard.output.checks[0].max", 'write a number in quotes, for example "1"'),
+    ),
+    "requests that roll back": (
+        _past("severity: major", against="day"),
+        ("spec.metrics[0].severity", "write minor (tells, and may begin a retraining) or info"),
+    ),
+    "requests that a version is to blame for": (
+        "spec: {metrics: [{name: a, template: {name: invalid-inputs}, severity: minor}]}",
+        ("spec.metrics[0].against", "invalid requests are no version's doing: write against: day"),
+    ),
+    "half of the day that it is compared with": (
+        _past("severity: minor, window: 13h", against="day"),
+        ("spec.metrics[0].window", "12h or shorter: write for example 1h, or against: history"),
+    ),
+    "the day before of what is not watched": (
+        _past("severity: minor", against="day", watch=""),
+        ("spec.metrics", "only while it is watched after the promotion"),
+    ),
+    "a share for a limit of the day before": (
+        _past("severity: minor, limit: '0.01'", against="day"),
+        ("spec.metrics[0].limit", "write how many times its past is still good"),
+    ),
+    "a distribution of the day before": (
+        f"spec: {{metrics: [{{name: a, {ANSWERS}, against: day, severity: minor}}], watch: {{}}}}",
+        ("spec.metrics[0].against", "a distribution has no such past"),
     ),
     "a guard of nothing": (
         "spec: {guard: {}}",

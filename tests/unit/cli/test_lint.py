@@ -107,6 +107,17 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.guard.output",
         "write the metric {name: bad-outputs, template: {name: bad-outputs}, severity: critical}",
     ),
+    "invalid requests that nobody notices": (
+        "guard: {input: {rows: 1, onInvalid: Count}}",
+        "spec.guard.input",
+        "{name: invalid-inputs, template: {name: invalid-inputs}, against: day, severity: minor}, or onInvalid: Reject",
+    ),
+    "a metric of requests that nobody checks": (
+        "metrics: [{name: a, template: {name: request-errors}, severity: critical}, "
+        "{name: b, template: {name: invalid-inputs}, against: day, severity: minor}]\nwatch: {}",
+        "spec.metrics[1]",
+        "no request is checked, so invalid-inputs never has data: write spec.guard.input, or remove the metric",
+    ),
     "a metric of checks that there are not": (
         "metrics: [{name: a, template: {name: bad-outputs}, severity: critical}]",
         "spec.metrics[0]",

@@ -8,7 +8,9 @@ import pytest
 from serin.analysis.types import Arm, PastTick, RatioTick, Stretch
 from serin.api.parse import parse_spec
 from serin.api.spec import Metric, RatioQuery
-from serin.api.state import LimitWatch, State
+from serin.api.split import all_to, between
+from serin.api.state import Arm as UnderEvaluation
+from serin.api.state import LimitWatch, Measuring, Rollout, State
 from serin.api.verdicts import Against, Severity, Verdict
 from serin.evaluation.limits import Limits, judge_limits, question, says_that_the_data_drifted
 from serin.evaluation.past import DAY, HOUR, PARTS, WEEK, not_yet, past_request
@@ -30,6 +32,29 @@ def test_history_is_this_hour_of_the_past_four_weeks() -> None:
     assert ends == [8.0, 9.0, 10.0, 11.0], "the present window ends between 9 and 10 o'clock"
     assert len(asked.moments) == len({*asked.moments}) == 16
     assert max(asked.moments) < now - WEEK + 2 * HOUR
+
+
+def test_the_day_before_is_read_around_the_same_hour() -> None:
+    now = MONDAY + 9 * HOUR + 1_234.0
+    asked = past_request(replace(METRIC, against=Against.DAY), None, PROMOTED, now)
+    assert asked
+    assert (asked.window, asked.length, asked.own) == (HOUR, HOUR, False)
+    assert sorted((end - MONDAY) / HOUR + 24 for end in asked.moments) == [6, 7, 8, 9, 10, 11, 12, 13]
+
+
+def test_no_version_is_judged_by_the_day_before() -> None:
+    """In a rollout, and while what serves is measured for its record, nobody asks for it."""
+    spec = parse_spec(limited("1", {**HISTORY, "against": "day", "severity": "minor"}))
+    rollout = Rollout("fraud-a", (UnderEvaluation("fraud-b"),), since=MONDAY)
+    assert [one.name for one in spec.of_versions] == [one.name for one in spec.metrics if one.name != "missed"]
+    for state in (
+        State(stable="fraud-a", rollout=rollout, split=between("fraud-a", "fraud-b", 10)),
+        State(stable="fraud-a", split=all_to("fraud-a"), measuring=Measuring(MONDAY, MONDAY)),
+    ):
+        asked = requests(state, spec.metrics, {}, request_template="", settled_at=None, now=MONDAY, questions={})
+        names = {one.metric.name for one in asked}
+        assert names
+        assert "missed" not in names
 
 
 def test_deployments_ask_for_the_same_moments_whenever_they_were_promoted() -> None:
@@ -109,6 +134,7 @@ def test_what_is_not_known_yet_says_when_it_is() -> None:
         (Against.HISTORY, True, False),
         (Against.HISTORY, False, True),
         (Against.SNAPSHOT, True, True),
+        (Against.DAY, True, True),
         (Against.REFERENCE, True, True),
         (Against.LIMIT, False, False),
     ],

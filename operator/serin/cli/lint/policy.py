@@ -209,6 +209,24 @@ def _checked_answers_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> It
         )
 
 
+def _checked_requests_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    name = "invalid-inputs"
+    asked = [
+        at for at, one in enumerate(spec.metrics) if isinstance(one.source, TemplateRef) and one.source.name == name
+    ]
+    if asked and spec.input_guard is None:
+        yield Problem(
+            f"spec.metrics[{asked[0]}]",
+            f"no request is checked, so {name} never has data: write spec.guard.input, or remove the metric",
+        )
+    if spec.input_guard is not None and not spec.input_guard.reject and not asked:
+        yield Problem(
+            "spec.guard.input",
+            "nobody is told of invalid requests, which pass: write watch: {} and the metric "
+            f"{{name: {name}, template: {{name: {name}}}, against: day, severity: minor}}, or onInvalid: Reject",
+        )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _something_is_compared,  # the same for want of anything to compare with
@@ -225,6 +243,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _model_digest_is_said,  # a comparison that nothing can answer
     _validation_is_asked,  # one that nobody asks for
     _checked_answers_are_counted,  # one whose absence nobody notices
+    _checked_requests_are_counted,  # the same of requests
 )
 
 

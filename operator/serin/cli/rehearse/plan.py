@@ -4,7 +4,7 @@ Read as `serin lint` reads it, offline and with the defaults of the CRD. What li
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +86,7 @@ def read(files: Iterable[Path]) -> list[Plan]:
 
 def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> Plan:
     spec = parse_spec(schema.defaulted(document.body)["spec"])
+    spec = replace(spec, metrics=spec.of_versions)
     sources = {}
     for metric in spec.metrics:
         reference = metric.source.name if isinstance(metric.source, TemplateRef) else ""
