@@ -5,13 +5,14 @@ of a request names a column of the spec and nothing that is in the request.
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, Protocol, compiled, one_line
 from serin.api.json import JsonObject
+from serin.api.signature import Signature, Tensor
 
 # Of a request: the namespace of its dynamic metadata, and the key under which the guard says what became of it.
 METADATA: Final = "serin.input"
@@ -35,6 +36,10 @@ class Type(StrEnum):
     INTEGER = "Integer"
     TEXT = "Text"
     BOOLEAN = "Boolean"
+
+
+# Of the tensors of a signature, by their datatypes without the bits. A server may take 0 and 1 for BOOL.
+_TYPES: Final = {"FP": Type.NUMBER, "BF": Type.NUMBER, "INT": Type.INTEGER, "UINT": Type.INTEGER, "BYTES": Type.TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class InputGuard:
-    """`spec.guard.input`. `path`: where the rows are in any JSON, "": it is they. `rows`: at most, None: any number."""
+    """`spec.guard.input`. `path`: where the rows are in any JSON, "": it is they. `rows`: at most, None: any number.
+
+    `signature`: columns are also those of the serving version's signature (`with_signature` adds them).
+    """
 
     protocol: Protocol
     columns: tuple[Column, ...] = ()
     reject: bool = True
     rows: int | None = None
     path: str = ""
+    signature: bool = False
 
 
 def read_input(guard: Field | None) -> InputGuard | None:
@@ -86,6 +95,7 @@ def read_input(guard: Field | None) -> InputGuard | None:
         reject=found["onInvalid"].one_of(_OnInvalid) is _OnInvalid.REJECT,
         rows=found.value.get("rows"),
         path=_path(found.get("path")),
+        signature=bool(found.value.get("signature")),
     )
     seen: set[tuple[str, int | None]] = set()
     for at, one in enumerate(read.columns):
@@ -97,6 +107,23 @@ def read_input(guard: Field | None) -> InputGuard | None:
             f"{found.path}: the columns have more than {LONGEST_WRITTEN} characters together: write fewer categories"
         )
     return read
+
+
+def with_signature(guard: InputGuard, known: Signature | None) -> InputGuard:
+    """The same with a column for each tensor that the version takes; what the user has written of one comes first."""
+    if not guard.signature or known is None:
+        return guard
+    written = {one.name: one for one in guard.columns if one.index is None}
+    tensors = tuple(_of_tensor(one, written.get(one.name, Column(one.name))) for one in known.inputs)
+    taken = {one.name for one in tensors}
+    rest = tuple(one for one in guard.columns if one.index is not None or one.name not in taken)
+    return replace(guard, columns=(*tensors, *rest))
+
+
+def _of_tensor(tensor: Tensor, column: Column) -> Column:
+    return replace(
+        column, type=column.type or _TYPES.get(tensor.datatype.rstrip("0123456789")), shape=column.shape or tensor.shape
+    )
 
 
 def write_input(guard: InputGuard) -> str:

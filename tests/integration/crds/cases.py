@@ -226,7 +226,10 @@ REFUSED: Refusals = {
     "more than all of a window": (_past("minCoverage: '1.5'"), ("spec.metrics[0].minCoverage", "from 0.05 to 1")),
     "labels of a comparison": (
         "spec: {metrics: [{name: errors, template: {name: request-errors}, labelDelay: 6h}], watch: {holdback: {}}}",
-        ("spec.metrics[0].labelDelay", "labelDelay belongs to a metric with against: limit, reference, snapshot, history or"),
+        (
+            "spec.metrics[0].labelDelay",
+            "labelDelay belongs to a metric with against: limit, reference, snapshot, history or",
+        ),
     ),
     "labels in days": (_past("labelDelay: 1d"), ("spec.metrics[0].labelDelay", "from 1s to 720h, for example 6h")),
     "major that escalates": (
@@ -1161,7 +1164,10 @@ REFUSED: Refusals = {
     ),
     "requests of which nothing must hold": (
         "spec: {guard: {input: {onInvalid: Count}}}",
-        ("spec.guard.input", "write what must hold: columns, for example [{name: amount, type: Number}], or rows"),
+        (
+            "spec.guard.input",
+            "write what must hold: columns, for example [{name: amount, type: Number}], rows, or sign",
+        ),
     ),
     "a path where the protocol has its own": (
         "spec: {guard: {input: {rows: 1, path: a}}}",
@@ -1214,6 +1220,18 @@ REFUSED: Refusals = {
     "a value that is missing or not": (
         "spec: {guard: {input: {columns: [{name: a, missing: false}]}}}",
         ("spec.guard.input.columns[0].missing", "write true, or leave it out"),
+    ),
+    "a signature of rows": (
+        "spec: {guard: {input: {protocol: JSON, signature: true}}, integrity: {signature: Required}}",
+        ("spec.guard.input.signature", "a signature is of tensors: remove it, or write protocol: OpenInference"),
+    ),
+    "a signature that nobody says": (
+        "spec: {guard: {input: {signature: true}}}",
+        ("spec.guard.input.signature", "write integrity: {signature: Required}, so that the model server is asked"),
+    ),
+    "a signature that is switched off": (
+        "spec: {guard: {input: {rows: 1, signature: false}}, integrity: {signature: Required}}",
+        ("spec.guard.input.signature", "write true, or leave it out"),
     ),
     "requests without a row": (
         "spec: {guard: {input: {rows: 0}}}",

@@ -6,7 +6,17 @@ import pytest
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, Check, OutputGuard, Protocol, write_output
-from serin.api.guard_inputs import Column, InputGuard, Type, is_input, read_input, read_written_input, write_input
+from serin.api.guard_inputs import (
+    Column,
+    InputGuard,
+    Type,
+    is_input,
+    read_input,
+    read_written_input,
+    with_signature,
+    write_input,
+)
+from serin.api.signature import Signature, Tensor
 
 
 def read(*columns: dict[str, Any], **more: Any) -> InputGuard | None:
@@ -43,6 +53,27 @@ def test_a_path_leads_to_the_rows() -> None:
     assert found == InputGuard(Protocol.JSON, (Column(index=3),), path="data.rows")
     assert read_written_input(write_input(found)) == found
     assert found.columns[0].label == "column 3"
+
+
+def test_a_signature_says_what_the_user_has_not_said() -> None:
+    taken = (
+        Tensor("amount", "FP32", (-1, 1)),
+        Tensor("country", "BYTES", (-1,)),
+        Tensor("count", "UINT64", (2,)),
+        Tensor("known", "BOOL", (-1,)),
+    )
+    known = Signature(taken, (Tensor("score", "FP32", (-1,)),))
+    found = read({"name": "count", "max": "9"}, {"name": "amount", "index": 0, "min": "0"}, signature=True)
+    assert found
+    assert with_signature(found, None) == found, "it is not known yet"
+    assert set(with_signature(found, known).columns) == {
+        Column("amount", type=Type.NUMBER, shape=(-1, 1)),
+        Column("amount", 0, minimum=0.0),
+        Column("country", type=Type.TEXT, shape=(-1,)),
+        Column("count", type=Type.INTEGER, maximum=9.0, shape=(2,)),
+        Column("known", shape=(-1,)),
+    }
+    assert with_signature(read(rows=1) or found, known).columns == (), "it was not asked for"
 
 
 def test_without_it_nothing_is_checked() -> None:

@@ -134,3 +134,28 @@ def test_settings_that_cannot_be_read_leave_the_last_ones(guard: JsonObject, sai
     assert found.model is not None
     assert (found.model.guard, found.model.inputs) == (GUARD, INPUTS)
     assert f"spec.guard.{said}" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("where", "count", "said"),
+    [("declared", 2, ""), ("recorded", 2, ""), ("nowhere", 0, ""), ("recorded", 100, "its signature is too long")],
+)
+def test_columns_are_those_of_the_version_that_serves(where: str, count: int, said: str) -> None:
+    """Whatever the spec describes already. A signature that is not known, or that is too long, checks nothing."""
+    rows = [{"name": "x" * 100 + str(one), "datatype": "FP32", "shape": [-1, 4]} for one in range(count)]
+    signature = {"inputs": rows, "outputs": []}
+    guard = {"input": {"protocol": "OpenInference", "onInvalid": "Reject", "signature": True}}
+    metadata = {"namespace": "shop", "name": "fraud", "uid": "1", "resourceVersion": "1"}
+    status = {"router": {"envoy": {"port": 10001}}, "stable": {"snapshot": "a"}}
+    content: JsonObject = {"runtime": {"kind": "mlserver", "port": 80}}
+    snapshot: JsonObject = {"metadata": {"name": "a"}, "spec": {"content": content}}
+    if where == "declared":
+        content["features"] = {"signature": signature}
+    elif where == "recorded":
+        snapshot["status"] = {"signature": signature}
+    spec = {"router": {"envoy": {}}, "guard": guard, "features": {"signature": {"inputs": [], "outputs": []}}}
+    found = read_model({"metadata": metadata, "spec": spec, "status": status}, (), (snapshot,))
+    assert found.model is not None
+    columns = found.model.inputs.columns if found.model.inputs else ()
+    assert {one.name for one in columns} == ({one["name"] for one in rows} if not said else set())
+    assert said in found.problem

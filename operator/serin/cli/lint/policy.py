@@ -159,7 +159,8 @@ def _a_breach_comes_in_time_to_go_back(spec: ModelDeploymentSpec, _: "Schedule")
 
 
 def _signature_is_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
-    if declared(spec.content.get("features")) and not spec.integrity.signature:
+    asked = spec.integrity.signature or (spec.input_guard is not None and spec.input_guard.signature)
+    if declared(spec.content.get("features")) and not asked:
         yield Problem(
             "spec.features.signature",
             "it is compared with nothing: write integrity: {signature: Required}, or leave it out",

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
-from serin.api.guard import OutputGuard, read_output
-from serin.api.guard_inputs import InputGuard, read_input
+from serin.api.guard import LONGEST_WRITTEN, OutputGuard, read_output
+from serin.api.guard_inputs import InputGuard, read_input, with_signature, write_input
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
 from serin.api.serving import UNWRITTEN, Serving, read_serving
+from serin.api.signature import Signature, declared, recorded
 from serin.api.spec import WARMUP
 from serin.api.split import NOWHERE, Mirror, Rule, Split, Sticky, all_to
 from serin.api.state import State
@@ -29,6 +30,9 @@ from serin.routers.envoy.xds_written import lower
 
 # Ports of the router's that are given to deployments; it has others of its own.
 PORTS: Final = range(10_000, 30_000)
+_TOO_LONG: Final = (
+    "its signature is too long for the guard: remove spec.guard.input.signature, and write the columns that matter"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def read_model(
         state = replace(state, split=lower(state.split, state.stable, split, before))
     settings, bad_settings = _read_settings(body["spec"], last)
     port, bad_port = _read_port(state, last)
+    snapshots = tuple(snapshots)
     servings, bad_servings = _read_servings(snapshots, last)
     problem = "; ".join(one for one in (bad_settings, bad_port, *bad_servings) if one)
     if port is None:
@@ -156,6 +161,9 @@ def read_model(
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
     guard, inputs, bad_guard = _read_guard(body["spec"], last)
+    if inputs:
+        inputs, too_many = _with_signature(inputs, snapshots, state.stable)
+        bad_guard = "; ".join(filter(None, (bad_guard, too_many)))
     problem = "; ".join(one for one in (problem, bad_warmup, bad_guard) if one)
     model = RoutedModel(
         namespace=metadata["namespace"],
@@ -242,6 +250,26 @@ def _read_guard(spec: JsonObject, last: RoutedModel | None) -> tuple[OutputGuard
         return read_output(field), read_input(field), ""
     except InvalidSpec as error:
         return (*((last.guard, last.inputs) if last else (None, None)), str(error))
+
+
+def _with_signature(
+    guard: InputGuard, snapshots: Iterable[JsonObject], stable: str | None
+) -> tuple[InputGuard | None, str]:
+    """With the columns of stable's signature, as far as that is known; None when nothing is to be checked then.
+
+    And what is wrong with it: it is left out then.
+    """
+    body = next((one for one in snapshots if one["metadata"]["name"] == stable), None)
+    found, problem = with_signature(guard, _signature_of(body) if guard.signature else None), ""
+    if len(write_input(found)) > LONGEST_WRITTEN:
+        found, problem = guard, f"ModelSnapshot {stable}: {_TOO_LONG}"
+    return found if found.columns or found.rows else None, problem
+
+
+def _signature_of(body: JsonObject | None) -> Signature | None:
+    if body is None:
+        return None
+    return declared(body["spec"]["content"].get("features")) or recorded((body.get("status") or {}).get("signature"))
 
 
 def _read_port(state: State, last: RoutedModel | None) -> tuple[int | None, str]:
