@@ -134,6 +134,7 @@ def _rows_of(tensor: Any) -> int:
 
 def _check_tensor(tensor: Any, column: Column, budget: Budget) -> None:
     shape = tensor.get("shape")
+    budget.take(len(shape) if isinstance(shape, list) else 0)
     if not isinstance(shape, list) or not all(type(one) is int and one >= 0 for one in shape):
         raise _Found(column.label, "it has no valid shape")
     if column.shape and not _fits(shape, column.shape):

@@ -201,9 +201,13 @@ def test_no_message_has_anything_of_the_request() -> None:
 
 
 def test_what_has_too_many_values_passes_unchecked_and_costs_a_bounded_time() -> None:
-    many = [Column(f"c{at}", type=Type.INTEGER, missing=True) for at in range(100)]
+    many = [Column(f"c{at}", type=Type.INTEGER, missing=True) for at in range(99)]
+    places = [Column("c0", at) for at in range(99)]
     rows = [{} for _ in range(MOST_VALUES // 2)]
     started = time.process_time()
+    dimensions = {"inputs": [{"name": "c0", "shape": [1] * (MOST_VALUES // 2), "data": []}]}
+    with pytest.raises(Unchecked):
+        wrong(dimensions, Column("c0"), *places)
     for request, protocol in (
         ({"instances": rows}, Protocol.KSERVE_V1),
         (v2([1] * (MOST_VALUES + 1), MOST_VALUES + 1, name="c0"), Protocol.OPEN_INFERENCE),
