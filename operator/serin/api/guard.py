@@ -57,7 +57,8 @@ class Check:
 
     `finite`: numbers, none of them NaN or infinite. `minimum`, `maximum`: numbers within. `labels`: texts among these,
     if any are named.
-    `sums_to_one`: the numbers of each innermost list together.
+    `sums_to_one`: the numbers of each innermost list together. `shape`: of the output that the path names, -1 where any
+    size fits; none: any.
     """
 
     path: str
@@ -66,6 +67,13 @@ class Check:
     maximum: float | None = None
     labels: frozenset[str] = frozenset()
     sums_to_one: bool = False
+    shape: tuple[int, ...] = ()
+
+    @property
+    def is_of_values(self) -> bool:
+        """Whether something must hold for the values."""
+        limited = self.minimum is not None or self.maximum is not None
+        return limited or self.finite or bool(self.labels) or self.sums_to_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,9 @@ def read_written(text: str) -> OutputGuard:
     """What `write_output` has written. Raises ValueError for anything else."""
     try:
         body = json.loads(text)
-        checks = tuple(Check(**{**row, "labels": frozenset(row.get("labels", ()))}) for row in body["checks"])
+        rows = body["checks"]
+        lists = [{"labels": frozenset(row.get("labels", ())), "shape": tuple(row.get("shape", ()))} for row in rows]
+        checks = tuple(Check(**{**row, **found}) for row, found in zip(rows, lists, strict=True))
         return OutputGuard(Protocol(body["protocol"]), checks)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"these are no settings of a guard: {error!r}") from None
@@ -151,7 +161,10 @@ def _check(field: Field) -> Check:
         maximum=field.quantity_of("max"),
         labels=frozenset(field.value.get("labels") or ()),
         sums_to_one=bool(field.value.get("sumsToOne")),
+        shape=tuple(field.value.get("shape") or ()),
     )
+    if found.shape and compiled(found.path).parsed["type"] != "field":
+        raise InvalidSpec(f"{path.path}: shape is that of a whole output: write the output's name alone as path")
     if found.minimum is not None and found.maximum is not None and found.minimum > found.maximum:
         raise InvalidSpec(f"{field.path}: min is more than max: exchange them")
     return found

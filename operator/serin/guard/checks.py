@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from serin.api.guard import Check, OutputGuard, Protocol, compiled
 from serin.guard.budget import Budget, Search
+from serin.guard.shapes import wrong_shape
 
 # How far the sum of probabilities may be off, as 16-bit numbers are.
 _ROUNDING: Final = 0.01
@@ -26,7 +27,8 @@ def problem(answer: Any, guard: OutputGuard) -> str:
         return wrong
     for check in guard.checks:
         found = search.visit(compiled(check.path).parsed, root)
-        if wrong := _wrong(found, check, budget):
+        wrong = _wrong_tensor(answer, check, budget) if check.shape else ""
+        if wrong := wrong or _wrong(found, check, budget):
             return f"{check.path}: {wrong}"
     return ""
 
@@ -58,7 +60,20 @@ def _rows(data: Any, shape: Any, budget: Budget) -> Any:
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
+def _wrong_tensor(answer: Any, check: Check, budget: Budget) -> str:
+    """What is wrong with the shape of the output that the path names."""
+    name = compiled(check.path).parsed["value"]
+    budget.take(len(answer["outputs"]))
+    tensor = next((one for one in answer["outputs"][::-1] if one["name"] == name), None)
+    if tensor is None or not isinstance(tensor.get("data"), list):
+        return "it is not in the answer"
+    values = sum(len(row) for row in _lists(tensor["data"], budget))
+    return wrong_shape(tensor.get("shape"), check.shape, values, budget)
+
+
 def _wrong(found: Any, check: Check, budget: Budget) -> str:
+    if check.shape and not check.is_of_values:
+        return ""
     if found is None or found == []:
         return "it is not in the answer"
     for row in _lists(found, budget):

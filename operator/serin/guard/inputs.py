@@ -4,13 +4,13 @@ A client can send anything, so what it costs is bounded as for answers (budget.p
 called invalid. No message has a value in it, nor a name that the spec has not.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from serin.api.guard import Protocol, compiled
 from serin.api.guard_inputs import Column, InputGuard, Type
 from serin.guard.budget import Budget, Search, Unchecked
+from serin.guard.shapes import wrong_shape
 
 _TYPES: Final = {
     Type.NUMBER: (frozenset({int, float}), "a value is no number"),
@@ -137,11 +137,9 @@ def _check_tensor(tensor: Any, column: Column, budget: Budget) -> None:
     budget.take(len(shape) if isinstance(shape, list) else 0)
     if not isinstance(shape, list) or not all(type(one) is int and one >= 0 for one in shape):
         raise _Found(column.label, "it has no valid shape")
-    if column.shape and not _fits(shape, column.shape):
-        raise _Found(column.label, f"its shape is not {list(column.shape)}")
     values = _flat(tensor, column, budget)
-    if column.shape and len(values) != math.prod(shape):
-        raise _Found(column.label, "it has not as many values as its shape says")
+    if column.shape and (wrong := wrong_shape(shape, column.shape, len(values), budget)):
+        raise _Found(column.label, wrong)
     if column.index is None:
         _check_values(values, column, budget)
         return
@@ -149,10 +147,6 @@ def _check_tensor(tensor: Any, column: Column, budget: Budget) -> None:
     if width <= column.index or len(values) % width:
         raise _Found(column.label, "a row of it is too short")
     _check_values(values[column.index :: width], column, budget)
-
-
-def _fits(shape: list[int], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(size in (-1, one) for one, size in zip(shape, wanted, strict=True))
 
 
 def _flat(tensor: Any, column: Column, budget: Budget) -> list[Any]:

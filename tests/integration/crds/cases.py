@@ -1112,11 +1112,18 @@ REFUSED: Refusals = {
     ),
     "a check of nothing": (
         "spec: {guard: {output: {checks: [{path: a}]}}}",
-        ("spec.guard.output.checks[0]", "write what must hold there: finite: true, min, max, labels or sumsToOne"),
+        (
+            "spec.guard.output.checks[0]",
+            "write what must hold there: finite: true, min, max, labels, sumsToOne: true or shape",
+        ),
     ),
     "labels that are numbers": (
         "spec: {guard: {output: {checks: [{path: a, labels: [b], max: '1'}]}}}",
         ("spec.guard.output.checks[0]", "write two checks of the same path"),
+    ),
+    "a shape of any JSON": (
+        "spec: {guard: {output: {protocol: JSON, checks: [{path: a, shape: [-1]}]}}}",
+        ("spec.guard.output.checks", "only outputs of OpenInference have a shape: remove shape"),
     ),
     "a check that is switched off": (
         "spec: {guard: {output: {checks: [{path: a, max: '1', finite: false}]}}}",

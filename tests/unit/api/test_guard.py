@@ -15,14 +15,14 @@ def read(*checks: dict[str, Any], protocol: str = "OpenInference") -> OutputGuar
 def test_checks_are_read_and_reach_the_guard_as_they_are() -> None:
     found = read(
         {"path": "scores[][0]", "min": "-0.5", "max": "1", "sumsToOne": True, "finite": True},
-        {"path": "label", "labels": ["legit", "fraud", "größer"]},
+        {"path": "label", "labels": ["legit", "fraud", "größer"], "shape": [-1]},
         protocol="KServeV1",
     )
     assert found == OutputGuard(
         Protocol.KSERVE_V1,
         (
             Check("scores[][0]", finite=True, minimum=-0.5, maximum=1.0, sums_to_one=True),
-            Check("label", labels=frozenset({"legit", "fraud", "größer"})),
+            Check("label", labels=frozenset({"legit", "fraud", "größer"}), shape=(-1,)),
         ),
     )
     written = write_output(found)

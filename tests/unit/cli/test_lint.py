@@ -102,6 +102,11 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.guard.output.checks[0].path",
         "function expression is not known here: write fields, indexes and [] alone",
     ),
+    "a shape of a part": (
+        "guard: {output: {checks: [{path: 'score[0]', shape: [-1]}]}}",
+        "spec.guard.output.checks[0].path",
+        "shape is that of a whole output: write the output's name alone as path",
+    ),
     "checks whose absence nobody notices": (
         "guard: {output: {checks: [{path: score, finite: true}]}}",
         "spec.guard.output",

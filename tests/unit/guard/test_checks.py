@@ -12,6 +12,8 @@ from serin.guard.checks import problem
 FINITE = Check("score", finite=True)
 RANGE = Check("score", minimum=0.0, maximum=1.0)
 LABELS = Check("label", labels=frozenset({"legit", "fraud"}))
+SHAPE = Check("score", shape=(-1, 2))
+BOTH = Check("score", shape=(-1, 2), maximum=1.0)
 SUM = Check("score", sums_to_one=True)
 
 
@@ -46,6 +48,19 @@ def wrong(answer: Any, *checks: Check, protocol: Protocol = Protocol.OPEN_INFERE
         (v2("score", [0.2, 0.8, 0.9, 0.2], 2, 2), SUM, "score: the numbers do not add up to 1"),
         (v2("score", [[0.2, 0.8], [0.9, 0.2]], 2, 2), SUM, "score: the numbers do not add up to 1"),
         (v2("score", [0.2, 0.8], 2), SUM, ""),
+        (v2("score", [0.2, 0.8, 0.5, 0.5], 2, 2), SHAPE, ""),
+        (v2("score", [["a", "b"]], 1, 2), SHAPE, ""),
+        (v2("score", [], 0, 2), SHAPE, ""),
+        (v2("score", [0.2, 0.8], 2), SHAPE, "score: its shape is not [-1, 2]"),
+        (v2("score", [0.2, 0.8], 2, 1), SHAPE, "score: its shape is not [-1, 2]"),
+        (v2("score", [0.2, 0.8, 0.5], 2, 2), SHAPE, "score: it has not as many values as its shape says"),
+        (v2("score", [0.2, 0.8], -1, 2), SHAPE, "score: it has no valid shape"),
+        (v2("other", [0.2, 0.8], 1, 2), SHAPE, "score: it is not in the answer"),
+        (v2("score", [0.2, 1.8], 1, 2), BOTH, "score: a number is more than 1"),
+        (v2("score", [0.2, 0.8], 2), BOTH, "score: its shape is not [-1, 2]"),
+        ({"error": "no"}, SHAPE, "the answer has no list of outputs"),
+        ({"outputs": [{"name": "score", "data": [1, 2]}]}, SHAPE, "score: it has no valid shape"),
+        ({"outputs": [{"name": "score", "shape": [1, 2]}]}, SHAPE, "score: it is not in the answer"),
         ({"error": "no"}, FINITE, "the answer has no list of outputs"),
         ([], FINITE, "the answer has no list of outputs"),
         ({"outputs": [1]}, FINITE, "one of the outputs has no name"),
