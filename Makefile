@@ -107,6 +107,12 @@ bench-analysis: venv ## measure the analysis engine: false rollbacks and request
 manifests: venv ## write all that is generated from chart and CRDs anew
 	$(BIN)/python -m manifests.generate
 
+.PHONY: screenshots
+screenshots: venv ## take the pictures of docs/dashboard.md anew: tests in real Chromium on a control plane
+	folder=$$(mktemp -d) && trap "rm -r $$folder" EXIT \
+	    && SERIN_SCREENSHOTS=$$folder $(BIN)/pytest -q tests/integration/test_dashboard.py -k each_view_in_each_state \
+	    && $(BIN)/uv run --no-project --quiet --with pillow==13.0.0 python tests/integration/pictures.py $$folder
+
 .PHONY: check-chart
 check-chart: venv ## look for insecure settings in what the chart installs, by checkov (which it installs the first time)
 	$(BIN)/uv tool run --quiet checkov==3.3.30 --config-file manifests/checkov.yaml --file manifests/install.yaml

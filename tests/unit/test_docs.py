@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from serin.cli.app import verbs
 
 ROOT = Path(__file__).parents[2]
+_SHOWN = re.compile(r"!\[[^]]+\]\((images/[^)]+)\)")
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
@@ -59,3 +60,11 @@ def test_every_manifest_in_the_docs_is_valid(body: dict[str, Any], tmp_path: Pat
 
 def test_there_are_manifests_in_the_docs() -> None:
     assert len(manifests()) >= 3
+
+
+def test_pictures_are_shown_and_small() -> None:
+    """A clone of the repository carries each of them for ever."""
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    shown = {path.name for page in (ROOT / "docs").glob("*.md") for path in map(Path, _SHOWN.findall(page.read_text()))}
+    assert {one.name for one in pictures} == shown
+    assert [one.name for one in pictures if one.stat().st_size > 120_000] == []
