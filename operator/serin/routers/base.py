@@ -5,7 +5,7 @@ long it may take and how its series are called is its own affair: others see a `
 that is kept for it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +32,40 @@ class Lowered:
     status: JsonObject
 
 
+class CountersUnread(Exception):
+    """A pod of the router did not say what it has counted; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPod:
+    """A pod of the router. `address`: what Prometheus calls its instance. `serves`: whether clients may reach it."""
+
+    name: str
+    address: str
+    serves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PodCounters:
+    """What a pod has counted since its process began, `age` seconds ago.
+
+    `series`: name, labels and value, as Prometheus would scrape them, without the labels that a scrape adds.
+    """
+
+    age: float
+    series: tuple[tuple[str, Mapping[str, str], float], ...]
+
+
+class CounterReader(Protocol):
+    """Reads the counters behind a router's metric templates from its own pods, before Prometheus has scraped them."""
+
+    def pods(self) -> tuple[RouterPod, ...]:
+        """Every pod that is listed, also one that does not serve."""
+
+    async def read(self, pod: RouterPod, deployments: Collection[Key]) -> PodCounters:
+        """What a pod has counted for these deployments. Raises CountersUnread, and soon."""
+
+
 class Router(Protocol):
     """One router of one operator process."""
 
@@ -46,6 +80,10 @@ class Router(Protocol):
     @property
     def request_template(self) -> str:
         """The built-in metric template that counts requests per snapshot; the split is measured by it."""
+
+    @property
+    def counters(self) -> CounterReader | None:
+        """How its counters are read from its pods; None: by Prometheus alone."""
 
     def templates(self) -> Mapping[str, JsonObject]:
         """Built-in metric templates that read this router's series: name to the JSON of a MetricTemplate's spec."""

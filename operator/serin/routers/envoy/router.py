@@ -18,11 +18,12 @@ from serin.api.state import State
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import Lowered, RouterContext
+from serin.routers.base import CounterReader, Lowered, RouterContext
 from serin.routers.envoy import extra_ports
 from serin.routers.envoy.clients import ClientRoute, clients_port, direct_slice_name, kept_for_clients, slice_name
 from serin.routers.envoy.guarding import NO_GUARD
 from serin.routers.envoy.limits import Limits
+from serin.routers.envoy.live import LiveCounters
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports, PortsExhausted
 from serin.routers.envoy.router_pods import RouterPods
@@ -64,6 +65,7 @@ class EnvoyRouter:
             registry=context.registry,
         )
         self._pods = ServicePods(context.cache, context.namespace)
+        self.counters: CounterReader = LiveCounters(self._pods)
 
         def propagated(key: Key, seconds: float) -> None:
             propagation.observe(seconds)

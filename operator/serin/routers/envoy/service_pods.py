@@ -20,11 +20,12 @@ _INDEX: Final = "endpointslices-of-service"
 
 @dataclass(frozen=True, slots=True)
 class ServicePod:
-    """One pod, ready or not."""
+    """One pod, ready or not. `serves`: also when it terminates and may serve those that it has."""
 
     name: str
     uid: str
     address: str
+    serves: bool
 
 
 class ServicePods:
@@ -51,8 +52,7 @@ class ServicePods:
         found: dict[str, bool] = {}
         for body in self._cache.by_index(_INDEX, (self._namespace, service)):
             for endpoint in body.get("endpoints") or ():
-                conditions = endpoint.get("conditions") or {}
-                serves = conditions.get("ready") in (None, True) or bool(conditions.get("serving"))
+                serves = _serves(endpoint)
                 name = (endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"][0]
                 found[name] = found.get(name, False) or serves
         return found
@@ -63,11 +63,17 @@ class ServicePods:
             for endpoint in body.get("endpoints") or ():
                 target = endpoint.get("targetRef") or {}
                 if target.get("kind") == "Pod":
-                    yield ServicePod(target.get("name", ""), target.get("uid", ""), endpoint["addresses"][0])
+                    name, uid, address = target.get("name", ""), target.get("uid", ""), endpoint["addresses"][0]
+                    yield ServicePod(name, uid, address, _serves(endpoint))
 
     def belongs(self, body: JsonObject, service: str) -> bool:
         """Whether an EndpointSlice is one of this Service."""
         return _service(body) == (self._namespace, service)
+
+
+def _serves(endpoint: JsonObject) -> bool:
+    conditions = endpoint.get("conditions") or {}
+    return conditions.get("ready") in (None, True) or bool(conditions.get("serving"))
 
 
 def _service(body: JsonObject) -> tuple[str, str] | None:
