@@ -26,6 +26,7 @@ from serin.metrics.catalog import Catalog
 from serin.metrics.counters import ASSUMED_INTERVAL, MAX_DEPLOYMENTS, Counters, Known, TooLarge, failed
 from serin.metrics.counting import in_step
 from serin.metrics.expressions import expression_tick, value_tick
+from serin.metrics.live import Past
 from serin.metrics.messages import shorten
 from serin.metrics.no_data import series_of
 from serin.metrics.pods import dispersions, mean_queries, queries, slowest_pods
@@ -126,6 +127,23 @@ class Collector:
         metric whose requests cannot be told apart by pod, or without an answer.
         """
         return await self._by_pod(now, wants, _dispersion_asked)
+
+    async def past(self, now: float, wants: Sequence[Want]) -> Mapping[Key, Past]:
+        """What Prometheus shows of the router's metrics up to each want's `since`, to go on from there by readings.
+
+        Nothing for a want of which that is not known (yet). `now`: unix seconds.
+        """
+        batches: dict[Source, list[Want]] = {}
+        for want in wants:
+            with suppress(Exception):  # why, the collection tells
+                batches.setdefault(resolve(want.metric, want.template, self._catalog, want.namespace), []).append(want)
+        found: dict[Key, Past] = {}
+        for source, each in batches.items():
+            if isinstance(source, RatioSource | HistogramSource) and SHARED in self._known:
+                counters = Counters(self._ask_for(SHARED), source, self._known[SHARED], self._catalog.ages)
+                for chunk in counters.chunks(each, now):
+                    found |= await counters.past(chunk, now)
+        return found
 
     async def _by_pod(
         self, now: float, wants: Sequence[Want], asks: Callable[[Source, Metric], _Asked | None]

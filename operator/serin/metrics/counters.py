@@ -21,12 +21,13 @@ import structlog
 from serin.analysis.types import NoData, Tick
 from serin.api.conditions import Reason
 from serin.api.verdicts import COMPARED, Against
-from serin.metrics.answers import Answer, Ask, Failed
+from serin.metrics.answers import Answer, Ask, Failed, Series
 from serin.metrics.counting import TIME_TOLERANCE, are_of_one_server, cut, learn_interval, newest_by_target
 from serin.metrics.distributions import concentration_tick, distribution_tick, reference_tick
+from serin.metrics.live import Past, continued
 from serin.metrics.no_data import diagnose, failure_of, series_of
 from serin.metrics.promql import SNAPSHOT_LABEL, matchers_of
-from serin.metrics.readings import Owner, Reading, Table, plan_reading, tabulate
+from serin.metrics.readings import Owner, Reading, Table, owner_of, plan_reading, tabulate
 from serin.metrics.sources import (
     ConcentrationSource,
     CounterSource,
@@ -179,6 +180,22 @@ class Counters:
                 return {wants[0].key: error.reason}
         return await self.count(wants, now - part)
 
+    async def past(self, wants: Sequence[Want], now: float) -> dict[Key, Past]:
+        """What is shown up to each want's `since`, where that cannot change any more and is what was counted."""
+        interval = self.known.interval(self.source)
+        wants = [want for want in wants if interval is not None and interval <= now - want.since < FIRST_LOOKBACK]
+        if interval is None or not wants:
+            return {}
+        reading = plan_reading(self.source.parts)
+        start = min(want.since for want in wants) - LOOKBACK_INTERVALS * interval
+        ranges = [f"{text}[{math.ceil((now - start) * 1000)}ms]" for text in filled(reading.selectors, wants)]
+        answers = await asyncio.gather(*(self.ask(text, now) for text in ranges))
+        fetched = list(map(series_of, answers))
+        if any(map(failure_of, answers)) or not are_of_one_server(fetched):
+            return {}
+        found = {want.key: _past(reading, want, fetched, interval) for want in wants}
+        return {key: past for key, past in found.items() if past is not None}
+
     async def _count(self, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
         reading = plan_reading(self.source.parts)
         interval = self.known.interval(self.source) or await self._learn(reading, wants[:1], now)
@@ -223,8 +240,11 @@ class Counters:
         missing: dict[Key, tuple[Want, Owner]] = {}
         for want in wants:
             arms = [collection.arm(owner, reading) for owner in want.owners]
-            if want.counted and not any(arm.shows(want.since) for arm in arms):
-                arms = without_memory(arms, Window(want.since, collection.until, collection.interval))
+            window = Window(want.since, collection.until, collection.interval)
+            if want.base is not None:
+                arms = continued(want.base, want.owners, arms, window)
+            elif want.counted and not any(arm.shows(want.since) for arm in arms):
+                arms = without_memory(arms, window)
             absent = _first_missing(want, arms, collection)
             if absent is not None:
                 missing[want.key] = (want, absent)
@@ -315,6 +335,16 @@ def _tick(
             return reference_tick(subject, baseline, window, bases, source.by, reference)
         case DistributionSource():
             return distribution_tick(subject, baseline, window, bases, source.by)
+
+
+def _past(reading: Reading, want: Want, fetched: Sequence[Sequence[Series]], interval: float) -> Past | None:
+    """None: what is shown is not what was counted."""
+    own = [[one for one in each if owner_of(one.labels) in want.owners] for each in fetched]
+    collection = _Collection(tabulate([cut(each, want.since) for each in own]), want.since, interval)
+    arms = [collection.arm(owner, reading) for owner in want.owners]
+    if want.counted and not any(arm.shows(want.since) for arm in arms):
+        return None
+    return Past(arms, [one.labels for each in own for one in each if one.times[-1] > want.since + TIME_TOLERANCE])
 
 
 def _first_failure(answers: Sequence[Answer]) -> NoData | None:

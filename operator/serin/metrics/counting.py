@@ -17,8 +17,9 @@ from statistics import median
 
 from serin.metrics.answers import Series
 
-# Timestamps have milliseconds; a float of unix seconds carries them with less error than this.
-TIME_TOLERANCE = 0.0005
+# Timestamps have milliseconds; a float of unix seconds carries them with less error than this. Less than half a
+# millisecond, so that what was read between two of them (live.py) is neither.
+TIME_TOLERANCE = 0.0002
 
 Times = tuple[float, ...]
 Target = tuple[str, str]

@@ -158,6 +158,7 @@ class ValueSource:
     only: str = ""
 
 
+RouterSource = RatioSource | HistogramSource
 CounterSource = RatioSource | HistogramSource | DistributionSource | ConcentrationSource | MeanSource
 Source = CounterSource | ExpressionSource | ValueSource
 
@@ -215,6 +216,19 @@ def _resolve(metric: Metric, template: JsonObject | None, catalog: Catalog, name
 def is_built_in(metric: Metric, template: JsonObject | None, catalog: Catalog) -> bool:
     """Whether a metric reads a built-in template, and nothing that users have written."""
     return isinstance(metric.source, TemplateRef) and template is None and metric.source.name in catalog.templates
+
+
+def router_source(metric: Metric, template: JsonObject | None, catalog: Catalog) -> RouterSource | None:
+    """The source of a built-in metric of the router's, without the matchers of what a scrape adds; None: another."""
+    if not is_built_in(metric, template, catalog) or metric.by:
+        return None
+    if not isinstance(metric.source, TemplateRef) or metric.source.name not in catalog.of_routers:
+        return None
+    try:
+        found = _source(metric, template, catalog)
+    except (PromQLError, SourceError):
+        return None
+    return found if isinstance(found, RatioSource | HistogramSource) else None
 
 
 def only_built_in(catalog: Catalog) -> str:

@@ -16,6 +16,7 @@ from serin.api.conditions import Reason
 from serin.metrics.answers import Series
 from serin.metrics.counting import TIME_TOLERANCE, Target, increase, is_without_start, resets, target_of
 from serin.metrics.messages import name_of
+from serin.metrics.pod_readings import is_reading
 from serin.metrics.readings import Row
 
 # Intervals without a sample after which a target is called stale rather than late.
@@ -24,6 +25,10 @@ STALE_INTERVALS = 3.0
 GIVE_UP_INTERVALS = 5.0
 # The longest that a scrape takes, as a share of the interval. One that takes longer is short of something.
 SCRAPE_SHARE = 0.25
+
+# Seconds after a reading of a router pod in which a sample may have been taken before it: a reading takes a part of
+# that, and clocks differ.
+CLOCKS_DIFFER = 1.0
 
 # The share of requests that may pass unjudged before what was judged proves nothing.
 MOST_UNCHECKED = 0.01
@@ -103,9 +108,10 @@ def without_memory(arms: Sequence[ArmRows], window: Window) -> list[ArmRows]:
     for what it showed then. That leaves out a scrape interval or a little more, and counts nothing twice.
 
     Not the very first: a scrape has the time of its beginning, so one that began a moment later may have read earlier.
+    What was read from the router's pods was so by another clock than Prometheus'.
     """
     since, first = window.since, dict[Target, float]()
-    earliest = since + SCRAPE_SHARE * window.interval
+    earliest = since + max(SCRAPE_SHARE * window.interval, CLOCKS_DIFFER if is_reading(since) else 0.0)
     for row in (row for arm in arms for row in arm.rows):
         after = next((time for time in row.series.times if time > earliest), math.inf)
         target = target_of(row.series.labels)

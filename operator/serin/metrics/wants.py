@@ -1,11 +1,12 @@
 """What the collector is asked for: one metric of one snapshot of a deployment."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serin.api.json import JsonObject
 from serin.api.spec import Metric
 from serin.evaluation.past import PastRequest
+from serin.metrics.pod_readings import Begun
 from serin.metrics.promql import Version, fill, matchers_of
 from serin.metrics.readings import Owner
 
@@ -19,7 +20,8 @@ class Want:
     `subject`: the snapshot under judgement. `baseline`: the snapshot that is counted in the same seconds to compare it
     with; None when there is none, as for a limit or a reference. `since`: unix seconds of the newest sample counted (a
     tick's `at`, and `counted`), or from when on to count. `template`: spec of the MetricTemplate that the metric names,
-    None for built-in ones. `past`: windows to read instead of counting on from `since`.
+    None for built-in ones. `past`: windows to read instead of counting on from `since`. `base`: what the router's pods
+    had counted at `since`, when they were read then.
     """
 
     namespace: str
@@ -31,6 +33,7 @@ class Want:
     template: JsonObject | None = None
     counted: bool = False
     past: PastRequest | None = None
+    base: Begun | None = field(default=None, compare=False)
 
     @property
     def key(self) -> Key:
