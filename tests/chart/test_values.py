@@ -221,9 +221,16 @@ def test_every_port_of_the_pods_has_its_rule(render: Render) -> None:
 def test_who_reads_metrics_and_who_sends_requests_can_be_said(render: Render) -> None:
     peers = '[{"namespaceSelector": {"matchLabels": {"team": "x"}}}]'
     objects = render(f"networkPolicies.metricsFrom={peers}")
-    wanted = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "serin-test"}}}, *yaml.safe_load(peers)]
+    test, operator = (
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}} for name in ("serin-test", "serin-operator")
+    )
     assert objects["Pod", "serin-test"]["metadata"]["labels"]["app.kubernetes.io/name"] == "serin-test"
-    assert ingress(objects, "serin-operator")[8080] == ingress(objects, "serin-router")[METRICS_PORT] == wanted
+    assert ingress(objects, "serin-operator")[8080] == [test, *yaml.safe_load(peers)]
+    assert ingress(objects, "serin-router")[METRICS_PORT] == [test, operator, *yaml.safe_load(peers)]
+    unread = render(f"networkPolicies.metricsFrom={peers}", "router.liveCounters=false")
+    assert ingress(unread, "serin-router")[METRICS_PORT] == [test, *yaml.safe_load(peers)]
+    assert environment(objects)["SERIN_LIVE_COUNTERS"] == "true"
+    assert environment(unread)["SERIN_LIVE_COUNTERS"] == "false"
     assert ingress(objects, "serin-router")[FIRST] is None
     objects = render(f"networkPolicies.clientsFrom={peers}")
     assert ingress(objects, "serin-router")[FIRST] == yaml.safe_load(peers)

@@ -1,6 +1,7 @@
 """With the shield off: what is bad is rolled back quickly, what is not the version's fault is not."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,7 +44,9 @@ def test_422_to_everything_is_rolled_back_by_a_default_metric(shop: Shop, versio
     assert traffic.stop().statuses.keys() == {200, 422}
 
 
-def test_an_incident_that_hits_both_is_not_the_candidates_fault(shop: Shop, version: Apply, traffic: Traffic) -> None:
+def test_an_incident_that_hits_both_is_not_the_candidates_fault(
+    shop: Shop, version: Apply, traffic: Traffic, read_metrics: Callable[[str], dict[str, float]]
+) -> None:
     traffic.malformed = 0.2
     version("2", steps=LONG, shield="Off")
 
@@ -57,6 +60,7 @@ def test_an_incident_that_hits_both_is_not_the_candidates_fault(shop: Shop, vers
     print(errors(status))
     assert status.get("candidate"), f"it is still there: {status.get('lastRollback')}"
     assert not errors(status)["verdict"].startswith("Fail")
+    assert max(read_metrics("serin_live_rollouts").values()) > 0, "the operator reads the router's pods itself"
 
 
 def test_without_traffic_it_holds_and_says_so(shop: Shop, version: Apply) -> None:

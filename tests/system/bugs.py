@@ -40,6 +40,21 @@ class Bug:
 
 
 BUGS: Final = (
+    # What is counted
+    Bug(
+        "Prometheus counts on without the readings that the evidence ends at",
+        "controller.evidence_loop",
+        "return [replace(want, base=self._live.begun(want)) for want in asked] if self._live else asked",
+        "return asked",
+        ("counted_at_the_pods",),
+    ),
+    Bug(
+        "readings go on from where Prometheus has scraped each pod last",
+        "metrics.counters",
+        "tabulate([cut(each, want.since) for each in own])",
+        "tabulate(own)",
+        ("counted_at_the_pods",),
+    ),
     # What is decided
     Bug(
         "promotion is recorded before the router has taken it",
@@ -54,6 +69,13 @@ BUGS: Final = (
         "    unverified,  # a pod may be another model than it should be\n",
         "",
         ("answers_late",),
+    ),
+    Bug(
+        "the router is not read itself",
+        "controller.live_evidence",
+        "self._live = frozenset(ticks)",
+        "self._live, ticks = frozenset(), {}",
+        ("gone_bad_at_the_pods",),
     ),
     Bug(
         "a wrong answer to a golden probe is overlooked",

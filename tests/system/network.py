@@ -7,12 +7,15 @@ replica runs on that replica's machine, with its clocks, and ends when the repli
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
+import re2  # type: ignore[import-untyped]
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from yarl import URL
@@ -20,6 +23,10 @@ from yarl import URL
 from serin.api.json import JsonObject
 from serin.routers.envoy.xds.server import XdsServer
 from tests.simulation.envoys import AppLink
+from tests.simulation.traffic import Series
+
+_STATS: Final = "/stats/prometheus"
+_OWNER: Final = ("serin_namespace", "serin_model_deployment", "serin_snapshot")
 
 ADDRESS: contextvars.ContextVar[str] = contextvars.ContextVar("ADDRESS")
 """The address of the pod in which the running code lives."""
@@ -41,6 +48,9 @@ class Network:
     def __init__(self) -> None:
         self._listening: dict[str, Listening] = {}
         self.parted: set[frozenset[str]] = set()
+        self.counters: dict[str, Callable[[], Mapping[Series, float] | None]] = {}  # of Envoys, by address
+        self.slow: dict[str, float] = {}  # seconds until an Envoy answers, by address
+        self.read: Counter[str] = Counter()  # how often an Envoy's counters were asked for, by address
 
     def listen(self, app: web.Application) -> None:
         """Answer at the address of the pod that calls this."""
@@ -67,6 +77,17 @@ class Network:
         request = make_mocked_request("GET", path, app=there.app)
         response = await self._ask(there, there.app._handle(request))
         return bytes(response.body)
+
+    async def stats(self, source: str, address: str, names: str) -> bytes:
+        """An Envoy's counters in the text format, of those that it calls by `names`. Raises ConnectionError."""
+        self.read[address] += 1
+        await asyncio.sleep(self.slow.get(address, 0.002))
+        shown = self.counters[address]() if address in self.counters else None
+        if shown is None or frozenset((source, address)) in self.parted:
+            raise ConnectionError(f"nobody answers at {address}")
+        matches = re2.compile(names).fullmatch
+        lines = [_line(series, value) for series, value in shown.items() if matches(_own_name(series))]
+        return "".join(lines).encode()
 
     def _reach(self, source: str, address: str) -> Listening:
         there = self._listening.get(address)
@@ -109,11 +130,31 @@ class ServiceLink:
             raise
 
 
-class _Session:
-    """aiohttp.ClientSession, as far as replicas ask each other."""
+def _line(series: Series, value: float) -> str:
+    name, labels = series
+    written = ",".join(f'{label}="{text}"' for label, text in labels)
+    return f"{name}{{{written}}} {value:.17g}\n"
 
-    def __init__(self, network: Network, **_: Any) -> None:
-        self._network = network
+
+def _own_name(series: Series) -> str:
+    """What Envoy itself calls a series."""
+    name, labels = series[0].removeprefix("envoy_"), dict(series[1])
+    if name == "server_uptime":
+        return "server.uptime"
+    namespace, deployment, snapshot = (labels.pop(one) for one in _OWNER)
+    if name.startswith("cluster_"):
+        return f"cluster.{namespace}/{deployment}/{snapshot}.{name.removeprefix('cluster_')}"
+    labels.pop("le", None)
+    name = re.sub("_(bucket|count|sum)$", "", name).replace("serin_", "serin.", 1)
+    owner = zip(_OWNER, (namespace, deployment, snapshot), strict=True)
+    return ".".join((name, *(part for item in (*owner, *labels.items()) for part in item)))
+
+
+class _Session:
+    """aiohttp.ClientSession, as far as replicas ask each other, and the router for its counters."""
+
+    def __init__(self, network: Network, timeout: aiohttp.ClientTimeout | None = None, **_: Any) -> None:
+        self._network, self._seconds = network, timeout.total if timeout else None
 
     async def __aenter__(self) -> "_Session":
         return self
@@ -122,10 +163,14 @@ class _Session:
         """There is nothing to close."""
 
     @contextlib.asynccontextmanager
-    async def get(self, url: str, **_: Any) -> AsyncIterator[Any]:
+    async def get(self, url: str | URL, **_: Any) -> AsyncIterator[Any]:
         target = URL(url)
         try:
-            answer = await self._network.get(ADDRESS.get(), str(target.host), target.path)
+            async with asyncio.timeout(self._seconds):
+                if target.path == _STATS:
+                    answer = await self._network.stats(ADDRESS.get(), str(target.host), target.query["filter"])
+                else:
+                    answer = await self._network.get(ADDRESS.get(), str(target.host), target.path)
         except ConnectionError as error:
             raise aiohttp.ClientConnectionError(str(error)) from error
 

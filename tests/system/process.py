@@ -31,7 +31,7 @@ SETTINGS = parse(
 class Pod:
     """A pod of the operator. `plan`: faults of its requests, of all its lives; `machine`: its clocks.
 
-    `ask`: how it asks the models' pods.
+    `ask`: how it asks the models' pods. `live`: whether it reads the router's counters itself.
 
     `crashes`: errors that ended a life and that no fault explains; there must be none.
     """
@@ -45,10 +45,12 @@ class Pod:
         network: Network,
         plan: faults.Plan,
         ask: Ask,
+        *,
+        live: bool = False,
     ) -> None:
         self.name, self.address, self._ask = name, address, ask
         self._control_plane, self._prometheus, self._network = control_plane, prometheus, network
-        self.plan = plan
+        self.plan, self._live_counters = plan, live
         self.machine = Clock()
         self.restart_after = 2.0
         self.answers: Counter[int] = Counter()  # to its requests, by status code (0: none)
@@ -113,7 +115,7 @@ class Pod:
 
     async def _run(self, cluster: SimulatedCluster) -> None:
         machine = self.machine
-        settings = replace(SETTINGS, identity=f"{self.name}-{self.lives}")
+        settings = replace(SETTINGS, identity=f"{self.name}-{self.lives}", live_counters=self._live_counters)
         clocks = Clocks(machine.time, machine.monotonic, machine.boottime)
         replica = self.replica = Replica(settings, Telemetry(), clocks=clocks, ask=self._ask)
         async with asyncio.TaskGroup() as group:

@@ -59,7 +59,8 @@ class Stage:
 
     `rate`: requests a second of each deployment. `plan`: faults of all replicas' requests; `plans`: of one, by
     name. `qualities`: by namespace and model version, GOOD where nothing is said. `answers`: to golden probes, by the
-    same, KNOWN where nothing is said; empty: none. `metadata`: of the model, METADATA where nothing is said.
+    same, KNOWN where nothing is said; empty: none. `metadata`: of the model, METADATA where nothing is said. `live`:
+    whether replicas read the router's counters themselves.
     """
 
     seed: int = 1
@@ -72,6 +73,7 @@ class Stage:
     qualities: dict[tuple[str, str], Quality] = field(default_factory=dict)
     answers: dict[tuple[str, str], bytes] = field(default_factory=dict)
     metadata: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    live: bool = False
 
     def __post_init__(self) -> None:
         self.control_plane = Rest(seed=self.seed, deletion_delay=self.deletion_delay)
@@ -83,6 +85,8 @@ class Stage:
         self.network = Network()
         self.envoys = [self._envoy(number) for number in range(self.envoy_count)]
         self.proxies = [Proxy(one, self._quality, self.kubelets.is_reachable, seed=self.seed) for one in self.envoys]
+        for number, proxy in enumerate(self.proxies):
+            self.network.counters[f"10.8.0.{number + 1}"] = proxy.exposition
         self.prometheus = Prometheus(self._targets, seed=self.seed)
         self.pods = [self._pod(number) for number in range(self.replicas)]
         self.clients: dict[Place, Clients] = {}
@@ -106,7 +110,7 @@ class Stage:
         address = f"10.9.0.{number + 1}"
         name = f"serin-{number}"
         plan = self.plans.get(name, self.plan)
-        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan, self._answer)
+        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan, self._answer, live=self.live)
 
     async def _answer(self, question: Question) -> bytes:
         """What a model's pod answers to a golden probe, or when it is asked for its metadata."""
@@ -233,6 +237,12 @@ class Stage:
         path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)
         status, answer = self.control_plane.request("DELETE", path, {}, None, who="kubectl")
         assert status == 200, answer
+
+    async def be_quiet(self, namespace: str, name: str = "fraud") -> None:
+        """Nobody sends requests any more."""
+        sending = self._sending[namespace, name]
+        sending.cancel()
+        await asyncio.wait([sending])
 
     def leader(self) -> Pod:
         """The replica that holds the Lease."""

@@ -7,6 +7,7 @@ import asyncio
 import json
 from typing import Any
 
+from serin.analysis import ratio
 from serin.api.json import JsonObject
 from serin.api.names import ANNOTATION_ABORT, ANNOTATION_RETRY, ANNOTATION_ROLLBACK_TO
 from serin.api.records import Record, newest
@@ -76,6 +77,56 @@ async def gone_bad_at_half(stage: Stage) -> None:
     await stage.until(lambda: stage.serving("shop").get("2") == 50)
     stage.qualities["shop", "2"] = BAD
     await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+def requests_of_the_candidate(stage: Stage) -> tuple[float, float]:
+    """Requests of the candidate of `shop`: what the evidence has counted, and what its routers have sent."""
+    rollout = stage.state("shop").rollout
+    if rollout is None:
+        return 0.0, 0.0
+    evidence = rollout.arms[0].evidence.get("errors")
+    counted = ratio.read(evidence).total.candidate if evidence else 0
+    return counted, sum(proxy.attempts[rollout.candidate] for proxy in stage.proxies)
+
+
+async def counted_at_the_pods(stage: Stage) -> None:
+    """The routers are read themselves, and Prometheus takes over whenever one is not: each request counts once."""
+    await _two_tenants(stage, strategy={"canary": {"steps": [{"weight": 20, "bake": "1h"}]}})
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    for number in range(6):
+        address = f"10.8.0.{number % 2 + 1}"
+        await asyncio.sleep(13.7 + number)
+        stage.network.slow[address] = 30.0
+        await asyncio.sleep(1.9 + 9.7 * (number % 3))
+        stage.prometheus.unreachable = "connection refused" if number == 3 else ""
+        del stage.network.slow[address]
+        await asyncio.sleep(3.1 if number == 3 else 0.0)
+        stage.prometheus.unreachable = ""
+        counted, sent = requests_of_the_candidate(stage)
+        assert counted <= sent, f"{counted} of {sent} requests are counted"
+    await stage.be_quiet("shop")
+    await asyncio.sleep(20.0)
+    counted, sent = requests_of_the_candidate(stage)
+    assert counted == sent or (not _unharmed(stage) and counted < sent), f"{counted} of {sent} requests are counted"
+    stage.annotate("shop", ANNOTATION_ABORT)
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
+async def gone_bad_at_the_pods(stage: Stage) -> None:
+    """Version 2 begins to fail, which the routers say long before Prometheus scrapes them the next time."""
+    await _two_tenants(stage, strategy={"canary": {"steps": [{"weight": 20, "bake": "1h"}]}})
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.serving("shop").get("2"))
+    await asyncio.sleep(30.0)
+    stage.qualities["shop", "2"] = BAD
+    began = clock.now()
+    await stage.until(lambda: stage.serving("shop") == {"1": 100})
+    assert clock.now() - began < stage.prometheus.interval or not _unharmed(stage), f"{clock.now() - began:.1f} s"
     await stage.serves("shop", "1")
     await _rest(stage)
 
@@ -993,6 +1044,8 @@ STORIES: dict[str, Story] = {
         good_candidate,
         bad_candidate,
         gone_bad_at_half,
+        counted_at_the_pods,
+        gone_bad_at_the_pods,
         good_copies,
         bad_copies,
         good_holdback,
@@ -1051,6 +1104,8 @@ STORIES: dict[str, Story] = {
 STAGES: dict[str, dict[str, Any]] = {
     "worse_than_the_weeks_before": {"rate": 50.0},
     "world_moves": {"rate": 50.0},
+    "counted_at_the_pods": {"live": True},
+    "gone_bad_at_the_pods": {"live": True},
     "made_again": {"deletion_delay": 8.0},
     "leader_is_gone": {"replicas": 2},
     "leader_is_cut_off": {"replicas": 2},
@@ -1079,6 +1134,8 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "good_candidate": {"shop": _PROMOTED},
     "bad_candidate": {"shop": _WORSE},
     "gone_bad_at_half": {"shop": _WORSE},
+    "counted_at_the_pods": {"shop": ("Healthy", {"1": 100}, "1", None, "AbortedByUser", {"1": 2})},
+    "gone_bad_at_the_pods": {"shop": _WORSE},
     "good_copies": {"shop": _PROMOTED},
     "bad_copies": {"shop": _WORSE},
     "good_holdback": {"shop": _PROMOTED},

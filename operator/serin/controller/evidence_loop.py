@@ -7,7 +7,7 @@ evidence, and the status is where evidence lives.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ from serin.api.status import read_state
 from serin.api.verdicts import PAST, Against
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
+from serin.controller.live_evidence import LOOKS_PER_SECOND, MOST_ROLLOUTS, PERIOD, LiveEvidence
 from serin.controller.specs import Specs
 from serin.controller.telemetry import Telemetry
 from serin.controller.unwritten import Unwritten
@@ -90,7 +91,8 @@ class EvidenceLoop:
 
     `request_template`: the built-in template by which a deployment's router counts requests per snapshot; raises
     InvalidSpec. `enqueue`: asks for a look at (namespace, name). `delay`: what delays all evidence now, in words; none:
-    nothing. `clock`: unix seconds.
+    nothing. `clock`: unix seconds. `live`: counts what can be read from the router itself (`run_live`); `can_be_live`:
+    whether that can be done for a deployment.
     """
 
     def __init__(
@@ -103,18 +105,22 @@ class EvidenceLoop:
         request_template: Callable[[ModelDeployment], str],
         delay: Callable[[], str] = str,
         clock: Callable[[], float] = time.time,
+        live: LiveEvidence | None = None,
+        can_be_live: Callable[[ModelDeployment], bool] = lambda _: False,
     ) -> None:
         self._cache, self._collector, self._telemetry = cache, collector, telemetry
         self._enqueue, self._request_template, self._clock = enqueue, request_template, clock
-        self._delay = delay
+        self._delay, self._live, self._can_be_live = delay, live, can_be_live
+        self._live_period = PERIOD
         self.unwritten = Unwritten(self._numbers_every, clock)
         self._newest: dict[Place, dict[tuple[str, str], Sample]] = {}
         # When it was asked for, and the answers: overdispersion, and the slowest pod.
         self._dispersions: dict[Place, dict[Key, tuple[float, float | None, float | None]]] = {}
         self._collected: dict[Place, float] = {}  # when all of a deployment's samples were there last
         self._due: dict[Place, bool] = {}  # those with a subject, and whether only its limits are watched
+        self._in_rollout: set[Place] = set()
         self._specs = Specs()
-        self._wake = asyncio.Event()
+        self._wake, self._wake_live = asyncio.Event(), asyncio.Event()
         self.close = cache.follow(kinds.MODEL_DEPLOYMENT, self._on_change)  # at the end of the term
 
     def samples(self, deployment: ModelDeployment, state: State) -> Samples:
@@ -131,7 +137,16 @@ class EvidenceLoop:
             delay=self._delay(),
             slowest_pods=slowest,
             questions=questions,
+            every=self._every(place),
         )
+
+    def _every(self, place: Place) -> dict[str, float]:
+        """Seconds between two samples of each metric that is counted from readings now."""
+        known = self._newest.get(place, {}) if self._live else ()
+        return {metric: self._live_period for subject, metric in known if self._is_live((*place, subject, metric))}
+
+    def _is_live(self, key: Key) -> bool:
+        return self._live is not None and self._live.counts(key)
 
     def _questions(self, deployment: ModelDeployment) -> dict[str, str]:
         """What each metric of a deployment asks now."""
@@ -192,10 +207,66 @@ class EvidenceLoop:
         """Seconds between two writes of one deployment that change numbers alone."""
         return len(self._due) / NUMBERS_PER_SECOND
 
+    async def run_live(self) -> None:
+        """Count what can be read from the router itself, and ask for looks at it, until cancelled."""
+        assert self._live is not None
+        try:
+            while True:
+                self._wake_live.clear()
+                if not self._in_rollout:
+                    self._live.stop()
+                    await self._wake_live.wait()
+                    continue
+                started = time.monotonic()
+                try:
+                    # So many would be read less often than they are scraped.
+                    few = len(self._in_rollout) <= MOST_ROLLOUTS
+                    await self.tick_live(self._read(self._in_rollout) if few else [])
+                except Exception:
+                    # Prometheus has it all.
+                    self._live.stop()
+                    log.exception("live.failed")
+                await asyncio.sleep(max(0.0, self._live_period - (time.monotonic() - started)))
+        finally:
+            self._live.close()
+
+    async def tick_live(self, rollouts: Sequence[tuple[ModelDeployment, State]]) -> None:
+        """Read once for all of these, and ask for a look at each of which something was counted."""
+        assert self._live is not None
+        able = {
+            deployment.key: found for deployment, state in rollouts if (found := self._live_wants(deployment, state))
+        }
+        self._live_period = max(PERIOD, len(able) / LOOKS_PER_SECOND)
+        # Where readings would come less often than scrapes they are of no use.
+        rare = {deployment.key for deployment, _ in rollouts if self._live_period > self._shortest(deployment)}
+        asked = {want.key: (one, want) for place, found in able.items() if place not in rare for one, want in found}
+        for key, tick in (await self._live.collect([want for _, want in asked.values()])).items():
+            request, want = asked[key]
+            sample = Sample(tick, want.since, request.follows, question_of(want.metric, want.template))
+            self._newest.setdefault(key[:2], {})[request.key] = sample
+        for place in sorted({key[:2] for key in asked if self._is_live(key)}):
+            self._enqueue(place)
+
+    def _live_wants(self, deployment: ModelDeployment, state: State) -> list[tuple[SampleRequest, Want]]:
+        """What can be counted from readings; nothing for a spec that cannot be read, and nobody else waits for it."""
+        try:
+            if deployment.spec.analysis.interval is not None or not self._can_be_live(deployment):
+                return []
+            left = _joined_with_others(deployment, state)
+            return [one for one in self._wants(deployment, state) if one[1].metric.name != left]
+        except InvalidSpec:
+            return []
+        except Exception:
+            log.exception("deployment.unreadable", namespace=deployment.namespace, deployment=deployment.name)
+            return []
+
     def under_judgement(self) -> list[tuple[ModelDeployment, State]]:
         """Every deployment that has a subject, so that there is something to count."""
+        return self._read(self._due)
+
+    def _read(self, places: Collection[Place]) -> list[tuple[ModelDeployment, State]]:
         found = []
-        for place in sorted(self._due):
+        for place in sorted(places):
             body = self._cache.get(kinds.MODEL_DEPLOYMENT, *place)
             if body is not None:
                 try:
@@ -253,10 +324,13 @@ class EvidenceLoop:
         wants = {key: want for key, (_, want) in asked.items()}
         with self._telemetry.tick_seconds.time():
             await self._measure_dispersion(wants)
-            found = await self._collector.collect(self._clock(), list(wants.values()))
+            found = dict(await self._collector.collect(self._clock(), self._not_live(wants)))
         self._telemetry.ticks.inc()
         asked_of = {deployment.key for deployment, _ in deployments}
-        missing = {key[:2] for key in asked if key not in found}
+        # What is counted from readings by now is newer.
+        live = {key for key in asked if self._is_live(key)}
+        found = {key: tick for key, tick in found.items() if key not in live}
+        missing = {key[:2] for key in asked if key not in found and key not in live}
         self._collected |= dict.fromkeys(asked_of - missing, self._clock())
         for place in missing:
             self._collected.pop(place, None)
@@ -274,6 +348,11 @@ class EvidenceLoop:
         log.debug("evidence.collected", deployments=len(deployments), wanted=len(wants), found=len(found), at=newest)
         for deployment, _ in deployments:
             self._enqueue(deployment.key)
+
+    def _not_live(self, wants: Mapping[Key, Want]) -> list[Want]:
+        """What Prometheus is asked for, going on from the last readings where there were some."""
+        asked = [want for key, want in wants.items() if not self._is_live(key)]
+        return [replace(want, base=self._live.begun(want)) for want in asked] if self._live else asked
 
     async def _measure_dispersion(self, wants: Mapping[Key, Want]) -> None:
         """Ask for what was not asked yet, or is old; before a tick, so that even the first one is judged by it."""
@@ -342,7 +421,13 @@ class EvidenceLoop:
 
     def _on_change(self, place: Place, after: JsonObject | None) -> None:
         """Keep the list of deployments that have a subject, so that a tick need not look at all."""
-        found = subjects(read_state(after.get("status") or {})) if after is not None else ()
+        state = read_state(after.get("status") or {}) if after is not None else None
+        found = subjects(state) if state is not None else ()
+        if state is None or state.rollout is None or not found:
+            self._in_rollout.discard(place)
+        else:
+            self._in_rollout.add(place)
+            self._wake_live.set()
         if not found:
             self._due.pop(place, None)
             self._specs.forget(place)
@@ -353,6 +438,12 @@ class EvidenceLoop:
         if self._due.get(place) != only_limits:
             self._wake.set()
         self._due[place] = only_limits
+
+
+def _joined_with_others(deployment: ModelDeployment, state: State) -> str:
+    """The metric whose samples of all arms must be of one collection; "" for none."""
+    reward = strategy_of(deployment.spec).schedule().reward if state.rollout and len(state.rollout.arms) > 1 else None
+    return reward.metric if reward else ""
 
 
 def _explained(tick: Tick, delay: str) -> Tick:

@@ -27,6 +27,7 @@ from serin.controller.apply import Applier
 from serin.controller.clocks import SYSTEM, Clocks
 from serin.controller.enqueue import affected, is_routine
 from serin.controller.evidence_loop import EvidenceLoop
+from serin.controller.live_evidence import LiveEvidence
 from serin.controller.lowering import Lowering
 from serin.controller.notifier import Notifier
 from serin.controller.observe import Observer
@@ -145,6 +146,7 @@ class Replica:
         self._telemetry.queries.set_function(lambda: collector.queries)
         self._telemetry.clock_skew.set_function(lambda: prometheus.skew.seconds)
         clocks = self._clocks
+        live = self._live_evidence(collector, catalog, lambda: bool(prometheus.skew.words))
         evidence_loop = EvidenceLoop(
             self.cache,
             collector,
@@ -153,6 +155,8 @@ class Replica:
             request_template=lambda deployment: router_of(self._routers, deployment).request_template,
             delay=lambda: prometheus.skew.words,
             clock=clocks.time,
+            live=live,
+            can_be_live=lambda deployment: router_of(self._routers, deployment).counters is not None,
         )
         traffic_estimator = TrafficEstimator(
             self.cache, prometheus.estimate, self._queue.add, catalog=catalog, clock=clocks.time
@@ -203,6 +207,8 @@ class Replica:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(evidence_loop.run(), name="evidence loop")
+                if live:
+                    group.create_task(evidence_loop.run_live(), name="live evidence")
                 group.create_task(traffic_estimator.run(), name="traffic estimator")
                 group.create_task(retrainer.run(), name="retrainer")
                 group.create_task(notifier.run(), name="notifier")
@@ -219,6 +225,18 @@ class Replica:
             retrainer.close()
             notifier.close()
             volume_counter.close()
+
+    def _live_evidence(
+        self, collector: Collector, catalog: Catalog, doubtful: Callable[[], bool]
+    ) -> LiveEvidence | None:
+        """What reads the router's pods; None where no router can be read, or none is to be."""
+        readers = [router.counters for router in self._routers.values() if router.counters]
+        if not readers or not self._settings.live_counters:
+            return None
+        clock, monotonic = self._clocks.time, self._clocks.monotonic
+        return LiveEvidence(
+            readers[0], collector, catalog, self._telemetry, doubtful=doubtful, clock=clock, monotonic=monotonic
+        )
 
     def _on_change(self, kind: Kind, before: JsonObject | None, after: JsonObject | None) -> None:
         """Look again at whom a change concerns; a standby need not, it looks at everything when it is elected."""

@@ -31,6 +31,7 @@ class Settings:
 
     `trust`: which series of Prometheus are believed, and which of them users may read.
     `webhooks`: by name. `dashboard`: address of the web page, without a slash at its end; "" when there is none.
+    `live_counters`: whether the router's own pods are read during rollouts.
     `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     routers: Mapping[str, object]
     webhooks: Mapping[str, Webhook]
     dashboard: str
+    live_counters: bool = True
 
 
 def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
@@ -64,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         "tenant-label", NAMESPACE_LABEL, "label that every selector of a user's query gets; none: users read all series"
     )
     flag("user-queries", "true", "whether users may write queries, or use built-in templates alone", choices=_YES_NO)
+    text = "whether rollouts are judged by what the router's pods count, read from them, or by Prometheus alone"
+    flag("live-counters", "true", text, choices=_YES_NO)
     flag(
         "webhooks",
         "[]",
@@ -104,6 +108,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         routers=vars(arguments),
         webhooks=_webhooks(arguments),
         dashboard=_dashboard(arguments.dashboard_url),
+        live_counters=arguments.live_counters == "true",
     )
 
 

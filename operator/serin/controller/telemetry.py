@@ -60,6 +60,13 @@ class Telemetry:
             registry=registry,
         )
         self.rollouts = Gauge("serin_rollouts_in_progress", "Rollouts that gather evidence.", registry=registry)
+        self.live_rollouts = Gauge(
+            "serin_live_rollouts", "Rollouts whose router is read directly now.", registry=registry
+        )
+        self.live_reads = Counter("serin_live_reads", "Reads of a router pod's counters.", registry=registry)
+        self.live_failures = Counter(
+            "serin_live_read_failures", "Reads of a router pod's counters without an answer.", registry=registry
+        )
         self.promotions = Counter("serin_promotions", "Candidates that became stable.", registry=registry)
         self.rollbacks = Counter("serin_rollbacks", "Candidates that were rolled back.", ["reason"], registry=registry)
         self.recoveries = Counter(

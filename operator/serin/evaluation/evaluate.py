@@ -82,7 +82,8 @@ def evaluate(case: Case) -> Assessment:
     asked, deciding = case.schedule.goal, case.schedule.deciding
     measured = (samples.overdispersion, samples.slowest_pods)
     arms = len(case.rollout.arms)
-    found = policies(spec, samples.interval, case.schedule.expected_seconds, *measured, goal=deciding, arms=arms)
+    seconds, every = case.schedule.expected_seconds, samples.every
+    found = policies(spec, samples.interval, seconds, *measured, goal=deciding, arms=arms, every=every)
     rewards = _rewards(case)
     evidence: dict[str, Mapping[str, JsonObject]] = {}
     verdicts: dict[str, tuple[MetricVerdict, ...]] = {}

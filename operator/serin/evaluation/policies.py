@@ -20,8 +20,11 @@ def policies(
     slowest_pods: Mapping[str, float] = MappingProxyType({}),
     goal: str = "",
     arms: int = 1,
+    every: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Policy]:
     """One policy per metric. `interval`: seconds between samples. Two are as measured, by metric.
+
+    `every`: seconds between samples of metrics that have another interval.
 
     `goal`: the metric that decides an experiment; it has no policy, as it rolls nothing back.
 
@@ -44,7 +47,7 @@ def policies(
             alpha_critical.get(metric.name, all_critical),
             alpha_minor.get(metric.name, all_minor),
             interval,
-            expected_ticks=max(1, math.ceil(expected_seconds / interval)),
+            expected_ticks=max(1, math.ceil(expected_seconds / every.get(metric.name, interval))),
             overdispersion=overdispersion.get(metric.name, UNKNOWN),
             slowest_pod=slowest_pods.get(metric.name, 1.0),
         )

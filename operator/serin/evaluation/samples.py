@@ -85,7 +85,8 @@ class Samples:
     `interval`: seconds between two samples. `overdispersion`: as measured, by metric. `traffic`: of ratio metrics, as
     measured when the rollout began. `slowest_pods`: how many times as much the worst of stable's pods took as its
     others, by metric, where that was measured. `delay`: what delays all of them, in words; empty: nothing.
-    `questions`: what each metric asks now (questions.py), by metric.
+    `questions`: what each metric asks now (questions.py), by metric. `every`: seconds between two samples of metrics
+    that have another interval.
     """
 
     newest: Mapping[Key, Sample] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class Samples:
     delay: str = ""
     slowest_pods: Mapping[str, float] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
+    every: Mapping[str, float] = field(default_factory=dict)
 
 
 def subjects(state: State) -> tuple[Subject, ...]:
