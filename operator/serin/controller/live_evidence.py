@@ -159,7 +159,7 @@ class LiveEvidence:
 
     async def _read_one(self, pod: RouterPod, places: frozenset[Place]) -> None:
         self._telemetry.live_reads.inc()
-        began = self._monotonic()
+        began, at = self._monotonic(), self._clock()
         try:
             found = await self._reader.read(pod, places)
             values = as_values(found.series)
@@ -170,7 +170,7 @@ class LiveEvidence:
             self._failed(pod, repr(error))
         else:
             self._silent -= {pod.name}
-            self._readings[pod.name] = PodReading(pod.address, began - found.age, began, places, values)
+            self._readings[pod.name] = PodReading(pod.address, began - found.age, began, at, places, values)
 
     def _failed(self, pod: RouterPod, why: str) -> None:
         self._telemetry.live_failures.inc()

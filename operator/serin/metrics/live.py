@@ -217,7 +217,11 @@ class _GoingOn:
         series, since, value = row.series, self.window.since, _value(self.begun.readings[pod], row)
         kept = [one for one in zip(series.times, series.values, strict=True) if one[0] > self.earlier[pod]]
         if not kept:
-            return self._taken_back(row.sign, series.labels, series.values[-1], value)
+            reading, last = self.begun.readings[pod], series.values[-1]
+            if self.newest is not None and last > value and series.times[-1] > reading.time and reading.age > EARLIER:
+                # What stands for a pod that was slow is older than the moment that evidence ends at.
+                return Row(row.sign, Series(series.labels, (since, self.newest), (value, last)), frozenset())
+            return self._taken_back(row.sign, series.labels, last, value)
         times, values = (since, *(time for time, _ in kept)), (value, *(value for _, value in kept))
         # Prometheus may see a series first some time after it was read.
         return Row(row.sign, Series(series.labels, times, values), row.start_times - {series.times[0]})

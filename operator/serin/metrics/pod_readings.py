@@ -16,13 +16,14 @@ Place = tuple[str, str]  # namespace and name of a ModelDeployment
 class PodReading:
     """What one router pod had counted. `began`: its process; `at`: the reading (both in seconds of our own, monotonic).
 
-    `address`: what Prometheus calls its instance. `places`: the deployments that it was asked for. `values`: by labels,
-    of the series that the pod has.
+    `time`: of the reading, in unix seconds. `address`: what Prometheus calls its instance. `places`: the deployments
+    that it was asked for. `values`: by labels, of the series that the pod has.
     """
 
     address: str
     began: float
     at: float
+    time: float
     places: frozenset[Place]
     values: Mapping[Family, Mapping[Labels, float]]
 

@@ -53,8 +53,8 @@ def shown(counts: Counts) -> list[tuple[str, dict[str, str], float]]:
     return found
 
 
-def pod(counts: Counts, *, at: float, began: float = 0.0, name: str = "router-1") -> PodReading:
-    return PodReading(f"{name}:9902", began, at, frozenset((PLACE,)), as_values(shown(counts)))
+def pod(counts: Counts, *, at: float, began: float = 0.0, name: str = "router-1", time: float = NOW) -> PodReading:
+    return PodReading(f"{name}:9902", began, at, time, frozenset((PLACE,)), as_values(shown(counts)))
 
 
 def counted(tick: object) -> Counts:
@@ -103,13 +103,13 @@ def test_a_pod_that_may_have_been_counted_before_is_left_to_prometheus() -> None
     now = {"x": pod((11, 4, 3, 0), at=61.0), "y": pod((2, 0, 9, 1), at=61.0, began=50.5)}
     assert tick_of(base, now) is None
     elsewhere = {"x": pod((11, 4, 3, 0), at=61.0)}
-    assert tick_of({"x": PodReading("x:9902", 0.0, 60.0, frozenset((("bank", "fraud"),)), {})}, elsewhere) is None
+    assert tick_of({"x": PodReading("x:9902", 0.0, 60.0, NOW, frozenset((("bank", "fraud"),)), {})}, elsewhere) is None
 
 
 def test_without_a_version_or_any_time_prometheus_says_what_there_is() -> None:
     base = {"x": pod((10, 4, 3, 0), at=60.0)}
     assert tick_of(base, base, at=NOW) is None
-    assert tick_of(base, {"x": PodReading("x:9902", 0.0, 61.0, frozenset((PLACE,)), {})}) is None
+    assert tick_of(base, {"x": PodReading("x:9902", 0.0, 61.0, NOW, frozenset((PLACE,)), {})}) is None
     idle = tick_of(base, {"x": pod((10, 4, 3, 0), at=61.0)})
     assert isinstance(idle, NoData)
     assert (idle.reason, idle.at) == (Reason.NO_TRAFFIC, NOW + 1.0)
@@ -122,7 +122,7 @@ def test_buckets_are_counted_too() -> None:
             labels = {**version(snapshot), "serin_attempt": "first"}
             bounds = zip(("10", "+Inf"), counts, strict=True)
             series += [("envoy_serin_milliseconds_bucket", {**labels, "le": le}, count) for le, count in bounds]
-        return PodReading("x:9902", 0.0, at, frozenset((PLACE,)), as_values(series))
+        return PodReading("x:9902", 0.0, at, NOW, frozenset((PLACE,)), as_values(series))
 
     base, now = {"x": reading(60.0, 3, 4)}, {"x": reading(61.0, 5, 9)}
     tick = live_tick(source_of(LATENCY), want(metric=LATENCY), base, now, NOW + 1.0, 50.0, 1.0)
@@ -194,6 +194,14 @@ def test_what_was_read_and_is_not_scraped_yet_is_counted_once() -> None:
     assert (soon.reason, soon.at) == (Reason.PARTIAL, None)
     arms = joined(rows("x", (0.6, (22, 9, 190, 2))), rows("y", (-0.4, (18, 0, 190, 0))))
     assert counted(counted_on(base, arms)) == (12 - 2, 7 - 3, 90 - 10, 1)
+
+
+def test_what_was_scraped_after_the_reading_of_a_slow_pod_is_counted() -> None:
+    """Evidence ends 2 s after y was read, and y is not scraped again before x is: the next tick counts from there."""
+    slow = pod((20, 3, 200, 0), at=58.0, name="y", time=NOW - 2.0)
+    base = {"x": pod((10, 2, 100, 1), at=60.0, name="x"), "y": slow}
+    arms = joined(rows("x", (0.6, (12, 3, 103, 1))), rows("y", (-0.4, (24, 3, 207, 1))))
+    assert counted(counted_on(base, arms)) == (2 + 4, 1 + 0, 3 + 7, 0 + 1)
 
 
 def test_a_restart_long_after_a_reading_counts_from_nothing() -> None:
