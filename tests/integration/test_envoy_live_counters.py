@@ -128,7 +128,7 @@ def scraping(folder: Path, envoys: list[Envoy]) -> PrometheusServer:
         for one in envoys
     )
     config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: router\n"
-    config += f"  static_configs:\n{targets}"
+    config += f"  metrics_path: /stats/prometheus\n  static_configs:\n{targets}"
     return PrometheusServer(folder / "prometheus", config).start()
 
 
@@ -141,7 +141,7 @@ async def test_what_is_read_is_what_prometheus_says(folder: Path) -> None:
         try:
             await it.route(0)
             await it.send(40)
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(8.0)  # a Prometheus that has just begun does not know what was there before
             both, alone = Counting(prometheus, router), Counting(prometheus, None)
             await it.route(30)
             it.candidate.error_share, it.candidate.refuse_share, it.stable.error_share = 0.3, 0.1, 0.05
