@@ -88,7 +88,7 @@ bench-scale: venv ## measure what 100, 300 and 1,000 rollouts at once cost (half
 	$(BIN)/python -m tests.bench.scale
 
 .PHONY: bench-react
-bench-react: venv ## measure how long from a fault until no request reaches it (FAULTS=30 of each kind: half an hour; docs/scale.md)
+bench-react: venv ## measure how long from a fault until no request reaches it (FAULTS=30 of each kind: an hour; docs/react-bench.md)
 	$(BIN)/python -m tests.bench.react --faults $(or $(FAULTS),30)
 
 .PHONY: bench-guard

@@ -39,6 +39,7 @@ from serin.api.status import read_state
 from serin.api.times import parse_rfc3339, rfc3339_whole
 from serin.api.verdicts import Verdict
 from serin.evaluation.policies import policies
+from serin.routers.envoy.bootstrap import METRICS_PORT
 from tests.bench import analysis_alternatives
 from tests.bench.scale import control_plane, watched
 from tests.cluster.local import ControlPlane
@@ -112,8 +113,8 @@ class Model:
 class Fault:
     """One fault. Moments in unix seconds; `counted` and `happened`: failures of the candidate since it began.
 
-    `enough`, `scraped`: when enough had happened to decide, and the first scrape after. `harmed`: clients' requests
-    that failed since the fault although stable does not fail them.
+    `enough`, `scraped`: when enough had happened to decide, and the first scrape or reading after. `harmed`: clients'
+    requests that failed since the fault although stable does not fail them.
     """
 
     share: float
@@ -278,6 +279,8 @@ class Bench:
         assert last.restored is not None
         asked, written = next(one for one in self.proxy.took[shop.name] if one[1] > last.at)
         collected, counted_until = max(one for one in self._collections() if one[0] <= asked)
+        reads = [at for _, at in self._collections()]
+        await asyncio.sleep(3 * SCRAPE)  # until Prometheus has all of it, too
         samples = await self._samples(shop.name, candidate, stable)
         enough = _enough(policy, samples, shop.candidate, began)
         print(last.message, flush=True)
@@ -288,12 +291,12 @@ class Bench:
             shield=shop.shield,
             began=began,
             enough=enough,
-            scraped=min((at for at, _ in samples if at >= enough), default=enough),
+            scraped=min((at for at in (*(at for at, _ in samples), *reads) if at >= enough), default=enough),
             collected=collected,
             asked=asked,
             written=written,
             taken=last.restored,
-            counted=_counted(samples, began, counted_until),
+            counted=shop.candidate.failures(began, counted_until),
             happened=shop.candidate.failures(began, asked),
             harmed=max(0, harmed - stables_own),
             load=os.getloadavg()[0],
@@ -348,12 +351,6 @@ def _enough(policy: Policy, samples: Sequence[tuple[float, Counts]], candidate: 
     return samples[-1][0]
 
 
-def _counted(samples: Sequence[tuple[float, Counts]], since: float, until: float) -> int:
-    """Failures of the candidate in the samples of that time, less those of the last sample before it."""
-    before = max((row[1] for at, row in samples if at <= since), default=0.0)
-    return round(max((row[1] for at, row in samples if at <= until + 0.001), default=0.0) - before)
-
-
 def _tick(at: float, counts: Sequence[float]) -> RatioTick:
     return RatioTick(at, Arm(round(counts[0]), round(counts[1])), Arm(round(counts[2]), round(counts[3])))
 
@@ -372,32 +369,38 @@ def _own_address() -> str:
     return found
 
 
-def _scrapes(port: int) -> str:
+def _scrapes(address: str) -> str:
     """Prometheus' configuration: the router's pod, as often as it can be."""
-    job = f"{{job_name: router, metrics_path: /stats/prometheus, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}"
+    job = f"{{job_name: router, metrics_path: /stats/prometheus, static_configs: [{{targets: ['{address}']}}]}}"
     return f"global: {{scrape_interval: {SCRAPE:g}s, scrape_timeout: {SCRAPE:g}s}}\nscrape_configs: [{job}]\n"
 
 
 @asynccontextmanager
-async def running(plane: ControlPlane, folder: Path) -> AsyncIterator[Bench]:
-    """An operator that leads, the proxy before the API server, an Envoy that asks it, and a Prometheus."""
-    cluster = Cluster(plane)
-    plane.kubectl("apply", "-f", "-", input=json.dumps(router(cluster)))
+async def running(plane: ControlPlane, folder: Path, *, live: bool) -> AsyncIterator[Bench]:
+    """An operator that leads, the proxy before the API server, an Envoy that asks it, and a Prometheus.
+
+    `live`: the operator reads the Envoy's counters itself, at the port where a router's pod has them.
+    """
+    cluster, address = Cluster(plane), _own_address()
+    pods = router(cluster)
+    pods["endpoints"][0]["addresses"] = [address]
+    plane.kubectl("apply", "-f", "-", input=json.dumps(pods))
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         proxy = Stopwatch()
         await stack.enter_async_context(proxied(plane.kubeconfig, proxy))
         prometheus = PrometheusServer(folder / "prometheus")
-        more = {"router_matchers": "", "log_level": "debug"}
+        more = {"router_matchers": "", "log_level": "debug", "live_counters": str(live).lower()}
         log = folder / "operator.log"
         operator = OperatorProcess(kubeconfig_through(proxy, folder), cluster, log, prometheus.url, **more)
         stack.push_async_callback(operator.stop)
         await operator.wait_until_leading()
-        envoy = await Envoy(folder, operator.xds_port, ROUTER).start()
+        envoy = Envoy(folder, operator.xds_port, ROUTER, address=address, metrics_port=METRICS_PORT)
+        await envoy.start()
         stack.push_async_callback(envoy.stop)
-        prometheus.config = _scrapes(envoy.metrics_port)
+        prometheus.config = _scrapes(f"{address}:{METRICS_PORT}")
         stack.callback(prometheus.start().stop)
-        yield Bench(cluster, proxy, prometheus, operator, session, _own_address())
+        yield Bench(cluster, proxy, prometheus, operator, session, address)
 
 
 @asynccontextmanager
@@ -427,11 +430,11 @@ async def shops(bench: Bench, plane: ControlPlane) -> AsyncIterator[list[Shop]]:
                 task.cancel()
 
 
-async def measure(times: int, folder: Path) -> list[Fault]:
+async def measure(times: int, folder: Path, *, live: bool) -> list[Fault]:
     """So many faults of each kind, with the shield and without, one kind after the other."""
     found: list[Fault] = []
     with control_plane(folder / "cluster", 0) as plane:
-        async with running(plane, folder) as bench, shops(bench, plane) as both:
+        async with running(plane, folder, live=live) as bench, shops(bench, plane) as both:
             for number, share in enumerate(list(KINDS) * times, 1):
                 await bench.roll_out(both)
                 found += await asyncio.gather(*(bench.fault(one, share) for one in both))
@@ -497,11 +500,23 @@ number of cores, take times as upper bounds, and compare counts.
 
 Medians, with the worst in brackets; seconds unless it says otherwise.
 
-{table}
+## Counters read from the router's pods
+
+As Serin does it. Prometheus is the record and the fallback.
+
+{live}
+
+## Counters as Prometheus has scraped them
+
+With the chart value `router.liveCounters: false`, and for what is not read directly: users' own metrics, for example.
+
+{scraped}
+
+## What the rows are
 
 - **enough happens**: until the engine would have decided, had it been told of every request at once. Wald's bound is
   what no test of the same promise can do without on the average, even one that knows how bad the candidate is.
-- **scrape**: until the next scrape. **settle and tick**: until a collection may count it, and does.
+- **scrape**: until the next reading or scrape. **settle and tick**: until a collection may count it, and does.
   **decision**: until the status is being written. **write**: until the API server has answered (through a proxy that
   takes the time). **propagation**: until every router pod has acknowledged the route, and a look has seen that.
 - **pipeline**: all but the first.
@@ -509,7 +524,7 @@ Medians, with the worst in brackets; seconds unless it says otherwise.
 """
 
 
-def page(found: Sequence[Fault]) -> str:
+def page(live: Sequence[Fault], scraped: Sequence[Fault]) -> str:
     """The page."""
     return PAGE.format(
         deployments=len(SHIELDS),
@@ -518,7 +533,8 @@ def page(found: Sequence[Fault]) -> str:
         base=BASE,
         scrape=SCRAPE,
         cores=os.cpu_count(),
-        table=table(found),
+        live=table(live),
+        scraped=table(scraped),
     )
 
 
@@ -529,11 +545,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page")
     options = parser.parse_args()
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # connections that the end of the run closes
-    with TemporaryDirectory(prefix="serin-react-") as folder:
-        # Each comes twice, with the shield and without.
-        found = asyncio.run(measure(math.ceil(options.faults / len(SHIELDS)), Path(folder)))
-    print(page(found))
-    (options.out / "react-bench.md").write_text(page(found))
+    times, found = math.ceil(options.faults / len(SHIELDS)), []  # each comes twice, with the shield and without
+    for live in (True, False):
+        with TemporaryDirectory(prefix="serin-react-") as folder:
+            found.append(asyncio.run(measure(times, Path(folder), live=live)))
+    print(page(*found))
+    (options.out / "react-bench.md").write_text(page(*found))
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class TokenFolder:
 
 @dataclass
 class Envoy:
-    """One Envoy process with its own administration and metrics ports."""
+    """One Envoy process with its own administration and metrics ports. `metrics_port`: 0 takes a free one."""
 
     folder: Path
     xds_port: int
@@ -201,10 +201,12 @@ class Envoy:
     token: TokenFolder | None = None
     max_heap: int = MAX_HEAP
     guard: int | None = None  # the guard's port
+    address: str = "127.0.0.1"  # where the metrics port listens
+    metrics_port: int = 0
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> "Envoy":
-        self.metrics_port, self.admin_port = free_port(), free_port()
+        self.metrics_port, self.admin_port = self.metrics_port or free_port(), free_port()
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(self.config()))
         self.log = self.folder / f"{self.name}.log"
@@ -221,7 +223,7 @@ class Envoy:
             self.xds_port,
             token_secret_file=str(self.token.secret) if self.token else None,
             node_id=self.name,
-            address="127.0.0.1",
+            address=self.address,
             metrics_port=self.metrics_port,
             admin_port=self.admin_port,
             max_heap=self.max_heap,
