@@ -19,7 +19,7 @@ from serin.cli.dashboard.as_user import ApiServer
 from serin.cli.dashboard.certificates import Certificate, made_for
 from serin.cli.dashboard.connections import MOST_OF_ONE, Connections
 from serin.cli.dashboard.hosts import Hosts
-from serin.cli.dashboard.sessions import Full, Sessions, seconds_left
+from serin.cli.dashboard.sessions import Sessions, seconds_left
 from serin.cli.dashboard.sign_in import _ours
 from serin.cli.dashboard.visitor import Turns, Visitor, keep
 
@@ -70,10 +70,13 @@ def test_a_user_has_a_few_sessions_and_takes_none_of_others(clock: Clock) -> Non
     mine = [opened(kept, "me") for _ in range(sessions.MOST_OF_ONE + 3)]
     assert [kept.find(key) is not None for key in mine] == [False] * 3 + [True] * sessions.MOST_OF_ONE
     assert kept.find(other)
-    with pytest.raises(Full):
-        opened(kept, "third")
+    third = opened(kept, "third")
+    assert kept.find(third), "nobody is kept out"
+    assert kept.find(other), "it was used just now"
+    assert [kept.find(key) is not None for key in mine[3:]] == [False] + [True] * (sessions.MOST_OF_ONE - 1)
     clock.now = sessions.IDLE
-    assert kept.find(opened(kept, "third")), "those that are over fill no place"
+    opened(kept, "fourth")
+    assert len(kept) == 1, "those that are over fill no place"
 
 
 def test_nothing_is_shared_between_sessions_but_one_users_turns(clock: Clock) -> None:

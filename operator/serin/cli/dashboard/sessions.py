@@ -27,10 +27,6 @@ MOST_OF_ONE: Final = 5
 _Clock = Callable[[], float]
 
 
-class Full(Exception):
-    """As many sessions as there may be."""
-
-
 @dataclass(slots=True)
 class _Session:
     visitor: Visitor
@@ -47,13 +43,17 @@ class Sessions:
         self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
     def open(self, name: str, connection: Connection, seconds: float) -> str:
-        """Let a user in for so many seconds at most; returns the new session's key. Raises Full."""
+        """Let a user in for so many seconds at most; returns the new session's key.
+
+        Nobody can keep others out: where there are too many, the one that was not used for longest ends. An open page
+        uses its session every few seconds.
+        """
         self._sweep()
         mine = [key for key, one in self._sessions.items() if one.visitor.name == name]
         for key in mine[: len(mine) - MOST_OF_ONE + 1] if len(mine) >= MOST_OF_ONE else ():
             del self._sessions[key]
-        if len(self._sessions) >= self._most:
-            raise Full
+        while len(self._sessions) >= self._most:
+            self._sessions.popitem(last=False)
         turns = self._turns.get(name)
         if turns is None:
             turns = self._turns[name] = Turns()

@@ -21,7 +21,7 @@ from serin.cli.dashboard.as_user import ApiServer, SignedOut
 from serin.cli.dashboard.hosts import Hosts
 from serin.cli.dashboard.markup import tag
 from serin.cli.dashboard.server import EVENTS, SIGNED_OUT, Handler
-from serin.cli.dashboard.sessions import Full, Sessions, seconds_left
+from serin.cli.dashboard.sessions import Sessions, seconds_left
 from serin.cli.dashboard.visitor import Visitor
 from serin.cluster.protocol import ClusterError
 
@@ -117,8 +117,6 @@ class SignIn:
             return _form(refused.why, to, 401)
         except ClusterError as error:
             return _form(f"The API server did not say whose token this is: {error.message}", to, 502)
-        except Full:
-            return _form("As many people are signed in as there may be. Try again later.", to, 503)
         self._sessions.close(_key(request))
         log.info("user.signed_in", user=printable(name), address=address)
         response = web.Response(status=303, headers={"Location": to})
