@@ -1,6 +1,5 @@
 """Serin, installed once from its chart into the node cluster, and a namespace with a healthy model for each module."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,16 +70,3 @@ def traffic(shop: Shop, cases: Cases) -> Iterator[Traffic]:
         sending.settle()
         yield sending
     print(f"\n{sending.summary()}")
-
-
-@pytest.fixture
-def read_metrics(serin: Installation) -> Callable[[str], dict[str, float]]:
-    """Ask the cluster's Prometheus; answers value by snapshot."""
-
-    def read(query: str) -> dict[str, float]:
-        path = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query"
-        text = serin.cluster.kubectl("get", "--raw", f"{path}?query={query}")
-        rows = json.loads(text)["data"]["result"]
-        return {row["metric"].get("serin_snapshot", ""): float(row["value"][1]) for row in rows}
-
-    return read

@@ -1,9 +1,12 @@
 """Serin installed into the node cluster from its chart, with images built here, as a user does it with helm."""
 
+import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
 
 from serin.api.names import SYSTEM_NAMESPACE
 from tests.cluster import recipes
@@ -31,6 +34,12 @@ class Installation:
     def wait(self, name: str) -> None:
         """Wait until the Deployment is rolled out."""
         wait_for(self.cluster, name)
+
+    def measured(self, query: str, by: str = "") -> dict[str, float]:
+        """What the cluster's Prometheus answers to a query: values by a label of theirs."""
+        with urlopen(f"{self.cluster.prometheus_url}/api/v1/query?query={quote(query)}", timeout=10) as answer:
+            rows = json.load(answer)["data"]["result"]
+        return {row["metric"].get(by, ""): float(row["value"][1]) for row in rows}
 
     def logs(self) -> str:
         """What the operator's replicas said last."""

@@ -3,10 +3,7 @@
 Nothing else could before clients have its answers: its pods are ready, and no request fails.
 """
 
-import json
 import time
-from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
 
@@ -23,10 +20,8 @@ STEPS = ({"weight": 50, "bake": "5s"},)
 
 def attempts(serin: Installation, shop: Shop, snapshot: str) -> float:
     """Requests and copies that the router has sent to a version, as Prometheus has them."""
-    query = quote(f'sum(envoy_serin_attempts{{serin_namespace="{shop.namespace}",serin_snapshot="{snapshot}"}})')
-    with urlopen(f"{serin.cluster.prometheus_url}/api/v1/query?query={query}", timeout=10) as answer:
-        rows = json.load(answer)["data"]["result"]
-    return float(rows[0]["value"][1]) if rows else 0.0
+    chosen = f'envoy_serin_attempts{{serin_namespace="{shop.namespace}",serin_snapshot="{snapshot}"}}'
+    return serin.measured(f"sum({chosen})").get("", 0.0)
 
 
 @pytest.mark.timeout(900)

@@ -1,10 +1,7 @@
 """Copies of requests: as many as asked for, each counted, and no client's answer is changed by what becomes of them."""
 
-import json
 import math
 import time
-from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
 
@@ -22,10 +19,7 @@ SHADOW = {"shadow": {"mirror": PERCENT, "bake": "5s", "then": "Hold"}}
 def attempts(serin: Installation, shop: Shop) -> dict[str, float]:
     """Requests that each snapshot has got so far, copies among them."""
     chosen = f'envoy_serin_attempts{{serin_namespace="{shop.namespace}",serin_attempt="first"}}'
-    query = quote(f"sum by (serin_snapshot) ({chosen})")
-    with urlopen(f"{serin.cluster.prometheus_url}/api/v1/query?query={query}", timeout=10) as answer:
-        rows = json.load(answer)["data"]["result"]
-    return {row["metric"]["serin_snapshot"]: float(row["value"][1]) for row in rows}
+    return serin.measured(f"sum by (serin_snapshot) ({chosen})", "serin_snapshot")
 
 
 @pytest.mark.timeout(900)

@@ -1,7 +1,6 @@
 """With the shield off: what is bad is rolled back quickly, what is not the version's fault is not."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.conftest import Apply
 from tests.e2e.fraud import ERRORS, NAME
+from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
@@ -45,7 +45,7 @@ def test_422_to_everything_is_rolled_back_by_a_default_metric(shop: Shop, versio
 
 
 def test_an_incident_that_hits_both_is_not_the_candidates_fault(
-    shop: Shop, version: Apply, traffic: Traffic, read_metrics: Callable[[str], dict[str, float]]
+    shop: Shop, version: Apply, traffic: Traffic, serin: Installation
 ) -> None:
     traffic.malformed = 0.2
     version("2", steps=LONG, shield="Off")
@@ -60,7 +60,8 @@ def test_an_incident_that_hits_both_is_not_the_candidates_fault(
     print(errors(status))
     assert status.get("candidate"), f"it is still there: {status.get('lastRollback')}"
     assert not errors(status)["verdict"].startswith("Fail")
-    assert max(read_metrics("serin_live_rollouts").values()) > 0, "the operator reads the router's pods itself"
+    live = serin.measured("max(max_over_time(serin_live_rollouts[1m]))")
+    assert live[""] > 0, "the operator reads the router's pods itself"
 
 
 def test_without_traffic_it_holds_and_says_so(shop: Shop, version: Apply) -> None:
