@@ -32,6 +32,7 @@ REACH: Final = 6.0  # standard deviations on either side
 SCALE: Final = 0.1  # the difference that is found soonest, as a share of the rarer of the two outcomes
 ENOUGH: Final = 100  # requests per arm before the normal approximation is used
 MOST_REQUESTS: Final = 1e15  # counts beyond are no whole numbers any more
+_SMALLEST: Final = 1e-10  # of the eigenvalues, to the largest: less is what is left of 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def proven(state: State, leader: int, eligible: Sequence[bool], stop_at: float) 
     others = [index for index, one in enumerate(eligible) if one and index != leader]
     if min(state.requests[[leader, *others]]) < ENOUGH:
         return False
-    inverse = np.linalg.pinv(state.matrix)
+    inverse = _inverse(state.matrix)
     effects, rate = inverse @ state.vector, float(state.rewards.sum() / state.requests.sum())
     one = rate * (1.0 - rate)
     needed = log(state.requests.size / (1.0 - stop_at))
@@ -220,10 +221,20 @@ def _rates(requests: Floats, rewards: Floats, matrix: Floats, vector: Floats) ->
     total = float(requests.sum())
     if not total:
         return np.full(requests.size, 0.5)
-    effects: Floats = np.linalg.pinv(matrix) @ vector
+    effects: Floats = _inverse(matrix) @ vector
     # The effects are known up to a constant: together the arms earned what they earned.
     level = (float(rewards.sum()) - float(requests @ effects)) / total
     return effects + level
+
+
+def _inverse(matrix: Floats) -> Floats:
+    """The pseudo-inverse of normal equations.
+
+    Their rows sum to 0, but for the digits with which they are kept. A sum of 0.0001 left in would be divided by, and
+    had favoured whatever arm: the worse one of two was proven to be the best.
+    """
+    exact = matrix - np.diag(matrix.sum(axis=1))
+    return np.asarray(np.linalg.pinv(exact, rcond=_SMALLEST, hermitian=True), dtype=np.float64)
 
 
 def _highest(good: Floats, bad: Floats) -> Floats:

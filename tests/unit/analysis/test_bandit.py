@@ -154,3 +154,19 @@ def test_as_many_requests_are_needed_as_it_says(arms: int) -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(Unusable):
         fold(begin(2, 0.0), BanditTick(1.0, (Arm(1, 2), Arm(1, 0))), None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_kept_in_a_status_says_the_same_as_what_is_not(seed: int) -> None:
+    """Its digits are cut at each look, and an arm of few requests has little to say against what is cut."""
+    dice = np.random.default_rng(seed)
+    exact = kept = begin(4, 0.0)
+    for look in range(1, 200):
+        requests = [int(one) for one in dice.poisson((25, 6, 12, 2 if look == 1 else 0))]
+        arms = tuple(
+            Arm(n, int(dice.binomial(n, rate))) for n, rate in zip(requests, (0.87, 0.93, 1.0, 0.9), strict=True)
+        )
+        tick = BanditTick(float(look), arms)
+        exact, kept = fold(exact, tick, None), read(json.loads(json.dumps(write(fold(kept, tick, None)))), 4)
+        assert rates(kept)[:3] == pytest.approx(rates(exact)[:3], abs=1e-3)
+    assert not proven(kept, 1, (True, True, True, False), 0.95), "the third one is better"
