@@ -165,6 +165,7 @@ def make_cgroups(one: Slice) -> None:
             folder.mkdir(exist_ok=True)
             _delegate(folder)
             _fill_cpuset(folder)
+            _prefer(folder)
         except OSError as error:
             hint = "; in a container on cgroup v2 that takes `--cgroupns=host`" if error.errno == errno.EBUSY else ""
             raise Unavailable(f"a cgroup cannot be made in {folder.parent}: {error}{hint}") from error
@@ -187,6 +188,16 @@ def _fill_cpuset(folder: Path) -> None:
         one = folder / file
         if one.exists() and (folder / "tasks").exists() and not one.read_text().strip():
             one.write_text((folder.parent / file).read_text())
+
+
+def _prefer(folder: Path) -> None:
+    """Let pods, all together, have four times the processor time of one busy program beside them.
+
+    A group counts as one program otherwise: with two test processes that compute, a pod that starts in 8 s takes 45.
+    """
+    for file, value in (("cpu.shares", "4096"), ("cpu.weight", "400")):  # v1, v2
+        if (folder / file).exists():
+            (folder / file).write_text(value)
 
 
 def remove(one: Slice) -> list[str]:

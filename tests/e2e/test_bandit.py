@@ -58,9 +58,12 @@ def snapshots(shop: Shop) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-def test_the_best_threshold_wins_and_an_arm_that_errs_hurts_nobody(serin: Installation, cases: Cases) -> None:
+def test_the_best_threshold_wins_and_an_arm_that_errs_hurts_nobody(
+    serin: Installation, cases: Cases, request: pytest.FixtureRequest
+) -> None:
     namespace = f"bandit-{uuid.uuid4().hex[:5]}"
     serin.cluster.kubectl("create", "namespace", namespace)
+    request.addfinalizer(lambda: serin.cluster.kubectl("delete", "namespace", namespace, "--wait=false"))
     shop = Shop(serin.cluster, namespace)
     shop.kubectl("apply", "-f", "-", body=FEEDBACK.read_text().replace(MODEL_IMAGE, serin.model))
     shop.apply(manifest(serin.model, SERVES))
@@ -90,4 +93,3 @@ def test_the_best_threshold_wins_and_an_arm_that_errs_hurts_nobody(serin: Instal
     standings = {arm["snapshot"]: arm["standing"] for arm in status["concluded"]["arms"]}
     assert standings == {named[NEW]: "Evaluating", named[BEST]: "Winner", named["errs"]: "Eliminated"}
     assert shop.get("msnap", named["errs"])["status"]["rejected"]
-    serin.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
