@@ -8,6 +8,8 @@ CLUSTER_COMMAND := $(BIN)/python -m tests.cluster
 PROCESSES ?= 2
 # Every test that starts a program would compile all of Serin anew.
 unexport PYTHONDONTWRITEBYTECODE
+# A run can be repeated: what is played at random on the simulated cluster follows the order of sets, too.
+export PYTHONHASHSEED ?= 0
 PYTEST  := $(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadscope --max-worker-restart=0 --budget
 
 .PHONY: help
