@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serin.cli.dashboard import sessions
-from serin.cli.dashboard.as_user import ApiServer
+from serin.cli.dashboard import sessions, sign_in
+from serin.cli.dashboard.as_user import ApiServer, AsUser, SignedOut
 from serin.cli.dashboard.certificates import Certificate, made_for
 from serin.cli.dashboard.connections import MOST_OF_ONE, Connections
 from serin.cli.dashboard.hosts import Hosts
+from serin.cli.dashboard.server import Dashboard
 from serin.cli.dashboard.sessions import Sessions, seconds_left
-from serin.cli.dashboard.sign_in import _ours
+from serin.cli.dashboard.sign_in import SignIn, _ours
 from serin.cli.dashboard.visitor import Turns, Visitor, keep
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -111,6 +113,38 @@ async def test_a_user_takes_so_much_at_a_time() -> None:
             pass
     with turns.take("actions"):
         pass
+
+
+class Known(ApiServer):
+    """An API server that takes one token."""
+
+    def connection(self, token: str) -> AsUser:
+        found = AsUser(self, token)
+        found.who_am_i = lambda: self.whose(token)  # type: ignore[method-assign]
+        return found
+
+    def whose(self, token: str) -> str:
+        if token != "good":
+            raise SignedOut("it is nobody's")
+        return "alice"
+
+
+async def test_who_guesses_waits_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign_in, "_REFUSED_SECONDS", 3600.0)
+    access = SignIn(Known("https://api.test", None), Hosts([]), lambda *_: None)
+    async with TestClient(TestServer(Dashboard(access).application())) as client:
+
+        async def status(token: str) -> int:
+            headers = {"Origin": f"https://{client.host}:{client.port}"}
+            async with client.post("/sign-in", data={"token": token}, headers=headers, allow_redirects=False) as answer:
+                return answer.status
+
+        guesses = [asyncio.create_task(status("guess")) for _ in range(3)]
+        assert [await status("good") for _ in range(3)] == [303] * 3
+        done, _ = await asyncio.wait(guesses, timeout=0.2)
+        assert not done
+        for one in guesses:
+            one.cancel()
 
 
 def jwt(claims: object) -> str:
