@@ -4,6 +4,8 @@ Clients send every input of the version before, and read its outputs. So a new v
 the same type and at least the sizes; it answers with every output, with no other sizes; it may have more outputs.
 """
 
+from collections.abc import Callable, Iterable
+
 from serin.api.signature import Signature, Tensor, in_words
 
 _ANY = -1
@@ -11,30 +13,26 @@ _ANY = -1
 
 def incompatibility(before: Signature, now: Signature, called: str) -> str:
     """How clients of `before` would first notice; "" when they do not. `called`: what `before` is called."""
-    return _inputs(before, now, called) or _outputs(before, now, called)
-
-
-def _inputs(before: Signature, now: Signature, called: str) -> str:
-    taken = {one.name: one for one in now.inputs}
-    for one in before.inputs:
-        there = taken.get(one.name)
-        if there is None:
-            return f"input {one.name} is gone ({called} has it: {in_words(one)})"
-        if there.datatype != one.datatype or not _covers(there, one):
-            return f"input {one.name} is {in_words(there)}, {called} has {in_words(one)}"
     known = {one.name for one in before.inputs}
     new = next((one for one in now.inputs if one.name not in known), None)
-    return f"input {new.name} ({in_words(new)}) is new: {called} has no such input" if new else ""
+    return (
+        _first_change("input", before.inputs, now.inputs, _covers, called)
+        or (f"input {new.name} ({in_words(new)}) is new: {called} has no such input" if new else "")
+        or _first_change("output", before.outputs, now.outputs, lambda there, one: _covers(one, there), called)
+    )
 
 
-def _outputs(before: Signature, now: Signature, called: str) -> str:
-    given = {one.name: one for one in now.outputs}
-    for one in before.outputs:
-        there = given.get(one.name)
+def _first_change(
+    kind: str, before: Iterable[Tensor], now: Iterable[Tensor], fits: Callable[[Tensor, Tensor], bool], called: str
+) -> str:
+    """`fits`: whether the sizes of the tensor that is there now are right for those of the one before."""
+    found = {one.name: one for one in now}
+    for one in before:
+        there = found.get(one.name)
         if there is None:
-            return f"output {one.name} is gone ({called} has it: {in_words(one)})"
-        if there.datatype != one.datatype or not _covers(one, there):
-            return f"output {one.name} is {in_words(there)}, {called} has {in_words(one)}"
+            return f"{kind} {one.name} is gone ({called} has it: {in_words(one)})"
+        if there.datatype != one.datatype or not fits(there, one):
+            return f"{kind} {one.name} is {in_words(there)}, {called} has {in_words(one)}"
     return ""
 
 
