@@ -142,7 +142,7 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         await page.photograph(picture("question"))
         assert cluster.read("md", "fraud") == before, "nothing is done before the answer"
         await page.press("Enter", "\r")  # the answer has the focus: no mouse is needed
-        value = await _annotation(cluster, names.ANNOTATION_APPROVE)
+        value = await annotation(cluster, names.ANNOTATION_APPROVE)
         assert names.APPROVAL_FOR in value
         assert names.APPROVED_BY in value
         await page.shows("the operator has not answered")  # none runs here, and the page says so
@@ -150,7 +150,7 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         await page.click("[id='do.kill-switch']")
         await page.click("input[value=Candidate]")
         await page.click("#yes")
-        assert await _annotation(cluster, names.ANNOTATION_KILL_SWITCH) == "Candidate"
+        assert await annotation(cluster, names.ANNOTATION_KILL_SWITCH) == "Candidate"
         # Live: what somebody else changes is shown without a reload.
         await page.go(here)
         await page.shows("Conditions")
@@ -166,7 +166,8 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         assert names.ANNOTATION_APPROVE not in cluster.read("md", "fraud")["metadata"].get("annotations", {})
 
 
-async def _annotation(cluster: Cluster, key: str) -> str:
+async def annotation(cluster: Cluster, key: str) -> str:
+    """Wait until a deployment has an annotation; answers its value."""
     async with asyncio.timeout(60):
         while True:
             body = await asyncio.to_thread(cluster.read, "md", "fraud")

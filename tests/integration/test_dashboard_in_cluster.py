@@ -26,7 +26,7 @@ from tests.cluster.ports import free_port
 from tests.integration.browser import Page, browser
 from tests.integration.cli_rig import await_right, put
 from tests.integration.operator_process import Cluster
-from tests.integration.test_dashboard import APPROVAL, BAKING
+from tests.integration.test_dashboard import APPROVAL, BAKING, annotation
 
 pytestmark = pytest.mark.control_plane
 
@@ -155,12 +155,12 @@ async def test_from_a_token_to_an_approval_in_the_users_own_name(
         assert await page.run("document.cookie") == "", "no script gets the session"
         await page.click("[id='do.approve']")
         await page.click("#yes")
-        value = await _annotation(cluster, names.ANNOTATION_APPROVE)
+        value = await annotation(cluster, names.ANNOTATION_APPROVE)
         assert value.endswith(f"{names.APPROVED_BY}{alice.name}")
         await page.shows("the operator has not answered")  # none runs here
         await page.click("[id='do.pause']")
         await page.click("#yes")
-        assert await _annotation(cluster, names.ANNOTATION_PAUSE)
+        assert await annotation(cluster, names.ANNOTATION_PAUSE)
         # Live: what somebody else changes is shown without a reload.
         await page.go(f"{served.url}/")
         await page.click(f"a[href='/in/{cluster.shop}']")
@@ -180,15 +180,6 @@ async def test_from_a_token_to_an_approval_in_the_users_own_name(
     assert '"event": "user.signed_in"' in said
     assert alice.name in said
     assert alice.token not in said
-
-
-async def _annotation(cluster: Cluster, key: str) -> str:
-    async with asyncio.timeout(60):
-        while True:
-            body = await asyncio.to_thread(cluster.read, "md", "fraud")
-            if value := body["metadata"].get("annotations", {}).get(key):
-                return str(value)
-            await asyncio.sleep(0.2)
 
 
 async def test_a_token_that_is_refused_then_and_later(
