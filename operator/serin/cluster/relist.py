@@ -106,11 +106,17 @@ class ListObserver:
             response.close()
 
     async def _watch(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        if request.url.path in self._outdated:
-            request.url = request.url.update_query({_VERSION: _TOO_OLD})
-        response = await send(request)
-        self._watches.add(response)
-        return response
+        path = request.url.path
+        while True:
+            told = path in self._outdated
+            if told:
+                request.url = request.url.update_query({_VERSION: _TOO_OLD})
+            response = await send(request)
+            if told or path not in self._outdated:
+                self._watches.add(response)
+                return response
+            # `relist` came between question and answer, and could not end what was not answered yet.
+            response.close()
 
     def silent(self) -> tuple[float, str]:
         """For how many seconds nothing was asked about a kind and namespace, and which path that is; the longest."""

@@ -152,3 +152,24 @@ async def test_after_a_restore_every_watch_is_ended_and_begins_with_a_list_again
     await get(PATH)
     await get(f"{PATH}?watch=true&resourceVersion=600")
     assert queries[3:] == ["", "600"]
+
+
+async def test_a_watch_that_is_not_answered_yet_when_a_restore_is_seen_does_not_go_on_either(
+    rig: tuple[Rig, Callable[[str], Any]],
+) -> None:
+    made, get = rig
+    queries, answered, asked = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        queries.append(request.query["resourceVersion"])
+        asked.set()
+        await answered.wait()
+        return web.Response(status=410 if queries[-1] == "1" else 200)
+
+    made.handle = watch  # type: ignore[method-assign]
+    watching = asyncio.create_task(get(f"{PATH}?watch=true&resourceVersion=900"))
+    await asked.wait()
+    made.lists.relist()
+    answered.set()
+    assert (await asyncio.wait_for(watching, 5.0))[0] == 410
+    assert queries == ["900", "1"]
