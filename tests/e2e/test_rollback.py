@@ -101,8 +101,8 @@ def test_a_candidate_that_never_gets_ready_gets_no_request(
 def test_without_prometheus_it_holds_and_goes_on_when_it_is_back(
     shop: Shop, version: Apply, traffic: Traffic, own_node_cluster: NodeCluster
 ) -> None:
-    # The bake leaves the time to kill Prometheus before the candidate could be promoted.
-    version("2", steps=({"weight": 50, "bake": "15s"},), analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
+    # The bake leaves the time to kill Prometheus before the candidate could be promoted, on a busy machine as well.
+    version("2", steps=({"weight": 50, "bake": "45s"},), analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
     shop.wait_under_traffic(NAME)
     own_node_cluster.kill("prometheus")
     try:

@@ -15,6 +15,7 @@ from manifests.dashboard import dashboard
 from manifests.generate import CHART
 
 from serin.api.guard import OutputGuard, Protocol
+from serin.api.guard_inputs import InputGuard
 from serin.controller.telemetry import Telemetry
 from serin.routers.envoy.limits import Limits
 from tests.integration.envoy_rig import free_port, model, rig
@@ -70,7 +71,11 @@ async def test_every_query_reads_series_that_exist(tmp_path: Path) -> None:
     # Of a deployment with a guard, which is away: what passes it unchecked is counted.
     async with rig(tmp_path, limits=Limits(guard=50), guard=free_port()) as it:
         it.candidate.error_share, it.stable.error_share, it.stable.refuse_share = 0.5, 0.1, 0.1
-        guarded = replace(model(it.port, (it.stable,), (it.candidate,), 50), guard=OutputGuard(Protocol.JSON, ()))
+        guarded = replace(
+            model(it.port, (it.stable,), (it.candidate,), 50),
+            guard=OutputGuard(Protocol.JSON, ()),
+            inputs=InputGuard(Protocol.OPEN_INFERENCE),
+        )
         it.xds.update([guarded])
         await it.served(guarded)
         await it.envoy.listens(guarded, it.limits)

@@ -92,7 +92,8 @@ def collector(server: PrometheusServer) -> Iterator[Collector]:
 def metric(
     against: Against, window: float, source: RatioQuery | MeanQuery | ConcentrationQuery | TemplateRef = MISSED
 ) -> Metric:
-    return Metric("missed", source, Severity.MAJOR, against, window=window)
+    severity = Severity.MINOR if against is Against.DAY else Severity.MAJOR  # a day says nothing of the version
+    return Metric("missed", source, severity, against, window=window)
 
 
 async def verdicts(
