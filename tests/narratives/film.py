@@ -1,5 +1,7 @@
 """Every story, played once: what was written, what was told, and each state that it brings a deployment into."""
 
+import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +15,7 @@ from serin.explain.facts import Facts, gather
 from serin.rollout.model import Plan, RecordSnapshot, WriteStatus
 from tests.narratives.stories import Story
 from tests.narratives.world import World
+from tests.together import folder
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,49 @@ class Filmed(World):
         }
 
 
+@dataclass(frozen=True)
+class Film:
+    """What is left of a story that was played to its end. Not to be changed: all tests of a run share it.
+
+    `told`: its golden text. `shown`, `written`: as Filmed has them. `nicknames`: of the snapshots, as in that text.
+    """
+
+    told: str
+    frames: tuple[Frame, ...]
+    shown: tuple[JsonObject, ...]
+    written: tuple[tuple[str, JsonObject], ...]
+    nicknames: Mapping[str, str]
+
+    @property
+    def body(self) -> JsonObject:
+        """The resource at the end."""
+        return self.shown[-1]
+
+
 @cache
-def played(story: Story) -> Filmed:
-    """A story that was played to its end, once for all tests of a process. Not to be changed."""
+def played(story: Story) -> Film:
+    """A story that was played to its end, once for all tests of a run."""
+    shared = folder()
+    if shared is None:
+        return _play(story)
+    place = shared / f"{story.__module__}.{story.__qualname__}"
+    if not place.exists():
+        scratch = place.with_name(f"{place.name}.{os.getpid()}")
+        scratch.write_bytes(pickle.dumps(_play(story)))
+        scratch.rename(place)
+    film: Film = pickle.loads(place.read_bytes())
+    return film
+
+
+def _play(story: Story) -> Film:
     world = Filmed()
     story(world)
     world.film()
-    return world
+    nicknames = {name: world.nickname(name) for name in (*world.snapshots, *world.pods)}
+    told = "\n".join(world.story) + "\n"
+    return Film(told, tuple(world.frames), (*world.shown, world.body), tuple(world.written), nicknames)
 
 
 def film(story: Story) -> tuple[Frame, ...]:
     """The frames of a story, and the moment at which it ends."""
-    return tuple(played(story).frames)
+    return played(story).frames

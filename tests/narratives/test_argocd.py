@@ -9,7 +9,7 @@ import pytest
 from serin.api import names
 from tests.argocd import Health, health
 from tests.narratives import stories
-from tests.narratives.film import Filmed, played
+from tests.narratives.film import Film, Filmed, played
 from tests.narratives.stories import Story, named
 from tests.narratives.world import World, fails, passes, spec
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stories
 GOLDEN = Path(__file__).parent / "argocd.txt"
 
 
-def states(world: Filmed) -> list[str]:
+def states(world: Filmed | Film) -> list[str]:
     """What Argo CD shows, one after the other."""
     seen = (health(body).status for body in world.shown)
     return [state for state, _ in groupby(seen)]
@@ -27,17 +27,17 @@ def states(world: Filmed) -> list[str]:
 def test_every_story_as_argo_cd_shows_it() -> None:
     lines = []
     for name, story in named():
-        world = played(story)
-        lines += [f"{name}: {' '.join(states(world))}", f"    {_told(world, health(world.body).message)}"]
+        film = played(story)
+        lines += [f"{name}: {' '.join(states(film))}", f"    {_told(film, health(film.body).message)}"]
     told = "\n".join(lines) + "\n"
     if os.environ.get("SERIN_WRITE_GOLDEN"):
         GOLDEN.write_text(told)
     assert told == GOLDEN.read_text(), f"Argo CD shows something else than {GOLDEN.name} says"
 
 
-def _told(world: World, line: str) -> str:
-    for snapshot in {*world.snapshots, *world.pods}:
-        line = line.replace(snapshot, world.nickname(snapshot))
+def _told(film: Film, line: str) -> str:
+    for snapshot, nickname in film.nicknames.items():
+        line = line.replace(snapshot, nickname)
     return line
 
 
@@ -57,9 +57,9 @@ UP = ["Progressing", "Healthy"]
     ],
 )
 def test_the_states_that_matter_most(story: Story, wanted: list[str], words: str) -> None:
-    world = played(story)
-    assert states(world) == wanted
-    assert words in health(world.body).message
+    film = played(story)
+    assert states(film) == wanted
+    assert words in health(film.body).message
 
 
 def test_a_spec_that_serin_has_not_seen_is_never_shown_as_healthy() -> None:

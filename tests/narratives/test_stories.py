@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.mark.parametrize(("name", "story"), [pytest.param(*one, id=one[0]) for one in named()])
 def test_story(name: str, story: Story) -> None:
-    told = "\n".join(played(story).story) + "\n"
+    told = played(story).told
     golden = GOLDEN / f"{name}.txt"
     if os.environ.get("SERIN_WRITE_GOLDEN"):
         golden.write_text(told)

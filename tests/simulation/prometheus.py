@@ -19,6 +19,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import promql_parser
@@ -319,8 +320,8 @@ class Prometheus:
         if selector.matchers.or_matchers:
             raise Unsupported(f"alternatives inside of braces: {selector}")
         tests = [_test(one) for one in selector.matchers.matchers]
-        if selector.name is not None:
-            tests.append(lambda labels: labels.get("__name__") == selector.name)
+        if selector.name is not None:  # first: it leaves the fewest
+            tests.insert(0, lambda labels: labels.get("__name__") == selector.name)
         found = []
         for labels, samples in self._series.items():
             named = dict(labels)
@@ -424,8 +425,13 @@ def _test(matcher: Any) -> Callable[[Mapping[str, str]], bool]:
         return lambda labels: bool(labels.get(name, "") == value)
     if kind == promql_parser.MatchOp.NotEqual:
         return lambda labels: bool(labels.get(name, "") != value)
-    expression, wanted = re2.compile(value), kind == promql_parser.MatchOp.Re
-    return lambda labels: (expression.fullmatch(labels.get(name, "")) is not None) == wanted
+    wanted = kind == promql_parser.MatchOp.Re
+    return lambda labels: _matches(value, labels.get(name, "")) == wanted
+
+
+@lru_cache(maxsize=100_000)  # the same few labels are asked about at every step of every query
+def _matches(expression: str, text: str) -> bool:
+    return re2.fullmatch(expression, text) is not None
 
 
 def _matrix(found: Iterable[tuple[Labels, list[tuple[float, float]]]]) -> JsonObject:

@@ -35,7 +35,7 @@ def valid(kind: str) -> set[tuple[str, str]]:
     return set()
 
 
-def written(story: Story) -> list[tuple[str, dict[str, Any]]]:
+def written(story: Story) -> tuple[tuple[str, dict[str, Any]], ...]:
     return played(story).written
 
 
