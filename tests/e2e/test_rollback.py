@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.conftest import Apply
-from tests.e2e.fraud import ERRORS, NAME
+from tests.e2e.fraud import NAME
 from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
@@ -96,22 +95,3 @@ def test_a_candidate_that_never_gets_ready_gets_no_request(
     assert words in rollback["message"]
     assert set(total.snapshots) == {stable}
     assert total.failures == 0
-
-
-def test_without_prometheus_it_holds_and_goes_on_when_it_is_back(
-    shop: Shop, version: Apply, traffic: Traffic, own_node_cluster: NodeCluster
-) -> None:
-    # The bake leaves the time to kill Prometheus before the candidate could be promoted, on a busy machine as well.
-    version("2", steps=({"weight": 50, "bake": "45s"},), analysis={"minimumDetectableEffect": "5"}, metrics=[ERRORS])
-    shop.wait_under_traffic(NAME)
-    own_node_cluster.kill("prometheus")
-    try:
-        status = shop.wait(NAME, "held", lambda one: one.get("reason") == "PrometheusUnreachable")
-        print(status["message"])
-        time.sleep(3)
-        assert shop.status(NAME).get("candidate"), "silence is not failure"
-        assert shop.status(NAME)["stable"]["model"] == "1", "silence is not success"
-    finally:
-        own_node_cluster.restart("prometheus")
-    shop.wait_serving(NAME, "2")
-    assert traffic.stop().failures == 0
