@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CLUSTER_COMMAND := $(BIN)/python -m tests.cluster
-# Two processes side by side, on whatever machine: some tests wait more than they compute.
-PROCESSES ?= 2
+# Three processes side by side, on two cores: most tests wait more than they compute.
+PROCESSES ?= 3
 # Every test that starts a program would compile all of Serin anew.
 unexport PYTHONDONTWRITEBYTECODE
 # A run can be repeated: what is played at random on the simulated cluster follows the order of sets, too.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from tests import together
 from tests.cluster import binaries, launcher, packages
 from tests.cluster.access import Cluster
 from tests.cluster.errors import BuildFailed, Unavailable
@@ -114,12 +116,12 @@ def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if cluster:
         yield cluster
         return
-    try:
-        own = launcher.start_node_cluster(tmp_path_factory.mktemp("node-cluster"))
-    except Unavailable as reason:
-        _leave_out(reason)
-    yield own
-    launcher.end(own, keep_logs=True)
+    with ExitStack() as stack:
+        try:
+            own = stack.enter_context(together.node_cluster(tmp_path_factory.mktemp("node-cluster")))
+        except Unavailable as reason:
+            _leave_out(reason)
+        yield own
 
 
 @pytest.fixture(scope="session")

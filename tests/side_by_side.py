@@ -12,6 +12,8 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -22,11 +24,15 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+from tests import together
 from tests.cluster import binaries, launcher, state
 from tests.cluster.processes import children, identify
 
-CLUSTERS = ("node_cluster", "control_plane")
-"""Fixtures that a session starts once: all tests that use one are one group. The one with the longest group first."""
+CLUSTER = "control_plane"
+"""The fixture that a session starts once: all tests that use it are one group."""
+
+BESIDE = 2
+"""How many processes use that one side by side: its tests wait more than they compute, and its pods take two cores."""
 
 MARKERS = ("stories",)
 """Tests that share what takes long to make in a process, and are one group: all stories, played once."""
@@ -62,14 +68,47 @@ def pytest_keyboard_interrupt() -> None:
 
 
 def group(item: pytest.Item) -> str:
-    """Name the cluster that a test shares with others, else what its marker says, else its module.
+    """Name the control plane that a test shares with others, else what its marker says, else its module.
 
     The marker is for modules that share something costly (`xdist_group`); a module shares its fixtures.
     """
     fixtures, marker = getattr(item, "fixturenames", ()), item.get_closest_marker("xdist_group")
     rest = marker.args[0] if marker else item.nodeid.partition("::")[0]
     rest = next((name for name in MARKERS if item.get_closest_marker(name)), rest)
-    return next((name for name in CLUSTERS if name in fixtures), rest)
+    if together.NODE in fixtures:
+        return f"{together.NODE} {rest}"
+    return CLUSTER if CLUSTER in fixtures else rest
+
+
+class _Turn:
+    """This process' turn at the node cluster: a module's, from its first test to its last."""
+
+    def __init__(self) -> None:
+        self.module, self.held = "", ExitStack()
+
+    def begin(self, item: pytest.Item) -> None:
+        module = item.nodeid.partition("::")[0]
+        if together.NODE in getattr(item, "fixturenames", ()) and module != self.module:
+            self.module = module
+            self.held.enter_context(together.turn(alone=item.get_closest_marker("alone") is not None))
+
+    def end(self, following: pytest.Item | None) -> None:
+        if following is None or following.nodeid.partition("::")[0] != self.module:
+            self.module = ""
+            self.held.close()
+
+
+_turn = _Turn()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Wait for the turn outside of the test's own time limit."""
+    _turn.begin(item)
+    try:
+        return (yield)
+    finally:
+        _turn.end(nextitem)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -95,6 +134,7 @@ class _Groups(LoadScopeScheduling):
     def __init__(self, config: pytest.Config, log: Producer, groups: Path) -> None:
         super().__init__(config, log)
         self.groups = groups
+        self.on_node: set[WorkerController] = set()
 
     @cached_property
     def _group_of(self) -> dict[str, str]:
@@ -106,10 +146,14 @@ class _Groups(LoadScopeScheduling):
         return self._group_of[nodeid]
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """While tools are built, quick tests run. With all of them there, the other process has time for those."""
-        longest = CLUSTERS[0]
-        if longest in self.workqueue and binaries.all_built():
-            self.workqueue.move_to_end(longest, last=False)
+        """While tools are built, quick tests run. Then what takes longest: the node in two processes, and CLUSTER."""
+        if binaries.all_built():
+            if len(self.on_node) < BESIDE:
+                self.on_node.add(node)
+            wanted = node in self.on_node
+            chosen = [one for one in self.workqueue if one.startswith(together.NODE) == wanted]
+            if chosen:
+                self.workqueue.move_to_end(CLUSTER if CLUSTER in chosen else chosen[0], last=False)
         super()._assign_work_unit(node)
 
 
@@ -117,6 +161,7 @@ class _Controller:
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="serin-groups-")
         self.workers: list[WorkerController] = []
+        os.environ[together.FOLDER] = self.folder.name  # for the workers, which are started later
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         node.workerinput[GROUPS] = f"{self.folder.name}/groups.json"

@@ -76,6 +76,12 @@ def release(cluster: LocalCluster) -> None:
     cluster.record.save()
 
 
+def hand_over(cluster: LocalCluster, pid: int) -> None:
+    """Let the cluster live for as long as another process does."""
+    cluster.record.owner = identify(pid)
+    cluster.record.save()
+
+
 def attach(folder: Path) -> LocalCluster:
     """Return the cluster that runs in `folder`, whoever started it.
 

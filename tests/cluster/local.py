@@ -73,6 +73,7 @@ class LocalCluster(Cluster):
 
     def check(self) -> None:
         """Raise ComponentFailed for the first of the components started so far that does not run."""
+        self.record.reread()
         for name in list(self.record.components):
             self._component(name).check()
 
@@ -96,6 +97,7 @@ class LocalCluster(Cluster):
 
     def restart(self, component: str) -> None:
         """Stop the component as an administrator would (if it runs), start it again and wait until it is ready."""
+        self.record.reread()
         one = self._component(component)
         one.stop()
         self.launch(one)
@@ -103,6 +105,7 @@ class LocalCluster(Cluster):
 
     def kill(self, component: str) -> None:
         """End the component as a crash would (SIGKILL)."""
+        self.record.reread()
         self._component(component).kill()
 
     def begin(self, *names: str) -> None:
@@ -131,11 +134,11 @@ class LocalCluster(Cluster):
             self.record.save()
 
     def _component(self, name: str) -> Component:
-        if name not in self._components:
+        known, found = self._components.get(name), self.record.components.get(name)
+        if known is None or (found is not None and known.outer() != found):  # or another process has restarted it
             command = self.commands().get(name)
             if command is None:
                 raise ClusterError(f"no component {name!r}: this cluster has {', '.join(self.commands())}")
-            found = self.record.components.get(name)
             self._components[name] = Component(command, self.logs_dir, self.record.run, found)
         return self._components[name]
 

@@ -53,6 +53,12 @@ class Record:
             return not self.owner.alive()
         return not (self.folder / "cluster.json").exists()
 
+    def reread(self) -> None:
+        """Take over what another process has restarted."""
+        place = self.folder / "cluster.json"
+        if place.exists():
+            self.components = _read(place.read_text()).components
+
     def save(self) -> None:
         """Write both copies, each by one rename."""
         text = json.dumps(asdict(self), default=str, indent=2)

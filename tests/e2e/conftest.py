@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests import together
 from tests.cluster.node_cluster import NodeCluster
 from tests.e2e.fraud import NAME, fraud
 from tests.e2e.install import Installation, install
-from tests.e2e.models.image import PORT
+from tests.e2e.models.image import PORT, model_image
 from tests.e2e.models.train import Cases, trained
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
@@ -21,7 +22,9 @@ RATE = 50.0
 
 @pytest.fixture(scope="session")
 def serin(own_node_cluster: NodeCluster, helm: Path) -> Installation:
-    return install(own_node_cluster, helm, PROMETHEUS)
+    made = Installation(own_node_cluster, model_image().reference)
+    together.once("serin", lambda: install(own_node_cluster, helm, PROMETHEUS))
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def fraud(
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"containerPort": PORT}],
         # Without a request the kernel would let every other pod's start-up go first.
-        "resources": {"requests": {"cpu": "200m", "memory": "128Mi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
     }
     body: dict[str, Any] = {
         "replicas": REPLICAS,

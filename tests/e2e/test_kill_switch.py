@@ -13,6 +13,8 @@ from tests.e2e.models.image import PORT
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
+pytestmark = pytest.mark.alone
+
 SWITCH = "serin.dev/kill-switch"
 INSTEAD = {"outputs": [{"name": "label", "data": [0]}]}
 # From the annotation to the router, on a busy machine.

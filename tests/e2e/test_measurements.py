@@ -4,6 +4,8 @@ import json
 import re
 import time
 
+import pytest
+
 from serin.api.names import SYSTEM_NAMESPACE
 from serin.api.times import parse_rfc3339
 from tests.e2e.conftest import Apply
@@ -11,6 +13,8 @@ from tests.e2e.fraud import NAME
 from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
+
+pytestmark = pytest.mark.alone
 
 IDLE_SECONDS = 30
 QUIET_SECONDS = 10

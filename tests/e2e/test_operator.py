@@ -14,6 +14,8 @@ from tests.e2e.processes import frozen, kill_pod, parted
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
+pytestmark = pytest.mark.alone
+
 KILLS = 20
 SEED = 7
 LATEST = {"stands still": 45.0, "is cut off": 15.0}

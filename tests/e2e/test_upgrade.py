@@ -20,6 +20,8 @@ from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import Traffic
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def terminal(serin: Installation, helm: Path, shop: Shop, tmp_path: Path) -> Terminal:

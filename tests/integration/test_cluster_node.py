@@ -26,7 +26,7 @@ from tests.cluster.namespaces import Slice
 from tests.cluster.node_cluster import NodeCluster
 from tests.cluster.processes import identify, marked
 
-pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node_tools")]
+pytestmark = [pytest.mark.node, pytest.mark.alone, pytest.mark.usefixtures("node_tools")]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = "--timeout=120s"

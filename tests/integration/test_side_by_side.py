@@ -59,6 +59,36 @@ def test_a_cluster_is_started_once_and_all_is_reported_as_one(tmp_path: Path) ->
     assert re.search(r"^all +5 ", text, re.MULTILINE), "the budget is printed"
 
 
+NODE = """
+import os, time
+from pathlib import Path
+import pytest
+
+@pytest.fixture(scope="session")
+def node_cluster():
+    pass
+
+def meets(other):
+    end = time.monotonic() + 20
+    while not Path(other).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return Path(other).exists()
+"""
+
+
+def test_modules_of_the_node_run_side_by_side_and_one_that_is_marked_runs_alone(tmp_path: Path) -> None:
+    beside = NODE + "def test_it(node_cluster): Path({own!r}).touch(); assert meets({other!r})\n"
+    begins = "def test_it(node_cluster):\n    Path('busy').touch()\n    time.sleep(0.3)\n"
+    ends = "def test_more(node_cluster):\n    time.sleep(0.3)\n    Path('busy').unlink()\n"
+    alone = NODE + "pytestmark = pytest.mark.alone\n" + begins + ends
+    after = NODE + "def test_it(node_cluster):\n    for _ in range(100):\n"
+    after += "        assert not Path('busy').exists()\n        time.sleep(0.01)\n"
+    modules = {"a": beside.format(own="a", other="b"), "b": beside.format(own="b", other="a")}
+    status, text, last = ended(suite(tmp_path, **modules, c=alone, d=after, e=after))
+    assert status == 0, text
+    assert re.fullmatch(r"=+ 6 passed.* in .*=+", last)
+
+
 @pytest.mark.parametrize("marker", ["xdist_group('costly')", "stories"])
 def test_modules_with_the_same_marker_share_a_process(tmp_path: Path, marker: str) -> None:
     marked = WHERE + f"import pytest\npytestmark = pytest.mark.{marker}\n"
