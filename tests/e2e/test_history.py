@@ -113,7 +113,7 @@ def test_back_to_the_best_one_and_to_the_next_when_its_image_is_gone(
     status = shop.wait(NAME, "back", lambda one: one["stable"]["snapshot"] == best)
     assert (status["lastRollback"]["from"], status["lastRollback"]["to"]) == (worst, best), "not to the one before"
 
-    promote(shop, version, "2", config={"error-ratio": "0.45"}, progressDeadline="90s")
+    promote(shop, version, "2", config={"error-ratio": "0.45"}, progressDeadline="60s")
     shop.kubectl("wait", "--for=delete", "pods", "-l", f"serin.dev/snapshot={best}", "--timeout=110s")
     serin.cluster.remove_image(special.reference)
     shop.annotate(NAME, f"serin.dev/rollback-to=best:errors@{time.time()}")
