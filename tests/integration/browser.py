@@ -119,7 +119,9 @@ class Page:
         await self.command("Input.dispatchKeyEvent", type="keyUp", **{**about, "text": ""})
 
     async def type(self, text: str) -> None:
-        """Into what has the focus."""
+        """Into the field that has the focus: a page that was just loaded gives it a moment later."""
+        ready = "document.readyState == 'complete' && !!document.activeElement?.matches('input, textarea')"
+        await self.until(ready, "a field to type into")
         await self.command("Input.insertText", text=text)
 
     async def look_like(self, *, width: int = 1280, height: int = 900, phone: bool = False, dark: bool = False) -> None:
