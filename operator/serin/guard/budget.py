@@ -15,14 +15,14 @@ class Unchecked(Exception):
 class Budget:
     """Values that may still be looked at."""
 
-    def __init__(self) -> None:
-        self.left = MOST_VALUES
+    def __init__(self, most: int = MOST_VALUES) -> None:
+        self._most = self.left = most
 
     def take(self, count: int) -> None:
         """Look at so many. Raises Unchecked."""
         self.left -= count
         if self.left < 0:
-            raise Unchecked(f"it has more than {MOST_VALUES} values to look at")
+            raise Unchecked(f"it has more than {self._most} values to look at")
 
 
 class Search(TreeInterpreter):  # type: ignore[misc]  # jmespath has no types

@@ -22,18 +22,18 @@ def problem(answer: Any, guard: OutputGuard) -> str:
     """What is wrong with an answer (JSON), in words; "" when nothing is. Raises budget.Unchecked."""
     budget = Budget()
     search = Search(budget)
-    root, wrong = _root(answer, guard.protocol, budget)
+    begin, wrong = root(answer, guard.protocol, budget)
     if wrong:
         return wrong
     for check in guard.checks:
-        found = search.visit(compiled(check.path).parsed, root)
+        found = search.visit(compiled(check.path).parsed, begin)
         wrong = _wrong_tensor(answer, check, budget) if check.shape else ""
         if wrong := wrong or _wrong(found, check, budget):
             return f"{check.path}: {wrong}"
     return ""
 
 
-def _root(answer: Any, protocol: Protocol, budget: Budget) -> tuple[Any, str]:
+def root(answer: Any, protocol: Protocol, budget: Budget) -> tuple[Any, str]:
     """What paths begin at, and what is wrong when there is no such thing."""
     if protocol is Protocol.JSON:
         return answer, ""
