@@ -99,6 +99,9 @@ class Exchange:
             case other:
                 raise ValueError(f"{other} was not asked for")
 
+    def closed(self) -> None:
+        """Nothing is kept."""
+
     def _on_headers(self, shown: HttpHeaders, asked: Mapping[str, str]) -> bytes:
         headers = headers_of(shown)
         if not headers.get(":status", "").startswith("2"):

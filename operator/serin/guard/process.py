@@ -4,18 +4,24 @@ import argparse
 import asyncio
 import os
 import signal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import structlog
 
 from serin.api.guard import LARGEST_ANSWER, PORT, OutputGuard, read_written
+from serin.api.guard_agreement import Pairing, is_pairing, read_written_pairing
 from serin.api.guard_inputs import InputGuard, is_input, read_written_input
 from serin.guard.exchange import Exchange
+from serin.guard.pairs import Pairs
 from serin.guard.request_exchange import RequestExchange
-from serin.guard.server import GuardServer, Limits
+from serin.guard.server import Answering, GuardServer, Limits
+from serin.guard.watched import Watched
 
 log: Final = structlog.get_logger("serin.guard")
+
+# Of the memory, what pairs of answers may have beside it.
+_PAIRS_SHARE: Final = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,20 +46,26 @@ async def run(arguments: argparse.Namespace) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    server = GuardServer(_begin, Limits(LARGEST_ANSWER, arguments.memory))
+    pairs = Pairs(arguments.memory // _PAIRS_SHARE)
+    server = GuardServer(partial(_begin, pairs), Limits(LARGEST_ANSWER, arguments.memory))
     port = await server.start(None, arguments.port)
     log.info("guard.serving", port=port)
     await stopping.wait()
     log.info("guard.stopping")
     await server.stop()
+    await pairs.stop()
 
 
-def _begin(settings: bytes) -> Exchange | RequestExchange:
+def _begin(pairs: Pairs, settings: bytes, peer: str) -> Answering:
     found = _read(settings)
+    if isinstance(found, Pairing):
+        return Watched(found, pairs, peer)
     return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
 @lru_cache(maxsize=4096)
-def _read(settings: bytes) -> OutputGuard | InputGuard:
+def _read(settings: bytes) -> OutputGuard | InputGuard | Pairing:
     text = settings.decode("ascii")
+    if is_pairing(text):
+        return read_written_pairing(text)
     return read_written_input(text) if is_input(text) else read_written(text)

@@ -92,6 +92,9 @@ class RequestExchange:
             case other:
                 raise ValueError(f"{other} was not asked for")
 
+    def closed(self) -> None:
+        """Nothing is kept."""
+
     def _on_headers(self, shown: HttpHeaders) -> bytes:
         headers = headers_of(shown)
         if not asks(self._guard.protocol, headers.get(":method", ""), headers.get(":path", "")):

@@ -4,7 +4,7 @@ docs/guard.md has the numbers of grpc.aio and grpclib beside it. What is here is
 needs: the method `Process` in both directions at once, and the health check. h2 speaks HTTP/2 and keeps its rules;
 whatever breaks them ends that connection and nothing else.
 
-Each message is answered as it comes, by a plain function: no task for a stream. Whatever goes wrong within one exchange
+Each message is answered as it comes, or not, by a plain function: no task for a stream. Whatever goes wrong within one exchange
 ends that exchange, and Envoy lets the answer pass.
 
 Memory is bounded: a message that says it is longer than a limit ends its exchange before it has come, and so does one
@@ -48,10 +48,13 @@ _OK, _INVALID, _EXHAUSTED, _UNIMPLEMENTED, _INTERNAL = b"0", b"3", b"8", b"12", 
 
 
 class Answering(Protocol):
-    """One exchange: a message comes, a message goes back."""
+    """One exchange: a message comes, a message goes back, or none."""
 
-    def on_message(self, message: bytes, /) -> bytes:
-        """The answer. Raises ValueError for a message that there is none to."""
+    def on_message(self, message: bytes, /) -> bytes | None:
+        """The answer; empty: none is given, None: nor to anything else. Raises ValueError for what none is due to."""
+
+    def closed(self) -> None:
+        """No message comes any more."""
 
 
 @dataclass(slots=True)
@@ -80,8 +83,9 @@ class _Failed(Exception):
         self.status = status
 
 
-Begin = Callable[[bytes], Answering]
-"""Begins an exchange with these settings. Raises ValueError for settings that are none."""
+Begin = Callable[[bytes, str], Answering]
+"""Begins an exchange with these settings, and a client at this address. Raises ValueError for settings that are none.
+"""
 
 
 class GuardProtocol(asyncio.Protocol):
@@ -99,6 +103,7 @@ class GuardProtocol(asyncio.Protocol):
         """Say how much may come."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._connections.add(self)
         self._http.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self._http.initiate_connection()
@@ -152,7 +157,7 @@ class GuardProtocol(asyncio.Protocol):
         status = b""
         if found.get(b":path") == PROCESS:
             try:
-                exchange = self._begin(found.get(_SETTINGS_KEY, b""))
+                exchange = self._begin(found.get(_SETTINGS_KEY, b""), self._peer)
             except ValueError as error:
                 log.warning("guard.settings-refused", why=str(error))
                 status = _INVALID
@@ -195,8 +200,12 @@ class GuardProtocol(asyncio.Protocol):
             del stream.received[:end]
             self._limits.held -= end
             answer = _SERVING if stream.exchange is None else _answer(stream.exchange, message)
-            stream.waiting += _PREFIX.pack(0, len(answer)) + answer
-            self._flush(number)
+            if answer is None:
+                self._end(number, _OK)
+                return
+            if answer:
+                stream.waiting += _PREFIX.pack(0, len(answer)) + answer
+                self._flush(number)
 
     def _on_end(self, number: int) -> None:
         if number in self._streams:
@@ -211,6 +220,8 @@ class GuardProtocol(asyncio.Protocol):
     def _forget(self, number: int) -> None:
         if stream := self._streams.pop(number, None):
             self._limits.held -= len(stream.received)
+            if stream.exchange is not None:
+                stream.exchange.closed()
 
     def _flush(self, number: int) -> None:
         """Send what the client's window has room for."""
@@ -230,7 +241,7 @@ class GuardProtocol(asyncio.Protocol):
             self._transport.write(data)
 
 
-def _answer(exchange: Answering, message: bytes) -> bytes:
+def _answer(exchange: Answering, message: bytes) -> bytes | None:
     try:
         return exchange.on_message(message)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Two answers to the same request, in each of the layouts: what is a difference, and which."""
 
+import contextlib
 import json
 import random
 import time
@@ -195,10 +196,8 @@ def test_whatever_both_say_there_is_an_outcome() -> None:
         assert found in (Outcome.SAME, Outcome.UNREAD, *DIFFERENCES)
         seen.add(found)
         assert outcome((bytes_of[0], ""), (bytes_of[0], ""), pairing(how)) in (Outcome.SAME, Outcome.UNREAD)
-        try:
+        with contextlib.suppress(Unchecked):
             assert said(one, one, how) is Outcome.SAME
-        except Unchecked:
-            pass
     assert seen == set(Outcome)
 
 

@@ -8,10 +8,13 @@ from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import Proces
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 
 from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, write_output
+from serin.api.guard_agreement import Comparison, Pairing, write_pairing
 from serin.api.guard_inputs import Column, InputGuard, Type, write_input
 from serin.guard.exchange import Exchange
+from serin.guard.pairs import Pairs
 from serin.guard.process import _begin
 from serin.guard.request_exchange import RequestExchange
+from serin.guard.watched import Watched
 
 V2, V1 = "/v2/models/fraud/infer", "/v1/models/fraud:predict"
 AMOUNT = Column("amount", type=Type.NUMBER)
@@ -130,6 +133,8 @@ def test_a_message_that_was_not_asked_for_is_none(message: bytes) -> None:
 
 def test_settings_say_what_is_looked_at() -> None:
     inputs = InputGuard(Protocol.JSON, (AMOUNT,))
-    assert isinstance(_begin(write_input(inputs).encode()), RequestExchange)
+    assert isinstance(_begin(Pairs(0), write_input(inputs).encode(), ""), RequestExchange)
     outputs = OutputGuard(Protocol.JSON, (Check("a", finite=True),))
-    assert isinstance(_begin(write_output(outputs).encode()), Exchange)
+    assert isinstance(_begin(Pairs(0), write_output(outputs).encode(), ""), Exchange)
+    pairing = Pairing(Protocol.JSON, (Comparison("a"),), "shop/fraud", 1, "key/new", "old", "new", 1.0)
+    assert isinstance(_begin(Pairs(0), write_pairing(pairing).encode(), ""), Watched)

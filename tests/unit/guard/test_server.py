@@ -12,9 +12,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 
-from serin.api.guard import Check, OutputGuard, Protocol, write_output
+from serin.api.guard import Check, OutputGuard, Protocol, read_written, write_output
 from serin.guard.exchange import Exchange
-from serin.guard.server import HEALTH, PROCESS, GuardServer, Limits
+from serin.guard.server import HEALTH, PROCESS, Begin, GuardServer, Limits
 
 GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
 LIMIT = 100_000
@@ -92,15 +92,15 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None, window: int = 0) -> AsyncIterator[tuple[GuardServer, Client]]:
+async def serving(
+    limits: Limits | None = None, window: int = 0, begin: Begin | None = None
+) -> AsyncIterator[tuple[GuardServer, Client]]:
     limits = limits or Limits(LIMIT, 10 * LIMIT)
 
-    def begin(settings: bytes) -> Exchange:
-        from serin.api.guard import read_written
-
+    def checking(settings: bytes, _: str) -> Exchange:
         return Exchange(read_written(settings.decode("ascii")))
 
-    server = GuardServer(begin, limits)
+    server = GuardServer(begin or checking, limits)
     port = await server.start("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -276,3 +276,34 @@ async def test_stopping_ends_connections() -> None:
         while await client.read():
             pass
         assert not any(isinstance(one, StreamEnded) for one in client.events)
+
+
+class Silent:
+    """Says nothing to what comes, and ends with the third message. `seen` has that, and the client's address."""
+
+    def __init__(self, peer: str, seen: list[str]) -> None:
+        self.seen, self.left = seen, 3
+        seen.append(peer)
+
+    def on_message(self, _: bytes) -> bytes | None:
+        self.left -= 1
+        return b"" if self.left else None
+
+    def closed(self) -> None:
+        self.seen.append("closed")
+
+
+async def test_an_exchange_may_say_nothing_and_end_by_itself() -> None:
+    seen: list[str] = []
+    async with serving(begin=lambda _, peer: Silent(peer, seen)) as (_, client):
+        number = client.begin()
+        for _ in range(3):
+            await client.send(number, body(b"{}"))
+        assert await client.status(number) == "0"
+        assert (client.data(number), seen) == (b"", ["127.0.0.1", "closed"])
+        cut = client.begin()
+        await client.send(cut, body(b"{}"))
+        client.http.reset_stream(cut)
+        await client.send(client.begin(HEALTH), framed(b""))
+        assert await client.message(cut + 2)
+        assert seen == ["127.0.0.1", "closed"] * 2

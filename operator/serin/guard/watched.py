@@ -1,0 +1,87 @@
+"""One request of one client and stable's answer to it, as Envoy's filter ext_proc shows them to one who only looks.
+
+Neither waits for the guard (`observability_mode`), which says nothing. As soon as there is nothing more to see, or
+what there is will not be compared, the exchange ends, so that Envoy keeps nothing for it.
+"""
+
+from typing import Final
+
+from envoy.service.ext_proc.v3.external_processor_pb2 import HttpBody, HttpHeaders
+
+from serin.api.guard import LARGEST_ANSWER
+from serin.api.guard_agreement import Pairing
+from serin.guard.messages import JSON_TYPE, asks, headers_of, read_message, too_long
+from serin.guard.pairs import Answer, Pairs, Request
+
+# As of the router's own copies.
+LARGEST_REQUEST: Final = 256 * 1024
+_MORE: Final = b""
+
+
+class Watched:
+    """Collects both, and hands them over when they are complete. `peer`: the router that shows them."""
+
+    __slots__ = ("_answer", "_body", "_complete", "_encoding", "_headers", "_held", "_pairing", "_pairs", "_peer")
+
+    def __init__(self, pairing: Pairing, pairs: Pairs, peer: str) -> None:
+        self._pairing, self._pairs, self._peer = pairing, pairs, peer
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._complete = False
+        self._answer = bytearray()
+        self._encoding = ""
+        self._held = 0
+
+    def on_message(self, message: bytes) -> bytes | None:
+        """Empty while there is more to see, then None. Raises ValueError for a message that nobody has asked for."""
+        request = read_message(message)
+        match request.WhichOneof("request"):
+            case "request_headers":
+                return self._on_request(request.request_headers)
+            case "request_body":
+                return self._on_request_body(request.request_body)
+            case "response_headers":
+                return self._on_answer(request.response_headers)
+            case "response_body":
+                return self._on_answer_body(request.response_body)
+            case other:
+                raise ValueError(f"{other} was not asked for")
+
+    def closed(self) -> None:
+        """Forget what has come, unless it was handed over."""
+        self._pairs.give_back(self._pairing.name, self._held)
+        self._held = 0
+
+    def _on_request(self, shown: HttpHeaders) -> bytes | None:
+        self._headers = headers_of(shown)
+        asked = asks(self._pairing.protocol, self._headers.get(":method", ""), self._headers.get(":path", ""))
+        return _MORE if asked and not shown.end_of_stream else None
+
+    def _on_request_body(self, shown: HttpBody) -> bytes | None:
+        self._complete = shown.end_of_stream
+        return self._keep(self._body, shown.body, LARGEST_REQUEST)
+
+    def _on_answer(self, shown: HttpHeaders) -> bytes | None:
+        headers = headers_of(shown)
+        good = headers.get(":status", "").startswith("2") and headers.get("x-serin-snapshot") == self._pairing.stable
+        readable = JSON_TYPE.match(headers.get("content-type", "")) and not too_long(headers)
+        if not (good and readable and self._complete) or shown.end_of_stream:
+            return None
+        self._encoding = headers.get("content-encoding", "").strip().lower()
+        return _MORE
+
+    def _on_answer_body(self, shown: HttpBody) -> bytes | None:
+        more = self._keep(self._answer, shown.body, LARGEST_ANSWER)
+        if more is None or not shown.end_of_stream:
+            return more
+        held, self._held = self._held, 0
+        request = Request(self._headers, bytes(self._body))
+        self._pairs.begin(self._pairing, self._peer, request, Answer(bytes(self._answer), self._encoding), held)
+        return None
+
+    def _keep(self, part: bytearray, come: bytes, most: int) -> bytes | None:
+        if len(part) + len(come) > most or not self._pairs.take(self._pairing.name, len(come)):
+            return None
+        self._held += len(come)
+        part += come
+        return _MORE
