@@ -17,6 +17,8 @@ from serin.api.guard import LONGEST_WRITTEN, Protocol, compiled, one_line
 # comparison.
 KEY: Final = "x-serin-agreement"
 OUTCOME: Final = "x-serin-agreement-outcome"
+# The metric template of what they say.
+DISAGREEMENTS: Final = "disagreements"
 
 
 class Order(StrEnum):
@@ -103,9 +105,14 @@ def read_agreement(guard: Field | None) -> AgreementGuard | None:
     return read
 
 
+def proof_of(uid: str) -> str:
+    """Of a deployment's uid: what the header KEY begins with, so that it was not a client who wrote it."""
+    return hashlib.sha256(f"serin agreement {uid}".encode()).hexdigest()[:32] + "/"
+
+
 def key_of(uid: str, snapshot: str) -> str:
-    """What the header KEY has: proof that it was not a client who wrote it, and the snapshot that is meant."""
-    return f"{hashlib.sha256(f'serin agreement {uid}'.encode()).hexdigest()[:32]}/{snapshot}"
+    """What the header KEY has."""
+    return proof_of(uid) + snapshot
 
 
 def write_pairing(pairing: Pairing) -> str:

@@ -26,7 +26,7 @@ from serin.guard.agreement import outcome
 log: Final = structlog.get_logger("serin.guard")
 
 # Requests under way, of one deployment and of all.
-MOST_OF_ONE: Final = 16
+MOST_OF_ONE: Final = 64
 MOST: Final = 1024
 # The part of all bytes that one deployment may have.
 _SHARE: Final = 16

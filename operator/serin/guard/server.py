@@ -4,8 +4,8 @@ docs/guard.md has the numbers of grpc.aio and grpclib beside it. What is here is
 needs: the method `Process` in both directions at once, and the health check. h2 speaks HTTP/2 and keeps its rules;
 whatever breaks them ends that connection and nothing else.
 
-Each message is answered as it comes, or not, by a plain function: no task for a stream. Whatever goes wrong within one exchange
-ends that exchange, and Envoy lets the answer pass.
+Each message is answered as it comes, or not, by a plain function: no task for a stream. Whatever goes wrong within one
+exchange ends that exchange, and Envoy lets the answer pass.
 
 Memory is bounded: a message that says it is longer than a limit ends its exchange before it has come, and so does one
 that comes while all together hold too much.
@@ -179,6 +179,8 @@ class GuardProtocol(asyncio.Protocol):
         self._limits.held += len(event.data)
         try:
             self._on_messages(event.stream_id, stream)
+        except ProtocolError:
+            raise  # the client has ended the exchange by what came with this
         except _Failed as error:
             self._end(event.stream_id, error.status)
         except Exception as error:  # a defect: it ends this exchange, and no other

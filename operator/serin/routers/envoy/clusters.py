@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from serin.api.guard import OutputGuard
+from serin.api.guard_agreement import KEY
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.spec import WARMUP
@@ -25,7 +26,7 @@ from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.guarding import guard_filters
 from serin.routers.envoy.limits import CONNECTION_BUFFER, COPIED_BYTES, COPIES, HEADERS, HTTP2_WINDOWS, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
-from serin.routers.envoy.series import FIRST, METADATA, SHIELD, SLOTS, UNKEYED
+from serin.routers.envoy.series import FIRST, METADATA, SHADOWED, SHIELD, SLOTS, UNKEYED
 from serin.routers.envoy.shape import any_of, config_source, seconds, typed
 
 # A pod that a node took with it does not refuse a connection, it never answers.
@@ -44,7 +45,7 @@ _SHIELDED: Final = "+shielded"
 _UNKEYED: Final = "+unkeyed"
 _COPIES: Final = "+copies"
 # Of a copy, when the version has no time-out.
-_LONGEST_COPY: Final = 300.0
+LONGEST_COPY: Final = 300.0
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -172,15 +173,17 @@ def _eds_cluster(name: str, protocol: Protocol, warmup: float, limits: Limits) -
 def _for_copies(cluster: JsonObject, arm: Arm) -> JsonObject:
     """A route's time-outs do not hold for copies, so the cluster's own ends those that take too long.
 
-    Envoy adds a header to every request of its own making.
+    Envoy adds a header to every request of its own making. Those that the guard has made (agreeing.py) have the header
+    by which they came here, and lack the one that a copy has.
     """
     name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    removed = [{"remove": one} for one in ("x-envoy-internal", KEY)]
     options = cluster["typed_extension_protocol_options"][name]
     options["http_filters"] = [
-        typed("headers", _MUTATION, {"mutations": {"request_mutations": [{"remove": "x-envoy-internal"}]}}),
+        typed("headers", _MUTATION, {"mutations": {"request_mutations": [*removed, {"append": SHADOWED}]}}),
         typed("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", {}),
     ]
-    options["common_http_protocol_options"]["max_stream_duration"] = seconds(arm.serving.timeout or _LONGEST_COPY)
+    options["common_http_protocol_options"]["max_stream_duration"] = seconds(arm.serving.timeout or LONGEST_COPY)
     if http2 := options["explicit_http_config"].get("http2_protocol_options"):
         windows = {"initial_stream_window_size": 2 * COPIED_BYTES}
         options["explicit_http_config"] = {"http2_protocol_options": {**http2, **windows}}

@@ -26,6 +26,7 @@ from serin.api.json import JsonObject
 from serin.routers.envoy.shape import seconds, socket_address, typed
 
 CLUSTER: Final = "serin-guard"
+INPUT_FILTER: Final = "serin-guard-input"
 # The part of the bootstrap without which there must be no guard.
 NO_FLOW_CONTROL: Final = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
 NO_GUARD: Final = (
@@ -33,7 +34,7 @@ NO_GUARD: Final = (
     "spec.guard"
 )
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
-_PROCESSOR: Final = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
+PROCESSOR: Final = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 
 
 def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
@@ -51,7 +52,7 @@ def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
         "response_attributes": ["request.method", "request.path"],
     }
     return [
-        typed("serin-guard", _PROCESSOR, processor),
+        typed("serin-guard", PROCESSOR, processor),
         typed("serin-guard-mark", _MUTATION, {"mutations": {"response_mutations": [{"remove": MARK}]}}),
     ]
 
@@ -71,7 +72,7 @@ def input_filter(guard: InputGuard, milliseconds: int) -> JsonObject:
         },
         "metadata_options": {"receiving_namespaces": {"untyped": [METADATA]}},
     }
-    return typed("serin-guard-input", _PROCESSOR, processor)
+    return typed(INPUT_FILTER, PROCESSOR, processor)
 
 
 def _processor(settings: str, milliseconds: int) -> JsonObject:

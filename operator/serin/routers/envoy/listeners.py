@@ -7,6 +7,7 @@ only with `spec.router`, and when a split begins or ends that knows users by a c
 from typing import Final
 
 from serin.api.json import JsonObject
+from serin.routers.envoy.agreeing import watching_filter
 from serin.routers.envoy.guarding import input_filter
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, STREAMS, Limits, socket_options
 from serin.routers.envoy.routed_model import RoutedModel
@@ -56,12 +57,15 @@ def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     reading = [stream_filter()] if model.settings.event_streams is EventStreams.READ else []
     inputs = model.inputs if limits.guard else None
     shown = [input_filter(inputs, limits.guard)] if inputs else []
+    compared = bool(model.agreement and limits.guard)
+    if compared:
+        shown.append(watching_filter())
     return {
         "stat_prefix": "serin-clients",
         "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
         "rds": {"route_config_name": name, "config_source": config_source()},
         "http_filters": [*key_filters(model.sticky), *shown, *reading, typed("router", _ROUTER, router)],
-        "access_log": answer_logs(model, guarded=inputs is not None),
+        "access_log": answer_logs(model, guarded=inputs is not None, compared=compared),
         "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
         "use_remote_address": True,

@@ -28,7 +28,12 @@ _STEP: Final = 64 * 1024
 _PATH: Final = "/stats/prometheus"
 _AGE: Final = "envoy_server_uptime"
 # What the templates read of Serin's own counters (series.py); what clients got is none of it.
-_NAMES: Final = "attempts|failures|rejections|milliseconds|checked|bad_outputs|unchecked"
+_NAMES: Final = "|".join(
+    (
+        *("attempts", "failures", "rejections", "milliseconds", "checked", "bad_outputs", "unchecked"),
+        *("compared", "disagreements", "incomparable"),
+    )
+)
 _LABELS: Final = ("serin_namespace", "serin_model_deployment")
 
 _LINE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^{}]*)\} (\S+)(?: \d+)?")

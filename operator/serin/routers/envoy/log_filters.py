@@ -11,7 +11,7 @@ def any_of(*filters: JsonObject) -> JsonObject:
 
 def all_of(*filters: JsonObject) -> JsonObject:
     """Each of these."""
-    return {"and_filter": {"filters": list(filters)}}
+    return {"and_filter": {"filters": list(filters)}} if len(filters) > 1 else filters[0]
 
 
 def status_at_least(code: int) -> JsonObject:

@@ -14,6 +14,7 @@ from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, OutputGuard, read_output
+from serin.api.guard_agreement import AgreementGuard, read_agreement
 from serin.api.guard_inputs import InputGuard, read_input, with_signature, write_input
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
@@ -46,6 +47,15 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How two versions are compared. `uid`: of the deployment. `candidate`: None: no rollout has just one."""
+
+    how: AgreementGuard
+    uid: str
+    candidate: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RoutedModel:
     """One ModelDeployment as its clients see it: a port of the router, and the snapshots behind it.
 
@@ -54,7 +64,7 @@ class RoutedModel:
     which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
     one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
     which a new pod gets less than its share. `guard`: what all answers must look like, `inputs`: what
-    all requests must (None: anything).
+    all requests must (None: anything). `agreement`: None: no answers are compared.
     """
 
     namespace: str
@@ -71,6 +81,7 @@ class RoutedModel:
     mirror: Mirror | None = None
     guard: OutputGuard | None = None
     inputs: InputGuard | None = None
+    agreement: Agreement | None = None
 
     @property
     def key(self) -> Key:
@@ -82,8 +93,18 @@ class RoutedModel:
         return next((arm for arm in self.arms if arm.snapshot == snapshot), None)
 
     def copies_to(self, arm: Arm) -> bool:
-        """Whether copies of requests are decided to go to an arm."""
-        return self.mirror is not None and self.mirror.snapshot == arm.snapshot
+        """Whether copies of requests are decided to go to an arm, the router's or the guard's."""
+        return (self.mirror is not None and self.mirror.snapshot == arm.snapshot) or self.compared() == arm.snapshot
+
+    def compared(self) -> str | None:
+        """The snapshot whose answers are compared with stable's: a candidate that is judged by requests, or copies."""
+        found = self.agreement.candidate if self.agreement else None
+        if found is None or self.sticky or self.killed or self.stable in (None, found):
+            return None
+        ruled = any(one.snapshot == found and not one.preview for one in self.rules)
+        mirrored = self.mirror is not None and self.mirror.snapshot == found
+        weighted = any(arm.weight for arm in self.arms if arm.snapshot == found)
+        return found if ruled or mirrored or weighted else None
 
     def split(self) -> Split:
         """What can be served now: what an arm without a ready pod should get goes to stable.
@@ -160,7 +181,7 @@ def read_model(
         for snapshot in sorted(known)
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
-    guard, inputs, bad_guard = _read_guard(body["spec"], last)
+    guard, inputs, agreement, bad_guard = _read_guard(body["spec"], last)
     if inputs:
         inputs, too_many = _with_signature(inputs, snapshots, state.stable)
         bad_guard = "; ".join(filter(None, (bad_guard, too_many)))
@@ -180,6 +201,7 @@ def read_model(
         warmup=warmup,
         guard=guard,
         inputs=inputs,
+        agreement=Agreement(agreement, str(metadata.get("uid", "")), _one_candidate(state)) if agreement else None,
     )
     return Reading(model, problem)
 
@@ -242,14 +264,22 @@ def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str
         return last.warmup if last else WARMUP, str(error)
 
 
-def _read_guard(spec: JsonObject, last: RoutedModel | None) -> tuple[OutputGuard | None, InputGuard | None, str]:
+def _read_guard(
+    spec: JsonObject, last: RoutedModel | None
+) -> tuple[OutputGuard | None, InputGuard | None, AgreementGuard | None, str]:
     """`spec.guard`; the last one and what is wrong, when it cannot be read."""
     found = spec.get("guard")
     field = Field(found, "spec.guard") if found else None
     try:
-        return read_output(field), read_input(field), ""
+        return read_output(field), read_input(field), read_agreement(field), ""
     except InvalidSpec as error:
-        return (*((last.guard, last.inputs) if last else (None, None)), str(error))
+        agreement = last.agreement.how if last and last.agreement else None
+        return (*((last.guard, last.inputs) if last else (None, None)), agreement, str(error))
+
+
+def _one_candidate(state: State) -> str | None:
+    arms = state.rollout.arms if state.rollout else ()
+    return arms[0].snapshot if len(arms) == 1 else None
 
 
 def _with_signature(

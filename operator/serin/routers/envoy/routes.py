@@ -11,6 +11,9 @@ of the same cluster, which is stable's pods (clusters.py):
 - `Unsent`: what never reached the model: no connection, a stream refused, a reset before the request was sent;
 - `Off`: nothing, the client sees what the candidate does.
 
+Before all of them are the routes of the guard's own requests, and stable's of which the guard sees requests and answers
+(agreeing.py).
+
 A mirror's copies are made on stable's route, of requests whose size is known before they are read and small enough to
 be kept: the copy of any other could keep its client waiting, as Envoy reads on no faster than both servers do.
 
@@ -32,6 +35,7 @@ from serin.api.guard import LARGEST_ANSWER
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
 from serin.api.split import Mirror, Rule
+from serin.routers.envoy.agreeing import POST, guards_routes, watched_share, watching
 from serin.routers.envoy.clusters import (
     cluster_name,
     copies_cluster,
@@ -42,7 +46,7 @@ from serin.routers.envoy.clusters import (
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import COPIED_BYTES, UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
-from serin.routers.envoy.series import METADATA, SHADOW_HEADER
+from serin.routers.envoy.series import METADATA, SHADOW_HEADER, SHADOWED
 from serin.routers.envoy.settings import Shield
 from serin.routers.envoy.shape import seconds, typed
 from serin.routers.envoy.sticky import KEY_HEADER, matcher, new_cookie
@@ -68,6 +72,7 @@ def hedges(model: RoutedModel) -> bool:
 
 def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
     """All routes of one deployment."""
+    own = guards_routes(model, _buffer(model, limits, shields=False)) if limits.guard else []
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": f"{model.namespace}/{model.name}",
@@ -76,7 +81,7 @@ def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
             {
                 "name": f"{model.namespace}/{model.name}",
                 "domains": ["*"],
-                **({"routes": fallback_routes(model)} if model.killed else _chosen(model, limits)),
+                **({"routes": [*own, *fallback_routes(model)]} if model.killed else _chosen(model, limits, own)),
                 # A client's own would make a server leave out what it should do.
                 "request_headers_to_remove": [
                     SHADOW_HEADER,
@@ -104,14 +109,19 @@ def clusters_of(route: JsonObject) -> frozenset[str]:
     return frozenset[str]().union(*map(with_parts, named))
 
 
-def _chosen(model: RoutedModel, limits: Limits) -> JsonObject:
-    """How one of the routes is chosen: by chance, or by the user."""
+def _chosen(model: RoutedModel, limits: Limits, own: list[JsonObject]) -> JsonObject:
+    """How one of the routes is chosen: by chance, or by the user. `own`: the guard's, which come before all others."""
     split = model.split()
-    rules = [_route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules]
+    rules = own + [
+        _route(model, limits, rule.snapshot, _match_rule(rule), shield=not rule.preview) for rule in split.rules
+    ]
     shares = split.turns(model.stable)
     if split.sticky is None or not shares:
-        routes = rules
+        routes, begin = rules, 0
         for below, name in shares:
+            if name == model.stable and (share := watched_share(model, split) if limits.guard else 0):
+                routes.append(_watched_route(model, limits, name, min(begin + share, below)))
+            begin = below
             if split.mirror and name == model.stable:
                 routes += _copied_routes(model, limits, split.mirror, name)
             routes.append(_route(model, limits, name, _match(below)))
@@ -159,15 +169,20 @@ def _cluster_of(model: RoutedModel, arm: Arm, *, unkeyed: bool) -> str:
     return cluster_name(model, arm.snapshot) if arm.snapshot == model.stable else shielded_cluster(model, arm)
 
 
+def _watched_route(model: RoutedModel, limits: Limits, stable: str, below: int) -> JsonObject:
+    """A route of stable's that shows its requests and answers to the guard."""
+    found = _route(model, limits, stable, {**_match(below), "headers": [*_COPIED[0], POST]})
+    return {**found, "typed_per_filter_config": watching(model)}
+
+
 def _copied_routes(model: RoutedModel, limits: Limits, mirror: Mirror, stable: str) -> list[JsonObject]:
     """Routes of stable's whose requests are copied."""
     share = {"numerator": mirror.percent * _SCALE, "denominator": "TEN_THOUSAND"}
-    told = {"header": {"key": SHADOW_HEADER, "value": "true"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     policy = {
         "cluster": copies_cluster(model, mirror.snapshot),
         "runtime_fraction": {"default_value": share},
         "disable_shadow_host_suffix_append": True,
-        "request_headers_mutations": [{"append": told}],
+        "request_headers_mutations": [{"append": SHADOWED}],
     }
     routes = [_route(model, limits, stable, {**_match(100), "headers": headers}) for headers in _COPIED]
     for one in routes:

@@ -23,6 +23,9 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_inputs_checked`, `envoy_serin_invalid_inputs`, `envoy_serin_inputs_unchecked`, of a deployment whose
   requests are checked: requests that the guard has judged; those of them that are invalid; those that passed without.
   By the snapshot that the weights had chosen, which has not seen the refused ones;
+- `envoy_serin_compared`, `envoy_serin_disagreements`, `envoy_serin_incomparable`, of a deployment whose versions are
+  compared: requests to which the guard has compared the candidate's answer with stable's; those of them to which they
+  differ, by `serin_kind`; those of which one of both answers could not be looked at. All of the candidate's;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen, and not
   those of the guard;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
@@ -47,6 +50,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from serin.api.guard import FAILED, MARK, NOT_ASKED, PASSED
+from serin.api.guard_agreement import DIFFERENCES, KEY, OUTCOME, Outcome, proof_of
 from serin.api.guard_inputs import METADATA as INPUT
 from serin.api.guard_inputs import STATE, Looked
 from serin.api.json import JsonObject
@@ -65,7 +69,7 @@ from serin.routers.envoy.log_filters import (
     status_is_not,
     upgraded,
 )
-from serin.routers.envoy.routed_model import RoutedModel
+from serin.routers.envoy.routed_model import Agreement, RoutedModel
 from serin.routers.envoy.settings import EventStreams
 from serin.routers.envoy.shape import typed
 from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
@@ -74,6 +78,7 @@ METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags be
 FIRST: Final = "first"
 SHIELD: Final = "shield"
 UNKEYED: Final = "unkeyed"
+PAIR: Final = "+pair"  # behind the name of a route, by which the guard asks the candidate
 SLOTS: Final = 16  # places that pods are told apart by; more pods than that share them
 
 # Upper bounds in milliseconds, a factor of the square root of two apart: fine enough to see a latency that doubles.
@@ -92,6 +97,10 @@ _LATE: Final = ("UT", _STOOD_STILL)
 # begun. (One that has may be a stream.) A copy whose client goes before its request is complete ends like that too, and
 # much sooner.
 SHADOW_HEADER: Final = "x-serin-shadow"
+SHADOWED: Final = {
+    "header": {"key": SHADOW_HEADER, "value": "true"},
+    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+}
 _COPY_MILLISECONDS: Final = 100
 # A client's answer that had begun and broke off, or never came.
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)
@@ -181,7 +190,30 @@ def attempt_logs(model: RoutedModel, *, hedged: bool, guarded: bool = False) -> 
     return logs
 
 
-def answer_logs(model: RoutedModel, *, guarded: bool = False) -> list[JsonObject]:
+def _by_agreement(model: RoutedModel, agreement: Agreement) -> list[JsonObject]:
+    """Loggers of what the guard says has come of comparisons, on routes that are named after the candidate."""
+    tags = {**_tags(model), "serin_snapshot": "%ROUTE_NAME%"}
+    proven = request_header(KEY, {"prefix": proof_of(agreement.uid)})
+
+    def logger(name: str, outcomes: Sequence[Outcome], more: Mapping[str, str]) -> JsonObject:
+        only = request_header(OUTCOME, {"safe_regex": {"regex": "|".join(outcomes)}})
+        return _logger([_counter(name, {**tags, **more})], only=all_of(proven, only))
+
+    return [
+        logger("compared", (Outcome.SAME, *DIFFERENCES), {}),
+        logger("disagreements", DIFFERENCES, {"serin_kind": f"%REQ({OUTCOME})%"}),
+        logger("incomparable", (Outcome.UNREAD,), {}),
+    ]
+
+
+def _of_clients(agreement: Agreement) -> JsonObject:
+    """What is none of the guard's own requests: neither a copy, nor what it tells."""
+    told: JsonObject = {"name": KEY, "string_match": {"prefix": proof_of(agreement.uid)}, "invert_match": True}
+    told["treat_missing_header_as_empty"] = True  # or what has no header is no match either
+    return all_of(expression(f"!xds.route_name.endsWith('{PAIR}')"), {"header_filter": {"header": told}})
+
+
+def answer_logs(model: RoutedModel, *, guarded: bool = False, compared: bool = False) -> list[JsonObject]:
     """Loggers of answers (the listener's access_log). Routes are named after the snapshot that the weights chose.
 
     Of attempts: those that went on as WebSocket, when they do; and those that failed after their headers in a way that
@@ -195,11 +227,14 @@ def answer_logs(model: RoutedModel, *, guarded: bool = False) -> list[JsonObject
     lost = all_of(status_at_least(200), flags(*_LOST_DOWNSTREAM))
     failed = any_of(status_at_least(500), lost, failed_later, _grpc_answered(*_GRPC_FAILURES))
     answered = any_of(upgraded(), status_at_least(200))
-    inputs = [_logger([_counter(name, tags)], only=only) for name, only in _BY_INPUT_GUARD.items()] if guarded else []
+    agreement = model.agreement if compared else None
+    clients = [_of_clients(agreement)] if agreement else []
+    inputs = _BY_INPUT_GUARD.items() if guarded else ()
     return [
-        *inputs,
-        _logger([_counter("answers", tags)], only=all_of(answered, _NOT_REJECTED) if guarded else answered),
-        _logger([_counter("answer_failures", tags)], only=failed),
+        *(_logger([_counter(name, tags)], only=all_of(only, *clients)) for name, only in inputs),
+        *(_by_agreement(model, agreement) if agreement else ()),
+        _logger([_counter("answers", tags)], only=all_of(answered, *([_NOT_REJECTED] if guarded else []), *clients)),
+        _logger([_counter("answer_failures", tags)], only=all_of(failed, *clients)),
         _logger([_counter("failures", by_pod)], only=failed_later),
         _logger([_counter("attempts", by_pod)], histograms=[_duration(attempt, _TO_HEADERS)], only=upgraded()),
     ]
