@@ -407,7 +407,7 @@ async def test_own_promql_as_a_value(world: World) -> None:
             Reason.QUERY_FAILED,
             "write sum by (serin_snapshot) (...)",
         ),
-        (TemplateRef("reqest-errors"), Reason.QUERY_FAILED, "write one of bad-outputs, invalid-inputs, request-errors"),
+        (TemplateRef("reqest-errors"), Reason.QUERY_FAILED, "write one of bad-outputs, disagreements, invalid-inputs"),
     ],
 )
 async def test_what_the_user_must_mend_is_said(

@@ -11,6 +11,7 @@ from serin.api.records import summary
 from serin.evaluation.samples import SampleRequest
 from serin.rollout.model import Route
 from tests.narratives import (
+    agreements,
     bisections,
     golden_probes,
     histograms,
@@ -1158,6 +1159,7 @@ ALL: tuple[Story, ...] = (
     *histograms.ALL,
     *pasts.ALL,
     *slices.ALL,
+    *agreements.ALL,
 )
 
 

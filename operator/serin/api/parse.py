@@ -13,6 +13,7 @@ from typing import Any
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import read_output
+from serin.api.guard_agreement import read_agreement
 from serin.api.guard_inputs import read_input
 from serin.api.integrity import read_integrity
 from serin.api.json import JsonObject
@@ -111,6 +112,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         notifications=read_notifications(root.get("notifications")),
         output_guard=read_output(root.get("guard")),
         input_guard=read_input(root.get("guard")),
+        agreement=read_agreement(root.get("guard")),
     )
 
 

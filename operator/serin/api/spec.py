@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from serin.api.guard import OutputGuard
+from serin.api.guard_agreement import DISAGREEMENTS, AgreementGuard
 from serin.api.guard_inputs import InputGuard
 from serin.api.integrity import UNCHECKED, Integrity
 from serin.api.json import JsonObject
@@ -197,6 +198,10 @@ class Metric:
     by: str = ""
     slice_requests: int = SLICE_REQUESTS
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether it is the built-in template of this name."""
+        return isinstance(self.source, TemplateRef) and self.source.name == name
+
     @property
     def seen_within(self) -> float:
         """Seconds over which it is judged while it is watched after the promotion."""
@@ -281,8 +286,8 @@ class ModelDeploymentSpec:
     `content`: the four dimensions' JSON as the user wrote it, `hashes`: of each; what a snapshot's name is made of.
     `variants`: of the experiment that is the strategy, in the order of the spec. `holdback`: after a promotion, None:
     nobody is held back. `limit_policy`: how limits are watched then, None: they are not.
-    `retraining`: None: there is none. `output_guard`: None: answers are not checked. `input_guard`: None: requests
-    are not.
+    `retraining`: None: there is none. `output_guard`: None: answers are not checked. `agreement`: None: they are not
+    compared. `input_guard`: None: requests are not.
     """
 
     replicas: int
@@ -307,11 +312,12 @@ class ModelDeploymentSpec:
     notifications: tuple[Receiver, ...] = ()
     output_guard: OutputGuard | None = None
     input_guard: InputGuard | None = None
+    agreement: AgreementGuard | None = None
 
     @property
     def guarded(self) -> bool:
         """Whether it needs the platform's guard."""
-        return self.output_guard is not None or self.input_guard is not None
+        return any(one is not None for one in (self.output_guard, self.input_guard, self.agreement))
 
     @property
     def of_versions(self) -> tuple[Metric, ...]:
@@ -321,7 +327,10 @@ class ModelDeploymentSpec:
     @property
     def watched(self) -> tuple[Metric, ...]:
         """Metrics that are watched for as long as a version serves: what needs no other version beside it."""
-        return tuple(one for one in self.metrics if one.against is not Against.STABLE) if self.limit_policy else ()
+        alone = (
+            one for one in self.metrics if one.against is not Against.STABLE and not one.is_built_in(DISAGREEMENTS)
+        )
+        return tuple(alone) if self.limit_policy else ()
 
 
 @dataclass(frozen=True, slots=True)

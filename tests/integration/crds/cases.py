@@ -1145,6 +1145,42 @@ REFUSED: Refusals = {
         _past("severity: major", against="day"),
         ("spec.metrics[0].severity", "write minor (tells, and may begin a retraining) or info"),
     ),
+    "a comparison of nothing": (
+        "spec: {guard: {agreement: {share: 5}}}",
+        ("spec.guard.agreement.compare", "Required value"),
+    ),
+    "a comparison of nowhere": (
+        "spec: {guard: {agreement: {compare: [{tolerance: '1'}]}}}",
+        ("spec.guard.agreement.compare[0].path", "Required value"),
+    ),
+    "a comparison of more than all requests": (
+        "spec: {guard: {agreement: {share: 101, compare: [{path: a}]}}}",
+        ("spec.guard.agreement.share", "less than or equal to 100"),
+    ),
+    "a tolerance of ranks": (
+        "spec: {guard: {agreement: {compare: [{path: a, topK: 3, tolerance: '1'}]}}}",
+        ("spec.guard.agreement.compare[0]", "remove the tolerance, or write two entries of the same path"),
+    ),
+    "an overlap of what is no list": (
+        "spec: {guard: {agreement: {compare: [{path: a, overlap: '0.8'}]}}}",
+        ("spec.guard.agreement.compare[0]", "order and overlap belong to topK: write it too, for example topK: 10"),
+    ),
+    "a tolerance of answers in percent": (
+        "spec: {guard: {agreement: {compare: [{path: a, tolerance: 5%}]}}}",
+        ("spec.guard.agreement.compare[0].tolerance", 'write a number in quotes, for example "0.01"'),
+    ),
+    "a relative tolerance in percent": (
+        "spec: {guard: {agreement: {compare: [{path: a, relativeTolerance: 5%}]}}}",
+        ("spec.guard.agreement.compare[0].relativeTolerance", "write a share in quotes"),
+    ),
+    "an overlap of nothing": (
+        "spec: {guard: {agreement: {compare: [{path: a, topK: 3, overlap: '0.0'}]}}}",
+        ("spec.guard.agreement.compare[0].overlap", "write the share that must be the same, above 0"),
+    ),
+    "disagreements with nobody": (
+        "spec: {metrics: [{name: a, template: {name: disagreements}, severity: critical}]}",
+        ("spec.metrics[0].against", "stable never disagrees with itself: write against: limit"),
+    ),
     "requests that a version is to blame for": (
         "spec: {metrics: [{name: a, template: {name: invalid-inputs}, severity: minor}]}",
         ("spec.metrics[0].against", "invalid requests are no version's doing: write against: day"),
@@ -1167,7 +1203,7 @@ REFUSED: Refusals = {
     ),
     "a guard of nothing": (
         "spec: {guard: {}}",
-        ("spec.guard", "write what is checked: input, for requests, or output, for answers"),
+        ("spec.guard", "write what is checked: input, for requests, output, for answers, or agreement"),
     ),
     "requests of which nothing must hold": (
         "spec: {guard: {input: {onInvalid: Count}}}",

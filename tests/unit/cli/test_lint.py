@@ -123,6 +123,21 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.metrics[1]",
         "no request is checked, so invalid-inputs never has data: write spec.guard.input, or remove the metric",
     ),
+    "answers that are compared for nobody": (
+        "guard: {agreement: {compare: [{path: label}]}}",
+        "spec.guard.agreement",
+        'write the metric {name: disagreements, template: {name: disagreements}, against: limit, limit: "0.02", ',
+    ),
+    "a metric of answers that nobody compares": (
+        "metrics: [{name: a, template: {name: disagreements}, against: limit, limit: '0.1', severity: critical}]",
+        "spec.metrics[0]",
+        "no answers are compared, so disagreements never has data: write spec.guard.agreement, or remove the metric",
+    ),
+    "answers that are compared at a path that is none": (
+        "guard: {agreement: {compare: [{path: 'sort(items)'}]}}",
+        "spec.guard.agreement.compare[0].path",
+        "function expression is not known here: write fields, indexes and [] alone",
+    ),
     "a metric of checks that there are not": (
         "metrics: [{name: a, template: {name: bad-outputs}, severity: critical}]",
         "spec.metrics[0]",

@@ -133,7 +133,7 @@ def test_templates_alone(kind: str) -> None:
     with pytest.raises(SourceError) as refused:
         source(*OWN[kind], trust=trust)
     words = "metric mine: queries of users are switched off in this cluster (prometheus.userQueries): write template: "
-    assert str(refused.value).startswith(words + "{name: bad-outputs} or template: {name: invalid-inputs}")
+    assert str(refused.value).startswith(words + "{name: bad-outputs} or template: {name: disagreements}")
     assert ("delete the MetricTemplate request-errors, which hides it" in str(refused.value)) is (kind == "hidden")
     assert source(TemplateRef("request-errors"), trust=trust)
 

@@ -11,5 +11,5 @@ from serin.routers.envoy.templates import templates
 def test_every_query_leaves_out_what_is_no_fair_sample_and_says_so_once(name: str) -> None:
     selectors = re.findall(r"{ ({{\.version}}.*?) }", str(templates()[name]))
     attempts = '{{.version}}, serin_attempt!="shield", serin_attempt!="unkeyed"'
-    # The guard looks at a request once, before any attempt.
-    assert set(selectors) == {"{{.version}}" if name == "invalid-inputs" else attempts}
+    # The guard looks at a request once, before any attempt, and compares answers once.
+    assert set(selectors) == {"{{.version}}" if name in ("invalid-inputs", "disagreements") else attempts}

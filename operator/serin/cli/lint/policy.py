@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from serin.api import capabilities
+from serin.api.guard_agreement import DISAGREEMENTS
 from serin.api.retraining import Trigger
 from serin.api.signature import declared
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery
@@ -228,6 +229,32 @@ def _checked_requests_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> I
         )
 
 
+def _compared_answers_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    asked = [at for at, one in enumerate(spec.metrics) if one.is_built_in(DISAGREEMENTS)]
+    if asked and spec.agreement is None:
+        yield Problem(
+            f"spec.metrics[{asked[0]}]",
+            f"no answers are compared, so {DISAGREEMENTS} never has data: write spec.guard.agreement, or remove the "
+            "metric",
+        )
+    if spec.agreement is not None and not asked:
+        yield Problem(
+            "spec.guard.agreement",
+            "a version is promoted whatever it answers: write the metric "
+            f"{{name: {DISAGREEMENTS}, template: {{name: {DISAGREEMENTS}}}, against: limit, limit: "
+            '"0.02", severity: critical}',
+        )
+
+
+def _answers_are_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    if spec.agreement is not None and (spec.strategy.name == "abTest" or spec.variants):
+        yield Problem(
+            "spec.guard.agreement",
+            "nothing is compared while users keep their version, or while there are several new ones: remove it, and "
+            f"the metric {DISAGREEMENTS}, or write strategy: {{canary: ...}} or {{shadow: ...}}",
+        )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _something_is_compared,  # the same for want of anything to compare with
@@ -245,6 +272,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     _validation_is_asked,  # one that nobody asks for
     _checked_answers_are_counted,  # one whose absence nobody notices
     _checked_requests_are_counted,  # the same of requests
+    _compared_answers_are_counted,  # the same of two versions' answers
+    _answers_are_compared,  # a comparison that never takes place
 )
 
 
