@@ -1,9 +1,9 @@
-"""A version that answers NaN for one input in twenty, with 200: no client gets one, and it is rolled back on that."""
+"""Answers that are no numbers, and answers that are others than stable's: no client gets one, and both go back."""
 
 import pytest
 
 from tests.e2e.conftest import Apply
-from tests.e2e.fraud import NAME
+from tests.e2e.fraud import ERRORS, NAME
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import NO_NUMBER, Traffic
 
@@ -26,3 +26,32 @@ def test_answers_that_are_no_numbers_reach_nobody(shop: Shop, version: Apply, tr
     assert summary.problems[NO_NUMBER] == 0
     assert summary.snapshots[rollback["from"]] > 50
     assert sum(one.shielded for one in traffic.answers) > 0
+
+
+AGREEMENT = {"agreement": {"share": 50, "compare": [{"path": "label"}]}}
+DISAGREEMENTS = {
+    "name": "disagreements",
+    "template": {"name": "disagreements"},
+    "against": "limit",
+    "limit": "0.05",
+    "severity": "critical",
+}
+SHADOW = {"shadow": {"mirror": 50, "bake": "5m", "then": "Promote"}}
+
+
+@pytest.mark.timeout(900)
+def test_a_version_that_answers_otherwise_is_stopped_before_it_answers_anybody(
+    shop: Shop, version: Apply, traffic: Traffic
+) -> None:
+    """It gets its features in another order: quick, with 200, well-formed, and no label tells."""
+    stable = shop.status(NAME)["stable"]["snapshot"]
+    wrong = {"wrong-order": "true"}
+    version("2", config=wrong, strategy=SHADOW, metrics=[ERRORS, DISAGREEMENTS], guard=AGREEMENT)
+    rollback = shop.wait_rolled_back(NAME)
+    summary = traffic.stop()
+    print(f"{rollback['message']}\n{summary}")
+    assert (rollback["reason"], rollback["metric"], rollback["to"]) == ("OverLimit", "disagreements", stable)
+    assert (summary.failures, summary.wrong, set(summary.snapshots)) == (0, 0, {stable})
+    assert not any(one.shielded for one in traffic.answers)
+    verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
+    assert not verdicts["errors"]["verdict"].startswith("Fail")

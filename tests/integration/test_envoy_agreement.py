@@ -117,10 +117,9 @@ async def test_the_candidate_gets_no_more_than_the_mirror_says(tmp_path: Path) -
         await it.route(routed(it, share=20, percent=50))
         count = 500
         await send(it, count)
-        compared = (await outcomes(it, 50))["compared"]
-        assert abs(compared - 100) < LUCK * 9
+        assert (await outcomes(it, 100 - LUCK * 9))["compared"] < 100 + LUCK * 9
         assert abs(it.it.candidate.truth["received"] - 250) < LUCK * 12
-        assert (await outcomes(it, 50))["disagreements"] == 0
+        assert (await outcomes(it, 0))["disagreements"] == 0
 
 
 async def test_of_a_canary_stables_requests_are_compared_too(tmp_path: Path) -> None:
@@ -129,10 +128,11 @@ async def test_of_a_canary_stables_requests_are_compared_too(tmp_path: Path) -> 
         count = 500
         seen = await send(it, count)
         assert (seen["200"], seen["shielded"]) == (count, 0)
-        found = await outcomes(it, 50)
+        copies = it.it.candidate.truth["received"] - seen[CANDIDATE]
+        found = await outcomes(it, copies)
+        assert found["compared"] == copies
         assert abs(found["compared"] - 100) < LUCK * 9
         assert found["compared"] == found["disagreements"]
-        assert it.it.candidate.truth["received"] == seen[CANDIDATE] + found["compared"]
         read = lambda: it.it.envoy.count("envoy_serin_answers", serin_snapshot=CANDIDATE)  # noqa: E731
         assert await eventually(read, lambda found: found >= seen[CANDIDATE]) == seen[CANDIDATE]
 
