@@ -65,6 +65,53 @@ def test_a_report_is_kept_with_the_version_and_written_once() -> None:
     assert "<h2>Timeline</h2>" in first["data"]["report.html"]
 
 
+def counted(stage: Stage, name: str, **labels: str) -> int:
+    """What all Envoys have counted, as they know it themselves."""
+    return round(
+        sum(
+            value
+            for proxy in stage.proxies
+            for (series, found), value in proxy.counters.values.items()
+            if series == name and labels.items() <= dict(found).items()
+        )
+    )
+
+
+def test_what_a_version_was_for_clients_is_what_the_router_has_counted() -> None:
+    async def story(stage: Stage) -> None:
+        await rolled_back(stage)
+        stage.prometheus.unreachable = "connection refused"
+        await asyncio.sleep(40)
+        assert stage.state("shop").last_rollback.clients is None
+        stage.prometheus.unreachable = ""
+        await stage.until(lambda: stage.state("shop").last_rollback.clients, 60)
+
+    stage = play(Stage, story)
+    last = stage.state("shop").last_rollback
+    assert last is not None
+    assert last.clients is not None
+    shield = {"serin_attempt": "shield"}
+    shielded = counted(stage, "envoy_serin_attempts", **shield) - counted(stage, "envoy_serin_failures", **shield)
+    assert shielded > 20
+    assert (last.clients.exposed, last.clients.failed, last.clients.shielded) == (
+        counted(stage, "envoy_serin_answers", serin_snapshot=last.source),
+        counted(stage, "envoy_serin_answer_failures", serin_snapshot=last.source),
+        shielded,
+    )
+    assert last.since == last.clients.since < last.at < last.clients.until
+
+
+def test_without_an_answer_of_prometheus_a_report_says_that_it_does_not_know() -> None:
+    async def story(stage: Stage) -> None:
+        await rolled_back(stage)
+        stage.prometheus.unreachable = "connection refused"
+        await stage.until(lambda: reports(stage), 300)
+
+    stage = play(Stage, story)
+    text = str(reports(stage)[0]["data"]["report.md"])
+    assert "How many requests of clients were exposed to the version, failed or were shielded is not known." in text
+
+
 def test_what_the_api_server_does_with_a_report_changes_no_rollback() -> None:
     async def both(stage: Stage) -> None:
         await rolled_back(stage)

@@ -177,12 +177,28 @@ class Concluded:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientRequests:
+    """What clients got of a version, between two moments (unix seconds), as the router has counted their answers.
+
+    `exposed`: requests for which the version was chosen. `failed`: those of them that failed for their client.
+    `shielded`: those that stable answered well in the place of a version on trial.
+    """
+
+    exposed: int
+    failed: int
+    shielded: int
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class RollbackRecord:
     """The last rollback: from which snapshot to which, why, on what numbers, and when (unix seconds).
 
     `first_bad`: when the first request was counted that the metric calls bad; None where it counts none. `restored`:
     when all of the router was known to send everything to `target`, None until then.
     `outcome`: whether it has helped, "" while that is not known or not looked at; `outcome_message`: by which numbers.
+    `since`: when the version began to be tried, or to be stable. `clients`: what it was for them, counted afterwards.
     """
 
     source: str
@@ -200,6 +216,8 @@ class RollbackRecord:
     outcome: str = ""
     outcome_message: str = ""
     validation: str = ""  # what compared both versions before, in words
+    since: float | None = None
+    clients: ClientRequests | None = None
 
 
 @dataclass(frozen=True, slots=True)

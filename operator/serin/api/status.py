@@ -14,12 +14,14 @@ from serin.api import trail
 from serin.api.json import JsonObject
 from serin.api.kill_switch import KillSwitch
 from serin.api.notifications import outbox_of, smallest_outbox, write_outbox
+from serin.api.records import MOST_REQUESTS
 from serin.api.retraining import retraining_of, smallest_retraining, write_retraining
 from serin.api.split import NOWHERE, Split, all_to, read_split, write_split
 from serin.api.state import (
     Approval,
     Arm,
     Bisection,
+    ClientRequests,
     Concluded,
     LimitWatch,
     ManualRollback,
@@ -220,7 +222,18 @@ def _read_record(row: JsonObject) -> RollbackRecord | None:
         outcome=_text(row, "outcome"),
         outcome_message=_text(row, "outcomeMessage"),
         validation=_text(row, "validation"),
+        since=_moment(row, "since"),
+        clients=_read_clients(_map(row, "clients")),
     )
+
+
+def _read_clients(row: JsonObject) -> ClientRequests | None:
+    counts = [row.get(key) for key in ("exposed", "failed", "shielded")]
+    exposed, failed, shielded = (one if type(one) is int and one >= 0 else None for one in counts)
+    since, until = _moment(row, "since"), _moment(row, "until")
+    if exposed is None or failed is None or shielded is None or since is None or until is None:
+        return None
+    return ClientRequests(exposed, failed, shielded, since, until)
 
 
 def _read_manual_rollback(row: JsonObject) -> ManualRollback | None:
@@ -547,9 +560,16 @@ def _write_record(record: RollbackRecord) -> JsonObject:
     row |= _without_empty({**optional, "trouble": record.trouble, "outcome": record.outcome})
     row |= _without_empty({"outcomeMessage": cut(record.outcome_message)})
     row |= _without_empty({"validation": shortened(record.validation, LONGEST_TEXT)})
-    times = {"firstBadAt": record.first_bad, "restoredAt": record.restored}
+    times = {"since": record.since, "firstBadAt": record.first_bad, "restoredAt": record.restored}
     row |= {key: rfc3339(at) for key, at in times.items() if at is not None}
+    row |= {"clients": _write_clients(record.clients)} if record.clients else {}
     return row | ({"retried": True} if record.retried else {})
+
+
+def _write_clients(one: ClientRequests) -> JsonObject:
+    counts = {"exposed": one.exposed, "failed": one.failed, "shielded": one.shielded}
+    row: JsonObject = {key: min(count, MOST_REQUESTS) for key, count in counts.items()}
+    return row | {"since": rfc3339(one.since), "until": rfc3339(one.until)}
 
 
 def _write_manual_rollback(asked: ManualRollback) -> JsonObject:

@@ -17,7 +17,7 @@ from serin.api.notifications import Deliveries, Receiver
 from serin.api.retraining import RetrainingSeen, Run
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, TemplateRef
-from serin.api.state import State
+from serin.api.state import ClientRequests, State
 from serin.api.status import read_status
 from serin.api.validation import ValidationSeen
 from serin.cluster import kinds
@@ -61,11 +61,12 @@ class Observer:
         retraining: SeesRetraining = lambda _deployment, _run: RetrainingSeen(),
         deliveries: Callable[[ModelDeployment], Deliveries] = lambda _: Deliveries(),
         told: Callable[[str], tuple[Receiver, ...]] = lambda _: (),
+        clients: Callable[[Key], tuple[float, ClientRequests] | None] = lambda _: None,
     ) -> None:
         self._cache, self._routers, self._catalog = cache, routers, catalog
         self._evidence_loop, self._traffic_estimator = evidence_loop, traffic_estimator
         self.unwritten = evidence_loop.unwritten
-        self._sees_retraining, self._deliveries = retraining, deliveries
+        self._sees_retraining, self._deliveries, self._clients = retraining, deliveries, clients
         self._pod_checks = pod_checks
         self.refusals, self.contests, self._specs = Refusals(), Contests(), Specs(told)
 
@@ -109,6 +110,7 @@ class Observer:
             signatures=self._pod_checks.signatures(deployment, state, snapshots),
             digests=self._digests(deployment, snapshots, state),
             validation=self._validation(deployment, state, refusals),
+            clients=self._clients(deployment.key),
         )
 
     def _snapshots(self, deployment: ModelDeployment) -> Mapping[str, Snapshot]:

@@ -24,6 +24,7 @@ from serin.cluster.events import EventRecorder
 from serin.cluster.lease import Election
 from serin.cluster.protocol import Kind
 from serin.controller.apply import Applier
+from serin.controller.client_counter import ClientCounter
 from serin.controller.clocks import SYSTEM, Clocks
 from serin.controller.enqueue import affected, is_routine
 from serin.controller.evidence_loop import EvidenceLoop
@@ -181,6 +182,14 @@ class Replica:
             send=self._send,
         )
         volume_counter = VolumeCounter(self.cache, Collector(prometheus, catalog), self._queue.add, clock=clocks.time)
+        client_counter = ClientCounter(
+            self.cache,
+            prometheus.estimate,
+            self._queue.add,
+            series=lambda deployment: router_of(self._routers, deployment).client_series,
+            trusted=catalog.trust.router,
+            clock=clocks.time,
+        )
 
         def sees_retraining(deployment: ModelDeployment, run: Run | None) -> RetrainingSeen:
             return replace(retrainer.seen(deployment, run), volume=volume_counter.counted(deployment.key))
@@ -195,6 +204,7 @@ class Replica:
             retraining=sees_retraining,
             deliveries=notifier.seen,
             told=partial(told_of_all, self._settings.webhooks),
+            clients=client_counter.counted,
         )
         applier = Applier(cluster, self.cache, observer, election.leading, self._lowering)
         reports = ReportWriter(cluster, self.cache, clock=clocks.time)
@@ -213,6 +223,7 @@ class Replica:
                 group.create_task(retrainer.run(), name="retrainer")
                 group.create_task(notifier.run(), name="notifier")
                 group.create_task(volume_counter.run(), name="volume counter")
+                group.create_task(client_counter.run(), name="client counter")
                 group.create_task(reports.run(), name="reports")
                 group.create_task(pod_checks.run(), name="pod checks")
                 for name, router in self._routers.items():
@@ -225,6 +236,7 @@ class Replica:
             retrainer.close()
             notifier.close()
             volume_counter.close()
+            client_counter.close()
 
     def _live_evidence(
         self, collector: Collector, catalog: Catalog, doubtful: Callable[[], bool]

@@ -31,6 +31,8 @@ log: Final = structlog.get_logger("serin.reports")
 
 # Seconds after the decision: what happens then (the router has taken it, records are written) is a part of the story.
 _AFTER: Final = 30.0
+# By then either it is known what the version was for clients, or the report says that it is not.
+_COUNTED: Final = 120.0
 # Rollbacks that are older were a former leader's to tell of; a person gets theirs from `serin report`.
 _RECENT: Final = 3600.0
 _PAUSE: Final = 10.0
@@ -97,6 +99,8 @@ class ReportWriter:
             return None
         if now - last.at < _AFTER:
             return last.at + _AFTER - now
+        if last.clients is None and now - last.at < _COUNTED:
+            return _PAUSE  # client_counter.py is about to know, or Prometheus gives no answer
         try:
             await self._write(key, body)
         except Retryable as error:

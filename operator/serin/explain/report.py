@@ -11,7 +11,7 @@ from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.records import Measurement, Occasion, in_words
 from serin.api.snapshots import Snapshot
-from serin.api.state import RollbackRecord, State
+from serin.api.state import ClientRequests, RollbackRecord, State
 from serin.api.status import read_metric
 from serin.api.text import count
 from serin.api.times import human, parse_rfc3339, rfc3339_whole
@@ -140,10 +140,18 @@ def _numbers(rollback: Rollback) -> Section:
         ("interval", record.interval),
         (f"time to detect, from the {of_what}", detected),
         ("time to restore, from the decision", _restored(record)),
+        *_clients(record.clients),
         ("Git revision", rollback.source.revision),
         ("author", next((one.author for one in rollback.source.records if one.author), "")),
     ]
     return Section("Numbers", columns=("", ""), rows=tuple(row for row in rows if row[1]))
+
+
+def _clients(clients: ClientRequests | None) -> Iterator[tuple[str, str]]:
+    if clients:
+        yield "requests of clients exposed to it", count(clients.exposed)
+        yield "failed for their client", count(clients.failed)
+        yield "answered by stable in its place", count(clients.shielded)
 
 
 def _restored(record: RollbackRecord) -> str:
@@ -165,6 +173,7 @@ def _counted_since(rollback: Rollback) -> float | None:
 
 
 def _requests(rollback: Rollback, shield: str) -> Iterator[str]:
+    yield from _exposed(rollback.record)
     measured = _last_measured(rollback)
     most = max((one.requests for one in measured), default=0)
     if not most:
@@ -178,10 +187,26 @@ def _requests(rollback: Rollback, shield: str) -> Iterator[str]:
     if shield == "Failures":
         yield (
             "The router's shield was on: stable answered what the version failed, as far as a request could be sent "
-            "again. How many those were is in Prometheus: envoy_serin_attempts with serin_attempt=shield."
+            "again."
         )
     elif shield:
         yield f"The router's shield was at {shield}, so clients saw failures of the version."
+
+
+def _exposed(record: RollbackRecord) -> Iterator[str]:
+    """What clients got of it. The router knows requests, and nobody who sent them."""
+    clients = record.clients
+    if clients is None:
+        yield "How many requests of clients were exposed to the version, failed or were shielded is not known."
+    else:
+        span = f"From {rfc3339_whole(clients.since)} to {rfc3339_whole(clients.until)}"
+        yield (
+            f"{span} the router chose the version for {count(clients.exposed)} requests of clients: "
+            f"{count(clients.failed)} failed for them, and stable answered {count(clients.shielded)} in its place."
+        )
+        if record.since is not None and record.since < clients.since - _SAME:
+            yield f"Not counted is what was before, since {rfc3339_whole(record.since)}."
+    yield "How many users that were is not known: the router counts requests, not users."
 
 
 def _timeline(rollback: Rollback, notes: Sequence[Note]) -> Section:

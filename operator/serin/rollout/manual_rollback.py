@@ -24,7 +24,7 @@ from serin.rollout.limits import lately, limit_breached
 from serin.rollout.model import Note
 from serin.rollout.plan_builder import PlanBuilder
 from serin.rollout.requests import handle
-from serin.rollout.rollback import record_of, roll_back
+from serin.rollout.rollback import record_of, roll_back, tried_since
 from serin.rollout.snapshots import BEST, CannotGoBack, OnItsWay, best_first, choose, record_in_words, ways_back
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.validation import Next, skip, validate
@@ -208,7 +208,7 @@ def _arrive(builder: PlanBuilder, asked: ManualRollback, left: str) -> None:
     """The earlier version is stable; the one that was left is rejected, and drains."""
     now, target = builder.seen.now, asked.target
     reason, message = Reason.ROLLED_BACK_BY_USER, "rolled back by the user"
-    record = RollbackRecord(left, target, reason.value, message, now)
+    record = RollbackRecord(left, target, reason.value, message, now, since=tried_since(builder, left))
     if asked.cause:
         known = asked.validation
         validation = f"{known.outcome}: {known.message}" if known and known.outcome else ""

@@ -19,7 +19,7 @@ from serin.api.signature import Signature
 from serin.api.snapshots import Snapshot
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
-from serin.api.state import Bisection, State, Status
+from serin.api.state import Bisection, ClientRequests, State, Status
 from serin.api.validation import ValidationSeen
 from serin.evaluation.samples import Samples
 
@@ -244,6 +244,7 @@ class Observation:
     none. `samples`: the newest ones, not judged yet. `invalid`: a part of the spec cannot work (a metric template that
     does not exist), in a sentence for its user. `golden`, `digests`: of the snapshots on trial; `signatures`: of those
     and of stable. `validation`: the Job of the one that is under way, None: there is none.
+    `clients`: what the version that was left at this moment was for clients, None: not counted yet.
     """
 
     now: float
@@ -265,6 +266,7 @@ class Observation:
     signatures: Mapping[str, Signatures] = field(default_factory=dict)
     digests: Mapping[str, Digests] = field(default_factory=dict)
     validation: ValidationSeen | None = None
+    clients: tuple[float, ClientRequests] | None = None
 
     @cached_property
     def declared(self) -> Mapping[str, effective.Content]:

@@ -42,7 +42,15 @@ from serin.rollout.records import prune_history, record_on_schedule, record_verd
 from serin.rollout.recovery import check_recovery
 from serin.rollout.requests import handle, handle_leftovers
 from serin.rollout.retraining import reconcile_retraining
-from serin.rollout.rollback import eliminate, note_restored, resettled, roll_back, without_rollout, without_winner
+from serin.rollout.rollback import (
+    eliminate,
+    note_clients,
+    note_restored,
+    resettled,
+    roll_back,
+    without_rollout,
+    without_winner,
+)
 from serin.rollout.snapshots import is_rejected
 from serin.rollout.strategies.base import Finding, RolloutContext
 from serin.rollout.strategies.table import strategy_of
@@ -74,6 +82,7 @@ def plan(seen: Observation, assessment: Assessment) -> Plan:
     handle_leftovers(builder)
     reconcile_retraining(builder)
     note_restored(builder)
+    note_clients(builder)
     _record(builder)
     return builder.plan()
 

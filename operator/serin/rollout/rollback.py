@@ -79,8 +79,27 @@ def record_of(builder: PlanBuilder, source: str, target: str, why: Finding) -> R
         estimate=summary.ratio(why.metric.estimate, why.metric.unit) if why.metric else "",
         interval=summary.interval(why.metric.low, why.metric.high, why.metric.unit) if why.metric else "",
         trouble=builder.assessment.diagnosis.trouble.value if why.metric else "",
+        since=tried_since(builder, source),
         first_bad=first_bad(builder.assessment.evidence.get(source, {}).get(why.metric.metric)) if why.metric else None,
     )
+
+
+def tried_since(builder: PlanBuilder, snapshot: str) -> float | None:
+    """When a version began to be tried, or to be stable, as this look has found it (unix seconds); None: not known."""
+    state = builder.seen.state
+    if state.rollout and state.rollout.arm(snapshot):
+        return state.rollout.since
+    return state.stable_since if snapshot == state.stable else None
+
+
+def note_clients(builder: PlanBuilder) -> None:
+    """Keep what the version that was left was for clients, which is counted afterwards. It decides nothing."""
+    last, before, found = builder.state.last_rollback, builder.seen.state.last_rollback, builder.seen.clients
+    if found is None or last is None or before is None or last.at != before.at or last.clients:
+        return
+    at, clients = found
+    if at == last.at:
+        builder.update(last_rollback=replace(last, clients=clients))
 
 
 def note_restored(builder: PlanBuilder) -> None:

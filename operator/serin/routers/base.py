@@ -56,6 +56,20 @@ class PodCounters:
     series: tuple[tuple[str, Mapping[str, str], float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ClientSeries:
+    """The counters by which a router tells what clients got, as sums of selectors with {{.version}} in each.
+
+    `answers`: by the version that was chosen for the request; `failures`: those that failed for the client. `shielded`:
+    requests of the deployment that stable answered well in another version's place. `presence`: see metrics/catalog.py.
+    """
+
+    answers: str
+    failures: str
+    shielded: str
+    presence: str
+
+
 class CounterReader(Protocol):
     """Reads the counters behind a router's metric templates from its own pods, before Prometheus has scraped them."""
 
@@ -80,6 +94,10 @@ class Router(Protocol):
     @property
     def request_template(self) -> str:
         """The built-in metric template that counts requests per snapshot; the split is measured by it."""
+
+    @property
+    def client_series(self) -> ClientSeries | None:
+        """By which a report tells what a version was for clients; None: the router does not count that."""
 
     @property
     def counters(self) -> CounterReader | None:

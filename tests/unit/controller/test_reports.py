@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from serin.api.json import JsonObject
 from serin.api.names import Key, key_of
+from serin.api.times import rfc3339
 from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.protocol import Conflict, Kind, Refused, Retryable
@@ -20,6 +21,7 @@ END = film(stories.bad_candidate)[-1]
 LAST = END.facts.state.last_rollback
 assert LAST is not None
 AT = LAST.at
+CLIENTS = {"exposed": 40, "failed": 2, "shielded": 8, "since": rfc3339(AT - 60.0), "until": rfc3339(AT + 15.0)}
 
 
 class ApiServer:
@@ -39,13 +41,16 @@ class ApiServer:
 
 
 class Rig:
-    """Version 2 was rolled back `age` seconds ago in each namespace, and has `times` records of that."""
+    """Version 2 was rolled back `age` seconds ago in each namespace, and has `times` records of that.
 
-    def __init__(self, *namespaces: str, age: float = 0.0, times: int = 1) -> None:
+    `counted`: whether it is known what it was for clients.
+    """
+
+    def __init__(self, *namespaces: str, age: float = 0.0, times: int = 1, counted: bool = True) -> None:
         self.cache, self.server = ObjectCache(), ApiServer()
         self.writer = ReportWriter(self.server, self.cache, clock=lambda: AT + age + now())  # type: ignore[arg-type]
         for namespace in namespaces or ("shop",):
-            self.cache.put(kinds.MODEL_DEPLOYMENT, _moved(END.body, namespace))
+            self.cache.put(kinds.MODEL_DEPLOYMENT, _counted(_moved(END.body, namespace), counted))
             for one in END.snapshots:
                 self.cache.put(kinds.MODEL_SNAPSHOT, _rolled_back(_moved(one, namespace), times))
 
@@ -59,6 +64,12 @@ def _moved(body: JsonObject, namespace: str) -> JsonObject:
     found = copy.deepcopy(body)
     found["metadata"] |= {"namespace": namespace, "uid": f"{namespace}-{body['metadata']['uid']}"}
     return found
+
+
+def _counted(body: JsonObject, counted: bool) -> JsonObject:
+    if counted:
+        body["status"]["lastRollback"]["clients"] = CLIENTS
+    return body
 
 
 def _rolled_back(snapshot: JsonObject, times: int) -> JsonObject:
@@ -89,6 +100,27 @@ async def test_a_report_is_written_once_when_the_story_is_over() -> None:
             rig.writer.note(("shop", "fraud"), "Serving", "more is told")
             await asyncio.sleep(60.0)
         assert rig.server.asked == 1
+
+
+@in_jumping_time
+async def test_a_report_waits_two_minutes_for_what_clients_got() -> None:
+    async with running(Rig(counted=False)) as rig:
+        await asyncio.sleep(115.0)
+        assert rig.server.asked == 0
+        await asyncio.sleep(20.0)
+        assert rig.server.asked == 1, "Prometheus gives no answer, and the report says so"
+
+
+@in_jumping_time
+async def test_a_report_is_written_when_it_is_known_what_clients_got() -> None:
+    async with running(Rig(counted=False)) as rig:
+        await asyncio.sleep(60.0)
+        body = _counted(_moved(END.body, "shop"), counted=True)
+        body["metadata"]["resourceVersion"] += "0"
+        rig.cache.put(kinds.MODEL_DEPLOYMENT, body)
+        await asyncio.sleep(11.0)
+        assert rig.server.asked == 1
+        assert "40 requests of clients" in rig.server.made[0][0]["data"]["report.md"]
 
 
 @in_jumping_time

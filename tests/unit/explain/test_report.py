@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serin.api.snapshots import Snapshot, read_snapshot
+from serin.api.state import ClientRequests
 from serin.explain.document import markdown, webpage
 from serin.explain.report import Note, Rollback, notes_of, report, rollbacks, shield_of
 from tests.narratives import holdbacks, stories
@@ -54,7 +55,7 @@ def test_what_a_person_ended_has_no_numbers_of_a_metric() -> None:
     assert "time to detect, from the first bad request" not in text
     assert "| estimate | " not in text.split("## Requests")[0]
     assert "did not see it" not in text
-    assert "shield" not in text
+    assert "The router's shield" not in text
 
 
 def test_an_older_rollback_is_known_by_its_snapshots() -> None:
@@ -108,6 +109,23 @@ def test_what_the_shield_did_for_clients(shield: str, words: str) -> None:
     text = markdown(report("fraud", newest(stories.bad_candidate), (), shield))
     assert words in text
     assert text.count("The router's shield") == 1
+
+
+def test_what_the_version_was_for_clients_is_told_or_said_to_be_unknown() -> None:
+    found = newest(stories.bad_candidate)
+    text = markdown(report("fraud", found, ()))
+    assert "failed or were shielded is not known." in text
+    assert "How many users that were is not known: the router counts requests, not users." in text
+    at = found.record.at
+    assert found.record.since is not None
+    whole = ClientRequests(1200, 3, 46, found.record.since, at + 20.0)
+    text = markdown(report("fraud", replace(found, record=replace(found.record, clients=whole)), ()))
+    assert "1,200 requests of clients: 3 failed for them, and stable answered 46 in its place." in text
+    assert "| requests of clients exposed to it | 1,200 |" in text
+    assert "Not counted is what was before" not in text
+    part = replace(whole, since=found.record.since + 60.0)
+    text = markdown(report("fraud", replace(found, record=replace(found.record, clients=part)), ()))
+    assert "Not counted is what was before, since 20" in text
 
 
 def test_a_version_whose_way_back_is_forgotten_is_told_without_a_comparison() -> None:

@@ -12,7 +12,7 @@ from serin.api.split import Split
 from serin.api.state import State
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import CounterReader, Flag, Lowered, RouterContext, RouterType
+from serin.routers.base import ClientSeries, CounterReader, Flag, Lowered, RouterContext, RouterType
 
 PATIENCE, POLL = 30.0, 0.25
 
@@ -24,6 +24,7 @@ class Dummy:
     name: str = "dummy"
     capabilities: frozenset[Capability] = frozenset(Capability)
     request_template: str = "request-errors"
+    client_series: ClientSeries | None = None
     counters: CounterReader | None = None
     lane: str = "left"
     published: list[JsonObject] = field(default_factory=list)

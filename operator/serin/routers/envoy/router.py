@@ -27,6 +27,7 @@ from serin.routers.envoy.live import LiveCounters
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports, PortsExhausted
 from serin.routers.envoy.router_pods import RouterPods
+from serin.routers.envoy.series import CLIENTS
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
 from serin.routers.envoy.settings import CAPABILITIES, NAME, read_settings, with_defaults
 from serin.routers.envoy.templates import templates
@@ -52,6 +53,7 @@ class EnvoyRouter:
     name = NAME
     capabilities = CAPABILITIES
     request_template = "request-errors"
+    client_series = CLIENTS
 
     def __init__(self, context: RouterContext) -> None:
         self._cache = context.cache

@@ -54,6 +54,7 @@ from serin.api.guard_agreement import DIFFERENCES, KEY, OUTCOME, Outcome, proof_
 from serin.api.guard_inputs import METADATA as INPUT
 from serin.api.guard_inputs import STATE, Looked
 from serin.api.json import JsonObject
+from serin.routers.base import ClientSeries
 from serin.routers.envoy.log_filters import (
     all_of,
     any_of,
@@ -80,6 +81,14 @@ SHIELD: Final = "shield"
 UNKEYED: Final = "unkeyed"
 PAIR: Final = "+pair"  # behind the name of a route, by which the guard asks the candidate
 SLOTS: Final = 16  # places that pods are told apart by; more pods than that share them
+
+CLIENTS: Final = ClientSeries(
+    answers="envoy_serin_answers{ {{.version}} }",
+    failures="envoy_serin_answer_failures{ {{.version}} }",
+    shielded='envoy_serin_attempts{ {{.version}}, serin_attempt="shield" }'
+    ' - envoy_serin_failures{ {{.version}}, serin_attempt="shield" }',
+    presence="envoy_cluster_membership_total{ {{.version}} }",
+)
 
 # Upper bounds in milliseconds, a factor of the square root of two apart: fine enough to see a latency that doubles.
 BUCKETS: Final = (
