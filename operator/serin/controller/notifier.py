@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -69,7 +70,8 @@ class Notifier:
         self._webhooks, self._send = webhooks, send
         self._due: Due[Turn] = Due(self._take_turn, clock)
         self._lines: dict[Key, dict[str, _Line]] = {}  # by webhook
-        self._places: dict[tuple[str, str], asyncio.Semaphore] = {}
+        # Of those that are asked now: there may be any number of namespaces over time.
+        self._places: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self.close = cache.follow(kinds.MODEL_DEPLOYMENT, self._on_change)  # at the end of the term
 
     def seen(self, deployment: ModelDeployment) -> Deliveries:

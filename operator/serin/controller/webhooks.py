@@ -28,6 +28,9 @@ TIMEOUT_SECONDS: Final = 10.0
 _LONGEST_URL: Final = 4096
 # Statuses that speak of the event and not of the webhook or of who asks.
 _REFUSALS: Final = frozenset({400, 406, 409, 413, 415, 422})
+# Nothing is there that takes events: as long as the address is wrong it is so for each of them.
+_GONE: Final = frozenset({404, 405, 410})
+_DENIED: Final = frozenset({401, 403})
 
 
 class Format(StrEnum):
@@ -177,7 +180,16 @@ async def post(webhook: Webhook, event: JsonObject | list[JsonObject]) -> None:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotTaken(f"it cannot be reached ({type(error).__name__})") from None
     if not 200 <= status < 300:
-        raise NotTaken(f"it answers with status {status}", refused=status in _REFUSALS)
+        raise NotTaken(f"it answers with status {status}{_meaning(status)}", refused=status in _REFUSALS)
+
+
+def _meaning(status: int) -> str:
+    """What whoever runs Serin can do about a status; "" where the number says all that is known."""
+    if 300 <= status < 400:
+        return ", which leads elsewhere and is not followed: its url has to be the address that takes events"
+    if status in _GONE:
+        return ": nothing takes events at its address (any more): its url has to be mended, or it has to be removed"
+    return ": it does not let Serin in: the token or url in its Secret has to be mended" if status in _DENIED else ""
 
 
 def _address(webhook: Webhook) -> str:

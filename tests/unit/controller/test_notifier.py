@@ -140,6 +140,7 @@ async def test_each_receiver_gets_everything_once_and_in_order() -> None:
             rig.put(deployment((), "oncall", "chat"))
             assert rig.notifier.seen(found).taken == frozenset(), "the status knows it: nothing is kept"
             assert ("shop", "fraud") in rig.looks
+            assert not rig.notifier._places, "of namespaces that nothing is sent for nothing is kept"
 
 
 async def test_a_new_leader_sends_what_is_left_with_the_same_id() -> None:

@@ -56,7 +56,7 @@ async def test_only_a_success_counts_and_nothing_is_followed(receiver: tuple[Rec
     found.answer = web.Response(status=status, headers={"Location": "/elsewhere"}, text="secret-answer")
     with pytest.raises(NotTaken) as refused:
         await post(Webhook("pipelines", url), EVENT)
-    assert str(refused.value) == f"it answers with status {status}"
+    assert str(refused.value).startswith(f"it answers with status {status}")
     assert [path for path, _, _ in found.requests] == ["/events"]
 
 
@@ -196,6 +196,27 @@ async def test_whether_it_is_the_event_that_is_wrong(
     with pytest.raises(NotTaken) as error:
         await post(Webhook("pipelines", url), EVENT)
     assert error.value.refused == refused
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (404, "nothing takes events at its address (any more)"),
+        (410, "nothing takes events at its address (any more)"),
+        (401, "the token or url in its Secret has to be mended"),
+        (308, "leads elsewhere and is not followed"),
+        (503, ""),
+    ],
+)
+async def test_what_has_to_be_mended_is_said(receiver: tuple[Receiver, str], status: int, words: str) -> None:
+    found, url = receiver
+    found.answer = web.Response(status=status)
+    with pytest.raises(NotTaken) as told:
+        await post(Webhook("bus", url), EVENT)
+    assert not told.value.refused, "the next event fares no better"
+    said = str(told.value)
+    assert words in said if words else said == f"it answers with status {status}"
+    assert url not in said
 
 
 def test_a_webhook_without_an_address_or_with_another_format_is_refused(tmp_path: Path) -> None:
