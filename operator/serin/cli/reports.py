@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from serin.api import names
 from serin.api.json import JsonObject
@@ -12,6 +13,9 @@ from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError, Refused
 from serin.explain.document import Document
 from serin.explain.report import Note, Rollback, notes_of, report, rollbacks, shield_of
+
+# A namespace has Events about everything in it; of one deployment Serin makes far fewer in the hour that they are kept.
+_MOST_EVENTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ def read(connection: Connection, name: str) -> Known:
     try:
         body = connection.get(kinds.MODEL_DEPLOYMENT, namespace, name)
         bodies = connection.list(kinds.MODEL_SNAPSHOT, namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
-        events = _events(connection)
+        events = _events(connection, body["metadata"]["uid"])
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
     mine = [one for one in events if (one.get("regarding") or {}).get("uid") == body["metadata"]["uid"]]
@@ -42,9 +46,11 @@ def read(connection: Connection, name: str) -> Known:
     return Known(name, found, notes_of(mine), shield_of(body))
 
 
-def _events(connection: Connection) -> Sequence[JsonObject]:
-    """The namespace's Events; none when the user may not read them, as they only add to a report."""
+def _events(connection: Connection, uid: str) -> Sequence[JsonObject]:
+    """Events about the deployment; none when the user may not read them, as they only add to a report."""
+    path = kinds.collection_path(kinds.EVENT, connection.namespace)
+    query = {"fieldSelector": f"regarding.uid={uid}", "limit": str(_MOST_EVENTS)}
     try:
-        return connection.list(kinds.EVENT, connection.namespace)
+        return list(connection.read(path, query).get("items") or ())
     except Refused:
         return ()

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -32,7 +33,10 @@ def api_server(events: int, folder: Path) -> Iterator[Path]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
+            if path.endswith("/events"):
+                asked = f"regarding.uid={end.body['metadata']['uid']}"
+                assert parse_qs(query)["fieldSelector"] == [asked], "of this deployment, and not of the namespace"
             if path.endswith("/events"):
                 self.answer(events, {"kind": "Status", "status": "Failure", "message": "not now", "code": events})
             else:
