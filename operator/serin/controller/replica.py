@@ -207,7 +207,7 @@ class Replica:
             clients=client_counter.counted,
         )
         applier = Applier(cluster, self.cache, observer, election.leading, self._lowering)
-        reports = ReportWriter(cluster, self.cache, clock=clocks.time)
+        reports = ReportWriter(cluster, self.cache, dashboard=self._settings.dashboard, clock=clocks.time)
         reporter = Reporter(events, self._telemetry, reports.note)
         reconcile = Reconciler(self.cache, observer, plan, applier, reporter, self._telemetry, clock=clocks.time)
         self._deciding = True

@@ -9,7 +9,9 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 
@@ -50,12 +52,23 @@ def report_name(snapshot: str, at: float) -> str:
     return f"{snapshot}-report-{int(at):x}"
 
 
+def page_of(dashboard: str, namespace: str, name: str, snapshot: str) -> str:
+    """Where the web page shows the report of a version's rollback."""
+    return f"{dashboard}/in/{namespace}/{name}/report/{quote(snapshot, safe='')}"
+
+
 class ReportWriter:
-    """Writes reports; `run` until cancelled. `clock`: unix seconds."""
+    """Writes reports; `run` until cancelled. `clock`: unix seconds. `dashboard`: the web page's address, or ""."""
 
     def __init__(
-        self, cluster: KubernetesCluster, cache: ObjectCache, *, clock: Callable[[], float] = time.time
+        self,
+        cluster: KubernetesCluster,
+        cache: ObjectCache,
+        *,
+        dashboard: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._dashboard = dashboard
         self._cluster, self._cache, self._clock = cluster, cache, clock
         self._notes: OrderedDict[Key, deque[Note]] = OrderedDict()
         self._pending: set[Key] = set()  # of which something was told, or whose report is still to be written
@@ -123,6 +136,8 @@ class ReportWriter:
         if newest is None or _times(newest.source) > MOST_REPORTS:
             return
         page = report(key[1], newest, tuple(self._notes.get(key, ())), shield_of(body))
+        if self._dashboard:
+            page = replace(page, link=page_of(self._dashboard, *key, newest.source.name))
         try:
             await self._cluster.create(_config_map(key, newest, page))
             log.info("report.written", namespace=key[0], deployment=key[1], snapshot=newest.source.name)

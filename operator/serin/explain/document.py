@@ -40,15 +40,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A page with its title and sections."""
+    """A page with its title and sections. `link`: where there is more of it, an address of ours; "" for nowhere."""
 
     title: str
     sections: Sequence[Section]
+    link: str = ""
 
 
 def markdown(page: Document) -> str:
     """The page in GitHub's Markdown."""
-    lines = [f"# {_plain(page.title)}", ""]
+    lines = [f"# {_plain(page.title)}", "", *([f"<{page.link}>", ""] if page.link else ())]
     for section in page.sections:
         lines += [f"## {_plain(section.title)}", ""]
         for sentence in section.sentences:
@@ -76,6 +77,8 @@ def webpage(page: Document) -> str:
         f"<title>{_escaped(page.title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_escaped(page.title)}</h1>",
     ]
+    if page.link:
+        parts.append(f'<p><a href="{_escaped(page.link)}">{_escaped(page.link)}</a></p>')
     for section in page.sections:
         parts.append(f"<h2>{_escaped(section.title)}</h2>")
         parts += [f"<p>{_escaped(sentence)}</p>" for sentence in section.sentences]

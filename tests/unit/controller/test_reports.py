@@ -124,6 +124,20 @@ async def test_a_report_is_written_when_it_is_known_what_clients_got() -> None:
 
 
 @in_jumping_time
+async def test_with_a_web_page_a_report_leads_to_it() -> None:
+    rig = Rig()
+    clock = lambda: AT + now()  # noqa: E731
+    rig.writer = ReportWriter(rig.server, rig.cache, dashboard="https://serin.example", clock=clock)  # type: ignore[arg-type]
+    assert LAST is not None
+    page = f"https://serin.example/in/shop/fraud/report/{LAST.source}"
+    async with running(rig):
+        await asyncio.sleep(60.0)
+    data = rig.server.made[0][0]["data"]
+    assert f"\n<{page}>\n" in data["report.md"]
+    assert f'<a href="{page}">' in data["report.html"]
+
+
+@in_jumping_time
 async def test_an_old_rollback_was_a_former_leaders_to_tell_of() -> None:
     for age, reports in ((3500.0, 1), (3700.0, 0)):
         async with running(Rig(age=age)) as rig:
