@@ -119,6 +119,15 @@ screenshots: venv ## take the pictures of docs/dashboard.md anew: tests in real 
 check-chart: venv ## look for insecure settings in what the chart installs, by checkov (which it installs the first time)
 	$(BIN)/uv tool run --quiet checkov==3.3.30 --config-file manifests/checkov.yaml --file manifests/install.yaml
 
+# Reproducible: the same lock file is the same text.
+.PHONY: sbom
+sbom: venv ## write what the operator's image holds beside Debian's packages, as CycloneDX JSON (SBOM=file: sbom.json)
+	folder=$$(mktemp -d) && trap "rm -r $$folder" EXIT \
+	    && $(BIN)/uv venv --quiet --python 3.11 $$folder/venv \
+	    && $(BIN)/uv pip sync --quiet --python $$folder/venv --require-hashes operator/requirements.txt \
+	    && $(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment --pyproject pyproject.toml \
+	        --mc-type application --output-reproducible --output-file $(or $(SBOM),sbom.json) $$folder/venv/bin/python
+
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .PHONY: lock
