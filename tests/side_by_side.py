@@ -31,6 +31,9 @@ from tests.cluster.processes import children, identify
 CLUSTER = "control_plane"
 """The fixture that a session starts once: all tests that use it are one group."""
 
+ALONE = f"{together.NODE} alone"
+"""The group of all that runs on the node with nothing beside it: one process waits for its turns, and not both."""
+
 BESIDE = 2
 """How many processes use that one side by side: its tests wait more than they compute, and its pods take two cores."""
 
@@ -76,7 +79,7 @@ def group(item: pytest.Item) -> str:
     rest = marker.args[0] if marker else item.nodeid.partition("::")[0]
     rest = next((name for name in MARKERS if item.get_closest_marker(name)), rest)
     if together.NODE in fixtures:
-        return f"{together.NODE} {rest}"
+        return ALONE if item.get_closest_marker("alone") else f"{together.NODE} {rest}"
     return CLUSTER if CLUSTER in fixtures else rest
 
 
@@ -153,7 +156,10 @@ class _Groups(LoadScopeScheduling):
             wanted = node in self.on_node
             chosen = [one for one in self.workqueue if one.startswith(together.NODE) == wanted]
             if chosen:
-                self.workqueue.move_to_end(CLUSTER if CLUSTER in chosen else chosen[0], last=False)
+                first = next(
+                    (one for one in chosen if one != ALONE), ALONE
+                )  # last, when the other has nothing left there
+                self.workqueue.move_to_end(CLUSTER if CLUSTER in chosen else first, last=False)
         super()._assign_work_unit(node)
 
 
