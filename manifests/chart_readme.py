@@ -27,7 +27,8 @@ No image is published yet: [build and push one](../../README.md#five-minutes-on-
 
 How to upgrade, remove and secure it is in [operations.md](../../docs/operations.md).
 
-- `helm test` asks operator, router and, with `dashboard.enabled`, the web page, by their Services, whether they are ready.
+- `helm test` asks operator, router and, with `dashboard.enabled`, the web page, by their Services, whether they are
+  ready.
 - The definitions are upgraded with the release, and `helm uninstall` keeps them. Where somebody else installs them, set
   `crds.install=false`. `helm install` refuses definitions that are there and that this release has not installed:
   `--take-ownership` takes them over.
