@@ -148,14 +148,20 @@ def _row(check: Check) -> JsonObject:
     return {"path": check.path} | row | ({"labels": sorted(check.labels)} if check.labels else {})
 
 
+def read_path(field: Field) -> str:
+    """A path of the spec, known to be one. Raises InvalidSpec."""
+    path: str = field.value
+    try:
+        compiled(path)
+    except ValueError as error:
+        raise InvalidSpec(f"{field.path}: {error}") from None
+    return path
+
+
 def _check(field: Field) -> Check:
     path = field["path"]
-    try:
-        compiled(path.value)
-    except ValueError as error:
-        raise InvalidSpec(f"{path.path}: {error}") from None
     found = Check(
-        path=path.value,
+        path=read_path(path),
         finite=bool(field.value.get("finite")),
         minimum=field.quantity_of("min"),
         maximum=field.quantity_of("max"),

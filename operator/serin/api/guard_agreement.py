@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
-from serin.api.guard import LONGEST_WRITTEN, Protocol, compiled, one_line
+from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_path
 
 # Headers of what the guard sends to the router: the key that proves it with the snapshot it is for, and what came of a
 # comparison.
@@ -136,14 +136,9 @@ def read_written_pairing(text: str) -> Pairing:
 
 
 def _comparison(field: Field) -> Comparison:
-    path = field["path"]
-    try:
-        compiled(path.value)
-    except ValueError as error:
-        raise InvalidSpec(f"{path.path}: {error}") from None
     order, overlap = field.get("order"), field.quantity_of("overlap")
     return Comparison(
-        path=path.value,
+        path=read_path(field["path"]),
         tolerance=field.quantity_of("tolerance") or 0.0,
         relative=field.quantity_of("relativeTolerance") or 0.0,
         top=field.value.get("topK") or 0,

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from serin.api.fields import Field, InvalidSpec
-from serin.api.guard import LONGEST_WRITTEN, Protocol, compiled, one_line
+from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_path
 from serin.api.json import JsonObject
 from serin.api.signature import Signature, Tensor
 
@@ -88,13 +88,13 @@ def read_input(guard: Field | None) -> InputGuard | None:
     found = guard.get("input") if guard else None
     if found is None:
         return None
-    columns = found.get("columns")
+    columns, path = found.get("columns"), found.get("path")
     read = InputGuard(
         protocol=found["protocol"].one_of(Protocol),
         columns=tuple(_column(one) for one in columns.items()) if columns else (),
         reject=found["onInvalid"].one_of(_OnInvalid) is _OnInvalid.REJECT,
         rows=found.value.get("rows"),
-        path=_path(found.get("path")),
+        path=read_path(path) if path else "",
         signature=bool(found.value.get("signature")),
     )
     seen: set[tuple[str, int | None]] = set()
@@ -150,17 +150,6 @@ def read_written_input(text: str) -> InputGuard:
 class _OnInvalid(StrEnum):
     REJECT = "Reject"
     COUNT = "Count"
-
-
-def _path(field: Field | None) -> str:
-    if field is None:
-        return ""
-    try:
-        compiled(field.value)
-    except ValueError as error:
-        raise InvalidSpec(f"{field.path}: {error}") from None
-    found: str = field.value
-    return found
 
 
 def _column(field: Field) -> Column:

@@ -14,7 +14,7 @@ from serin.cluster.protocol import ClusterError, Refused
 from serin.explain.document import Document
 from serin.explain.report import Note, Rollback, notes_of, report, rollbacks, shield_of
 
-# A namespace has Events about everything in it; of one deployment Serin makes far fewer in the hour that they are kept.
+# Of one deployment Serin makes far fewer in the hour that they are kept.
 _MOST_EVENTS: Final = 1_000
 
 
@@ -41,9 +41,8 @@ def read(connection: Connection, name: str) -> Known:
         events = _events(connection, body["metadata"]["uid"])
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
-    mine = [one for one in events if (one.get("regarding") or {}).get("uid") == body["metadata"]["uid"]]
     found = rollbacks(read_state(body.get("status") or {}), {one.name: one for one in map(read_snapshot, bodies)})
-    return Known(name, found, notes_of(mine), shield_of(body))
+    return Known(name, found, notes_of(events), shield_of(body))
 
 
 def _events(connection: Connection, uid: str) -> Sequence[JsonObject]:

@@ -1,12 +1,11 @@
 """A notification as its receiver reads it: a CloudEvent, an alert for Alertmanager's API v2, or a message for Slack."""
 
 from typing import Any, Final
-from urllib.parse import quote
 
 from serin.api.json import JsonObject
 from serin.api.notifications import Happening, Notification
 from serin.api.times import rfc3339
-from serin.controller.reports import report_name
+from serin.controller.reports import page_of, report_name
 from serin.controller.webhooks import Format, cloud_event
 
 # Seconds. Longer than it takes to give up, so that an alert that comes late is none that has ended.
@@ -58,14 +57,8 @@ def _data(namespace: str, name: str, one: Notification) -> JsonObject:
 
 def _page(dashboard: str, namespace: str, name: str, one: Notification) -> str:
     """Where people look: at the report of a rollback, else at the deployment; "" without a web page."""
-    if not dashboard:
-        return ""
-    found = f"{dashboard}/in/{namespace}/{name}"
-    return (
-        f"{found}/report/{quote(one.snapshot, safe='')}"
-        if one.event is Happening.ROLLED_BACK and one.snapshot
-        else found
-    )
+    reported = one.snapshot if one.event is Happening.ROLLED_BACK else ""
+    return page_of(dashboard, namespace, name, reported) if dashboard else ""
 
 
 def _report(one: Notification) -> str:

@@ -52,9 +52,10 @@ def report_name(snapshot: str, at: float) -> str:
     return f"{snapshot}-report-{int(at):x}"
 
 
-def page_of(dashboard: str, namespace: str, name: str, snapshot: str) -> str:
-    """Where the web page shows the report of a version's rollback."""
-    return f"{dashboard}/in/{namespace}/{name}/report/{quote(snapshot, safe='')}"
+def page_of(dashboard: str, namespace: str, name: str, snapshot: str = "") -> str:
+    """Where the web page shows a deployment, or the report of the rollback of one of its snapshots."""
+    found = f"{dashboard}/in/{namespace}/{name}"
+    return f"{found}/report/{quote(snapshot, safe='')}" if snapshot else found
 
 
 class ReportWriter:

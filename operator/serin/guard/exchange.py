@@ -113,7 +113,7 @@ class Exchange:
             return _UNCHECKED
         if shown.end_of_stream:  # there is no body, so there will be no message with it
             return written(ProcessingResponse(response_headers=HeadersResponse(response=_refuse("it is empty"))))
-        self._encoding = headers.get("content-encoding", "").strip().lower()
+        self._encoding = headers.get("content-encoding", "")
         return _SHOW_BODY
 
     def _on_body(self, shown: HttpBody) -> bytes:

@@ -57,6 +57,26 @@ class Answer:
     encoding: str
 
 
+class Held:
+    """Bytes that are held for the deployment `name`. `held`: for each of them; for all together no more than `most`."""
+
+    def __init__(self, name: str, held: Counter[str], most: int) -> None:
+        self._name, self._held, self._most, self._count = name, held, most, 0
+
+    def take(self, count: int) -> bool:
+        """Hold so many more; whether that is possible."""
+        if self._held[self._name] + count > self._most // _SHARE or self._held.total() + count > self._most:
+            return False
+        self._held[self._name] += count
+        self._count += count
+        return True
+
+    def give_back(self) -> None:
+        """Hold none any more."""
+        _less(self._held, self._name, self._count)
+        self._count = 0
+
+
 class Pairs:
     """Everything that is under way. `most`: bytes that may be held together."""
 
@@ -68,30 +88,23 @@ class Pairs:
         self._thread = ThreadPoolExecutor(1, "compare")
         self._session: aiohttp.ClientSession | None = None
 
-    def take(self, name: str, count: int) -> bool:
-        """Hold so many bytes more of a deployment's; whether that is possible."""
-        if self._bytes[name] + count > self._most // _SHARE or self._bytes.total() + count > self._most:
-            return False
-        self._bytes[name] += count
-        return True
+    def hold(self, name: str) -> Held:
+        """Nothing yet, of a deployment's."""
+        return Held(name, self._bytes, self._most)
 
-    def give_back(self, name: str, count: int) -> None:
-        """Hold them no longer."""
-        _less(self._bytes, name, count)
-
-    def begin(self, pairing: Pairing, peer: str, request: Request, stable: Answer, held: int) -> None:
-        """Compare, some time. `held`: the bytes that were taken for both, which are given back then."""
+    def begin(self, pairing: Pairing, peer: str, request: Request, stable: Answer, held: Held) -> None:
+        """Compare, some time. `held`: has the bytes of both, which are given back then."""
         if self._asked[pairing.name] >= MOST_OF_ONE or len(self._tasks) >= MOST:
-            self.give_back(pairing.name, held)
+            held.give_back()
             return
         self._asked[pairing.name] += 1
-        task = asyncio.get_running_loop().create_task(self._run(pairing, peer, request, stable))
+        task = asyncio.get_running_loop().create_task(self._run(pairing, peer, request, stable, held))
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             _less(self._asked, pairing.name, 1)
-            self.give_back(pairing.name, held)
+            held.give_back()
             if not task.cancelled() and (error := task.exception()):  # a defect
                 log.error("guard.pair-failed", error=type(error).__name__)
 
@@ -107,9 +120,9 @@ class Pairs:
             await self._session.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, pairing: Pairing, peer: str, request: Request, stable: Answer) -> None:
+    async def _run(self, pairing: Pairing, peer: str, request: Request, stable: Answer, held: Held) -> None:
         try:
-            candidate = await self._ask(pairing, peer, request)
+            candidate = await self._ask(pairing, peer, request, held)
             if candidate is None:
                 return
             ours, theirs = (stable.body, stable.encoding), (candidate.body, candidate.encoding)
@@ -119,7 +132,7 @@ class Pairs:
             # The router has counted what the candidate has failed. Nothing of a request is in the name of an error.
             log.info("guard.pair-failed", error=type(error).__name__)
 
-    async def _ask(self, pairing: Pairing, peer: str, request: Request) -> Answer | None:
+    async def _ask(self, pairing: Pairing, peer: str, request: Request, held: Held) -> Answer | None:
         """The candidate's answer; None: there is none to compare."""
         url = _url(peer, pairing.port, request.headers.get(":path", ""))
         sent = {name: value for name, value in request.headers.items() if name[0] != ":" and name not in _OWN}
@@ -130,8 +143,8 @@ class Pairs:
             # Another version's answers when the copies have come to their end meanwhile.
             if answer.status // 100 != 2 or answer.headers.get("x-serin-snapshot") != pairing.candidate:
                 return None
-            body = await _read(answer.content)
-            return Answer(body, answer.headers.get("content-encoding", "").strip().lower())
+            body = await _read(answer.content, held)
+            return None if body is None else Answer(body, answer.headers.get("content-encoding", ""))
 
     async def _report(self, pairing: Pairing, peer: str, found: Outcome) -> None:
         url = _url(peer, pairing.port, "/")
@@ -161,10 +174,12 @@ def _url(peer: str, port: int, path: str) -> URL:
     return URL(f"http://{f'[{peer}]' if ':' in peer else peer}:{port}{path}", encoded=True)
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    """The body, or as much of it as says that it is too long to be looked at."""
+async def _read(content: aiohttp.StreamReader, held: Held) -> bytes | None:
+    """The body, or as much of it as says that it is too long to be looked at; None: there is no room for it."""
     found = bytearray()
     async for part in content.iter_any():
+        if not held.take(len(part)):
+            return None
         found += part
         if len(found) > LARGEST_ANSWER:
             break

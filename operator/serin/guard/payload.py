@@ -20,10 +20,11 @@ class NotJson(ValueError):
 
 
 def read_json(body: bytes, encoding: str) -> Any:
-    """The JSON of a body. `encoding`: its content-encoding. Raises NotJson, Unchecked."""
+    """The JSON of a body. `encoding`: its header content-encoding, "" for none. Raises NotJson, Unchecked."""
     if len(body) > LARGEST_ANSWER:
         raise Unchecked(f"the answer is larger than {LARGEST_ANSWER} bytes")
-    text = body if encoding in ("", "identity") else _inflated(body, encoding)
+    coded = encoding.strip().lower()
+    text = body if coded in ("", "identity") else _inflated(body, coded)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

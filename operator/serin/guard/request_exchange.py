@@ -103,7 +103,7 @@ class RequestExchange:
         readable = bool(JSON_TYPE.match(kind) or _UNSAID.match(kind)) and _BINARY not in headers
         if shown.end_of_stream or too_long(headers) or not readable:
             return _HEADERS[Looked.UNCHECKED]
-        self._encoding = headers.get("content-encoding", "").strip().lower()
+        self._encoding = headers.get("content-encoding", "")
         return _SHOW_BODY
 
     def _on_body(self, shown: HttpBody) -> bytes:

@@ -30,7 +30,7 @@ class Watched:
         self._complete = False
         self._answer = bytearray()
         self._encoding = ""
-        self._held = 0
+        self._held = pairs.hold(pairing.name)
 
     def on_message(self, message: bytes) -> bytes | None:
         """Empty while there is more to see, then None. Raises ValueError for a message that nobody has asked for."""
@@ -49,8 +49,7 @@ class Watched:
 
     def closed(self) -> None:
         """Forget what has come, unless it was handed over."""
-        self._pairs.give_back(self._pairing.name, self._held)
-        self._held = 0
+        self._held.give_back()
 
     def _on_request(self, shown: HttpHeaders) -> bytes | None:
         self._headers = headers_of(shown)
@@ -67,21 +66,20 @@ class Watched:
         readable = JSON_TYPE.match(headers.get("content-type", "")) and not too_long(headers)
         if not (good and readable and self._complete) or shown.end_of_stream:
             return None
-        self._encoding = headers.get("content-encoding", "").strip().lower()
+        self._encoding = headers.get("content-encoding", "")
         return _MORE
 
     def _on_answer_body(self, shown: HttpBody) -> bytes | None:
         more = self._keep(self._answer, shown.body, LARGEST_ANSWER)
         if more is None or not shown.end_of_stream:
             return more
-        held, self._held = self._held, 0
+        held, self._held = self._held, self._pairs.hold(self._pairing.name)
         request = Request(self._headers, bytes(self._body))
         self._pairs.begin(self._pairing, self._peer, request, Answer(bytes(self._answer), self._encoding), held)
         return None
 
     def _keep(self, part: bytearray, come: bytes, most: int) -> bytes | None:
-        if len(part) + len(come) > most or not self._pairs.take(self._pairing.name, len(come)):
+        if len(part) + len(come) > most or not self._held.take(len(come)):
             return None
-        self._held += len(come)
         part += come
         return _MORE

@@ -215,6 +215,20 @@ async def test_one_deployment_has_no_more_than_its_part_of_the_bytes() -> None:
         other.closed()
 
 
+async def test_what_a_candidate_answers_has_no_more_than_that_part_either() -> None:
+    async with routing(most=16 * 1_000) as (router, pairs):
+        router.answer = saying(b"x" * 1_000)
+        show(watched(router, pairs))
+
+        async def left() -> int:
+            return len(pairs._tasks)
+
+        await eventually(left, lambda found: not found, seconds=20)
+        assert len(router.asked) == 1
+        assert router.told == [], "there is no room for it, so nothing is known"
+        assert pairs._bytes.total() == 0
+
+
 async def test_a_candidate_that_answers_nothing_has_a_few_requests_and_no_more() -> None:
     async with routing() as (router, pairs):
         may = asyncio.Event()
