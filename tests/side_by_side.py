@@ -156,10 +156,9 @@ class _Groups(LoadScopeScheduling):
             wanted = node in self.on_node
             chosen = [one for one in self.workqueue if one.startswith(together.NODE) == wanted]
             if chosen:
-                first = next(
-                    (one for one in chosen if one != ALONE), ALONE
-                )  # last, when the other has nothing left there
-                self.workqueue.move_to_end(CLUSTER if CLUSTER in chosen else first, last=False)
+                # ALONE when the other process has nothing left there.
+                first = min(chosen, key=lambda one: (one != CLUSTER, one == ALONE))
+                self.workqueue.move_to_end(first, last=False)
         super()._assign_work_unit(node)
 
 

@@ -81,10 +81,12 @@ def test_modules_of_the_node_run_side_by_side_and_one_that_is_marked_runs_alone(
     begins = "def test_it(node_cluster):\n    Path('busy').touch()\n    time.sleep(0.3)\n"
     ends = "def test_more(node_cluster):\n    time.sleep(0.3)\n    Path('busy').unlink()\n"
     alone = NODE + "pytestmark = pytest.mark.alone\n" + begins + ends
-    after = NODE + "def test_it(node_cluster):\n    for _ in range(100):\n"
-    after += "        assert not Path('busy').exists()\n        time.sleep(0.01)\n"
+    # Still at work when the first process has nothing left but what runs alone.
+    longest = NODE + "def test_it(node_cluster):\n    for _ in range(300):\n"
+    longest += "        assert not Path('busy').exists()\n        time.sleep(0.01)\n"
+    short = NODE + "def test_it(node_cluster): pass\n"
     modules = {"a": beside.format(own="a", other="b"), "b": beside.format(own="b", other="a")}
-    status, text, last = ended(suite(tmp_path, **modules, c=alone, d=after, e=after))
+    status, text, last = ended(suite(tmp_path, **modules, c=alone, d=short, e=longest))
     assert status == 0, text
     assert re.fullmatch(r"=+ 6 passed.* in .*=+", last)
 

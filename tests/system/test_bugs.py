@@ -24,7 +24,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
         # Looks of one moment come in the order of a set. Elsewhere each order is tried; here a bug is found for sure.
         patch.setitem(os.environ, "PYTHONHASHSEED", "0")
         with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as executor:
-            executor.submit(os.getpid).result()  # the first one is copied from is started here
+            executor.submit(os.getpid).result()  # this starts the process that the others are copies of
             yield executor
 
 
