@@ -5,6 +5,7 @@ from typing import Any
 
 from serin.analysis.types import Arm, NoData, RatioTick, Tick
 from serin.api.conditions import Reason
+from serin.api.state import ClientRequests
 from serin.evaluation.samples import SampleRequest
 from tests.narratives.world import Sampler, World, spec
 
@@ -44,6 +45,10 @@ def shadow_that_answers_otherwise(world: World) -> None:
     world.run(20)
     world.change(compared("2"))
     world.run(40)
+    # Copies only: what the router has counted of clients' requests, some time later.
+    world.counted = ClientRequests(0, 0, 0, world.now - 40, world.now)
+    world.run(5)
+    world.counted = None
     world.change(compared("3"))
     world.run(200)
     world.run(300, tick=60)

@@ -25,7 +25,7 @@ from serin.api.signature import Signature, Tensor
 from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.spec import ModelDeployment, ModelDeploymentSpec
 from serin.api.split import NOWHERE
-from serin.api.state import Phase, State
+from serin.api.state import ClientRequests, Phase, State
 from serin.api.status import read_state, read_status
 from serin.api.times import rfc3339
 from serin.api.validation import ValidationSeen
@@ -312,6 +312,7 @@ class World:
     no_jobs: str = ""  # why the API server takes no Job
     validations: dict[str, tuple[CreateJob, float]] = field(default_factory=dict)  # by name of the Job; made when
     compares: Callable[["World", CreateJob, float], ValidationSeen] = never_answers  # after so many seconds
+    counted: ClientRequests | None = None  # what clients got of the version that was left
     volume: int = 0  # requests that the volume of retraining counts, a minute
     proven: dict[str, int] = field(default_factory=dict)  # pods that live reads have shown since the last status write
     every: float = 0.0  # seconds between two status writes that change numbers alone
@@ -399,6 +400,7 @@ class World:
             deliveries=self._deliveries(state),
             signatures=self.known_signatures(deployment.spec, state),
             digests=self.running(deployment.spec, state),
+            clients=(state.last_rollback.at, self.counted) if state.last_rollback and self.counted else None,
             samples=Samples(
                 still_counted(self.newest, _questions(deployment.spec)),
                 looks_every(deployment.spec, state, INTERVAL),
