@@ -339,6 +339,13 @@ BUGS: Final = (
         ("good_candidate delete:Deployment 500",),
     ),
     Bug(
+        "what was counted before nobody looked ends a rollout's evidence",
+        "evaluation.samples",
+        "begun = subject.since if ended is None else min(subject.since, ended)",
+        "begun = subject.since",
+        ("gone_bad_in_the_holdback_while_nobody_looks",),
+    ),
+    Bug(
         "a new leader waits for events",
         "controller.replica",
         "            self._queue.add(key_of(body))",

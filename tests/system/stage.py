@@ -1,7 +1,8 @@
 """Everything a story of the whole operator needs: a cluster, Envoys with traffic, Prometheus, replicas, and people.
 
 A story is written in minutes of virtual time; what it costs is what the operator's own code costs. All that is drawn at
-random comes from one seed.
+random comes from one seed. Versions fail as many requests as their quality says: no story may end otherwise by chance,
+and a fault changes what comes after it.
 """
 
 import asyncio
@@ -84,7 +85,9 @@ class Stage:
         self.workloads = Workloads(server, self.control_plane.deletion)
         self.network = Network()
         self.envoys = [self._envoy(number) for number in range(self.envoy_count)]
-        self.proxies = [Proxy(one, self._quality, self.kubelets.is_reachable, seed=self.seed) for one in self.envoys]
+        self.proxies = [
+            Proxy(one, self._quality, self.kubelets.is_reachable, seed=self.seed, even=True) for one in self.envoys
+        ]
         for number, proxy in enumerate(self.proxies):
             self.network.counters[f"10.8.0.{number + 1}"] = proxy.exposition
         self.prometheus = Prometheus(self._targets, seed=self.seed)
@@ -293,6 +296,11 @@ class Stage:
     def state(self, namespace: str, name: str = "fraud") -> State:
         """The same, read."""
         return read_state(self.status(namespace, name))
+
+    def judged(self, namespace: str, name: str = "fraud") -> bool:
+        """Whether there is evidence for or against a version."""
+        found = self.state(namespace, name).judged
+        return found is not None and any(arm.evidence for arm in found.arms)
 
     def serving(self, namespace: str, name: str = "fraud") -> dict[str, int]:
         """Weights by model version, as they are decided."""

@@ -907,6 +907,34 @@ async def slow_restart(stage: Stage) -> None:
     await _rest(stage)
 
 
+async def gone_bad_while_nobody_looks(stage: Stage) -> None:
+    """Version 2 begins to fail when its rollout is seconds old and no replica runs for two minutes."""
+    await _two_tenants(stage)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.judged("shop"))
+    await _nobody_looks(stage)
+
+
+async def gone_bad_in_the_holdback_while_nobody_looks(stage: Stage) -> None:
+    """The same of a version that is watched for seconds after its promotion."""
+    await _two_tenants(stage, watch=HOLDBACK)
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").watch and stage.judged("shop"))
+    await _nobody_looks(stage)
+
+
+async def _nobody_looks(stage: Stage) -> None:
+    pod = stage.leader()
+    pod.restart_after = 120.0
+    pod.kill()
+    stage.qualities["shop", "2"] = BAD
+    await asyncio.sleep(121.0)
+    pod.restart_after = 2.0
+    await stage.until(lambda: stage.state("shop").last_rollback, seconds=60.0)
+    await stage.serves("shop", "1")
+    await _rest(stage)
+
+
 # ── Two replicas of the operator ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -1083,6 +1111,8 @@ STORIES: dict[str, Story] = {
         unready_at_first,
         late_deletion,
         slow_restart,
+        gone_bad_while_nobody_looks,
+        gone_bad_in_the_holdback_while_nobody_looks,
         leader_is_gone,
         leader_is_cut_off,
         lease_is_out_of_reach,
@@ -1173,6 +1203,8 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "unready_at_first": {"shop": ("Healthy", {"1": 100}, "1", None, "", {"1": 1})},
     "late_deletion": {"shop": ("Healthy", {"2": 100}, "2", None, "AbortedByUser", {"2": 2})},
     "slow_restart": {"shop": _PROMOTED},
+    "gone_bad_while_nobody_looks": {"shop": _WORSE},
+    "gone_bad_in_the_holdback_while_nobody_looks": {"shop": _WORSE},
     "leader_is_gone": {"shop": _PROMOTED},
     "leader_is_cut_off": {"shop": _PROMOTED},
     "rolled_back_by_the_other": {"shop": _WORSE},

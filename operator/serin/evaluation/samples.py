@@ -207,12 +207,13 @@ def uncounted(subject: Subject, metric: str, newest: Mapping[Key, Sample]) -> Sa
     when the sample was asked for: somebody has put an earlier status back. A sample of an earlier rollout of the same
     snapshot is none of this one.
     """
-    found = newest.get((subject.snapshot, metric))
-    if found is None or found.since < subject.since:
+    found, ended = newest.get((subject.snapshot, metric)), _ended(subject, metric)
+    # The beginning moves on while nobody looks (rollout/credit.py), and the evidence does not.
+    begun = subject.since if ended is None else min(subject.since, ended)
+    if found is None or found.since < begun:
         return None
     if isinstance(found.tick, NoData):
         return found
-    ended = _ended(subject, metric)
     overlaps = ended is not None and ended > found.since
     return None if overlaps or _leaves_gap(found, ended) else found
 

@@ -69,5 +69,6 @@ def _moved_rollout(rollout: Rollout, by: float) -> Rollout:
     stage = rollout.stage
     since = None if stage.since is None else stage.since + by
     stage = replace(stage, entered=stage.entered + by, since=since)
-    counted = None if rollout.counted_since is None else rollout.counted_since + by
+    # Requests that came while nobody looked count. When a clock goes back, so does what it said.
+    counted = (rollout.since if rollout.counted_since is None else rollout.counted_since) + min(by, 0.0)
     return replace(rollout, since=rollout.since + by, stage=stage, counted_since=counted)

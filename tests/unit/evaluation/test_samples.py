@@ -1,5 +1,6 @@
 """From where on is counted, and what is counted once: also beside evidence that somebody has edited."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ def test_evidence_that_does_not_say_until_when_begins_anew(at: object) -> None:
     sample = Sample(RatioTick(BEGUN + 5.0, Counts(1, 0), Counts(1, 0)), request.since, request.follows)
     [subject] = subjects(state)
     assert uncounted(subject, "errors", {request.key: sample}) is sample
+
+
+def test_evidence_goes_on_where_it_ended_although_the_rollout_seems_to_have_begun_later() -> None:
+    state = under_judgement({"kind": "ratio", "at": BEGUN - 30.0})
+    request = asked(state)
+    assert (request.since, request.counted) == (BEGUN - 30.0, True)
+    sample = Sample(RatioTick(BEGUN + 5.0, Counts(1, 0), Counts(1, 0)), request.since, request.follows)
+    [subject] = subjects(state)
+    assert uncounted(subject, "errors", {request.key: sample}) is sample
+    earlier = replace(sample, since=BEGUN - 60.0, follows=None)
+    assert uncounted(subject, "errors", {request.key: earlier}) is None
 
 
 @pytest.mark.parametrize("at", EDITED, ids=str)

@@ -99,6 +99,19 @@ def test_time_without_a_leader_counts_for_nothing() -> None:
     assert 200 - EVERY <= seconds_until(world, 25) <= 210
 
 
+def test_what_came_without_a_leader_counts_and_a_clock_that_goes_back_hides_nothing() -> None:
+    world, _ = baking()
+    rollout = read_state(world.status).rollout
+    assert rollout
+    for by, moved in ((600.0, 0.0), (-HOUR, -HOUR)):
+        before = rollout.counted_since or rollout.since
+        jump(world, by)
+        world.run(10)
+        rollout = read_state(world.status).rollout
+        assert rollout
+        assert rollout.counted_since == pytest.approx(before + moved, abs=EVERY + 10.0)
+
+
 def test_nothing_is_written_for_it_while_nothing_waits() -> None:
     world = World()
     world.run(20)
