@@ -127,7 +127,8 @@ class Served:
 class Proxy:
     """The data plane of one Envoy.
 
-    `quality`: of a snapshot, now; `reachable`: whether somebody answers at an address.
+    `quality`: of a snapshot, now; `reachable`: whether somebody answers at an address. `even`: a version fails as many
+    requests as its quality says, no more and no fewer; else that is their expectation.
     """
 
     def __init__(
@@ -138,10 +139,12 @@ class Proxy:
         *,
         seed: int = 0,
         buckets: Sequence[float] = (*BUCKETS, *BUCKETS_SLOW),
+        even: bool = False,
     ) -> None:
         self.envoy, self._quality, self._reachable = envoy, quality, reachable
         self._draw = np.random.default_rng([seed, *envoy.node.encode()])
         self._buckets = (*buckets, math.inf)
+        self._owed: dict[str, float] | None = {} if even else None  # by snapshot, parts of a failure that are to come
         self.counters = Counters()
         self.served: dict[str, Served] = {}
         self.attempts: Counter[str] = Counter()  # by snapshot; a restart of the Envoy does not lose them
@@ -229,7 +232,7 @@ class Proxy:
                 lost += here
                 continue
             quality = self._quality(snapshot)
-            bad = int(self._draw.binomial(here, quality.errors))
+            bad = self._failures(snapshot, here, quality.errors)
             self.counters.add("envoy_serin_failures", by_pod, bad)
             self._time(deployment, snapshot, attempt, quality, here)
             failed += bad
@@ -238,6 +241,15 @@ class Proxy:
                 self.counters.add("envoy_serin_rejections", by_pod, rejected)
                 into.rejected[snapshot] += rejected
         return lost, failed
+
+    def _failures(self, snapshot: str, count: int, share: float) -> int:
+        """How many of so many requests a version fails."""
+        if self._owed is None:
+            return int(self._draw.binomial(count, share))
+        owed = self._owed.get(snapshot, 0.0) + count * share
+        bad = min(count, math.floor(owed))
+        self._owed[snapshot] = owed - bad
+        return bad
 
     def _time(self, deployment: str, snapshot: str, attempt: str, quality: Quality, count: int) -> None:
         """How long so many requests took."""
