@@ -25,7 +25,7 @@ def test_answers_that_are_no_numbers_reach_nobody(shop: Shop, version: Apply, tr
     assert summary.failures == 0
     assert summary.problems[NO_NUMBER] == 0
     assert summary.snapshots[rollback["from"]] > 50
-    assert sum(one.shielded for one in traffic.answers) > 0
+    assert summary.shielded > 0
 
 
 AGREEMENT = {"agreement": {"share": 50, "compare": [{"path": "label"}]}}
@@ -52,6 +52,6 @@ def test_a_version_that_answers_otherwise_is_stopped_before_it_answers_anybody(
     print(f"{rollback['message']}\n{summary}")
     assert (rollback["reason"], rollback["metric"], rollback["to"]) == ("OverLimit", "disagreements", stable)
     assert (summary.failures, summary.wrong, set(summary.snapshots)) == (0, 0, {stable})
-    assert not any(one.shielded for one in traffic.answers)
+    assert summary.shielded == 0
     verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
     assert not verdicts["errors"]["verdict"].startswith("Fail")

@@ -64,7 +64,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Answers to well-formed requests, counted; `seconds` are sorted latencies of those that were answered."""
+    """Answers to well-formed requests, counted; `seconds` are sorted latencies of those that were answered.
+
+    `shielded`: those that stable gave because the candidate had failed them.
+    """
 
     requests: int
     failures: int
@@ -74,6 +77,7 @@ class Summary:
     snapshots: Counter[str]
     seconds: tuple[float, ...]
     problems: Counter[str]
+    shielded: int
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> Summary:
@@ -87,6 +91,7 @@ class Summary:
             snapshots=Counter(answer.snapshot for answer in answers if answer.snapshot),
             seconds=tuple(sorted(answer.seconds for answer in answers if answer.status)),
             problems=Counter(answer.problem for answer in answers if answer.problem),
+            shielded=sum(answer.shielded for answer in answers),
         )
 
     def share(self, snapshot: str) -> float:

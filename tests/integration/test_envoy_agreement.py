@@ -201,10 +201,11 @@ async def test_no_client_waits_whatever_guard_and_candidate_do(tmp_path: Path) -
 async def test_answers_of_any_size_pass_and_the_router_lives(tmp_path: Path) -> None:
     async with comparing(tmp_path) as it:
         await it.route(routed(it))
-        for size, count in ((MEBIBYTE // 2, 3), (3 * MEBIBYTE, 4), (12 * MEBIBYTE, 24)):
+        for size, count in ((MEBIBYTE // 2, 1), (3 * MEBIBYTE, 4), (12 * MEBIBYTE, 24)):
             found = await it.ask(f"{INFER}?size={size}", count)
             assert set(found) == {(200, "-", len(answers("fraud", size)))}
-        assert (await outcomes(it, 3))["compared"] == 3
+            # The first has all the room; what is larger is compared with nothing.
+            assert (await settled(it))["compared"] == 1
         assert it.it.envoy.process is not None
         assert it.it.envoy.process.returncode is None
         assert it.process.returncode is None
