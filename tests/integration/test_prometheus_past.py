@@ -70,7 +70,7 @@ def live(now: float) -> Iterator[Sample]:
 
 @pytest.fixture(scope="module")
 def now() -> float:
-    """The last time that it was nine in the evening: how steeply the numbers rise, and so what is usual, is the same."""
+    """The last nine in the evening: how steeply the numbers rise, and so what is usual, is the same at any hour."""
     evening = 21 * HOUR
     return math.floor((time.time() - evening) / DAY) * DAY + evening
 
