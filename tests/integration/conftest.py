@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
+from serin.routers.envoy.xds import delivery
 from tests.cluster import kwok
 from tests.integration.cli_rig import Serin
 from tests.integration.operator_process import Cluster
+
+
+@pytest.fixture(autouse=True)
+def no_route_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real Envoy proves in time what it has; a route that waits for its proof would wait for ever here."""
+    monkeypatch.setattr(delivery, "GRACE", 3600.0)
 
 
 @pytest.fixture

@@ -182,6 +182,32 @@ def test_lowering_waits_for_nothing(it: Setting) -> None:
     assert envoy.routes["shop/fraud"] == {"shop/fraud/fraud-a"}
 
 
+def test_lowering_waits_for_no_cluster_that_is_made_anew(it: Setting) -> None:
+    it.delivery.update([model("fraud", ("fraud-a", 50), ("fraud-b", 50))])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    it.delivery.on_request(DiscoveryRequest("one", Kind.ENDPOINTS, "shop/fraud/fraud-a", ""))
+    it.delivery.update([model("fraud", ("fraud-a", 100), ("fraud-b", 0))])
+    assert envoy.ask((Kind.ROUTES, "shop/fraud"))
+    assert envoy.routes["shop/fraud"] == {"shop/fraud/fraud-a"}
+
+
+def test_a_cluster_that_was_made_anew_has_the_endpoints_that_it_had(it: Setting) -> None:
+    it.delivery.update([model("fraud", ("fraud-a", 100), ("fraud-b", 0))])
+    envoy = it.envoy()
+    envoy.settle(it.clock)
+    topic = (Kind.ENDPOINTS, "shop/fraud/fraud-b")
+    first = DiscoveryRequest("one", *topic, "")
+    it.delivery.on_request(first)
+    it.delivery.update([model("fraud", ("fraud-a", 80), ("fraud-b", 20))])
+    assert not envoy.ask((Kind.ROUTES, "shop/fraud")), "it may have no endpoints yet"
+    answer = it.delivery.respond(first)
+    assert answer is not None
+    assert answer.version == envoy.versions[topic]
+    it.delivery.on_request(DiscoveryRequest("one", *topic, answer.version))
+    assert envoy.ask((Kind.ROUTES, "shop/fraud")), "it has what it had, and proves it"
+
+
 def test_a_route_waits_for_its_clusters_but_not_for_ever(it: Setting) -> None:
     it.delivery.update([model("fraud", ("fraud-a", 100))])
     envoy = it.envoy()

@@ -3,8 +3,8 @@
 Make before break, for every Envoy by itself:
 
 - a route names a cluster only when this Envoy has the cluster and its endpoints. A request for the
-  endpoints that has a version proves both. Lowering the candidate's traffic waits for nothing: stable's cluster is
-  always there;
+  endpoints that has a version proves both, and so does a route that it has. Lowering the candidate's traffic waits for
+  nothing: it has a route to stable's cluster;
 - a cluster goes away only when this Envoy no longer has, or is about to get, a route that names it.
 
 What an Envoy has is known from its requests alone, so a restarted operator knows it again after one round of them, and
@@ -214,7 +214,9 @@ class Delivery:
             return self._on_refusal(node, request, sent)
         node.unconfirmed.pop(request.topic, None)
         if request.kind is Kind.ENDPOINTS and not request.version:
+            # It has made the cluster anew, and may get the endpoints that it had.
             node.active.discard(request.name)
+            node.versions.pop(request.topic, None)
         if not request.version or node.versions.get(request.topic) == request.version:
             return set()
         node.versions[request.topic] = request.version
@@ -332,7 +334,9 @@ class Delivery:
         item = self._wanted.get(name)
         if item is None:
             return False
-        missing = clusters_of(item.rendered.routes) - node.active - node.aggregates
+        # What it routes to already is there, also while it is made anew: so no way back waits.
+        there = node.active | node.aggregates | node.uses.get(name, frozenset())
+        missing = clusters_of(item.rendered.routes) - there
         if not missing:
             return True
         known = self._resources[Kind.CLUSTERS]
