@@ -1,7 +1,9 @@
 """What the chart makes of `dashboard`: a page with no rights, that only those reach whom the values name."""
 
 import argparse
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import yaml
 from serin.cli.dashboard import in_cluster
 from serin.cli.dashboard.hosts import Hosts
 from serin.controller.settings import parse
-from tests.chart.test_values import Objects, Render, environment, pod, render, template
+from tests.chart.test_values import CHART, Objects, Render, environment, pod, render, template
+from tests.cluster.local import ControlPlane
 
 __all__ = ["render"]
 ON = "dashboard.enabled=true"
 NAME = "serin-dashboard"
+PAGE = CHART.parents[1] / "docs" / "dashboard.md"
 
 
 def flags(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
@@ -112,6 +116,29 @@ def test_who_opens_it_and_what_it_opens(render: Render) -> None:
     assert found["ingress"][0]["from"] == [tests, *yaml.safe_load(peers)]
     assert [one["port"] for one in found["egress"][0]["ports"]] == [8443]
     assert ("NetworkPolicy", NAME) not in render(ON, "networkPolicies.enabled=false")
+
+
+@pytest.mark.control_plane
+def test_behind_an_ingress_it_is_as_its_page_says(
+    render: Render, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = PAGE.read_text().split("### Behind an ingress")[1].split("\n### ")[0]
+    values, ingress = (yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL))
+    objects = render(*(f"{name}={json.dumps(one)}" for name, one in values.items()))
+    [rule] = ingress["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    backend = path["backend"]["service"]
+    service = objects["Service", backend["name"]]
+    assert backend["port"]["number"] in [one["port"] for one in service["spec"]["ports"]]
+    assert Hosts(flags(objects, monkeypatch).hosts.split(",")).has(rule["host"])
+    assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    policy = objects["NetworkPolicy", NAME]
+    assert policy["spec"]["ingress"][0]["from"][1:] == values["networkPolicies"]["dashboardFrom"]
+    # The namespace of the installation is not there, and nothing of this depends on it.
+    for body in (ingress, service, policy):
+        here = {**body, "metadata": {**body["metadata"], "namespace": "default"}}
+        words = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
+        control_plane.kubectl(*words, input=json.dumps(here))
 
 
 def test_helms_test_asks_it_too(render: Render) -> None:
