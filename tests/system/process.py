@@ -10,6 +10,7 @@ from serin.controller.replica import Replica
 from serin.controller.settings import parse
 from serin.controller.telemetry import Telemetry
 from serin.controller.watch import WATCHED
+from serin.controller.webhooks import Post, Webhook
 from serin.workload.asking import Ask
 from tests.simulation import clock
 from tests.simulation.api import faults
@@ -20,18 +21,19 @@ from tests.simulation.feed import feed
 from tests.simulation.prometheus import Adapter, Asked
 from tests.system.network import ADDRESS, Network
 
-SETTINGS = parse(
-    [
-        *("--prometheus-url", "http://prometheus.test:9090", "--namespace", "serin-system"),
-        *("--xds-authentication", "none"),  # there are no sockets, and nobody signs tokens
-    ]
+WEBHOOK = "oncall"
+_WORDS = (
+    *("--prometheus-url", "http://prometheus.test:9090", "--namespace", "serin-system"),
+    *("--xds-authentication", "none"),  # there are no sockets, and nobody signs tokens
 )
+SETTINGS = replace(parse(_WORDS), webhooks={WEBHOOK: Webhook(WEBHOOK, "http://oncall.test")})
 
 
 class Pod:
     """A pod of the operator. `plan`: faults of its requests, of all its lives; `machine`: its clocks.
 
-    `ask`: how it asks the models' pods. `live`: whether it reads the router's counters itself.
+    `ask`: how it asks the models' pods. `send`: how it tells receivers. `live`: whether it reads the router's counters
+    itself.
 
     `crashes`: errors that ended a life and that no fault explains; there must be none.
     """
@@ -45,10 +47,11 @@ class Pod:
         network: Network,
         plan: faults.Plan,
         ask: Ask,
+        send: Post,
         *,
         live: bool = False,
     ) -> None:
-        self.name, self.address, self._ask = name, address, ask
+        self.name, self.address, self._ask, self._send = name, address, ask, send
         self._control_plane, self._prometheus, self._network = control_plane, prometheus, network
         self.plan, self._live_counters = plan, live
         self.machine = Clock()
@@ -117,7 +120,7 @@ class Pod:
         machine = self.machine
         settings = replace(SETTINGS, identity=f"{self.name}-{self.lives}", live_counters=self._live_counters)
         clocks = Clocks(machine.time, machine.monotonic, machine.boottime)
-        replica = self.replica = Replica(settings, Telemetry(), clocks=clocks, ask=self._ask)
+        replica = self.replica = Replica(settings, Telemetry(), clocks=clocks, ask=self._ask, send=self._send)
         async with asyncio.TaskGroup() as group:
             group.create_task(feed(cluster, replica.cache, WATCHED, replica.namespaces), name=f"{self.name} watches")
             group.create_task(replica.serve(cluster), name=f"{self.name} serves")

@@ -16,6 +16,7 @@ from serin.api.names import API_VERSION, LABEL_MODEL_DEPLOYMENT, LABEL_SNAPSHOT,
 from serin.api.state import State
 from serin.api.status import read_state
 from serin.cluster import kinds
+from serin.controller.webhooks import Webhook
 from serin.evaluation.past import HOUR, WEEK, WEEKS
 from serin.workload.asking import NoAnswer, Question
 from tests.simulation import clock
@@ -97,6 +98,7 @@ class Stage:
         self.may_lose: set[Place] = set()  # deployments whose requests may meet nobody
         self.gives_up: Callable[[], bool] = lambda: False  # whether there is no need to go on
         self.late = False  # writes of a replica that leads no longer may arrive
+        self.told: list[JsonObject] = []  # events that the receiver of notifications has taken
         self.asked: Counter[tuple[str, str]] = Counter()  # golden probes, by namespace and model version
         self._versions: dict[str, tuple[str, str]] = {}  # snapshot -> namespace and model version
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,7 +115,15 @@ class Stage:
         address = f"10.9.0.{number + 1}"
         name = f"serin-{number}"
         plan = self.plans.get(name, self.plan)
-        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan, self._answer, live=self.live)
+        asked, told = self._answer, self._receive
+        return Pod(name, address, self.control_plane, self.prometheus, self.network, plan, asked, told, live=self.live)
+
+    async def _receive(self, webhook: Webhook, body: JsonObject | list[JsonObject]) -> None:
+        """What listens at a webhook."""
+        del webhook
+        await asyncio.sleep(0.02)
+        assert isinstance(body, dict)
+        self.told.append(body)
 
     async def _answer(self, question: Question) -> bytes:
         """What a model's pod answers to a golden probe, or when it is asked for its metadata."""

@@ -23,7 +23,7 @@ from tests.simulation.api.status import ApiError
 from tests.simulation.kubelet import Behaviour, image, snapshot
 from tests.simulation.traffic import Quality
 from tests.simulation.workloads import JobEnd
-from tests.system.process import Pod
+from tests.system.process import WEBHOOK, Pod
 from tests.system.stage import BAD, METADATA, Stage, Story
 
 # What the schema writes where a user writes no metrics.
@@ -278,6 +278,18 @@ async def tells_of_a_minor_limit(stage: Stage) -> None:
     [within] = [one for one in stage.status("shop")["conditions"] if one["type"] == "WithinLimits"]
     assert within["status"] == "False"
     assert "availability" in within["message"]
+    await _rest(stage)
+
+
+async def tells_of_a_rollback(stage: Stage) -> None:
+    """Version 2 fails a fifth of its requests: its beginning and its end are told to whoever is on call."""
+    stage.qualities["shop", "2"] = BAD
+    await _two_tenants(stage, notifications=[{"webhook": {"name": WEBHOOK}}])
+    stage.upgrade("shop", "2")
+    await stage.until(lambda: stage.state("shop").last_rollback)
+    await stage.serves("shop", "1")
+    await stage.until(lambda: not stage.state("shop").outbox.pending)
+    assert len({one["id"] for one in stage.told}) == 2
     await _rest(stage)
 
 
@@ -1083,6 +1095,7 @@ STORIES: dict[str, Story] = {
         validation_is_not_admitted,
         validation_is_forbidden,
         tells_of_a_minor_limit,
+        tells_of_a_rollback,
         retrained,
         bad_by_slices,
         good_by_slices,
@@ -1175,6 +1188,7 @@ ENDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "validation_is_not_admitted": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
     "validation_is_forbidden": {"shop": ("Healthy", {"1": 100}, "1", None, "OverLimit", {"1": 2})},
     "tells_of_a_minor_limit": {"shop": _PROMOTED},
+    "tells_of_a_rollback": {"shop": _WORSE},
     "retrained": {"shop": _WORSE},
     "bad_by_slices": {"shop": _WORSE},
     "good_by_slices": {"shop": _PROMOTED},
