@@ -240,7 +240,7 @@ def _conclusion(policy: Policy, state: State) -> Conclusion:
 
 
 def _sentence(policy: Policy, state: State) -> str:
-    what = f"took longer than {state.slower_than}" if state.slower_than else "failed"
+    what = f"took longer than {state.slower_than}" if state.slower_than else policy.bad
     counts = f"({text.count(state.bad)} of {text.count(state.requests)})"
     share, limit = text.percent(state.bad / state.requests), text.percent(_allowed(policy, state.slower_than))
     return f"{share} of the candidate's requests {what} {counts}, the limit is {limit}"

@@ -236,7 +236,8 @@ class Policy:
     the worst of stable's pods took as its others, 1 or more; that much is let pass on top. Against the past alone:
     `limit` is how many times what is usual is still good (left out: 1.25), `window` seconds are compared, of which
     `least_coverage` (a share) must have data, and what is worse counts after `lasting` seconds. `by`: the label by
-    whose values requests are judged too, "" for none; a value counts from `slice_requests` on.
+    whose values requests are judged too, "" for none; a value counts from `slice_requests` on. `bad`: what the requests
+    did that count against a limit, in words.
     """
 
     metric: str
@@ -261,6 +262,7 @@ class Policy:
     lasting: float = 0.0
     by: str = ""
     slice_requests: int = 100
+    bad: str = "failed"
 
     @property
     def hazard(self) -> float:

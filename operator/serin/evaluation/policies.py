@@ -8,6 +8,7 @@ from serin.analysis.combine import split_alpha
 from serin.analysis.dispersion import UNKNOWN
 from serin.analysis.sliced import JUDGEMENTS
 from serin.analysis.types import TOLERANCE, TOLERANCE_LEAST, Policy
+from serin.api.guard_agreement import DISAGREEMENTS
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
 
@@ -91,4 +92,5 @@ def _policy(
         lasting=metric.lasting,
         by=metric.by,
         slice_requests=metric.slice_requests,
+        bad="were answered otherwise than by stable" if metric.is_built_in(DISAGREEMENTS) else "failed",
     )
