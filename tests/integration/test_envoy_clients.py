@@ -48,8 +48,9 @@ async def test_what_others_add_causes_no_write_and_what_they_take_causes_one(
         assert writes(proxy) == {SERVICE: 1, SLICE: 1}
         ports = cluster.read("svc", "fraud")["spec"]["ports"]
         assert {one["port"]: one.get("appProtocol") for one in ports} == {8080: "kubernetes.io/ws", 9090: None}
-        # No Envoy runs here, so nobody knows what is routed; that somebody has added a port is no reason to doubt it.
-        assert {one["type"]: one["status"] for one in cluster.status()["conditions"]}["Routed"] == "Unknown"
+        # No Envoy runs here, so none has taken anything; that somebody has added a port is nothing against the route.
+        told = {one["type"]: one["message"] for one in cluster.status()["conditions"]}
+        assert told["Routed"] == "the router has not taken the route yet"
 
         gone = {"metadata": {"labels": {"kubernetes.io/service-name": None}}}
         cluster.kubectl("patch", "endpointslice", "fraud-router", "--type=merge", "-p", json.dumps(gone))
