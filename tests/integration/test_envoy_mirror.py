@@ -129,8 +129,7 @@ async def test_clients_notice_nothing_of_a_version_that_fails_hangs_and_dies(tmp
         assert failures == copies, "each copy that has hung is a failure, once"
         await it.candidate.stop()
         await under("it is dead")
-        # A client that waits for a copy waits for its patience; a busy machine is busy without a fault as well.
-        assert max(took.values()) - took["nothing"] < 3.0, took
+        assert max(took.values()) < 3.0, took
 
 
 async def test_a_version_that_reads_nothing_keeps_no_client_waiting_and_little_memory(tmp_path: Path) -> None:

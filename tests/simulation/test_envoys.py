@@ -158,7 +158,9 @@ def _names(envoy: Envoy) -> frozenset[str]:
     return frozenset(one["route"]["cluster"] for one in envoy.routes(NAME) if "route" in one)
 
 
-def served(model: RoutedModel, quality: dict[str, Quality], down: tuple[str, ...] = ()) -> tuple[Served, Proxy]:
+def served(
+    model: RoutedModel, quality: dict[str, Quality], down: tuple[str, ...] = (), *, even: bool = False
+) -> tuple[Served, Proxy]:
     """10,000 requests to a model."""
     found: list[tuple[Served, Proxy]] = []
 
@@ -167,7 +169,8 @@ def served(model: RoutedModel, quality: dict[str, Quality], down: tuple[str, ...
         [envoy] = await started(xds, 1)
         xds.server.update([model])
         await asyncio.sleep(10.0)
-        proxy = Proxy(envoy, lambda name: quality.get(name, Quality()), lambda address: address not in down, seed=1)
+        there = lambda address: address not in down  # noqa: E731
+        proxy = Proxy(envoy, lambda name: quality.get(name, Quality()), there, seed=1, even=even)
         found.append((proxy.serve(NAME, 10_000), proxy))
 
     in_virtual_time(main)
@@ -187,6 +190,11 @@ class TestRequests:
         result, _ = served(candidate(75, 25), {})
         assert result.by["fraud-b"] == pytest.approx(2_500, rel=0.1)
         assert (result.failed, sum(result.by.values())) == (0, 10_000)
+
+    def test_fail_as_often_as_they_should_where_no_chance_is_wanted(self) -> None:
+        _, proxy = served(candidate(75, 25), {"fraud-b": Quality(errors=0.02)}, even=True)
+        attempts = count(proxy, "envoy_serin_attempts", serin_snapshot="fraud-b")
+        assert 0.0 <= 0.02 * attempts - count(proxy, "envoy_serin_failures", serin_snapshot="fraud-b") < 1.0
 
     def test_stable_answers_what_the_candidate_fails(self) -> None:
         result, proxy = served(candidate(75, 25), {"fraud-b": Quality(errors=0.5)})
