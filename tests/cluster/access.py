@@ -8,11 +8,15 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.cluster import binaries
 from tests.cluster.errors import ClusterError, Unavailable
+from tests.cluster.rest import Rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,15 @@ class Cluster:
         Raises:
             ClusterError: with the API server's words.
         """
-        return json.loads(self.kubectl("get", "--raw", path))
+        try:
+            return self.rest.request("GET", path)
+        except (ClusterError, requests.RequestException) as failure:
+            raise ClusterError(f"{failure}{self.explain()}") from failure
+
+    @cached_property
+    def rest(self) -> Rest:
+        """The API server without kubectl, for what is done often."""
+        return Rest(self.kubeconfig)
 
     def kubectl_command(self) -> list[str]:
         """The words that start kubectl: the machine's own, whose owner also chose the cluster, else the pinned one."""

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import requests
-from requests.adapters import HTTPAdapter
 
 from tests.cluster import binaries, control_plane, kwok
 from tests.cluster.access import Cluster
@@ -34,30 +28,6 @@ class LocalCluster(Cluster):
     def folder(self) -> Path:
         """All of the cluster's state."""
         return self.record.folder
-
-    def read(self, path: str) -> Any:
-        """GET a path of the API without a kubectl, which costs a fifth of a second of a core: for those who poll."""
-        answer = self._session.get(self._server + path, timeout=60)
-        if not answer.ok:
-            raise ClusterError(f"GET {path}: status {answer.status_code}: {answer.text.strip()}{self.explain()}")
-        return answer.json()
-
-    @cached_property
-    def _server(self) -> str:
-        server: str = json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-        return server
-
-    @cached_property
-    def _session(self) -> requests.Session:
-        """As the kubeconfig's administrator. A connection that a restart of the API server has cut is made anew."""
-        keys, session = self.folder / "pki", requests.Session()
-        session.trust_env = False
-        session.verify, session.cert = (
-            str(keys / "ca.crt"),
-            (str(keys / "kubeconfig.crt"), str(keys / "kubeconfig.key")),
-        )
-        session.mount("https://", HTTPAdapter(max_retries=3))
-        return session
 
     def kubectl_command(self) -> list[str]:
         """The pinned kubectl, of the API server's own version."""

@@ -42,7 +42,7 @@ def with_crds(request: pytest.FixtureRequest) -> Cluster:
     control_plane: Cluster = request.getfixturevalue("control_plane")
     control_plane.kubectl("apply", "--server-side", "-f", str(crds.ROOT / "crds"))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds.ROOT / "crds"))
-    wait_for_storage(control_plane.kubectl)
+    wait_for_storage(control_plane.rest)
     return control_plane
 
 

@@ -40,13 +40,11 @@ class Shop:
 
     def get(self, kind: str, name: str) -> Json:
         """One object as JSON."""
-        found: Json = json.loads(self.kubectl("get", kind, name, "-o", "json"))
-        return found
+        return self.cluster.rest.get(kind, self.namespace, name)
 
     def items(self, kind: str, selector: str = "") -> list[Json]:
         """Objects of a kind."""
-        words = ["--selector", selector] if selector else []
-        found: list[Json] = json.loads(self.kubectl("get", kind, *words, "-o", "json"))["items"]
+        found: list[Json] = self.cluster.rest.get(kind, self.namespace, selector=selector)["items"]
         return found
 
     def status(self, name: str) -> Json:

@@ -17,8 +17,10 @@ from uuid import uuid4
 import aiohttp
 
 from serin.api.json import JsonObject
+from tests.cluster.errors import ClusterError
 from tests.cluster.ports import free_port
-from tests.crds import FILES, ROOT
+from tests.cluster.rest import APPLY, MERGE, Refused, Rest
+from tests.crds import FILES, load
 from tests.integration.proxy import Proxy, kubeconfig_through, proxied
 from tests.simulation.envoys import Envoy, HttpLink
 
@@ -28,9 +30,14 @@ class ControlPlane(Protocol):
 
     kubeconfig: Path
 
+    @property
+    def rest(self) -> Rest: ...
+
     def kubectl(self, *args: str, input: str | None = None) -> str: ...
 
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+NOT_FOUND = 404
 OF_THE_IMAGE = {"MALLOC_ARENA_MAX": "1"}
 
 
@@ -38,26 +45,30 @@ class Cluster:
     """A namespace for one test, with a namespace for Serin itself, on a control plane that has Serin's CRDs."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
-        self._kubectl = control_plane.kubectl
+        self._kubectl, self._rest = control_plane.kubectl, control_plane.rest
         suffix = uuid4().hex[:6]
         self.shop, self.system = f"shop-{suffix}", f"serin-{suffix}"
-        for file in FILES.values():
-            self._kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / file))
-        wait_for_storage(self._kubectl)
+        for kind in FILES:
+            one = load(kind)
+            path = f"{DEFINITIONS}/{one['metadata']['name']}?fieldManager=kubectl"
+            self._rest.request("PATCH", path, one, content=APPLY)
+        wait_for_storage(self._rest)
         for namespace in (self.shop, self.system):
-            self._kubectl("create", "namespace", namespace)
+            self._rest.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
     def remove(self) -> None:
         """Delete both namespaces, without waiting for it."""
-        self._kubectl("delete", "namespace", self.shop, self.system, "--wait=false")
+        for namespace in (self.shop, self.system):
+            self._rest.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
     def kubectl(self, *args: str, body: JsonObject | None = None) -> str:
         return self._kubectl("--namespace", self.shop, *args, input=None if body is None else json.dumps(body))
 
-    def read(self, *args: str, namespace: str | None = None) -> JsonObject:
-        text = self._kubectl("--namespace", namespace or self.shop, "get", *args, "-o", "json")
-        found: JsonObject = json.loads(text)
-        return found
+    def read(
+        self, kind: str, name: str = "", *, selector: str = "", namespace: str = "", managed: bool = False
+    ) -> JsonObject:
+        """One object, or a list of them, with their managed fields if asked for."""
+        return self._rest.get(kind, namespace or self.shop, name, selector, managed=managed)
 
     def deploy(self, name: str = "fraud", version: str = "1", **spec: Any) -> None:
         """Apply a ModelDeployment."""
@@ -79,25 +90,26 @@ class Cluster:
         """Say what a kubelet would say of every pod; returns how many there are. Pods may go meanwhile."""
         pods = [pod for pod in self.read("pods")["items"] if "deletionTimestamp" not in pod["metadata"]]
         condition = {"type": "Ready", "status": str(ready)}
-        patch = json.dumps({"status": {"phase": "Running", "conditions": [condition]}})
+        status = {"phase": "Running", "conditions": [condition]}
         for pod in pods:
-            name = pod["metadata"]["name"]
+            path = self._rest.path("pods", self.shop, pod["metadata"]["name"])
             try:
-                self.kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
-            except Exception:  # which error kubectl's failure becomes is up to the fixture
-                if self.kubectl("get", "pod", name, "--ignore-not-found", "-o", "name"):
+                self._rest.request("PATCH", f"{path}/status", {"status": status}, content=MERGE)
+            except Refused as refused:
+                if refused.status != NOT_FOUND:
                     raise
         return len(pods)
 
 
-def wait_for_storage(kubectl: Callable[..., str]) -> None:
+def wait_for_storage(rest: Rest) -> None:
     """A kind's first second is over when it can be listed: until then the API server answers 429."""
     end = time.monotonic() + 60.0
     while True:
         try:
-            kubectl("get", "md,msnap,mtpl")
+            for kind in ("md", "msnap", "mtpl"):
+                rest.get(kind, "default")
             return
-        except Exception:  # which error kubectl's failure becomes is up to the fixture
+        except ClusterError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)

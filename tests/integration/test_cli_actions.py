@@ -41,7 +41,7 @@ def test_a_verb_sets_its_annotation_to_a_new_value_and_nothing_else(
     before = put(serin.cluster, frame)
     ended = serin(verb, "fraud", "--no-wait")
     assert (ended.code, ended.out) == (Exit.DONE, f"fraud: asked to {verb}\n")
-    after = serin.cluster.read("md", "fraud", "--show-managed-fields")
+    after = serin.cluster.read("md", "fraud", managed=True)
     value = after["metadata"]["annotations"][annotation]
     assert value
     assert value != before["metadata"].get("annotations", {}).get(annotation)

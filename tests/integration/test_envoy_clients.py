@@ -91,7 +91,7 @@ def _direct(cluster: Cluster) -> tuple[set[str], dict[str, int]]:
 def _pods(cluster: Cluster, version: str) -> set[str]:
     """The addresses of a model version's ready pods, as Kubernetes lists them."""
     of = {one["metadata"]["name"]: one["spec"]["content"]["model"]["version"] for one in cluster.read("msnap")["items"]}
-    slices = cluster.read("endpointslice", "-l", "serin.dev/snapshot")["items"]
+    slices = cluster.read("endpointslice", selector="serin.dev/snapshot")["items"]
     return {
         one["addresses"][0]
         for body in slices

@@ -197,7 +197,7 @@ async def test_applying_the_whole_live_object_by_force_changes_nothing(
 
 
 def _managers(cluster: Cluster, kind: str, name: str) -> list[JsonObject]:
-    found: list[JsonObject] = cluster.read(kind, name, "--show-managed-fields")["metadata"]["managedFields"]
+    found: list[JsonObject] = cluster.read(kind, name, managed=True)["metadata"]["managedFields"]
     return found
 
 

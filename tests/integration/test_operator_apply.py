@@ -248,7 +248,7 @@ async def test_a_workload_is_deleted_whole_and_a_stale_deletion_deletes_nothing_
             break
     assert applied.outcome is Outcome.DONE
     assert SNAPSHOT not in bench.seen().workloads
-    await until(lambda: not bench.cluster.read("deploy,svc", "-l", f"serin.dev/snapshot={SNAPSHOT}")["items"])
+    await until(lambda: not bench.cluster.read("deploy,svc", selector=f"serin.dev/snapshot={SNAPSHOT}")["items"])
 
 
 async def test_a_service_that_somebody_deleted_is_made_again(bench: Bench) -> None:

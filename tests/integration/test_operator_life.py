@@ -59,7 +59,7 @@ async def test_a_first_version_serves_and_users_objects_carry_nothing_of_kopfs(
     assert {method for method, _ in proxy.writes()} <= {"PATCH", "POST"}
     assert not [path for _, path in proxy.writes() if path.endswith("/modeldeployments/fraud")]
     assert "kopf" not in " ".join(kinds)
-    owned = cluster.read("deploy,svc,msnap,endpointslices", "-l", "serin.dev/model-deployment=fraud")["items"]
+    owned = cluster.read("deploy,svc,msnap,endpointslices", selector="serin.dev/model-deployment=fraud")["items"]
     ours = [one for one in owned if "endpointslice-controller" not in json.dumps(one["metadata"].get("labels", {}))]
     assert {one["kind"] for one in ours} == {"Deployment", "Service", "ModelSnapshot", "EndpointSlice"}
     for one in ours:
@@ -260,13 +260,15 @@ async def test_a_person_goes_back_to_a_version_whose_pods_are_gone_and_the_opera
         second = cluster.status()["stable"]["snapshot"]
         cluster.kubectl("delete", "deploy,svc", first, "--wait=true")  # as if it had drained long ago
         await until(
-            lambda: not cluster.read("pods", "-l", f"serin.dev/snapshot={first}")["items"], what="the pods' end"
+            lambda: not cluster.read("pods", selector=f"serin.dev/snapshot={first}")["items"], what="the pods' end"
         )
 
         # The simulated node makes pods ready within moments: no room for them, so that going back cannot be over first.
         cluster.kubectl("create", "quota", "full", "--hard=pods=2")
         ask(f"rollback-to={first}@1")
-        await until(lambda: cluster.read("deploy", "-l", f"serin.dev/snapshot={first}")["items"], what="its Deployment")
+        await until(
+            lambda: cluster.read("deploy", selector=f"serin.dev/snapshot={first}")["items"], what="its Deployment"
+        )
         assert cluster.read("deploy", first)["spec"]["replicas"] == 2
         status = cluster.status()
         assert (status["phase"], status["rollingBack"]["model"]) == ("RollingBack", "1")
@@ -323,10 +325,10 @@ async def test_deleting_a_deployment_leaves_nothing_behind(
         cluster.deploy()
         await serving(cluster)
         cluster.kubectl("delete", "md", "fraud", "--timeout=90s")
-        everything = ("deploy,svc,msnap,pods,endpointslices", "-l", "serin.dev/model-deployment")
-        await until(lambda: not cluster.read(*everything)["items"], what="the garbage collector's work")
+        everything, ours = "deploy,svc,msnap,pods,endpointslices", "serin.dev/model-deployment"
+        await until(lambda: not cluster.read(everything, selector=ours)["items"], what="the garbage collector's work")
         await asyncio.sleep(1.0)
-        assert not cluster.read(*everything)["items"]
+        assert not cluster.read(everything, selector=ours)["items"]
         assert await operator.metric("serin_reconciles_total", outcome="failed") == 0
 
 

@@ -29,7 +29,7 @@ def _as_deployment(cluster: Cluster, case: str) -> None:
 
 
 def _pod(cluster: Cluster, label: str) -> JsonObject | None:
-    found = cluster.read("pods", "-l", label)["items"]
+    found = cluster.read("pods", selector=label)["items"]
     return found[0] if found else None
 
 

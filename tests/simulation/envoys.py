@@ -183,10 +183,10 @@ class Envoy:
         known = self._taken.get((LISTENERS, ""), Taken()).resources
         return frozenset(name for name in known if (ROUTES, name) in self._taken)
 
-    def port(self, deployment: str) -> int:
-        """The port of a deployment's listener."""
-        listener = self._taken[LISTENERS, ""].resources[deployment]
-        return int(listener["address"]["socket_address"]["port_value"])
+    def port(self, deployment: str) -> int | None:
+        """The port of a deployment's listener; None while there is none."""
+        listener = self._taken[LISTENERS, ""].resources.get(deployment)
+        return int(listener["address"]["socket_address"]["port_value"]) if listener else None
 
     def routes(self, deployment: str) -> list[JsonObject]:
         """The routes of a deployment, in their order; none while it is not served."""

@@ -18,7 +18,7 @@ def installed(control_plane: Cluster) -> Cluster:
     """A control plane that knows the CRDs."""
     control_plane.kubectl("apply", "-f", str(crds.ROOT / "crds"))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds.ROOT / "crds"))
-    wait_for_storage(control_plane.kubectl)
+    wait_for_storage(control_plane.rest)
     return control_plane
 
 
