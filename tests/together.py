@@ -10,14 +10,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from tests.cluster import launcher
 from tests.cluster.node_cluster import NodeCluster
 from tests.cluster.processes import Identity, identify
+
+T = TypeVar("T")
 
 FOLDER = "SERIN_TEST_RUN"
 """Names the folder that the processes of a run share; unset where there is only one."""
@@ -63,6 +67,20 @@ def once(name: str, make: Callable[[], None]) -> None:
             make()
             if done is not None:
                 done.touch()
+
+
+def kept(name: str, make: Callable[[], T]) -> T:
+    """What takes long to make, made by the first process that asks for it. Not to be changed: others get it too."""
+    shared = folder()
+    if shared is None:
+        return make()
+    place = shared / name
+    if not place.exists():
+        scratch = place.with_name(f"{name}.{os.getpid()}")
+        scratch.write_bytes(pickle.dumps(make()))
+        scratch.rename(place)
+    found: T = pickle.loads(place.read_bytes())
+    return found
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Every story, played once: what was written, what was told, and each state that it brings a deployment into."""
 
-import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +13,7 @@ from serin.explain.facts import Facts, gather
 from serin.rollout.model import Plan, RecordSnapshot, WriteStatus
 from tests.narratives.stories import Story
 from tests.narratives.world import World
-from tests.together import folder
+from tests.together import kept
 
 
 @dataclass(frozen=True)
@@ -128,16 +126,7 @@ class Film:
 @cache
 def played(story: Story) -> Film:
     """A story that was played to its end, once for all tests of a run."""
-    shared = folder()
-    if shared is None:
-        return _play(story)
-    place = shared / f"{story.__module__}.{story.__qualname__}"
-    if not place.exists():
-        scratch = place.with_name(f"{place.name}.{os.getpid()}")
-        scratch.write_bytes(pickle.dumps(_play(story)))
-        scratch.rename(place)
-    film: Film = pickle.loads(place.read_bytes())
-    return film
+    return kept(f"{story.__module__}.{story.__qualname__}", lambda: _play(story))
 
 
 def _play(story: Story) -> Film:
