@@ -79,7 +79,7 @@ def put(cluster: Cluster, frame: Frame | str) -> JsonObject:
     A text is the phase and reason of every_state().
     """
     frame = every_state()[frame] if isinstance(frame, str) else frame
-    cluster.kubectl("delete", "md,msnap", "--all", "--wait=true")
+    cluster.clear("md", "msnap")
     ahead = time.time() - frame.now
     metadata = {"name": frame.facts.name, "annotations": frame.body["metadata"]["annotations"]}
     body = {"apiVersion": names.API_VERSION, "kind": names.MODEL_DEPLOYMENT, "metadata": metadata}
@@ -92,26 +92,22 @@ def put(cluster: Cluster, frame: Frame | str) -> JsonObject:
         made.append({**plain, "metadata": about})
         if one["status"]:
             statuses.append(_status(names.MODEL_SNAPSHOT, about["name"], moved(one["status"], ahead)))
-    cluster.kubectl("create", "-f", "-", body={"apiVersion": "v1", "kind": "List", "items": made})
-    _write(cluster, {"apiVersion": "v1", "kind": "List", "items": statuses})
+    for one in made:
+        cluster.create(one)
+    for one in statuses:
+        cluster.apply_status(one)
     return cluster.read("md", frame.facts.name)
 
 
 def write_status(cluster: Cluster, kind: str, name: str, status: JsonObject) -> None:
     """As the operator writes it."""
-    _write(cluster, _status(kind, name, status))
+    cluster.apply_status(_status(kind, name, status))
 
 
 def _status(kind: str, name: str, status: JsonObject) -> JsonObject:
     # What the stories' router keeps is left out: it is none of those that the schema knows.
     known = {key: value for key, value in status.items() if key != "router"}
     return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "status": known}
-
-
-def _write(cluster: Cluster, body: JsonObject) -> None:
-    words = ("--server-side", "--subresource=status", f"--field-manager={names.FIELD_MANAGER}", "--force-conflicts")
-    # kubectl itself misses the spec in a list of statuses; the API server does not.
-    cluster.kubectl("apply", *words, "--validate=false", "-f", "-", body=body)
 
 
 def moved(value: JsonObject, seconds: float) -> JsonObject:

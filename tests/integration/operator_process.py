@@ -17,6 +17,7 @@ from uuid import uuid4
 import aiohttp
 
 from serin.api.json import JsonObject
+from serin.api.names import FIELD_MANAGER
 from tests.cluster.errors import ClusterError
 from tests.cluster.ports import free_port
 from tests.cluster.rest import APPLY, MERGE, Refused, Rest
@@ -85,6 +86,26 @@ class Cluster:
     def status(self, name: str = "fraud") -> JsonObject:
         status: JsonObject = self.read("md", name).get("status") or {}
         return status
+
+    def clear(self, *kinds: str) -> None:
+        """Delete all objects of these kinds, and wait until they are gone."""
+        for kind in kinds:
+            self._rest.request("DELETE", self._rest.path(kind, self.shop))
+        end = time.monotonic() + 60.0
+        while any(self.read(kind)["items"] for kind in kinds):
+            assert time.monotonic() < end, f"there still are objects of {kinds}"
+            time.sleep(0.05)
+
+    def create(self, body: JsonObject) -> None:
+        """Create an object with the strict validation that kubectl asks for."""
+        path = self._rest.path(body["kind"], self.shop)
+        self._rest.request("POST", f"{path}?fieldManager=kubectl-create&fieldValidation=Strict", body)
+
+    def apply_status(self, body: JsonObject) -> None:
+        """Write a status as the operator does: server-side apply of the status alone."""
+        path = self._rest.path(body["kind"], self.shop, body["metadata"]["name"])
+        query = f"fieldManager={FIELD_MANAGER}&force=true"
+        self._rest.request("PATCH", f"{path}/status?{query}", body, content=APPLY)
 
     def make_pods_ready(self, ready: bool = True) -> int:
         """Say what a kubelet would say of every pod; returns how many there are. Pods may go meanwhile."""
