@@ -48,7 +48,8 @@ class Protocol(StrEnum):
 
     OPEN_INFERENCE = "OpenInference"  # V2: the outputs by their names
     KSERVE_V1 = "KServeV1"  # predictions
-    JSON = "JSON"  # the whole answer
+    OPEN_AI = "OpenAI"  # completions, of chats too: the whole answer
+    JSON = "JSON"  # the whole answer, of whatever kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,11 @@ from serin.guard.shapes import wrong_shape
 # How far the sum of probabilities may be off, as 16-bit numbers are.
 _ROUNDING: Final = 0.01
 _NUMBERS: Final = frozenset({int, float})
+_LISTS: Final = {
+    Protocol.OPEN_INFERENCE: "outputs",
+    Protocol.KSERVE_V1: "predictions",
+    Protocol.OPEN_AI: "choices",
+}
 
 
 def problem(answer: Any, guard: OutputGuard) -> str:
@@ -37,10 +42,12 @@ def root(answer: Any, protocol: Protocol, budget: Budget) -> tuple[Any, str]:
     """What paths begin at, and what is wrong when there is no such thing."""
     if protocol is Protocol.JSON:
         return answer, ""
-    name = "outputs" if protocol is Protocol.OPEN_INFERENCE else "predictions"
+    name = _LISTS[protocol]
     found = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(found, list):
         return None, f"the answer has no list of {name}"
+    if protocol is Protocol.OPEN_AI:
+        return (answer, "") if found else (None, "the answer has no choices")
     if protocol is Protocol.KSERVE_V1:
         return found, ""
     budget.take(len(found))

@@ -46,6 +46,8 @@ def invalid(request: Any, guard: InputGuard) -> Invalid | None:
     try:
         if guard.protocol is Protocol.OPEN_INFERENCE:
             _check_tensors(request, guard, budget)
+        elif guard.protocol is Protocol.OPEN_AI:
+            _check_parameters(request, guard, budget)
         else:
             _check_rows(request, guard, budget)
     except _Found as found:
@@ -102,6 +104,22 @@ def _cell(row: Any, column: Column) -> Any:
         raise _Found(column.label, "a row is no list")
     cells = row if type(row) is list else [row]
     return cells[column.index] if column.index < len(cells) else None
+
+
+def _check_parameters(request: Any, guard: InputGuard, budget: Budget) -> None:
+    """Of a completion the fields are the columns, and its rows are messages of a chat, or prompts."""
+    if not isinstance(request, dict):
+        raise _Found("request", "it is no object")
+    messages: Any = request.get("messages")
+    prompt: Any = request.get("prompt")
+    if "messages" in request and not isinstance(messages, list):
+        raise _Found("messages", "it is no list")
+    _check_count(len(messages or ()), "messages", guard)
+    # One prompt can be a text, or the numbers of its tokens.
+    many = isinstance(prompt, list) and bool(prompt) and type(prompt[0]) is not int
+    _check_count(len(prompt) if many else 1, "prompt", guard)
+    for column in guard.columns:
+        _check_values([request.get(column.name)], column, budget)
 
 
 def _check_tensors(request: Any, guard: InputGuard, budget: Budget) -> None:

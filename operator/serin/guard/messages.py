@@ -16,6 +16,7 @@ JSON_TYPE: Final = re.compile(r"application/(json|[\w.-]+\+json)\s*(;|$)", re.IG
 _PATHS: Final = {
     Protocol.OPEN_INFERENCE: re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer$"),
     Protocol.KSERVE_V1: re.compile(r"/v1/models/[^/]+:predict$"),
+    Protocol.OPEN_AI: re.compile(r"/v1/(chat/)?completions$"),
     Protocol.JSON: re.compile(""),
 }
 

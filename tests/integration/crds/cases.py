@@ -1104,7 +1104,7 @@ REFUSED: Refusals = {
     ),
     "outputs of a protocol that is none": (
         "spec: {guard: {output: {protocol: gRPC, checks: [{path: a, finite: true}]}}}",
-        ("spec.guard.output.protocol", '"OpenInference", "KServeV1", "JSON"'),
+        ("spec.guard.output.protocol", '"OpenInference", "KServeV1", "OpenAI", "JSON"'),
     ),
     "a check of nowhere": (
         "spec: {guard: {output: {checks: [{finite: true}]}}}",
@@ -1227,6 +1227,10 @@ REFUSED: Refusals = {
     "a column that is none": (
         "spec: {guard: {input: {protocol: JSON, columns: [{type: Number}]}}}",
         ("spec.guard.input.columns[0]", "write which column it is: name, or index for its place in a row"),
+    ),
+    "a place in a completion": (
+        "spec: {guard: {input: {protocol: OpenAI, columns: [{index: 1}]}}}",
+        ("spec.guard.input.columns", "columns of OpenAI are fields of the request: write the name of each"),
     ),
     "a shape of a column": (
         "spec: {guard: {input: {protocol: JSON, columns: [{name: a, shape: [1]}]}}}",

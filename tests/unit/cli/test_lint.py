@@ -138,6 +138,16 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.guard.agreement.compare[0].path",
         "function expression is not known here: write fields, indexes and [] alone",
     ),
+    "a check of a choice that begins nowhere": (
+        "guard: {output: {protocol: OpenAI, checks: [{path: '[].message.content', labels: [a]}]}}",
+        "spec.guard.output.checks[0].path",
+        "paths of OpenAI begin at the whole answer: write for example choices[].message.content",
+    ),
+    "a comparison of a choice that begins nowhere": (
+        "guard: {agreement: {protocol: OpenAI, compare: [{path: usage}, {path: message.content}]}}",
+        "spec.guard.agreement.compare[1].path",
+        "paths of OpenAI begin at the whole answer: write for example choices[].message.content",
+    ),
     "a metric of checks that there are not": (
         "metrics: [{name: a, template: {name: bad-outputs}, severity: critical}]",
         "spec.metrics[0]",

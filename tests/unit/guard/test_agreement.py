@@ -92,7 +92,7 @@ def said(stable: Any, candidate: Any, *how: Comparison, protocol: Protocol = JSO
         ({"scores": [0.1, 0.7]}, {"scores": ["a", "b"]}, CLASS, Outcome.TYPE),
     ],
 )
-def test_what_differs(stable: Any, candidate: Any, how: Comparison, what: Outcome) -> None:
+def test_what_said(stable: Any, candidate: Any, how: Comparison, what: Outcome) -> None:
     assert said(stable, candidate, how) is what
 
 
@@ -128,6 +128,14 @@ def test_kserve_v1() -> None:
     assert said(one, other, Comparison("[].label"), protocol=V1) is Outcome.LABEL
     assert said(one, one, Comparison("[].label"), protocol=V1) is Outcome.SAME
     assert said({"predictions": [1, 2]}, {"predictions": [1]}, Comparison("[]"), protocol=V1) is Outcome.SHAPE
+
+
+def test_open_ai() -> None:
+    one, other = ({"choices": [{"text": text}], "id": text} for text in ("a", "b"))
+    how = Comparison("choices[].text")
+    assert said(one, dict(one), how, protocol=Protocol.OPEN_AI) is Outcome.SAME
+    assert said(one, other, how, protocol=Protocol.OPEN_AI) is Outcome.LABEL
+    assert said(one, {"error": {}}, how, protocol=Protocol.OPEN_AI) is Outcome.MISSING
 
 
 def test_nothing_is_known_of_what_cannot_be_ranked() -> None:

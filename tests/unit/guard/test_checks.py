@@ -17,6 +17,14 @@ BOTH = Check("score", shape=(-1, 2), maximum=1.0)
 SUM = Check("score", sums_to_one=True)
 
 
+TOPICS = Check("choices[].message.content", labels=frozenset({"sport", "politics"}))
+
+
+def chat(*contents: Any) -> dict[str, Any]:
+    choices = [{"message": {"role": "assistant", "content": one}, "finish_reason": "stop"} for one in contents]
+    return {"object": "chat.completion", "choices": choices, "usage": {"total_tokens": 7}}
+
+
 def v2(name: str, data: Any, *shape: int) -> dict[str, Any]:
     return {"model_name": "m", "outputs": [{"name": name, "datatype": "FP32", "shape": list(shape), "data": data}]}
 
@@ -90,6 +98,23 @@ def test_open_inference(answer: Any, check: Check, said: str) -> None:
 )
 def test_kserve_v1(answer: Any, check: Check, said: str) -> None:
     assert wrong(answer, check, protocol=Protocol.KSERVE_V1) == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "check", "said"),
+    [
+        (chat("sport"), TOPICS, ""),
+        (chat("sport", "war"), TOPICS, "choices[].message.content: it is none of the labels"),
+        (chat(None), TOPICS, "choices[].message.content: it is not in the answer"),
+        (chat("sport"), Check("usage.total_tokens", maximum=8.0), ""),
+        (chat("sport"), Check("usage.total_tokens", maximum=6.0), "usage.total_tokens: a number is more than 6"),
+        (chat(), Check("usage.total_tokens", finite=True), "the answer has no choices"),
+        ({"error": {"code": 500}}, TOPICS, "the answer has no list of choices"),
+        ([], TOPICS, "the answer has no list of choices"),
+    ],
+)
+def test_open_ai(answer: Any, check: Check, said: str) -> None:
+    assert wrong(answer, check, protocol=Protocol.OPEN_AI) == said
 
 
 @pytest.mark.parametrize(

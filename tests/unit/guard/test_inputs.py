@@ -151,6 +151,32 @@ def test_kserve_v1_by_place(request_: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"messages": [{}], "a": 1}, ""),
+        ({"messages": [{}], "a": "1"}, "a: a value is no number"),
+        ({"messages": [{}], "a": [1]}, "a: a value is no number"),
+        ({"messages": [{}]}, "a: a value is missing"),
+        ({"messages": [{}] * 3, "a": 1}, "messages: there are more than 2 rows"),
+        ({"messages": {}, "a": 1}, "messages: it is no list"),
+        ({"messages": None, "a": 1}, "messages: it is no list"),
+        ({"prompt": "hello", "a": 1}, ""),
+        ({"prompt": [1, 2, 3, 4], "a": 1}, ""),
+        ({"prompt": ["x", "y"], "a": 1}, ""),
+        ({"prompt": ["x", "y", "z"], "a": 1}, "prompt: there are more than 2 rows"),
+        ({"prompt": [[1], [2], [3]], "a": 1}, "prompt: there are more than 2 rows"),
+        ({"messages": [{}], "prompt": ["x"] * 3, "a": 1}, "prompt: there are more than 2 rows"),
+        ({"prompt": [], "a": 1}, ""),
+        ({"a": 1}, ""),
+        ([], "request: it is no object"),
+        ("x", "request: it is no object"),
+    ],
+)
+def test_open_ai(request_: Any, said: str) -> None:
+    assert wrong(request_, NUMBER, protocol=Protocol.OPEN_AI, rows=2) == said
+
+
+@pytest.mark.parametrize(
     ("request_", "path", "said"),
     [
         ({"data": {"rows": [{"a": 1}]}}, "data.rows", ""),

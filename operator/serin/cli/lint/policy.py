@@ -4,10 +4,12 @@ Only what is certain from the file is said. What depends on traffic (whether the
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from serin.api import capabilities
+from serin.api.guard import Protocol
 from serin.api.guard_agreement import DISAGREEMENTS
 from serin.api.retraining import Trigger
 from serin.api.signature import declared
@@ -255,6 +257,28 @@ def _answers_are_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[
         )
 
 
+def _paths_begin_at_the_answer(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    output, agreement = spec.output_guard, spec.agreement
+    asked: list[tuple[str, Protocol, str]] = []
+    if output is not None:
+        asked += ((f"output.checks[{at}]", output.protocol, one.path) for at, one in enumerate(output.checks))
+    if agreement is not None:
+        asked += (
+            (f"agreement.compare[{at}]", agreement.protocol, one.path) for at, one in enumerate(agreement.compare)
+        )
+    for where, protocol, path in asked:
+        if protocol is Protocol.OPEN_AI and _OF_A_CHOICE.match(path):
+            yield Problem(
+                f"spec.guard.{where}.path",
+                "no answer has this: paths of OpenAI begin at the whole answer: write for example "
+                "choices[].message.content",
+            )
+
+
+# What a path may not begin with where it begins at the whole answer of a completion.
+_OF_A_CHOICE: Final = re.compile(r"\[|\*|(message|delta|content|text|finish_reason|logprobs)\b")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _somebody_decides,  # a rollout that nothing can stop
     _something_is_compared,  # the same for want of anything to compare with
@@ -274,6 +298,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _checked_requests_are_counted,  # the same of requests
     _compared_answers_are_counted,  # the same of two versions' answers
     _answers_are_compared,  # a comparison that never takes place
+    _paths_begin_at_the_answer,  # a check that every answer fails
 )
 
 
