@@ -193,8 +193,11 @@ async def test_no_request_fails_while_the_guard_is_away_and_all_are_counted(
 
 async def test_completions_are_looked_at_and_their_streams_pass_at_once(tmp_path: Path) -> None:
     """Of one API: an invalid request is refused, a bad answer too, and an event stream begins unchecked."""
-    inputs = InputGuard(Protocol.OPEN_AI, (Column("max_tokens", type=Type.INTEGER, maximum=64.0),), rows=2)
-    outputs = OutputGuard(Protocol.OPEN_AI, (Check("choices[].finish_reason", labels=frozenset({"stop"})),))
+    tokens = Column("max_tokens", type=Type.INTEGER, maximum=64.0)
+    inputs = InputGuard(Protocol.OPEN_AI, (tokens,), rows=2, schema='{"properties":{"n":{"const":1}}}')
+    reasons = Check("choices[].finish_reason", labels=frozenset({"stop"}))
+    usage = '{"properties":{"usage":{"required":["total_tokens"]}}}'
+    outputs = OutputGuard(Protocol.OPEN_AI, (reasons,), usage)
     chat = "/v1/chat/completions"
 
     def body(tokens: int, **more: object) -> bytes:
@@ -209,23 +212,32 @@ async def test_completions_are_looked_at_and_their_streams_pass_at_once(tmp_path
             await asyncio.sleep(1.0)
             return stream
         reason = "length" if asked.get("max_tokens") == 1 else "stop"
-        return web.json_response({"choices": [{"message": {"content": "b"}, "finish_reason": reason}]})
+        said = {"usage": {}} if asked.get("max_tokens") == 2 else {}
+        return web.json_response(said | {"choices": [{"message": {"content": "b"}, "finish_reason": reason}]})
 
     async with checked(tmp_path, inputs, weight=0) as it:
         await it.route(0, guard=outputs)
         it.rig.stable.answer = model
         status, snapshot, text = await it.post(body(65), chat)
         assert (status, snapshot, json.loads(text)["field"]) == (422, "-", "max_tokens")
-        assert (await it.post(body(16), chat))[0] == 200
-        status, _, text = await it.post(body(1), chat)
-        assert status == 502
-        assert text.endswith("choices[].finish_reason: it is none of the labels\n")
+        status, _, text = await it.post(body(16, n=7), chat)
+        assert (status, json.loads(text)["error"]) == (
+            422,
+            "serin: the request is refused: n: it is not the value of const",
+        )
+        assert (await it.post(body(16, n=1), chat))[0] == 200
+        for asked, wrong in (
+            (1, "choices[].finish_reason: it is none of the labels"),
+            (2, "usage.total_tokens: it is missing"),
+        ):
+            status, _, text = await it.post(body(asked), chat)
+            assert (status, text) == (502, f"serin: the model's answer is refused: {wrong}\n")
         async with it.rig.client.post(it.rig.url + chat, data=body(16, stream=True), headers=JSON) as response:
             assert (response.status, response.headers["x-serin-guard"]) == (200, "unchecked")
             async with asyncio.timeout(0.9):  # the stream ends after a second
                 assert await response.content.readline() == b"data: {}\n"
         assert (await it.post(b'{"input": "a"}', "/v1/embeddings"))[0] == 200
-        await it.counts(inputs_checked=4, invalid_inputs=1, answers=4, answer_failures=1, attempts=4)
+        await it.counts(inputs_checked=6, invalid_inputs=2, answers=5, answer_failures=2, attempts=5)
         assert await it.rig.envoy.count("envoy_serin_unchecked") == 1
 
 

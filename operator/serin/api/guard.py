@@ -18,6 +18,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from serin.api.fields import Field, InvalidSpec
+from serin.api.guard_schema import read_schema
 from serin.api.json import JsonObject
 
 # Bytes of the largest answer, and of the largest request, that is looked at: as it comes, and as it is when it is no
@@ -79,10 +80,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class OutputGuard:
-    """`spec.guard.output`."""
+    """`spec.guard.output`. `schema`: of the whole answer, as JSON (guard_schema.py), "": any."""
 
     protocol: Protocol
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
+    schema: str = ""
 
 
 def read_output(guard: Field | None) -> OutputGuard | None:
@@ -90,19 +92,24 @@ def read_output(guard: Field | None) -> OutputGuard | None:
     output = guard.get("output") if guard else None
     if output is None:
         return None
+    checks = output.get("checks")
     found = OutputGuard(
-        protocol=output["protocol"].one_of(Protocol), checks=tuple(_check(one) for one in output["checks"].items())
+        protocol=output["protocol"].one_of(Protocol),
+        checks=tuple(_check(one) for one in checks.items()) if checks else (),
+        schema=read_schema(output.get("schema")),
     )
     if len(write_output(found)) > LONGEST_WRITTEN:
         raise InvalidSpec(
-            f"{output.path}: the checks have more than {LONGEST_WRITTEN} characters together: write fewer labels"
+            f"{output.path}: the checks and the schema have more than {LONGEST_WRITTEN} characters together: write "
+            "fewer labels, or a shorter schema"
         )
     return found
 
 
 def write_output(guard: OutputGuard) -> str:
     """As one line of ASCII, without a percent sign."""
-    return one_line({"protocol": guard.protocol, "checks": [_row(check) for check in guard.checks]})
+    body: JsonObject = {"protocol": guard.protocol, "checks": [_row(check) for check in guard.checks]}
+    return one_line(body | ({"schema": guard.schema} if guard.schema else {}))
 
 
 def one_line(body: JsonObject) -> str:
@@ -117,7 +124,7 @@ def read_written(text: str) -> OutputGuard:
         rows = body["checks"]
         lists = [{"labels": frozenset(row.get("labels", ())), "shape": tuple(row.get("shape", ()))} for row in rows]
         checks = tuple(Check(**{**row, **found}) for row, found in zip(rows, lists, strict=True))
-        return OutputGuard(Protocol(body["protocol"]), checks)
+        return OutputGuard(Protocol(body["protocol"]), checks, body.get("schema", ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"these are no settings of a guard: {error!r}") from None
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_path
+from serin.api.guard_schema import read_schema
 from serin.api.json import JsonObject
 from serin.api.signature import Signature, Tensor
 
@@ -72,6 +73,7 @@ class Column:
 class InputGuard:
     """`spec.guard.input`. `path`: where the rows are in any JSON, "": it is they. `rows`: at most, None: any number.
 
+    `schema`: of the whole request, as JSON (guard_schema.py), "": any.
     `signature`: columns are also those of the serving version's signature (`with_signature` adds them).
     """
 
@@ -81,6 +83,7 @@ class InputGuard:
     rows: int | None = None
     path: str = ""
     signature: bool = False
+    schema: str = ""
 
 
 def read_input(guard: Field | None) -> InputGuard | None:
@@ -96,6 +99,7 @@ def read_input(guard: Field | None) -> InputGuard | None:
         rows=found.value.get("rows"),
         path=read_path(path) if path else "",
         signature=bool(found.value.get("signature")),
+        schema=read_schema(found.get("schema")),
     )
     seen: set[tuple[str, int | None]] = set()
     for at, one in enumerate(read.columns):
@@ -104,7 +108,8 @@ def read_input(guard: Field | None) -> InputGuard | None:
         seen.add((one.name, one.index))
     if len(write_input(read)) > LONGEST_WRITTEN:
         raise InvalidSpec(
-            f"{found.path}: the columns have more than {LONGEST_WRITTEN} characters together: write fewer categories"
+            f"{found.path}: the columns and the schema have more than {LONGEST_WRITTEN} characters together: write "
+            "fewer categories, or a shorter schema"
         )
     return read
 
@@ -129,7 +134,8 @@ def _of_tensor(tensor: Tensor, column: Column) -> Column:
 def write_input(guard: InputGuard) -> str:
     """As one line of ASCII, without a percent sign."""
     body: JsonObject = {"protocol": guard.protocol, "columns": [_row(one) for one in guard.columns]}
-    return one_line(body | {"reject": guard.reject, "rows": guard.rows, "path": guard.path})
+    body |= {"reject": guard.reject, "rows": guard.rows, "path": guard.path}
+    return one_line(body | ({"schema": guard.schema} if guard.schema else {}))
 
 
 def is_input(text: str) -> bool:
@@ -142,7 +148,8 @@ def read_written_input(text: str) -> InputGuard:
     try:
         body = json.loads(text)
         columns = tuple(_written_column(row) for row in body["columns"])
-        return InputGuard(Protocol(body["protocol"]), columns, body["reject"], body["rows"], body["path"])
+        read = InputGuard(Protocol(body["protocol"]), columns, body["reject"], body["rows"], body["path"])
+        return replace(read, schema=body.get("schema", ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"these are no settings of a guard: {error!r}") from None
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from serin.api.guard import Check, OutputGuard, Protocol, compiled
 from serin.guard.budget import Budget, Search
+from serin.guard.schemas import misfit
 from serin.guard.shapes import wrong_shape
 
 # How far the sum of probabilities may be off, as 16-bit numbers are.
@@ -31,11 +32,12 @@ def problem(answer: Any, guard: OutputGuard) -> str:
     if wrong:
         return wrong
     for check in guard.checks:
-        found = search.visit(compiled(check.path).parsed, begin)
+        values = search.visit(compiled(check.path).parsed, begin)
         wrong = _wrong_tensor(answer, check, budget) if check.shape else ""
-        if wrong := wrong or _wrong(found, check, budget):
+        if wrong := wrong or _wrong(values, check, budget):
             return f"{check.path}: {wrong}"
-    return ""
+    found = misfit(answer, guard.schema)
+    return f"{found[0] or 'the answer'}: {found[1]}" if found else ""
 
 
 def root(answer: Any, protocol: Protocol, budget: Budget) -> tuple[Any, str]:

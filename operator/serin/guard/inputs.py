@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from serin.api.guard import Protocol, compiled
 from serin.api.guard_inputs import Column, InputGuard, Type
 from serin.guard.budget import Budget, Search, Unchecked
+from serin.guard.schemas import misfit
 from serin.guard.shapes import wrong_shape
 
 _TYPES: Final = {
@@ -48,11 +49,12 @@ def invalid(request: Any, guard: InputGuard) -> Invalid | None:
             _check_tensors(request, guard, budget)
         elif guard.protocol is Protocol.OPEN_AI:
             _check_parameters(request, guard, budget)
-        else:
+        elif guard.columns or guard.rows is not None:
             _check_rows(request, guard, budget)
     except _Found as found:
         return found.what
-    return None
+    unfit = misfit(request, guard.schema)
+    return Invalid(unfit[0] or "request", unfit[1]) if unfit else None
 
 
 def _check_rows(request: Any, guard: InputGuard, budget: Budget) -> None:

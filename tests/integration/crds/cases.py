@@ -1209,7 +1209,7 @@ REFUSED: Refusals = {
         "spec: {guard: {input: {onInvalid: Count}}}",
         (
             "spec.guard.input",
-            "write what must hold: columns, for example [{name: amount, type: Number}], rows, or sign",
+            "write what must hold: columns, for example [{name: amount, type: Number}], rows, sign",
         ),
     ),
     "a path where the protocol has its own": (
@@ -1279,6 +1279,26 @@ REFUSED: Refusals = {
     "a signature that is switched off": (
         "spec: {guard: {input: {rows: 1, signature: false}}, integrity: {signature: Required}}",
         ("spec.guard.input.signature", "write true, or leave it out"),
+    ),
+    "answers of which nothing must hold": (
+        "spec: {guard: {output: {protocol: JSON}}}",
+        ("spec.guard.output", "write what must hold: checks, for example [{path: score, finite: true}], or schema"),
+    ),
+    "a schema of answers that is none": (
+        "spec: {guard: {output: {schema: 'true'}}}",
+        ("spec.guard.output.schema", "write a JSON Schema as text"),
+    ),
+    "a schema of requests that is none": (
+        "spec: {guard: {input: {schema: '[1]'}}}",
+        ("spec.guard.input.schema", "write a JSON Schema as text"),
+    ),
+    "a schema of answers that is elsewhere": (
+        """spec: {guard: {output: {schema: '{"$ref": "http://a"}'}}}""",
+        ("spec.guard.output.schema", "write what $ref refers to in its place"),
+    ),
+    "a schema of requests with a pattern": (
+        """spec: {guard: {input: {schema: '{"pattern" : "(a+)+$"}'}}}""",
+        ("spec.guard.input.schema", "enum, minLength or maxLength instead of pattern and format"),
     ),
     "requests without a row": (
         "spec: {guard: {input: {rows: 0}}}",

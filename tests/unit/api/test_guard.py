@@ -30,6 +30,15 @@ def test_checks_are_read_and_reach_the_guard_as_they_are() -> None:
     assert read_written(written) == found
 
 
+def test_a_schema_reaches_the_guard_as_it_is_without_checks_too() -> None:
+    text = '{"title": "100 %REQ(x)%", "properties": {"größe": {"const": "%REQ(x)%"}}}'
+    found = read_output(Field({"output": {"protocol": "JSON", "schema": text}}, "spec.guard"))
+    assert found == OutputGuard(Protocol.JSON, schema='{"properties":{"gr\\u00f6\\u00dfe":{"const":"%REQ(x)%"}}}')
+    written = write_output(found)
+    assert (written.isascii(), "%" in written) == (True, False)
+    assert read_written(written) == found
+
+
 def test_without_it_nothing_is_checked() -> None:
     assert read_output(None) is None
     assert read_output(Field({}, "spec.guard")) is None

@@ -1,5 +1,6 @@
 """`spec.guard.input`: what cannot be checked is refused in words that say what to write."""
 
+import json
 from typing import Any
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_path_leads_to_the_rows() -> None:
     assert found == InputGuard(Protocol.JSON, (Column(index=3),), path="data.rows")
     assert read_written_input(write_input(found)) == found
     assert found.columns[0].label == "column 3"
+
+
+def test_a_schema_reaches_the_guard_as_it_is_without_columns_too() -> None:
+    found = read(protocol="JSON", schema='{"required": ["%REQ(x)%"]}')
+    assert found == InputGuard(Protocol.JSON, schema='{"required":["%REQ(x)%"]}')
+    written = write_input(found)
+    assert (is_input(written), "%" in written) == (True, False)
+    assert read_written_input(written) == found
+
+
+def test_a_schema_travels_only_as_far_as_it_fits() -> None:
+    schema = {"properties": {f"größe {number}": {"type": "string"} for number in range(80)}}
+    column = {"name": "a", "categories": ["x" * 128 + str(number) for number in range(55)]}
+    assert read(column)
+    with pytest.raises(InvalidSpec, match=f"more than {LONGEST_WRITTEN} characters together: write fewer categories, "):
+        read(column, schema=json.dumps(schema))
 
 
 def test_a_signature_says_what_the_user_has_not_said() -> None:

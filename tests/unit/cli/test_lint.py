@@ -138,6 +138,16 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.guard.agreement.compare[0].path",
         "function expression is not known here: write fields, indexes and [] alone",
     ),
+    "a schema that says more than is known": (
+        """guard: {output: {schema: '{"properties": {"a": {"anyOf": [{"type": "string"}]}}}'}}""",
+        "spec.guard.output.schema",
+        "anyOf (properties.a) is not known here: write several types, for example type: [string, null]",
+    ),
+    "a schema that is no JSON": (
+        "guard: {input: {schema: '{a: 1}'}}",
+        "spec.guard.input.schema",
+        'this is no JSON: write for example {"required": ["score"]',
+    ),
     "a check of a choice that begins nowhere": (
         "guard: {output: {protocol: OpenAI, checks: [{path: '[].message.content', labels: [a]}]}}",
         "spec.guard.output.checks[0].path",

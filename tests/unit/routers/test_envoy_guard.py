@@ -159,3 +159,15 @@ def test_columns_are_those_of_the_version_that_serves(where: str, count: int, sa
     columns = found.model.inputs.columns if found.model.inputs else ()
     assert {one.name for one in columns} == ({one["name"] for one in rows} if not said else set())
     assert said in found.problem
+
+
+def test_a_schema_alone_is_enough_to_ask_the_guard() -> None:
+    metadata = {"namespace": "shop", "name": "fraud", "uid": "1", "resourceVersion": "1"}
+    guard = {"input": {"protocol": "OpenAI", "onInvalid": "Reject", "schema": '{"required": ["model"]}'}}
+    status = {"router": {"envoy": {"port": 10001}}}
+    found = read_model(
+        {"metadata": metadata, "spec": {"router": {"envoy": {}}, "guard": guard}, "status": status}, (), ()
+    )
+    assert found.model is not None
+    assert found.model.inputs is not None
+    assert found.model.inputs.schema == '{"required":["model"]}'

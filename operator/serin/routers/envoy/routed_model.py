@@ -293,7 +293,7 @@ def _with_signature(
     found, problem = with_signature(guard, _signature_of(body) if guard.signature else None), ""
     if len(write_input(found)) > LONGEST_WRITTEN:
         found, problem = guard, f"ModelSnapshot {stable}: {_TOO_LONG}"
-    return found if found.columns or found.rows else None, problem
+    return found if found.columns or found.rows or found.schema else None, problem
 
 
 def _signature_of(body: JsonObject | None) -> Signature | None:
