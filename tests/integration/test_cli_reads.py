@@ -21,6 +21,8 @@ import yaml
 from serin.cli.app import main
 from serin.cli.exit_codes import Exit
 from serin.cli.watching import outcome
+from serin.cluster.client import KubernetesCluster
+from serin.cluster.login import log_in
 from serin.explain.sentences import headline
 from tests.integration.cli_rig import Serin, every_state, put, write_status
 from tests.integration.operator_process import Cluster
@@ -110,6 +112,30 @@ def _is_told(serin: Serin, frame: Frame) -> None:
     for one in (shown, told, past, listed):
         assert [line for line in one.out.splitlines() if line != line.rstrip() or len(line) > 400] == []
     assert all("\x1b" not in one.out for one in (shown, told, past, listed))
+
+
+async def test_what_a_versions_pods_had_to_say_is_in_the_report_as_far_as_one_may_read_it(serin: Serin) -> None:
+    body = put(serin.cluster, "Healthy-RejectedContent")
+    last = body["status"]["lastRollback"]
+    pod = f"{last['from']}-6b8f-x7k2p"
+    regarding = {"apiVersion": "v1", "kind": "Pod", "namespace": serin.cluster.shop, "name": pod}
+    told = {"type": "Warning", "reason": "FailedScheduling", "note": "0/1 nodes are available", "regarding": regarding}
+    told |= {"action": "Scheduling", "reportingController": "default-scheduler", "reportingInstance": "one"}
+    told |= {"eventTime": f"{last['at'][:19]}.000000Z"}
+    events = [
+        {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": f"one-{number:02}"}, **told}
+        for number in range(60)
+    ]
+    serin.cluster.kubectl("create", "-f", "-", body={"apiVersion": "v1", "kind": "List", "items": events})
+    text = serin("report", "fraud").out.partition("## What its pods had to say")[2].partition("##")[0]
+    assert f"FailedScheduling | 60 | 1 | {pod}: 0/1 nodes are available |" in text
+    client = KubernetesCluster(await log_in(serin.kubeconfig))
+    try:
+        found, more = await client.pod_warnings(serin.cluster.shop)  # what the operator reads, in pages
+        none, _ = await client.pod_warnings(serin.cluster.system)
+    finally:
+        await client.close()
+    assert (len({one["metadata"]["name"] for one in found}), more, len(none)) == (60, False, 0)
 
 
 def _timeless(line: str) -> str:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from serin.cluster import kinds
+from serin.cluster.protocol import Kind
 from tests.simulation.api.faults import Fault, Request
 from tests.system.stage import BAD, Stage, play
 from tests.unit.golden import compare
@@ -13,13 +14,14 @@ GOLDEN = Path(__file__).parent / "golden" / "report.md"
 
 
 class NoReports:
-    """What happens to every request about a ConfigMap."""
+    """What happens to every request about a ConfigMap, or (`verb`) to those of another kind with this verb."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: Fault, kind: Kind = kinds.CONFIG_MAP, verb: str = "") -> None:
         self.faults, self.asked = list(faults), 0
+        self.kind, self.verb = kind, verb
 
     def __call__(self, request: Request) -> Fault | None:
-        if request.kind != kinds.CONFIG_MAP:
+        if request.kind != self.kind or self.verb not in ("", request.verb):
             return None
         self.asked += 1
         return self.faults[min(self.asked, len(self.faults)) - 1]
@@ -134,3 +136,10 @@ def test_a_report_that_had_no_answer_is_there_once() -> None:
     stage = play(lambda: Stage(plan=plan), told)
     assert len(reports(stage)) == 1
     assert re.fullmatch(r"fraud-[a-z0-9]+-report-[0-9a-f]+", str(reports(stage)[0]["metadata"]["name"]))
+
+
+def test_a_report_does_without_events_that_cannot_be_read() -> None:
+    plan = NoReports(Fault.FORBIDDEN, kind=kinds.EVENT, verb="list")
+    stage = play(lambda: Stage(plan=plan), told)
+    assert plan.asked == 1
+    assert "Events of its pods could not be read: " in reports(stage)[0]["data"]["report.md"]  # type: ignore[index]

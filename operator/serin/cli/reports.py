@@ -12,9 +12,10 @@ from serin.cli.connection import Connection, explained
 from serin.cluster import kinds
 from serin.cluster.protocol import ClusterError, Refused
 from serin.explain.document import Document
+from serin.explain.pods import Pods, ends_in, warnings_in
 from serin.explain.report import Note, Rollback, notes_of, report, rollbacks, shield_of
 
-# Of one deployment Serin makes far fewer in the hour that they are kept.
+# About one deployment Serin makes far fewer in the hour that they are kept; about pods there may be more.
 _MOST_EVENTS: Final = 1_000
 
 
@@ -26,10 +27,11 @@ class Known:
     rollbacks: Sequence[Rollback]
     notes: Sequence[Note]
     shield: str
+    pods: Pods
 
     def page(self, rollback: Rollback) -> Document:
         """The report of one of them."""
-        return report(self.name, rollback, self.notes, self.shield)
+        return report(self.name, rollback, self.notes, self.shield, self.pods)
 
 
 def read(connection: Connection, name: str) -> Known:
@@ -38,18 +40,29 @@ def read(connection: Connection, name: str) -> Known:
     try:
         body = connection.get(kinds.MODEL_DEPLOYMENT, namespace, name)
         bodies = connection.list(kinds.MODEL_SNAPSHOT, namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
-        events = _events(connection, body["metadata"]["uid"])
+        notes = notes_of(_events(connection, f"regarding.uid={body['metadata']['uid']}").get("items") or ())
+        pods = _pods(connection, name)
     except ClusterError as error:
         raise explained(error, f"ModelDeployment {name} in namespace {namespace}") from error
     found = rollbacks(read_state(body.get("status") or {}), {one.name: one for one in map(read_snapshot, bodies)})
-    return Known(name, found, notes_of(events), shield_of(body))
+    return Known(name, found, notes, shield_of(body), pods)
 
 
-def _events(connection: Connection, uid: str) -> Sequence[JsonObject]:
-    """Events about the deployment; none when the user may not read them, as they only add to a report."""
-    path = kinds.collection_path(kinds.EVENT, connection.namespace)
-    query = {"fieldSelector": f"regarding.uid={uid}", "limit": str(_MOST_EVENTS)}
+def _pods(connection: Connection, name: str) -> Pods:
+    """What is said of the namespace's pods, and how containers of this deployment's have ended."""
     try:
-        return list(connection.read(path, query).get("items") or ())
+        mine = connection.list(kinds.POD, connection.namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
     except Refused:
-        return ()
+        mine = ()
+    events = _events(connection, "type=Warning,regarding.kind=Pod")
+    cut = bool((events.get("metadata") or {}).get("continue"))
+    return Pods([*warnings_in(events.get("items") or ()), *ends_in(mine)], str(events.get("message", "")), cut)
+
+
+def _events(connection: Connection, selector: str) -> JsonObject:
+    """Some Events of the namespace; why, as `message`, when the user may not read them: they only add to a report."""
+    path = kinds.collection_path(kinds.EVENT, connection.namespace)
+    try:
+        return connection.read(path, {"fieldSelector": selector, "limit": str(_MOST_EVENTS)})
+    except Refused as error:
+        return {"message": error.message}

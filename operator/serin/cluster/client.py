@@ -28,6 +28,10 @@ RequestObserver = Callable[[str, str, int, float], None]
 _TIMEOUT_SECONDS: Final = 5.0
 # Objects in one answer of a list: as many as kubectl asks for.
 _PAGE: Final = 500
+# Anybody in a namespace may write large Events, so few of them are asked for at once.
+_EVENTS: Final = 50
+_PAGES_OF_EVENTS: Final = 20
+_WARNINGS: Final = "type=Warning,regarding.kind=Pod"
 _EXPIRED: Final = 410
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
@@ -137,6 +141,19 @@ class KubernetesCluster:
     async def create_event(self, body: JsonObject) -> None:
         """Create or (same name) update an events.k8s.io/v1 Event."""
         await self._apply(body, subresource="", force=True)
+
+    async def pod_warnings(self, namespace: str) -> tuple[Sequence[JsonObject], bool]:
+        """Warnings about a namespace's pods (events.k8s.io/v1), 1,000 at most, and whether there are more."""
+        path, token = kinds.collection_path(kinds.EVENT, namespace), ""
+        found: builtins.list[JsonObject] = []
+        for _ in range(_PAGES_OF_EVENTS):
+            query = {"fieldSelector": _WARNINGS, "limit": str(_EVENTS)} | ({"continue": token} if token else {})
+            answer = await self._request("list", kinds.EVENT, path, query=query)
+            found += answer["items"] or ()
+            token = answer["metadata"].get("continue") or ""
+            if not token:
+                return found, False
+        return found, True
 
     async def signing_keys(self) -> JsonObject:
         """The public keys of ServiceAccounts' tokens, as a JWK set."""

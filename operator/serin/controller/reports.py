@@ -27,6 +27,7 @@ from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
 from serin.cluster.protocol import ClusterError, Conflict, Retryable
 from serin.explain.document import Document, markdown, webpage
+from serin.explain.pods import Pods, Warned, ends_in, warnings_in
 from serin.explain.report import Note, Rollback, report, rollbacks, shield_of
 
 log: Final = structlog.get_logger("serin.reports")
@@ -43,6 +44,7 @@ MOST_REPORTS: Final = 5
 # Notes of each deployment, and deployments of which notes are kept.
 _NOTES: Final = 60
 _DEPLOYMENTS: Final = 2_000
+_MOST_ENDS: Final = 500  # of containers of one deployment
 # A ConfigMap may have 1 MiB.
 _MOST_BYTES: Final = 400_000
 
@@ -74,6 +76,8 @@ class ReportWriter:
         self._notes: OrderedDict[Key, deque[Note]] = OrderedDict()
         self._pending: set[Key] = set()  # of which something was told, or whose report is still to be written
         self._done: dict[Key, float] = {}  # the newest rollback that was dealt with
+        # How containers have ended, of deployments whose report is still to be written: pods are gone by then.
+        self._ends: dict[Key, frozenset[Warned]] = {}
         self._wake = asyncio.Event()
 
     def note(self, key: Key, reason: str, message: str) -> None:
@@ -107,10 +111,12 @@ class ReportWriter:
         body = self._cache.get(kinds.MODEL_DEPLOYMENT, *key)
         if body is None:
             self._done.pop(key, None)
+            self._ends.pop(key, None)
             return None
         last, now = read_state(body.get("status") or {}).last_rollback, self._clock()
         if last is None or self._done.get(key) == last.at or now - last.at > _RECENT:
             return None
+        self._see_pods(key)  # while they are there
         if now - last.at < _AFTER:
             return last.at + _AFTER - now
         if last.clients is None and now - last.at < _COUNTED:
@@ -126,6 +132,7 @@ class ReportWriter:
             # One deployment that cannot be told of must not end the reports of all others.
             log.exception("report.failed", namespace=key[0], deployment=key[1])
         self._done[key] = last.at
+        self._ends.pop(key, None)
         return None
 
     async def _write(self, key: Key, body: JsonObject) -> None:
@@ -136,7 +143,8 @@ class ReportWriter:
         newest = next((one for one in found if last and one.source.name == last.source), None)
         if newest is None or _times(newest.source) > MOST_REPORTS:
             return
-        page = report(key[1], newest, tuple(self._notes.get(key, ())), shield_of(body))
+        pods = await self._pods(key)
+        page = report(key[1], newest, tuple(self._notes.get(key, ())), shield_of(body), pods)
         if self._dashboard:
             page = replace(page, link=page_of(self._dashboard, *key, newest.source.name))
         try:
@@ -144,6 +152,20 @@ class ReportWriter:
             log.info("report.written", namespace=key[0], deployment=key[1], snapshot=newest.source.name)
         except Conflict:
             log.debug("report.exists", namespace=key[0], deployment=key[1])  # an earlier leader has written it
+
+    def _see_pods(self, key: Key) -> None:
+        seen = ends_in(self._cache.of_deployment(kinds.POD, *key))
+        self._ends[key] = frozenset(list(self._ends.get(key, frozenset()) | set(seen))[:_MOST_ENDS])
+
+    async def _pods(self, key: Key) -> Pods:
+        """What is said of them. It is asked for once: a report without it is better than none."""
+        ends = self._ends.get(key, frozenset())
+        try:
+            events, cut = await self._cluster.pod_warnings(key[0])
+        except ClusterError as error:
+            log.warning("events.not-read", namespace=key[0], deployment=key[1], error=error.message)
+            return Pods(tuple(ends), error.message)
+        return Pods((*warnings_in(events), *ends), cut=cut)
 
 
 def _times(one: Snapshot) -> int:

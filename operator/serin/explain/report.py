@@ -16,9 +16,10 @@ from serin.api.status import read_metric
 from serin.api.text import count
 from serin.api.times import human, parse_rfc3339, rfc3339_whole
 from serin.api.verdicts import FAILURES, Trouble
-from serin.explain import differences
+from serin.explain import differences, pods
 from serin.explain.document import Document, Section
 from serin.explain.plot import has_plot
+from serin.explain.pods import Pods, since
 from serin.explain.tables import NONE, Table
 
 # Seconds. Records of one rollback are written at the same look, in whole milliseconds.
@@ -97,13 +98,19 @@ def _went_to(at: float, snapshots: Mapping[str, Snapshot]) -> Snapshot | None:
     return None
 
 
-def report(name: str, rollback: Rollback, notes: Sequence[Note], shield: str = "") -> Document:
-    """The page about one rollback of the deployment `name`. `shield`: the router's setting, "" when there is none."""
+def report(
+    name: str, rollback: Rollback, notes: Sequence[Note], shield: str = "", known: Pods | None = None
+) -> Document:
+    """The page about one rollback of the deployment `name`.
+
+    `shield`: the router's setting, "" when there is none. `known`: of pods of the namespace; None: nobody has looked.
+    """
     sections = (
         Section("What happened", tuple(_happened(name, rollback))),
         _numbers(rollback),
         Section("Requests", tuple(_requests(rollback, shield))),
         _timeline(rollback, notes),
+        *([pods.section(rollback.source.name, known, _begun(rollback), rollback.record.at)] if known else ()),
         _metrics(rollback),
         _diff(rollback),
         _measured(rollback),
@@ -217,8 +224,7 @@ def _timeline(rollback: Rollback, notes: Sequence[Note]) -> Section:
         (record.first_bad, "", f"the first bad request is counted ({record.metric})"),
         (record.restored, "", "all of the router sends everything to the version that it went back to"),
     ]
-    begun = min(source.created, record.at)
-    told = [one for one in notes if begun - _BEFORE <= one.at <= record.at + _AFTER]
+    told = [one for one in notes if _begun(rollback) <= one.at <= record.at + _AFTER]
     rows = [(at, reason, words) for at, reason, words in moments if at is not None]
     rows += [(one.at, one.reason, one.message) for one in told[-_MOST_NOTES:]]
     if not any(one.reason == record.reason and abs(one.at - record.at) < _SAME for one in told):
@@ -228,12 +234,13 @@ def _timeline(rollback: Rollback, notes: Sequence[Note]) -> Section:
         "Timeline",
         () if told else (_NO_EVENTS,),
         ("time", "since the decision", "reason", "what"),
-        tuple((rfc3339_whole(at), _relative(at - record.at), reason or NONE, words) for at, reason, words in rows),
+        tuple((rfc3339_whole(at), since(at - record.at), reason or NONE, words) for at, reason, words in rows),
     )
 
 
-def _relative(seconds: float) -> str:
-    return f"{'-' if seconds < 0 else '+'}{human(abs(seconds))}"
+def _begun(rollback: Rollback) -> float:
+    """When its story begins (unix seconds): a moment before the version came up."""
+    return min(rollback.source.created, rollback.record.at) - _BEFORE
 
 
 def _metrics(rollback: Rollback) -> Section:

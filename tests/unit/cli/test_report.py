@@ -36,11 +36,14 @@ def api_server(events: int, folder: Path) -> Iterator[Path]:
             path, _, query = self.path.partition("?")
             if path.endswith("/events"):
                 asked = f"regarding.uid={end.body['metadata']['uid']}"
-                assert parse_qs(query)["fieldSelector"] == [asked], "of this deployment, and not of the namespace"
+                [selector] = parse_qs(query)["fieldSelector"]
+                assert selector in (asked, "type=Warning,regarding.kind=Pod"), "and not all of the namespace"
             if path.endswith("/events"):
                 self.answer(events, {"kind": "Status", "status": "Failure", "message": "not now", "code": events})
             else:
-                self.answer(200, {"items": list(end.snapshots)} if path.endswith("/modelsnapshots") else end.body)
+                lists = {"modelsnapshots": list(end.snapshots), "pods": []}
+                found = lists.get(path.rpartition("/")[2])
+                self.answer(200, end.body if found is None else {"items": found})
 
         def answer(self, status: int, body: dict[str, Any]) -> None:
             text = json.dumps(body).encode()
@@ -69,4 +72,5 @@ def test_who_may_not_read_events_gets_the_rest_and_no_answer_is_said(
     shown = capsys.readouterr()
     assert ended.value.code == code
     assert ("No Events are known" in shown.out) == (code is Exit.DONE)
+    assert ("Events of its pods could not be read: not now" in shown.out) == (code is Exit.DONE)
     assert ("not now" in shown.err) == (code is not Exit.DONE)

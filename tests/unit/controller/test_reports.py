@@ -31,6 +31,12 @@ class ApiServer:
         self.made: list[tuple[JsonObject, float]] = []
         self.asked = 0
         self.errors: dict[str, list[Exception]] = {}
+        self.events: list[JsonObject] | Exception = []
+
+    async def pod_warnings(self, _namespace: str) -> tuple[list[JsonObject], bool]:
+        if isinstance(self.events, Exception):
+            raise self.events
+        return self.events, False
 
     async def create(self, body: JsonObject) -> JsonObject:
         self.asked += 1
@@ -135,6 +141,39 @@ async def test_with_a_web_page_a_report_leads_to_it() -> None:
     data = rig.server.made[0][0]["data"]
     assert f"\n<{page}>\n" in data["report.md"]
     assert f'<a href="{page}">' in data["report.html"]
+
+
+@in_jumping_time
+async def test_a_report_has_what_pods_had_to_say_also_of_those_that_are_gone() -> None:
+    assert LAST is not None
+    rig, name = Rig(), f"{LAST.source}-6b8f-x7k2p"
+    ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": rfc3339(AT - 5.0)}
+    metadata = {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "1"}
+    metadata["labels"] = {"serin.dev/model-deployment": "fraud"}  # type: ignore[assignment]
+    statuses = [{"name": "model", "lastState": {"terminated": ended}}]
+    pod: JsonObject = {"metadata": metadata, "status": {"containerStatuses": statuses}}
+    rig.cache.put(kinds.POD, pod)
+    regarding = {"kind": "Pod", "name": name}
+    told = {"type": "Warning", "reason": "BackOff", "note": "Back-off restarting", "regarding": regarding}
+    rig.server.events = [{**told, "eventTime": rfc3339(AT - 4.0)}]
+    async with running(rig):
+        await asyncio.sleep(15.0)
+        rig.cache.drop(kinds.POD, {**pod, "metadata": {**metadata, "resourceVersion": "2"}})
+        await asyncio.sleep(45.0)
+    text = rig.server.made[0][0]["data"]["report.md"]
+    assert f"| -5s | OOMKilled | 1 | 1 | {name}: container model exited with code 137 |" in text
+    assert f"| -4s | BackOff | 1 | 1 | {name}: Back-off restarting |" in text
+
+
+@in_jumping_time
+async def test_without_events_a_report_is_written_all_the_same_and_says_so() -> None:
+    for error in (Refused("events is forbidden", 403), Retryable("no answer")):
+        rig = Rig()
+        rig.server.events = error
+        async with running(rig):
+            await asyncio.sleep(45.0)
+        [(body, _)] = rig.server.made
+        assert f"Events of its pods could not be read: {error.message}" in body["data"]["report.md"]
 
 
 @in_jumping_time
