@@ -114,8 +114,8 @@ def _is_told(serin: Serin, frame: Frame) -> None:
     assert all("\x1b" not in one.out for one in (shown, told, past, listed))
 
 
-async def test_what_a_versions_pods_had_to_say_is_in_the_report_as_far_as_one_may_read_it(serin: Serin) -> None:
-    body = put(serin.cluster, "Healthy-RejectedContent")
+async def test_what_a_versions_pods_had_to_say_is_in_the_report_and_status_leads_there(serin: Serin) -> None:
+    body = put(serin.cluster, film(stories.bad_candidate)[-1])
     last = body["status"]["lastRollback"]
     pod = f"{last['from']}-6b8f-x7k2p"
     regarding = {"apiVersion": "v1", "kind": "Pod", "namespace": serin.cluster.shop, "name": pod}
@@ -129,6 +129,9 @@ async def test_what_a_versions_pods_had_to_say_is_in_the_report_as_far_as_one_ma
     serin.cluster.kubectl("create", "-f", "-", body={"apiVersion": "v1", "kind": "List", "items": events})
     text = serin("report", "fraud").out.partition("## What its pods had to say")[2].partition("##")[0]
     assert f"FailedScheduling | 60 | 1 | {pod}: 0/1 nodes are available |" in text
+    hints = serin("status", "fraud").err
+    assert f"serin report fraud -n {serin.cluster.shop}" in hints
+    assert f"serin dashboard -n {serin.cluster.shop}" in hints
     client = KubernetesCluster(await log_in(serin.kubeconfig))
     try:
         found, more = await client.pod_warnings(serin.cluster.shop)  # what the operator reads, in pages

@@ -176,6 +176,10 @@ def status(
     put(show.status(facts, plots=plot))
     if not facts.serves_what_is_wanted:
         say(f"\nWhy, and what to do: {program()} explain {name} -n {connection.namespace}")
+    last = facts.state.last_rollback
+    if last and last.source == facts.wanted:
+        say(f"What is known of the rollback: {program()} report {name} -n {connection.namespace}")
+        say(f"The same in a browser: {program()} dashboard -n {connection.namespace}")
 
 
 def _check_combination(watch: bool, wait: bool, timeout: float | None, output: str | None) -> None:
