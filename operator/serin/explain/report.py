@@ -4,12 +4,13 @@ Every number is one that was kept when it was decided. What nobody has kept is s
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from serin.api import names
 from serin.api.json import JsonObject
 from serin.api.records import Measurement, Occasion, in_words
+from serin.api.retraining import Run
 from serin.api.snapshots import Snapshot
 from serin.api.state import ClientRequests, RollbackRecord, State
 from serin.api.status import read_metric
@@ -48,11 +49,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """One rollback: the version that was left, the one that serves since (None: not known any more), and why."""
+    """One rollback: the version that was left, the one that serves since (None: not known any more), and why.
+
+    `retraining`: the newest one, when it was begun since.
+    """
 
     source: Snapshot
     target: Snapshot | None
     record: RollbackRecord
+    retraining: Run | None = None
 
 
 def shield_of(body: JsonObject) -> str:
@@ -86,7 +91,11 @@ def rollbacks(state: State, snapshots: Mapping[str, Snapshot]) -> list[Rollback]
             target = _went_to(one.rolled_back, snapshots)
             said = RollbackRecord(one.name, target.name if target else "", one.reason, one.message, one.rolled_back)
             found.append(Rollback(one, target, said))
-    return sorted(found, key=lambda one: one.record.at, reverse=True)
+    found.sort(key=lambda one: one.record.at, reverse=True)
+    run = state.retraining.run if state.retraining else None
+    if found and run and run.at >= found[0].record.at - _SAME:
+        found[0] = replace(found[0], retraining=run)
+    return found
 
 
 def _went_to(at: float, snapshots: Mapping[str, Snapshot]) -> Snapshot | None:
@@ -134,6 +143,9 @@ def _happened(name: str, rollback: Rollback) -> Iterator[str]:
         yield f"Diagnosis: {trouble}. {_DIAGNOSES[trouble]}"
     if record.retried:
         yield "A person has asked to try the version again since."
+    if run := rollback.retraining:
+        begun = f"Retraining {run.name} was begun {human(run.at - record.at)} later"
+        yield f"{begun} ({run.cause.trigger}: {run.cause.message}); so far: {run.phase}."
 
 
 def _numbers(rollback: Rollback) -> Section:

@@ -8,7 +8,7 @@ from serin.api.snapshots import Snapshot, read_snapshot
 from serin.api.state import ClientRequests
 from serin.explain.document import markdown, webpage
 from serin.explain.report import Note, Rollback, notes_of, report, rollbacks, shield_of
-from tests.narratives import holdbacks, stories
+from tests.narratives import holdbacks, retrainings, stories
 from tests.narratives.film import Frame, film
 
 
@@ -126,6 +126,22 @@ def test_what_the_version_was_for_clients_is_told_or_said_to_be_unknown() -> Non
     part = replace(whole, since=found.record.since + 60.0)
     text = markdown(report("fraud", replace(found, record=replace(found.record, clients=part)), ()))
     assert "Not counted is what was before, since 20" in text
+
+
+def test_a_retraining_that_was_begun_since_is_told_with_the_newest_rollback() -> None:
+    frame, snapshots = end(retrainings.rollbacks_in_a_row_ask_for_a_retraining)
+    kept = frame.facts.state.retraining
+    assert kept is not None
+    assert kept.run is not None
+    first, *older = rollbacks(frame.facts.state, snapshots)
+    told = markdown(report("fraud", first, ()))
+    assert f"Retraining {kept.run.name} was begun " in told
+    assert f"; so far: {kept.run.phase}." in told
+    assert older
+    assert "Retraining" not in markdown(report("fraud", older[0], ())).split("## Numbers")[0]
+    earlier = replace(kept, run=replace(kept.run, at=first.record.at - 60.0))
+    [again, *_] = rollbacks(replace(frame.facts.state, retraining=earlier), snapshots)
+    assert again.retraining is None
 
 
 def test_a_version_whose_way_back_is_forgotten_is_told_without_a_comparison() -> None:
