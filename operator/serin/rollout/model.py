@@ -305,7 +305,8 @@ class Observation:
 
     def command(self, annotation: str) -> str:
         """What a person types to ask for what an annotation asks for."""
-        return f"kubectl annotate md {self.deployment.name} --overwrite {annotation}=$(date +%s)"
+        deployment = self.deployment
+        return f"kubectl annotate md {deployment.name} -n {deployment.namespace} --overwrite {annotation}=$(date +%s)"
 
     def ready(self, snapshot: str) -> int:
         """Ready pods of a snapshot."""

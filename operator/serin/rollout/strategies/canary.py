@@ -301,8 +301,9 @@ class Canary:
         state = context.at(replace(stage, since=since)).state
         if left is None:
             several = step.approvals.count > 1
-            name = context.seen.deployment.name
-            command = f"serin approve {name}" if several else context.seen.command(ANNOTATION_APPROVE)
+            one = context.seen.deployment
+            verb = f"serin approve {one.name} -n {one.namespace}"
+            command = verb if several else context.seen.command(ANNOTATION_APPROVE)
             people = missing(context.rollout, step.approvals, now)
             why = Finding(Reason.WAITING_FOR_APPROVAL, f"step {stage.index + 1} waits for approval{people}: {command}")
             left = expires_in(context.rollout, step.approvals, now)
