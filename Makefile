@@ -20,10 +20,12 @@ help: ## print this list
 venv: $(BIN)/.ready ## make .venv with the package and all that its development needs
 
 $(BIN)/.ready: pyproject.toml tests/requirements.txt
-	@echo "serin: installing locked Python packages into $(VENV) (about two minutes the first time)"
+	@echo "serin: installing locked Python packages into $(VENV) (a minute the first time)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	sed -n '/^uv==/,/[^\\]$$/p' tests/requirements.txt > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirement tests/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
 .PHONY: cluster
