@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from serin.api import names
+from serin.api.json import JsonObject
 from tests.integration.browser import Page, browser
 from tests.integration.cli_rig import Serin, put
 from tests.integration.operator_process import Cluster
@@ -142,7 +143,7 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         await page.photograph(picture("question"))
         assert cluster.read("md", "fraud") == before, "nothing is done before the answer"
         await page.press("Enter", "\r")  # the answer has the focus: no mouse is needed
-        value = await annotation(cluster, names.ANNOTATION_APPROVE)
+        value = await annotation(cluster, names.ANNOTATION_APPROVE, before)
         assert names.APPROVAL_FOR in value
         assert names.APPROVED_BY in value
         await page.shows("the operator has not answered")  # none runs here, and the page says so
@@ -150,7 +151,7 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         await page.click("[id='do.kill-switch']")
         await page.click("input[value=Candidate]")
         await page.click("#yes")
-        assert await annotation(cluster, names.ANNOTATION_KILL_SWITCH) == "Candidate"
+        assert await annotation(cluster, names.ANNOTATION_KILL_SWITCH, before) == "Candidate"
         # Live: what somebody else changes is shown without a reload.
         await page.go(here)
         await page.shows("Conditions")
@@ -166,12 +167,14 @@ async def test_a_click_asks_first_and_then_reaches_the_cluster(
         assert names.ANNOTATION_APPROVE not in cluster.read("md", "fraud")["metadata"].get("annotations", {})
 
 
-async def annotation(cluster: Cluster, key: str) -> str:
-    """Wait until a deployment has an annotation; answers its value."""
+async def annotation(cluster: Cluster, key: str, before: JsonObject) -> str:
+    """Wait until a deployment has an annotation, another one than before; answers its value."""
+    old = before["metadata"].get("annotations", {}).get(key)
     async with asyncio.timeout(60):
         while True:
             body = await asyncio.to_thread(cluster.read, "md", "fraud")
-            if value := body["metadata"].get("annotations", {}).get(key):
+            value = body["metadata"].get("annotations", {}).get(key)
+            if value and value != old:
                 return str(value)
             await asyncio.sleep(0.2)
 

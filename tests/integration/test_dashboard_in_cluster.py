@@ -147,7 +147,7 @@ async def test_from_a_token_to_an_approval_in_the_users_own_name(
     cluster: Cluster, served: Served, people: Callable[..., Person], tmp_path: Path
 ) -> None:
     alice = await asyncio.to_thread(people, "alice")
-    await asyncio.to_thread(put, cluster, APPROVAL)
+    before = await asyncio.to_thread(put, cluster, APPROVAL)
     async with opened(tmp_path, "browser") as page:
         await page.go(f"{served.url}/in/{cluster.shop}/fraud")
         await sign_in(page, alice)
@@ -155,12 +155,12 @@ async def test_from_a_token_to_an_approval_in_the_users_own_name(
         assert await page.run("document.cookie") == "", "no script gets the session"
         await page.click("[id='do.approve']")
         await page.click("#yes")
-        value = await annotation(cluster, names.ANNOTATION_APPROVE)
+        value = await annotation(cluster, names.ANNOTATION_APPROVE, before)
         assert value.endswith(f"{names.APPROVED_BY}{alice.name}")
         await page.shows("the operator has not answered")  # none runs here
         await page.click("[id='do.pause']")
         await page.click("#yes")
-        assert await annotation(cluster, names.ANNOTATION_PAUSE)
+        assert await annotation(cluster, names.ANNOTATION_PAUSE, before)
         # Live: what somebody else changes is shown without a reload.
         await page.go(f"{served.url}/")
         await page.click(f"a[href='/in/{cluster.shop}']")
