@@ -51,7 +51,10 @@ def misfit(body: Any, schema: str) -> tuple[str, str] | None:
         validator.validate(body)
     except ValidationError as error:
         missing = error.kind.property if isinstance(error.kind, ValidationErrorKind.Required) else None
-        return _said(json.loads(schema), list(error.schema_path), missing)
+        try:
+            return _said(json.loads(schema), list(error.schema_path), missing)
+        except (LookupError, TypeError):  # the library takes a name such as 00 for a number, and leaves "" out
+            return "", _UNFIT
     except ValueError:  # too deep for the library to keep a copy of
         return "", _UNFIT
     return None
@@ -95,7 +98,7 @@ def _said(schema: Any, path: list[str | int], missing: str | None) -> tuple[str,
     for step in steps:
         keyword, at = str(step), at[step]
         if keyword == "properties":
-            name = str(next(steps))
+            name = str(next(steps, ""))
             field, at = _joined(field, name), at[name]
         elif keyword == "items":
             field += "[]"

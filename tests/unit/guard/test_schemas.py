@@ -116,6 +116,15 @@ def test_what_is_no_json(text: str) -> None:
         read_schema(Field(text, "spec.guard.output.schema"))
 
 
+@pytest.mark.parametrize("name", ["00", "+1", "", "5"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_names_that_look_like_numbers_are_compared(name: str, deep: bool) -> None:
+    number: Any = {"type": "number"}
+    schema = json.dumps({"properties": {name: {"properties": {"a": number}} if deep else number}})
+    assert misfit({name: {"a": "x"} if deep else "x"}, schema) is not None
+    assert misfit({name: {"a": 5} if deep else 5}, schema) is None
+
+
 def test_what_is_for_people_does_not_travel() -> None:
     assert read({"$schema": "x", "title": "y", "type": "object", "default": {"$ref": "z"}}) == '{"type":"object"}'
 
