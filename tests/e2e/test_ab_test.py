@@ -159,7 +159,11 @@ def test_a_better_version_ends_the_test_and_serves(serin: Installation, tried: S
         over.set()
         asking.join(60)
     assert tried.status(NAME)["stable"]["snapshot"] == candidate
-    notes = [one.get("note", "") for one in tried.items("events.events.k8s.io") if one.get("reason") == "Promoted"]
-    print(notes)
-    assert any("it is better: approved" in note for note in notes), notes
+
+    def notes() -> list[str]:
+        events = tried.items("events.events.k8s.io")
+        return [one.get("note", "") for one in events if one.get("reason") == "Promoted"]
+
+    tried.until("Event", lambda: any("it is better: approved" in note for note in notes()))  # a moment after the status
+    print(notes())
     assert set(_settled(users).values()) == {candidate}

@@ -119,9 +119,16 @@ def test_back_to_the_best_one_and_to_the_next_when_its_image_is_gone(
     shop.annotate(NAME, f"serin.dev/rollback-to=best:errors@{time.time()}")
     status = shop.wait(NAME, "back", lambda one: one["stable"]["snapshot"] == second)
     assert status["lastRollback"]["to"] == second
-    told = [one.get("note", "") for one in shop.items("events.events.k8s.io") if one["reason"] == "RollbackFailed"]
-    print(told)
-    assert any(f"{best} does not come back" in one and f"The next one is {second}" in one for one in told)
-    assert any("ImagePull" in one or "image" in one for one in told)
+
+    def told() -> list[str]:
+        events = shop.items("events.events.k8s.io")
+        return [one.get("note", "") for one in events if one["reason"] == "RollbackFailed"]
+
+    def is_told() -> bool:
+        return any(f"{best} does not come back" in one and f"The next one is {second}" in one for one in told())
+
+    shop.until("Event", is_told)  # written a moment after the status
+    print(told())
+    assert any("ImagePull" in one or "image" in one for one in told())
     assert not shop.get("msnap", best)["status"]["rejected"], "it served well"
     traffic.wait_for("the next one's", lambda seen: seen.share(second) == 1.0 and seen.requests > 100)

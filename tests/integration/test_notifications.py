@@ -67,6 +67,9 @@ async def test_a_rollback_is_told_although_a_receiver_is_down_and_the_operator_d
         webhooks = json.dumps([{"name": "oncall", "url": first}, {"name": "chat", "url": second, "format": "Slack"}])
         asked = [{"webhook": {"name": "oncall"}, "events": ["RolledBack"]}, {"webhook": {"name": "chat"}}]
 
+        def reasons() -> set[str]:
+            return {one["reason"] for one in cluster.read("events")["items"]}
+
         def pending() -> list[Any]:
             found: list[Any] = (cluster.status().get("notifications") or {}).get("pending") or []
             return found
@@ -85,6 +88,7 @@ async def test_a_rollback_is_told_although_a_receiver_is_down_and_the_operator_d
             )
             [left] = pending()
             assert left["receivers"] == ["oncall"]
+            await until(lambda: "NotificationWaits" in reasons(), what="the Event")
         assert [one["text"].split("\n")[0] for one in chat.came] == [
             f"*{cluster.shop}/fraud: RolloutStarted*",
             f"*{cluster.shop}/fraud: RolledBack*",
@@ -101,8 +105,6 @@ async def test_a_rollback_is_told_although_a_receiver_is_down_and_the_operator_d
         assert event["type"] == "serin.dev.notification.RolledBack"
         assert event["data"]["reason"] == "AbortedByUser"
         assert event["data"]["rolledBackTo"] == cluster.status()["stable"]["snapshot"]
-        reasons = {one["reason"] for one in cluster.read("events")["items"]}
-        assert "NotificationWaits" in reasons
 
 
 # ── Alertmanager ──────────────────────────────────────────────────────────────────────────────────────────────────────
