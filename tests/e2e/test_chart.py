@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+from http import HTTPStatus
 from pathlib import Path
 
 import requests
@@ -38,7 +39,7 @@ def test_the_web_page_opens_by_the_docs_port_forward(serin: Installation) -> Non
         assert forwarding.stdout.readline().startswith("Forwarding from ")
         # The certificate is one that the pod has made for itself, as the docs say.
         page = requests.get(f"https://localhost:{port}/", verify=False, timeout=30)
-        assert page.status_code == 200
+        assert page.status_code == HTTPStatus.UNAUTHORIZED
         assert "<h1>Sign in</h1>" in page.text
     finally:
         forwarding.terminate()
