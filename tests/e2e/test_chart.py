@@ -6,6 +6,7 @@ import subprocess
 from http import HTTPStatus
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.cluster.ports import free_port
@@ -25,6 +26,7 @@ def test_helm_test_says_that_operator_router_and_web_page_are_ready(
     assert "serin-test" not in terminal("kubectl -n serin-system get pods -o name"), "it is removed when it succeeds"
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_the_web_page_opens_by_the_docs_port_forward(serin: Installation) -> None:
     [command] = re.findall(r"^kubectl (.* port-forward svc/serin-dashboard 8443:443)$", DASHBOARD.read_text(), re.M)
     port = free_port()
