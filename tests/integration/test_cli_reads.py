@@ -134,11 +134,16 @@ async def test_what_a_versions_pods_had_to_say_is_in_the_report_and_status_leads
     assert f"serin dashboard -n {serin.cluster.shop}" in hints
     client = KubernetesCluster(await log_in(serin.kubeconfig))
     try:
-        found, more = await client.pod_warnings(serin.cluster.shop)  # what the operator reads, in pages
-        none, _ = await client.pod_warnings(serin.cluster.system)
+        pages = [page async for page in client.pod_warnings(serin.cluster.shop)]  # what the operator reads
+        none = [page async for page in client.pod_warnings(serin.cluster.system)]
     finally:
         await client.close()
-    assert (len({one["metadata"]["name"] for one in found}), more, len(none)) == (60, False, 0)
+    found = [one for events, _ in pages for one in events]
+    assert (len({one["metadata"]["name"] for one in found}), len(found)) == (60, 60)
+    assert ([more for _, more in pages], [(len(events), more) for events, more in none]) == (
+        [True, False],
+        [(0, False)],
+    )
 
 
 def _timeless(line: str) -> str:

@@ -35,7 +35,7 @@ def look(connection: Connection, name: str) -> Facts:
 def _events(connection: Connection) -> list[JsonObject]:
     """Warnings about the namespace's pods, as far as the user may read them."""
     path = kinds.collection_path(kinds.EVENT, connection.namespace)
-    query = {"fieldSelector": "type=Warning,regarding.kind=Pod", "limit": str(_MOST_EVENTS)}
+    query = {"fieldSelector": kinds.POD_WARNINGS, "limit": str(_MOST_EVENTS)}
     try:
         return list(connection.read(path, query).get("items") or ())
     except Refused:

@@ -54,7 +54,7 @@ def _pods(connection: Connection, name: str) -> Pods:
         mine = connection.list(kinds.POD, connection.namespace, f"{names.LABEL_MODEL_DEPLOYMENT}={name}")
     except Refused:
         mine = ()
-    events = _events(connection, "type=Warning,regarding.kind=Pod")
+    events = _events(connection, kinds.POD_WARNINGS)
     cut = bool((events.get("metadata") or {}).get("continue"))
     return Pods([*warnings_in(events.get("items") or ()), *ends_in(mine)], str(events.get("message", "")), cut)
 

@@ -7,7 +7,7 @@ and a count. It refuses to retry: the queue does that, knowing more.
 import builtins
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -31,7 +31,6 @@ _PAGE: Final = 500
 # Anybody in a namespace may write large Events, so few of them are asked for at once.
 _EVENTS: Final = 50
 _PAGES_OF_EVENTS: Final = 20
-_WARNINGS: Final = "type=Warning,regarding.kind=Pod"
 _EXPIRED: Final = 410
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
@@ -142,18 +141,20 @@ class KubernetesCluster:
         """Create or (same name) update an events.k8s.io/v1 Event."""
         await self._apply(body, subresource="", force=True)
 
-    async def pod_warnings(self, namespace: str) -> tuple[Sequence[JsonObject], bool]:
-        """Warnings about a namespace's pods (events.k8s.io/v1), 1,000 at most, and whether there are more."""
+    async def pod_warnings(self, namespace: str) -> AsyncIterator[tuple[Sequence[JsonObject], bool]]:
+        """Pages of warnings about a namespace's pods (events.k8s.io/v1), and with each whether there are more.
+
+        They have 1,000 Events at most, all together.
+        """
         path, token = kinds.collection_path(kinds.EVENT, namespace), ""
-        found: builtins.list[JsonObject] = []
         for _ in range(_PAGES_OF_EVENTS):
-            query = {"fieldSelector": _WARNINGS, "limit": str(_EVENTS)} | ({"continue": token} if token else {})
+            query = {"fieldSelector": kinds.POD_WARNINGS, "limit": str(_EVENTS)}
+            query |= {"continue": token} if token else {}
             answer = await self._request("list", kinds.EVENT, path, query=query)
-            found += answer["items"] or ()
             token = answer["metadata"].get("continue") or ""
+            yield answer["items"] or (), bool(token)
             if not token:
-                return found, False
-        return found, True
+                return
 
     async def signing_keys(self) -> JsonObject:
         """The public keys of ServiceAccounts' tokens, as a JWK set."""

@@ -21,6 +21,7 @@ CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 EVENT: Final = Kind("events.k8s.io/v1", "Event", "events")
+POD_WARNINGS: Final = "type=Warning,regarding.kind=Pod"  # the field selector of those Events
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 ALL: Final = (

@@ -159,13 +159,17 @@ class ReportWriter:
 
     async def _pods(self, key: Key) -> Pods:
         """What is said of them. It is asked for once: a report without it is better than none."""
-        ends = self._ends.get(key, frozenset())
+        ends, cut = self._ends.get(key, frozenset()), False
+        warned: list[Warned] = []
         try:
-            events, cut = await self._cluster.pod_warnings(key[0])
+            # Page by page: an Event may be large, and what is told of it is short.
+            async for events, more in self._cluster.pod_warnings(key[0]):
+                warned += warnings_in(events)
+                cut = more
         except ClusterError as error:
             log.warning("events.not-read", namespace=key[0], deployment=key[1], error=error.message)
             return Pods(tuple(ends), error.message)
-        return Pods((*warnings_in(events), *ends), cut=cut)
+        return Pods((*warned, *ends), cut=cut)
 
 
 def _times(one: Snapshot) -> int:

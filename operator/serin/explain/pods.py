@@ -22,6 +22,7 @@ _AFTER: Final = 30.0
 _MOST_REASONS: Final = 20
 _LONGEST_MESSAGE: Final = 400
 _LONGEST_REASON: Final = 128  # of the API
+_LONGEST_POD: Final = 253
 # Of a pod's name, which ends in five random characters.
 _LONGEST_NAME: Final = 63
 _KEPT_OF_NAME: Final = 58
@@ -62,8 +63,14 @@ def warnings_in(events: Iterable[JsonObject]) -> list[Warned]:
         last = moment(series.get("lastObservedTime")) or moment(event.get("deprecatedLastTimestamp")) or first
         times = series.get("count") or event.get("deprecatedCount") or 1
         told = str(event.get("reason", "")), str(event.get("note") or "")
-        found.append(Warned(str(regarding.get("name", "")), *told, first, max(first, last), int(times)))
+        found.append(_warned(str(regarding.get("name", "")), *told, first, max(first, last), int(times)))
     return found
+
+
+def _warned(pod: str, reason: str, words: str, first: float, last: float, times: int = 1) -> Warned:
+    """What is kept is as long as what is shown: an Event and a container's last words may be far longer."""
+    message = shortened(" ".join(words.split()), _LONGEST_MESSAGE)
+    return Warned(shortened(pod, _LONGEST_POD), shortened(reason, _LONGEST_REASON), message, first, last, times)
 
 
 def ends_in(pods: Iterable[JsonObject]) -> list[Warned]:
@@ -79,7 +86,7 @@ def _ends(pod: JsonObject) -> Iterator[Warned]:
             at, code, words = moment(end.get("finishedAt")), end.get("exitCode"), str(end.get("message") or "").strip()
             if at is not None and code:
                 told = f"container {container['name']} exited with code {code}{': ' if words else ''}{words}"
-                yield Warned(pod["metadata"]["name"], str(end.get("reason") or "Error"), told, at, at)
+                yield _warned(pod["metadata"]["name"], str(end.get("reason") or "Error"), told, at, at)
 
 
 def section(snapshot: str, known: Pods, begun: float, decided: float) -> Section:
@@ -111,9 +118,8 @@ def _row(same: Sequence[Warned]) -> tuple[float, str, str, str, str]:
     """Warnings of one reason, oldest first."""
     times, pods, newest = sum(one.times for one in same), len({one.pod for one in same}), same[-1]
     first = min(one.first for one in same)
-    words = f"{newest.pod}: {' '.join(newest.message.split())}"
-    reason = shortened(newest.reason, _LONGEST_REASON)
-    return first, reason, count(times), count(pods), shortened(words, _LONGEST_MESSAGE)
+    words = shortened(f"{newest.pod}: {newest.message}", _LONGEST_MESSAGE)
+    return first, newest.reason, count(times), count(pods), words
 
 
 def since(seconds: float) -> str:

@@ -33,10 +33,10 @@ class ApiServer:
         self.errors: dict[str, list[Exception]] = {}
         self.events: list[JsonObject] | Exception = []
 
-    async def pod_warnings(self, _namespace: str) -> tuple[list[JsonObject], bool]:
+    async def pod_warnings(self, _namespace: str) -> AsyncIterator[tuple[list[JsonObject], bool]]:
         if isinstance(self.events, Exception):
             raise self.events
-        return self.events, False
+        yield self.events, False
 
     async def create(self, body: JsonObject) -> JsonObject:
         self.asked += 1

@@ -19,6 +19,16 @@ def told(*events: dict[str, Any], snapshot: str = MINE, begun: float = -100.0) -
     return section(snapshot, Pods(warnings_in(events)), AT + begun, AT)
 
 
+def test_what_is_kept_of_large_events_and_last_words_is_short() -> None:
+    large = "x" * 1_000_000
+    [warned] = warnings_in([event(-1.0, large, pod=large, note=large)])
+    end = {"reason": large, "exitCode": 1, "finishedAt": rfc3339(AT), "message": large}
+    status = {"containerStatuses": [{"name": "model", "state": {"terminated": end}}]}
+    [ended] = ends_in([{"metadata": {"name": "fraud-1"}, "status": status}])
+    for one in (warned, ended):
+        assert len(one.pod) + len(one.reason) + len(one.message) < 1_000
+
+
 def test_warnings_of_one_reason_are_one_line_with_the_newest_words() -> None:
     kubelet = {"eventTime": None, "deprecatedFirstTimestamp": rfc3339(AT - 40.0), "deprecatedCount": 7}
     kubelet["deprecatedLastTimestamp"] = rfc3339(AT - 2.0)
