@@ -11,9 +11,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from serin.api.guard import Protocol
+from serin.api.guard import Check, OutputGuard, Protocol
 from serin.api.guard_agreement import KEY, OUTCOME, AgreementGuard, Comparison, key_of
 from serin.api.guard_inputs import Column, InputGuard
+from serin.api.kill_switch import FixedAnswer
 from serin.api.split import Mirror, Rule
 from serin.routers.envoy.routed_model import Agreement, RoutedModel
 from tests.integration.envoy_rig import CANDIDATE, STABLE, eventually
@@ -161,6 +162,19 @@ async def test_what_the_candidate_fails_is_its_failure_and_no_disagreement(tmp_p
         failures = lambda: it.it.envoy.count("envoy_serin_failures", serin_snapshot=CANDIDATE)  # noqa: E731
         received = lambda: it.it.candidate.truth["received"]  # noqa: E731
         assert 0 < await eventually(failures, lambda found: 0 < found == received()) <= 50
+        assert (await outcomes(it, 0)).total() == 0
+
+
+async def test_the_fallback_is_no_answer_of_the_candidate(tmp_path: Path) -> None:
+    async with comparing(tmp_path, "nobody") as it:
+        fallback = FixedAnswer(200, "application/json", answers("fraud").decode())  # what stable says, too
+        checked = OutputGuard(Protocol.OPEN_INFERENCE, (Check("label", labels=frozenset({"fraud"})),), "", fallback)
+        await it.route(replace(routed(it), guard=checked))
+        seen = await it.it.send(50, path=INFER)
+        assert (seen["200"], seen[STABLE]) == (50, 50)
+        refused = lambda: it.it.envoy.count("envoy_serin_bad_outputs", serin_snapshot=CANDIDATE)  # noqa: E731
+        received = lambda: it.it.candidate.truth["received"]  # noqa: E731
+        assert 0 < await eventually(refused, lambda found: 0 < found == received()) <= 50
         assert (await outcomes(it, 0)).total() == 0
 
 

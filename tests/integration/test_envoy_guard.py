@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from serin.api.guard import Check, OutputGuard, Protocol
+from serin.api.kill_switch import FixedAnswer
 from serin.api.serving import Protocol as Spoken
 from serin.api.serving import Serving
 from serin.api.split import Mirror
@@ -160,6 +161,39 @@ async def test_a_bad_answer_that_nobody_stands_in_for_is_a_502_that_says_why(tmp
                 502,
                 "serin: the model's answer is refused: score: a number is more than 1\n",
             )
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_where_no_answer_is_good_clients_get_the_fallback_and_it_counts_against_the_versions(
+    tmp_path: Path, status: int
+) -> None:
+    said = '{"label": "unknown", "share": "100 %REQ(x)%"}'
+    fallback = FixedAnswer(status, "application/json; charset=utf-8", said)
+    async with guarded(tmp_path, weight=0) as it:
+
+        async def ask(weight: int) -> tuple[int, str, str, str]:
+            plain = it.model(weight)
+            await it.route(replace(plain, guard=replace(GUARD, fallback=fallback)))
+            async with it.it.client.post(it.it.url + INFER, data=b"{}") as response:
+                headers = response.headers
+                return response.status, headers["content-type"], headers["x-serin-guard"], await response.text()
+
+        assert (await ask(100))[0::2] == (200, "passed")
+        it.it.candidate.answer = bad
+        assert (await ask(100))[0::2] == (200, "passed"), "stable answers in its place"
+        it.it.stable.answer = bad
+        for weight in (100, 0):
+            assert await ask(weight) == (status, fallback.content_type, "fallback", said)
+        assert await it.counted("bad_outputs", CANDIDATE, 2) == 2
+        assert await it.counted("failures", CANDIDATE, 2) == 2
+        read = lambda: it.it.envoy.count("envoy_serin_failures", serin_snapshot=STABLE)  # noqa: E731
+        assert await eventually(read, lambda found: found >= 2) == 2
+        assert await it.it.envoy.count("envoy_serin_answer_failures") == (2 if status == 503 else 0)
+        # What the model itself says in that name is no reason for it.
+        it.it.stable.answer = lambda _: asyncio.sleep(
+            0, web.Response(body=scores(0.5), content_type="application/json", headers={"x-serin-guard": "failed"})
+        )
+        assert (await ask(0))[0::2] == (200, "passed")
 
 
 async def test_only_answers_of_the_model_are_looked_at(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from jmespath.exceptions import JMESPathError
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard_schema import read_schema
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FixedAnswer
 
 # Bytes of the largest answer, and of the largest request, that is looked at: as it comes, and as it is when it is no
 # longer compressed.
@@ -31,6 +32,7 @@ SETTINGS: Final = "serin-guard"
 MARK: Final = "x-serin-guard"
 PASSED: Final = "passed"
 FAILED: Final = "failed"
+FALLBACK: Final = "fallback"  # an answer was refused, and this is the deployment's own in its place
 INVALID: Final = "invalid-input"  # the request was refused, and no model has seen it
 UNCHECKED: Final = "unchecked"  # an answer of the model that cannot be looked at
 NOT_ASKED: Final = "not-asked"  # no answer of the model, such as its metadata
@@ -80,11 +82,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class OutputGuard:
-    """`spec.guard.output`. `schema`: of the whole answer, as JSON (guard_schema.py), "": any."""
+    """`spec.guard.output`. `schema`: of the whole answer, as JSON (guard_schema.py), "": any.
+
+    `fallback`: what clients get in place of an answer that is refused, None: 502 with the reason. The router gives it.
+    """
 
     protocol: Protocol
     checks: tuple[Check, ...] = ()
     schema: str = ""
+    fallback: FixedAnswer | None = None
 
 
 def read_output(guard: Field | None) -> OutputGuard | None:
@@ -92,11 +98,12 @@ def read_output(guard: Field | None) -> OutputGuard | None:
     output = guard.get("output") if guard else None
     if output is None:
         return None
-    checks = output.get("checks")
+    checks, fallback = output.get("checks"), output.get("fallback")
     found = OutputGuard(
         protocol=output["protocol"].one_of(Protocol),
         checks=tuple(_check(one) for one in checks.items()) if checks else (),
         schema=read_schema(output.get("schema")),
+        fallback=FixedAnswer.read(fallback["answer"]) if fallback else None,
     )
     if len(write_output(found)) > LONGEST_WRITTEN:
         raise InvalidSpec(
@@ -107,7 +114,7 @@ def read_output(guard: Field | None) -> OutputGuard | None:
 
 
 def write_output(guard: OutputGuard) -> str:
-    """As one line of ASCII, without a percent sign."""
+    """What is to be checked, as one line of ASCII, without a percent sign."""
     body: JsonObject = {"protocol": guard.protocol, "checks": [_row(check) for check in guard.checks]}
     return one_line(body | ({"schema": guard.schema} if guard.schema else {}))
 

@@ -7,7 +7,7 @@ the rest of the spec cannot be read, while nobody decides, and without Prometheu
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.names import ANNOTATION_KILL_SWITCH
@@ -46,6 +46,11 @@ class FixedAnswer:
     status: int
     content_type: str
     body: str
+
+    @classmethod
+    def read(cls, field: Field) -> Self:
+        """From the field that describes it, defaults included."""
+        return cls(*(field[key].value for key in ("status", "contentType", "body")))
 
     def __str__(self) -> str:
         return f"clients get a fixed answer with status {self.status} (spec.fallback.answer)"
@@ -90,7 +95,7 @@ def read_fallback(spec: Mapping[str, Any], deployment: str) -> Fallback | None:
     if (service is None) == (answer is None):
         raise InvalidSpec("spec.fallback: write exactly one of service: {name: ..., port: ...} and answer: {body: ...}")
     if service is None:
-        return FixedAnswer(*(field["answer"][key].value for key in ("status", "contentType", "body")))
+        return FixedAnswer.read(field["answer"])
     name = service["name"].value
     if name == deployment:
         raise InvalidSpec(

@@ -1106,6 +1106,18 @@ REFUSED: Refusals = {
         "spec: {guard: {output: {protocol: gRPC, checks: [{path: a, finite: true}]}}}",
         ("spec.guard.output.protocol", '"OpenInference", "KServeV1", "OpenAI", "JSON"'),
     ),
+    "a fallback without an answer": (
+        "spec: {guard: {output: {checks: [{path: a, finite: true}], fallback: {}}}}",
+        ("spec.guard.output.fallback", "write the answer, for example answer: {status: 200"),
+    ),
+    "a fallback that is a Service": (
+        "spec: {guard: {output: {checks: [{path: a, finite: true}], fallback: {service: {name: rules, port: 80}}}}}",
+        ('unknown field "spec.guard.output.fallback.service"',),
+    ),
+    "a fallback of no media type": (
+        "spec: {guard: {output: {checks: [{path: a, finite: true}], fallback: {answer: {contentType: json}}}}}",
+        ("spec.guard.output.fallback.answer.contentType", "write a media type"),
+    ),
     "a check of nowhere": (
         "spec: {guard: {output: {checks: [{finite: true}]}}}",
         ("spec.guard.output.checks[0].path", "Required value"),

@@ -1,11 +1,13 @@
 """`spec.guard`: what cannot be checked is refused in words that say what to write."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, Check, OutputGuard, Protocol, read_output, read_written, write_output
+from serin.api.kill_switch import FixedAnswer
 
 
 def read(*checks: dict[str, Any], protocol: str = "OpenInference") -> OutputGuard | None:
@@ -37,6 +39,17 @@ def test_a_schema_reaches_the_guard_as_it_is_without_checks_too() -> None:
     written = write_output(found)
     assert (written.isascii(), "%" in written) == (True, False)
     assert read_written(written) == found
+
+
+def test_a_fallback_is_the_routers_and_not_told_to_the_guard() -> None:
+    output = {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}
+    answer = {"status": 200, "contentType": "application/json", "body": '{"label": "unknown"}'}
+    plain = read_output(Field({"output": output}, "spec.guard"))
+    found = read_output(Field({"output": {**output, "fallback": {"answer": answer}}}, "spec.guard"))
+    assert plain is not None
+    assert plain.fallback is None
+    assert found == replace(plain, fallback=FixedAnswer(200, "application/json", '{"label": "unknown"}'))
+    assert write_output(found) == write_output(plain)
 
 
 def test_without_it_nothing_is_checked() -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, read_written
+from serin.api.guard_agreement import AgreementGuard, Comparison
 from serin.api.guard_inputs import Column, InputGuard, read_written_input
 from serin.api.json import JsonObject
+from serin.api.kill_switch import FixedAnswer
 from serin.api.parse import parse_model_deployment
 from serin.api.serving import Protocol as Spoken
 from serin.api.serving import Serving
@@ -19,7 +21,7 @@ from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.bootstrap import bootstrap
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.rendered import Rendered, render
-from serin.routers.envoy.routed_model import Arm, RoutedModel, read_model
+from serin.routers.envoy.routed_model import Agreement, Arm, RoutedModel, read_model
 from serin.routers.envoy.router import EnvoyRouter
 from serin.routers.envoy.settings import EnvoySettings
 from tests.narratives.world import World
@@ -28,6 +30,7 @@ from tests.unit.routers.context import router_context
 POD = (Endpoint("10.0.0.1", 80),)
 GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
 INPUTS = InputGuard(Protocol.JSON, (Column("amount 100 %", minimum=0.0),))
+AGREEMENT = Agreement(AgreementGuard(Protocol.JSON, (Comparison("label"),), 10), "1-2-3", "b")
 INSTALLED = Limits(guard=250)
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 PLAIN = RoutedModel(
@@ -83,6 +86,23 @@ def test_the_listener_shows_requests_to_the_guard_before_a_pod_is_chosen() -> No
     assert dict(found.clusters) == dict(render(PLAIN, limits=INSTALLED).clusters)
     for route in found.routes["virtual_hosts"][0]["routes"]:
         assert route["request_body_buffer_limit"] >= LARGEST_ANSWER
+
+
+def test_what_is_refused_is_replaced_after_all_that_reads_answers_of_versions() -> None:
+    fallback = FixedAnswer(200, "application/json", '{"label": "unknown"}')
+    model = replace(PLAIN, guard=replace(GUARD, fallback=fallback), inputs=INPUTS, agreement=AGREEMENT)
+    found = render(model, limits=INSTALLED)
+    filters = found.listener["filter_chains"][0]["filters"][1]["typed_config"]["http_filters"]
+    # Of an answer the last one comes first.
+    assert [one["name"] for one in filters] == [
+        *("serin-guard-fallback", "serin-guard-input", "serin-guard-agreement", "router")
+    ]
+    assert '"inline_string": "{\\"label\\": \\"unknown\\"}"' in json.dumps(filters[0])
+    # It is no answer of the candidate's: the guard's own requests get what the candidate has said.
+    for route in found.routes["virtual_hosts"][0]["routes"][:3]:
+        assert route["typed_per_filter_config"]["serin-guard-fallback"]["disabled"] is True
+    # Clusters check alike with it and without.
+    assert dict(found.clusters) == dict(render(replace(model, guard=GUARD), limits=INSTALLED).clusters)
 
 
 def test_the_answer_is_held_as_long_as_the_guard_looks_at_it() -> None:

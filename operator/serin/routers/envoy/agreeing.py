@@ -18,7 +18,7 @@ from serin.api.guard_agreement import KEY, OUTCOME, Pairing, key_of, write_pairi
 from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.routers.envoy.clusters import LONGEST_COPY, copies_cluster
-from serin.routers.envoy.guarding import CLUSTER, INPUT_FILTER, PROCESSOR
+from serin.routers.envoy.guarding import CLUSTER, FALLBACK_FILTER, INPUT_FILTER, PROCESSOR
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import PAIR
 from serin.routers.envoy.shape import any_of, typed
@@ -92,6 +92,8 @@ def guards_routes(model: RoutedModel, buffer: int) -> list[JsonObject]:
         told = _route(candidate.snapshot, [key, _TOLD], _answer(204))
         found = [told, _route(candidate.snapshot + PAIR, [key, POST], copied), *found]
     off = {INPUT_FILTER: any_of(_PER_ROUTE, {"disabled": True})} if model.inputs else {}
+    if model.guard and model.guard.fallback:  # or it would be compared as the candidate's answer
+        off[FALLBACK_FILTER] = any_of("envoy.config.route.v3.FilterConfig", {"disabled": True})
     return [{**one, "typed_per_filter_config": off} for one in found]
 
 

@@ -14,7 +14,7 @@ from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HTTP2_WINDOWS, UNSENT_BUFFER
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA
-from serin.routers.envoy.shape import any_of, config_source, seconds
+from serin.routers.envoy.shape import any_of, config_source, seconds, set_header
 
 NAME: Final = "fallback"  # no snapshot's: theirs have a hash behind a hyphen
 # Bytes of a fixed answer: as many characters as the schema allows, of four bytes each.
@@ -83,12 +83,11 @@ def _cluster_name(model: RoutedModel) -> str:
 
 
 def _fixed(match: JsonObject, status: int, body: str, content_type: str) -> JsonObject:
-    header = {"header": {"key": "content-type", "value": content_type}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return {
         "name": NAME,
         "match": match,
         "direct_response": {"status": status, **({"body": {"inline_string": body}} if body else {})},
-        "response_headers_to_add": [header],
+        "response_headers_to_add": [set_header("content-type", content_type)],
     }
 
 

@@ -20,19 +20,23 @@ Envoy 1.40 ends with a segmentation fault when such an answer is larger than the
 
 from typing import Final
 
-from serin.api.guard import MARK, PORT, SETTINGS, OutputGuard, write_output
+from serin.api.guard import FAILED, FALLBACK, MARK, PORT, SETTINGS, OutputGuard, write_output
 from serin.api.guard_inputs import METADATA, InputGuard, write_input
 from serin.api.json import JsonObject
-from serin.routers.envoy.shape import seconds, socket_address, typed
+from serin.api.kill_switch import FixedAnswer
+from serin.routers.envoy.shape import seconds, set_header, socket_address, typed
 
 CLUSTER: Final = "serin-guard"
 INPUT_FILTER: Final = "serin-guard-input"
+FALLBACK_FILTER: Final = "serin-guard-fallback"
 # The part of the bootstrap without which there must be no guard.
 NO_FLOW_CONTROL: Final = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
 NO_GUARD: Final = (
     "spec.guard: this cluster has no guard: ask whoever installs Serin to set the chart value guard.enabled, or remove "
     "spec.guard"
 )
+_CUSTOM: Final = "envoy.extensions.filters.http.custom_response.v3.CustomResponse"
+_LOCAL_ANSWER: Final = "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 PROCESSOR: Final = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 
@@ -73,6 +77,24 @@ def input_filter(guard: InputGuard, milliseconds: int) -> JsonObject:
         "metadata_options": {"receiving_namespaces": {"untyped": [METADATA]}},
     }
     return typed(INPUT_FILTER, PROCESSOR, processor)
+
+
+def fallback_filter(answer: FixedAnswer) -> JsonObject:
+    """A filter of the listener, farther from the router than whatever reads answers of versions.
+
+    An answer that was refused has counted as its version's failure before it comes here.
+    """
+    local = {
+        "status_code": answer.status,
+        "body": {"inline_string": answer.body},
+        "response_headers_to_add": [set_header("content-type", answer.content_type), set_header(MARK, FALLBACK)],
+    }
+    mark = typed("mark", "envoy.type.matcher.v3.HttpResponseHeaderMatchInput", {"header_name": MARK})
+    matcher = {
+        "predicate": {"single_predicate": {"input": mark, "value_match": {"exact": FAILED}}},
+        "on_match": {"action": typed("fallback", _LOCAL_ANSWER, local)},
+    }
+    return typed(FALLBACK_FILTER, _CUSTOM, {"custom_response_matcher": {"matcher_list": {"matchers": [matcher]}}})
 
 
 def _processor(settings: str, milliseconds: int) -> JsonObject:

@@ -8,7 +8,7 @@ from typing import Final
 
 from serin.api.json import JsonObject
 from serin.routers.envoy.agreeing import watching_filter
-from serin.routers.envoy.guarding import input_filter
+from serin.routers.envoy.guarding import fallback_filter, input_filter
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, STREAMS, Limits, socket_options
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
@@ -56,7 +56,10 @@ def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     }
     reading = [stream_filter()] if model.settings.event_streams is EventStreams.READ else []
     inputs = model.inputs if limits.guard else None
-    shown = [input_filter(inputs, limits.guard)] if inputs else []
+    instead = model.guard.fallback if model.guard and limits.guard else None
+    shown = [fallback_filter(instead)] if instead else []
+    if inputs:
+        shown.append(input_filter(inputs, limits.guard))
     compared = bool(model.agreement and limits.guard)
     if compared:
         shown.append(watching_filter())

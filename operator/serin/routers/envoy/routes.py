@@ -48,7 +48,7 @@ from serin.routers.envoy.limits import COPIED_BYTES, UNSENT_BUFFER, Limits
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import METADATA, SHADOW_HEADER, SHADOWED
 from serin.routers.envoy.settings import Shield
-from serin.routers.envoy.shape import seconds, typed
+from serin.routers.envoy.shape import seconds, set_header, typed
 from serin.routers.envoy.sticky import KEY_HEADER, matcher, new_cookie
 
 _UNSENT: Final = "connect-failure,refused-stream,reset-before-request"
@@ -280,7 +280,4 @@ def _give_up(model: RoutedModel, arm: Arm) -> JsonObject:
 
 
 def _header(name: str, field: str) -> JsonObject:
-    return {
-        "header": {"key": name, "value": f"%UPSTREAM_METADATA({METADATA}:{field})%"},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
+    return set_header(name, f"%UPSTREAM_METADATA({METADATA}:{field})%")

@@ -72,7 +72,7 @@ from serin.routers.envoy.log_filters import (
 )
 from serin.routers.envoy.routed_model import Agreement, RoutedModel
 from serin.routers.envoy.settings import EventStreams
-from serin.routers.envoy.shape import typed
+from serin.routers.envoy.shape import set_header, typed
 from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
 
 METADATA: Final = "serin"  # filter metadata of an endpoint, read by the tags below and by the response headers
@@ -106,10 +106,7 @@ _LATE: Final = ("UT", _STOOD_STILL)
 # begun. (One that has may be a stream.) A copy whose client goes before its request is complete ends like that too, and
 # much sooner.
 SHADOW_HEADER: Final = "x-serin-shadow"
-SHADOWED: Final = {
-    "header": {"key": SHADOW_HEADER, "value": "true"},
-    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-}
+SHADOWED: Final = set_header(SHADOW_HEADER, "true")
 _COPY_MILLISECONDS: Final = 100
 # A client's answer that had begun and broke off, or never came.
 _LOST_DOWNSTREAM: Final = (*_LOST_UPSTREAM, *_LATE)

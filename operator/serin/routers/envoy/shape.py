@@ -24,6 +24,11 @@ def any_of(message: str, config: JsonObject) -> JsonObject:
     return {"@type": f"type.googleapis.com/{message}", **config}
 
 
+def set_header(key: str, value: str) -> JsonObject:
+    """A header to add, whose own value there may have been counts no more."""
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
 def socket_address(address: str, port: int) -> JsonObject:
     """Where something listens, or what is asked. `::` as a listener's is every address of both families."""
     compatible = {"ipv4_compat": True} if address == "::" else {}
