@@ -15,8 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -29,6 +31,7 @@ from serin.api.status import read_state
 from tests.cluster import launcher
 from tests.cluster.local import ControlPlane
 from tests.cluster.ports import free_port
+from tests.cluster.rest import MERGE
 from tests.integration.operator_process import Cluster, OperatorProcess, routing
 from tests.integration.prometheus_server import PrometheusServer
 from tests.integration.test_operator_life import ROUTER, router
@@ -36,6 +39,7 @@ from tests.integration.test_operator_life import ROUTER, router
 SCRAPE: Final = 5.0  # seconds
 RATE: Final = 50.0  # requests a second of each deployment
 MEASURE: Final = 60.0  # seconds
+WRITERS: Final = 8  # requests of users that are under way at once
 STEPS: Final = [{"weight": 10, "bake": "1h"}]
 AGE: Final = "serin_evidence_age_seconds"
 BOUNDS: Final = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "+Inf")
@@ -288,8 +292,18 @@ async def until(what: str, count: Any, wanted: int, limit: float) -> float:
     return time.monotonic() - begun
 
 
-def manifests(count: int, version: str) -> JsonObject:
-    """So many deployments of this version."""
+def write_version(cluster: Cluster, plane: ControlPlane, version: str, number: int) -> None:
+    """Create a deployment, or give it another version: in one request, as a tool for GitOps does."""
+    body = manifest(f"m{number:04}", version)
+    if version == "1":
+        cluster.create(body)
+    else:
+        change = {"spec": {"model": body["spec"]["model"]}}
+        plane.rest.request("PATCH", plane.rest.path("md", cluster.shop, body["metadata"]["name"]), change, MERGE)
+
+
+def manifest(name: str, version: str) -> JsonObject:
+    """A deployment of this version."""
     container = {"name": "model", "image": "registry.test/model:1", "ports": [{"containerPort": 8080}]}
     spec = {
         "replicas": 2,
@@ -298,16 +312,7 @@ def manifests(count: int, version: str) -> JsonObject:
         "strategy": {"canary": {"steps": STEPS}},
         "router": {"envoy": {}},
     }
-    items = [
-        {
-            "apiVersion": "serin.dev/v1alpha1",
-            "kind": "ModelDeployment",
-            "metadata": {"name": f"m{one:04}"},
-            "spec": spec,
-        }
-        for one in range(count)
-    ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    return {"apiVersion": "serin.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name}, "spec": spec}
 
 
 async def measure(count: int, idle_only: bool, limit: float, folder: Path) -> list[Row]:
@@ -327,10 +332,10 @@ async def measure(count: int, idle_only: bool, limit: float, folder: Path) -> li
                     meter = Meter(operator)
 
                     async def apply(version: str) -> None:
-                        body = manifests(count, version)
-                        await asyncio.to_thread(
-                            cluster.kubectl, "create" if version == "1" else "replace", "-f", "-", body=body
-                        )
+                        with ThreadPoolExecutor(WRITERS) as writers:
+                            loop = asyncio.get_running_loop()
+                            write = partial(write_version, cluster, plane, version)
+                            await asyncio.gather(*(loop.run_in_executor(writers, write, one) for one in range(count)))
 
                     applying = group.create_task(apply("1"))
                     took = await until("healthy", lambda: fleet.healthy, count, limit)
