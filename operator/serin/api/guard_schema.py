@@ -2,7 +2,8 @@
 
 The guard is shared, and a schema is anybody's. So what is known of JSON Schema is a tree in which one part alone
 speaks of a value: without references and regular expressions, and without anyOf, oneOf and not, for each part of which
-the library would keep a copy of a body that does not fit it.
+the library would keep a copy of a body that does not fit it. An anyOf of different types, as pydantic writes it for
+what may be null, becomes one part.
 """
 
 import json
@@ -19,14 +20,18 @@ _NOTES: Final = frozenset(
     {"$schema", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 )
 _TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+_UNION: Final = (
+    "write parts of which each has a type of its own and what belongs to that type alone, for example "
+    '{"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}, or what all parts have in common'
+)
 _INSTEAD: Final = {
     "$ref": "write what it refers to in its place",
     "$defs": "write what is defined where it is used",
     "pattern": "write enum, minLength or maxLength, or remove it",
     "format": "write enum, minLength or maxLength, or remove it",
     "patternProperties": "write the names in properties, and additionalProperties for all others",
-    "anyOf": "write several types, for example type: [string, null], or the part that all have in common",
-    "oneOf": "write several types, for example type: [string, null], or the part that all have in common",
+    "anyOf": _UNION,
+    "oneOf": _UNION,
 }
 
 
@@ -58,7 +63,7 @@ def _read(schema: Any, place: tuple[str, ...], depth: int) -> JsonObject:
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST}: describe less of what is inside")
     found: JsonObject = {}
-    for key, value in schema.items():
+    for key, value in _one_part(schema).items():
         if key in _PARTS and not (key == "additionalProperties" and isinstance(value, bool)):
             found[key] = _PARTS[key](value, (*place, key), depth + 1)
         elif key in _VALUES:
@@ -70,6 +75,25 @@ def _read(schema: Any, place: tuple[str, ...], depth: int) -> JsonObject:
             instead = _INSTEAD.get(key, f"write {', '.join(sorted({*_VALUES, *_PARTS}))} alone")
             raise ValueError(f"{key}{where} is not known here: {instead}")
     return found
+
+
+def _one_part(schema: JsonObject) -> JsonObject:
+    """The same without anyOf and oneOf, where their parts exclude each other by their types; else as it is."""
+    own = schema.keys() - _NOTES
+    parts = schema[word] if len(own) == 1 and (word := min(own)) in ("anyOf", "oneOf") else None
+    found: JsonObject = {"type": []}
+    for part in parts if isinstance(parts, list) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        words = part.keys() - _NOTES if isinstance(kind, str) and kind in _OF_TYPE else None
+        if words is None or not words <= {"type", *_OF_TYPE[kind]} or _meets(kind, found["type"]):
+            return schema
+        found |= {key: part[key] for key in words} | {"type": [*found["type"], kind]}
+    return found if found["type"] else schema
+
+
+def _meets(kind: str, others: list[str]) -> bool:
+    """Whether a value of this type may be of one of the others, too."""
+    return kind in others or any({kind, one} == {"integer", "number"} for one in others)
 
 
 def _read_properties(value: Any, place: tuple[str, ...], depth: int) -> JsonObject:
@@ -116,6 +140,16 @@ def _differ(names: list[str]) -> bool:
 
 _COUNTS: Final = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+# What is said of values of one type, and says nothing of others.
+_OF_TYPE: Final[dict[str, tuple[str, ...]]] = {
+    "null": (),
+    "boolean": (),
+    "integer": _NUMBERS,
+    "number": _NUMBERS,
+    "string": ("minLength", "maxLength"),
+    "array": ("items", "minItems", "maxItems"),
+    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+}
 _VALUES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "additionalProperties": (lambda value: isinstance(value, bool), "false, or a schema"),
     "type": (_is_type, 'one of the types of JSON, or a list of them, for example ["string", "null"]'),

@@ -87,7 +87,23 @@ def test_what_is_said_has_the_schemas_words_alone(schema: Any, body: Any, wanted
         ({"items": {"pattern": "(a+)+$"}}, "pattern (items) is not known here: write enum, minLength or maxLength"),
         ({"patternProperties": {"(a+)+$": {}}}, "patternProperties is not known here: write the names in properties"),
         ({"format": "regex"}, "format is not known here"),
-        ({"anyOf": [{"type": "string"}]}, "anyOf is not known here: write several types"),
+        (
+            {"anyOf": [{"required": ["a"]}, {"type": "null"}]},
+            "anyOf is not known here: write parts of which each has a type",
+        ),
+        (
+            {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+            "oneOf is not known here: write parts of which each has",
+        ),
+        ({"anyOf": [{"type": "string", "minLength": 2}, {"type": "string"}]}, "anyOf is not known here"),
+        ({"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}, "anyOf is not known here"),
+        ({"anyOf": [{"type": "string", "minimum": 2}, {"type": "integer"}]}, "anyOf is not known here"),
+        ({"anyOf": [{"type": ["string", "null"]}]}, "anyOf is not known here"),
+        ({"anyOf": [{"type": "string"}], "minimum": 1}, "anyOf is not known here"),
+        ({"anyOf": []}, "anyOf is not known here"),
+        ({"anyOf": "a"}, "anyOf is not known here"),
+        ({"anyOf": [True]}, "anyOf is not known here"),
+        ({"anyOf": [{"type": "array", "items": {"pattern": "a"}}]}, "pattern (items) is not known here"),
         ({"not": {}}, "not is not known here"),
         ({"uniqueItems": True}, "uniqueItems is not known here"),
         ({"items": [{}]}, "a schema is an object (items)"),
@@ -123,6 +139,40 @@ def test_names_that_look_like_numbers_are_compared(name: str, deep: bool) -> Non
     schema = json.dumps({"properties": {name: {"properties": {"a": number}} if deep else number}})
     assert misfit({name: {"a": "x"} if deep else "x"}, schema) is not None
     assert misfit({name: {"a": 5} if deep else 5}, schema) is None
+
+
+def test_what_may_be_null_is_read_as_pydantic_writes_it() -> None:
+    age = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}], "default": None, "title": "Age"}
+    assert read({"properties": {"age": age}}) == '{"properties":{"age":{"minimum":0,"type":["integer","null"]}}}'
+    assert said({"properties": {"age": age}}, {"age": -1}) == "age: a number is less than 0"
+    assert said({"properties": {"age": age}}, {"age": "1"}) == "age: it is not of the type integer or null"
+
+
+PARTS = {
+    "null": some.just({}),
+    "boolean": some.just({}),
+    "number": some.fixed_dictionaries({}, optional={"minimum": some.integers(-1, 1), "exclusiveMaximum": some.just(2)}),
+    "string": some.fixed_dictionaries({}, optional={"minLength": some.integers(0, 2), "title": some.just("a")}),
+    "array": some.fixed_dictionaries({}, optional={"items": some.just({"type": "null"}), "maxItems": some.just(1)}),
+    "object": some.fixed_dictionaries({}, optional={"required": some.just(["a"]), "maxProperties": some.just(1)}),
+}
+VALUES = some.recursive(
+    some.none() | some.booleans() | some.integers(-2, 3) | some.sampled_from(["", "a", "ab", 0.5, 2.0]),
+    lambda inner: some.lists(inner, max_size=2) | some.dictionaries(some.sampled_from("ab"), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(
+    some.lists(some.sampled_from(sorted(PARTS)), min_size=1, unique=True).flatmap(
+        lambda types: some.tuples(*(PARTS[one].map(lambda part, one=one: {"type": one, **part}) for one in types))
+    ),
+    some.sampled_from(["anyOf", "oneOf"]),
+    VALUES,
+)
+def test_an_any_of_of_types_says_the_same_as_one_part(parts: tuple[Any, ...], word: str, body: Any) -> None:
+    schema = {word: [*parts]}
+    assert (misfit(body, read(schema)) is None) is jsonschema.Draft202012Validator(schema).is_valid(body)
 
 
 def test_what_is_for_people_does_not_travel() -> None:
