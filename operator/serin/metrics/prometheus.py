@@ -12,19 +12,21 @@ passwords from the process environment or from ~/.netrc: what is used is what th
 """
 
 import asyncio
-import json
+import gc
 import math
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakValueDictionary
 
+import orjson
 import requests
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
@@ -224,7 +226,7 @@ class Prometheus:
         if content is None:
             return _too_large(f"more than {MAX_BYTES / 1e6:g} MB")
         self.usage.answer_bytes += len(content)
-        with self._state.decoding:
+        with self._state.decoding, _uncollected():
             return self._read(response, content)
 
     def _connect(self) -> _Connection:
@@ -238,7 +240,7 @@ class Prometheus:
 
     def _read(self, response: requests.Response, content: bytes) -> Answer:
         try:
-            body: Any = json.loads(content)
+            body: Any = orjson.loads(content)
             if body["status"] == "error":
                 return self._refused(response.status_code, str(body.get("errorType")), str(body.get("error")))
             if body["status"] == "success":
@@ -258,6 +260,18 @@ class Prometheus:
     def _unreachable(self, words: str) -> Failed:
         message = f"Prometheus at {self.shown_url} gives no answer: {words}"
         return Failed(Reason.PROMETHEUS_UNREACHABLE, shorten(message))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without a look for garbage meanwhile: all of a large answer is kept, and each look goes through it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _content(response: requests.Response, until: float) -> bytes | None:
