@@ -212,7 +212,8 @@ class OperatorProcess:
 @asynccontextmanager
 async def routing(operator: OperatorProcess, pod: str) -> AsyncIterator[Envoy]:
     """A router pod that takes every configuration at once. `pod`: its name, or the address of an endpoint without."""
-    async with aiohttp.ClientSession() as session:
+    # Each question is held until there is news, so all of them are under way at once, as Envoy's are.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         envoy = Envoy(pod, HttpLink(session, f"http://127.0.0.1:{operator.xds_port}"))
         envoy.start()
         try:
