@@ -84,8 +84,10 @@ def _one_part(schema: JsonObject) -> JsonObject:
     found: JsonObject = {"type": []}
     for part in parts if isinstance(parts, list) else ():
         kind = part.get("type") if isinstance(part, dict) else None
-        words = part.keys() - _NOTES if isinstance(kind, str) and kind in _OF_TYPE else None
-        if words is None or not words <= {"type", *_OF_TYPE[kind]} or _meets(kind, found["type"]):
+        if not isinstance(kind, str) or kind not in _OF_TYPE or _meets(kind, found["type"]):
+            return schema
+        words = part.keys() - _NOTES
+        if not words <= {"type", *_OF_TYPE[kind]}:
             return schema
         found |= {key: part[key] for key in words} | {"type": [*found["type"], kind]}
     return found if found["type"] else schema
