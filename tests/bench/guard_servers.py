@@ -14,6 +14,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from h2.connection import H2Connection
 from h2.events import DataReceived
 
 from serin.api.guard import Check, OutputGuard, Protocol, read_written, write_output
+from serin.api.guard_keys import read_signed, sign_settings
 from serin.guard.exchange import Exchange
 
 GUARD = OutputGuard(Protocol.OPEN_INFERENCE, (Check("score", minimum=0.0, maximum=1.0),))
+KEY = b"k" * 32
 PATH = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 ANSWER = b'{"model_name":"m","outputs":[{"name":"score","datatype":"FP32","shape":[1],"data":[0.5]}]}'
 ROUNDS = 5
@@ -52,7 +55,8 @@ async def _load(port: int, count: int) -> None:
     begun = ended = 0
     got: dict[int, int] = {}
     base = [(":method", "POST"), (":scheme", "http"), (":authority", "guard"), (":path", PATH), ("te", "trailers")]
-    headers = [*base, ("content-type", "application/grpc"), ("serin-guard", write_output(GUARD))]
+    settings = sign_settings(KEY, write_output(GUARD))
+    headers = [*base, ("content-type", "application/grpc"), ("serin-guard", settings)]
     while ended < count:
         while begun < count and len(got) < AT_ONCE:
             number = http.get_next_available_stream_id()
@@ -76,7 +80,7 @@ async def _load(port: int, count: int) -> None:
 
 
 def _begin(metadata: dict[str, str]) -> Exchange:
-    return Exchange(read_written(metadata["serin-guard"]))
+    return Exchange(read_written(read_signed(KEY, metadata["serin-guard"].encode())))
 
 
 async def _serve_grpc_aio(port: int) -> None:
@@ -124,8 +128,8 @@ async def _serve_grpclib(port: int) -> None:
     await server.wait_closed()
 
 
-def _start(name: str, port: int) -> subprocess.Popen[bytes]:
-    words = ["-m", "serin", "guard", "--port", str(port)]
+def _start(name: str, port: int, key: Path) -> subprocess.Popen[bytes]:
+    words = ["-m", "serin", "guard", "--port", str(port), "--key-file", str(key)]
     if name != "h2":
         words = ["-m", "tests.bench.guard_servers", "serve", name, str(port)]
     return subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
@@ -149,11 +153,11 @@ async def _wait(port: int) -> None:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-async def main(count: int) -> None:
+async def main(count: int, key: Path) -> None:
     """Measure and print."""
     names = ["h2", "grpc.aio", *(["grpclib"] if importlib.util.find_spec("grpclib") else [])]
     ports = {name: 18_100 + place for place, name in enumerate(names)}
-    servers = {name: _start(name, port) for name, port in ports.items()}
+    servers = {name: _start(name, port, key) for name, port in ports.items()}
     cost: dict[str, list[float]] = {name: [] for name in names}
     rate: dict[str, list[float]] = {name: [] for name in names}
     try:
@@ -182,4 +186,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         asyncio.run({"grpc.aio": _serve_grpc_aio, "grpclib": _serve_grpclib}[sys.argv[2]](int(sys.argv[3])))
     else:
-        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000))
+        with tempfile.NamedTemporaryFile() as key:
+            key.write(KEY)
+            key.flush()
+            asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000, Path(key.name)))

@@ -17,10 +17,12 @@ KEYS = "/openid/v1/jwks"
 NARROW = ("--set", "operator.namespacedRights=true")
 
 
-def rendered(helm: Path, *settings: str, namespace: str = "serin-system") -> list[dict[str, Any]]:
-    """The objects of rights that the chart makes."""
+def rendered(
+    helm: Path, *settings: str, namespace: str = "serin-system", file: str = "rbac.yaml"
+) -> list[dict[str, Any]]:
+    """The objects of rights that the chart makes, or those of another file of it."""
     command = [str(helm), "template", "serin", str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES]
-    command += ["--show-only", "templates/rbac.yaml", *settings]
+    command += ["--show-only", f"templates/{file}", *settings]
     found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [one for one in yaml.safe_load_all(found) if one]
 
@@ -61,10 +63,13 @@ async def test_the_operator_works_with_the_rights_of_two_namespaces(
 ) -> None:
     cluster = Cluster(control_plane)
     try:
-        namespaces = f"operator.namespaces={{{cluster.shop}}}"
-        for one in rendered(helm, *NARROW, "--set", namespaces, namespace=cluster.system):
+        settings = (*NARROW, "--set", f"operator.namespaces={{{cluster.shop}}}", "--set", "guard.enabled=true")
+        for one in rendered(helm, *settings, namespace=cluster.system):
             if one["kind"] in ("ServiceAccount", "Role", "RoleBinding"):
                 control_plane.kubectl("apply", "-f", "-", input=json.dumps(one))
+        guard = rendered(helm, *settings, namespace=cluster.system, file="guard.yaml")
+        [secret] = [json.dumps(one) for one in guard if one["kind"] == "Secret"]
+        control_plane.kubectl("apply", "-f", "-", input=secret)
         account = f"system:serviceaccount:{cluster.system}:serin-operator"
 
         def may(*what: str) -> bool:
@@ -76,10 +81,29 @@ async def test_the_operator_works_with_the_rights_of_two_namespaces(
         assert may("list", "pods", "-n", cluster.shop)
         assert not may("list", "pods", "-n", "default")
         assert not may("list", "pods", "-A")
-        operator = OperatorProcess(as_account(control_plane, cluster, tmp_path), cluster, tmp_path / "operator.log")
+        for what in (
+            ("list", "secrets"),
+            ("create", "secrets"),
+            ("get", "secrets/other"),
+            ("delete", "secrets/serin-guard"),
+        ):
+            assert not may(*what, "-n", cluster.system), what
+        kubeconfig = as_account(control_plane, cluster, tmp_path)
+        operator = OperatorProcess(kubeconfig, cluster, tmp_path / "operator.log", guard_timeout="250")
+
+        def guard_key() -> str:
+            return control_plane.kubectl(
+                "-n", cluster.system, "get", "secret", "serin-guard", "-o", "jsonpath={.data.key}"
+            )
+
         try:
             await operator.wait_until_ready()
             await operator.wait_until_leading()
+            await until(guard_key, what="the key of the guard")
+            key = guard_key()
+            assert len(base64.b64decode(key)) == 32
+            control_plane.kubectl("apply", "-f", "-", input=secret)  # as each synchronization by Argo CD does
+            assert guard_key() == key
             cluster.deploy()
             await until(lambda: cluster.make_pods_ready() and "stable" in cluster.status(), what="a first version")
             assert "forbidden" not in operator.log().lower()

@@ -1,5 +1,6 @@
 """What each value of the chart does, rendered by Helm, and which values it refuses."""
 
+import argparse
 import json
 import subprocess
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 import yaml
 from manifests.generate import CHART, KUBERNETES
 
+from serin.api.guard_keys import DATA, SECRET
 from serin.controller.settings import parse
+from serin.guard.process import add_arguments
 from serin.routers.envoy.bootstrap import METRICS_PORT, XDS_PORT
 from serin.routers.envoy.limits import CONNECTIONS, HEADER_KILOBYTES, SHIELDED_BYTES, Limits
 from serin.routers.envoy.ports import FIRST, LAST
@@ -420,3 +423,23 @@ def test_the_schema_knows_every_value(helm: Path) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert missing(values, schema, "") == []
     assert template(helm).returncode == 0
+
+
+def test_operator_and_guard_share_a_key_that_the_chart_does_not_make(render: Render) -> None:
+    """Or it would be another one at each rendering. The operator has a right to that Secret, and to no other."""
+    assert ("Secret", "serin-guard") not in render()
+    objects = render("guard.enabled=true")
+    secret = objects["Secret", SECRET]
+    assert not {"data", "stringData"} & secret.keys()
+    rules = [one for one in objects["Role", "serin-operator"]["rules"] if "secrets" in one["resources"]]
+    assert rules == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET], "verbs": ["get", "patch"]}
+    ]
+    assert not any("secrets" in str(one) for (kind, _), one in objects.items() if kind == "ClusterRole")
+    [volume] = [one["secret"] for one in pod(objects, "serin-guard")["volumes"] if "secret" in one]
+    assert volume == {"secretName": SECRET, "items": [{"key": DATA, "path": DATA}]}
+    [container] = pod(objects, "serin-guard")["containers"]
+    [mount] = [one for one in container["volumeMounts"] if one["name"] == "key"]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args([]).key_file == Path(mount["mountPath"]) / DATA

@@ -29,6 +29,7 @@ from tests.integration.test_envoy_protocols import speaking
 INFER = "/v2/models/fraud/infer"
 MEBIBYTE = 1024 * 1024
 GUARD = OutputGuard(Protocol.OPEN_INFERENCE, (Check("score", finite=True, minimum=0.0, maximum=1.0),))
+KEY = b"k" * 32
 # Patient, as the machine may be busy: what the guard is shown is checked.
 LIMITS = Limits(guard=5_000)
 FIRST = {"serin_attempt": "first"}
@@ -75,7 +76,8 @@ class Guarded:
     it: Rig
     process: asyncio.subprocess.Process
 
-    async def route(self, wanted: RoutedModel) -> None:
+    async def route(self, wanted: RoutedModel, key: bytes = KEY) -> None:
+        wanted = wanted.signed(key)
         self.it.xds.update([wanted])
         await self.it.served(wanted)
         await self.it.envoy.listens(wanted, LIMITS)
@@ -110,8 +112,9 @@ class Guarded:
 
 @asynccontextmanager
 async def guarded(folder: Path, weight: int = 50, settings: EnvoySettings | None = None) -> AsyncIterator[Guarded]:
-    port = free_port()
-    words = ("-m", "serin", "guard", "--port", str(port))
+    port, key = free_port(), folder / "key"
+    key.write_bytes(KEY)
+    words = ("-m", "serin", "guard", "--port", str(port), "--key-file", str(key))
     process = await asyncio.create_subprocess_exec(sys.executable, *words)
     try:
         async with rig(folder, limits=LIMITS, guard=port) as it:
@@ -303,3 +306,16 @@ async def test_without_a_shield_the_client_sees_the_502(tmp_path: Path) -> None:
     async with guarded(tmp_path, 100, EnvoySettings(shield=Shield.OFF)) as it:
         it.it.candidate.answer = bad
         assert {(status, mark) for status, mark, _ in await it.ask(INFER, 10)} == {(502, "failed")}
+
+
+async def test_what_is_signed_with_another_key_is_not_done_until_the_guard_has_it(tmp_path: Path) -> None:
+    """As when the key is exchanged, or somebody else asks the guard: it passes, and is counted as unchecked."""
+    async with guarded(tmp_path) as it:
+        it.it.candidate.answer = bad
+        marks = lambda: it.ask(INFER, 10)  # noqa: E731
+        other = b"o" * 32
+        await it.route(it.model(50), other)
+        await eventually(marks, lambda found: {(status, mark) for status, mark, _ in found} == {(200, "-")})
+        assert await it.it.envoy.count("envoy_serin_unchecked") >= 10
+        (tmp_path / "key").write_bytes(other)
+        await eventually(marks, lambda found: {(status, mark) for status, mark, _ in found} == {(200, "passed")})

@@ -2,7 +2,7 @@
 
 The guard (serin.guard) keeps no settings: what is to be checked comes with every exchange, as one line of JSON that the
 router's configuration has (`write_output`, `read_written`). So a change of the settings is one of the router's
-configuration, and one deployment's settings are nobody else's.
+configuration, and one deployment's settings are nobody else's. The operator signs them (guard_keys.py).
 
 A path is a subset of JMESPath: fields, indexes and projections. What is left out (functions, filters, lists of
 expressions) could make much of little, and the guard is shared.
@@ -26,7 +26,7 @@ from serin.api.kill_switch import FixedAnswer
 # longer compressed.
 LARGEST_ANSWER: Final = 1024 * 1024
 PORT: Final = 18001
-# Of an exchange: the key of its metadata that has what `write_output` has written.
+# Of an exchange: the key of its metadata that has what `write_output` has written, signed.
 SETTINGS: Final = "serin-guard"
 # The header by which the guard says what became of an answer, and what it says.
 MARK: Final = "x-serin-guard"
@@ -124,10 +124,21 @@ def one_line(body: JsonObject) -> str:
     return json.dumps(body, separators=(",", ":"), sort_keys=True).replace("%", "\\u0025")
 
 
+def read_line(text: str, *known: str) -> JsonObject:
+    """What `one_line` has written. Raises ValueError when it has more than these fields.
+
+    An operator of a later version then asks for what this guard does not know. It must not say that it has done so.
+    """
+    body: JsonObject = json.loads(text)
+    if not isinstance(body, dict) or not body.keys() <= set(known):
+        raise ValueError("these settings have more than this guard knows")
+    return body
+
+
 def read_written(text: str) -> OutputGuard:
     """What `write_output` has written. Raises ValueError for anything else."""
     try:
-        body = json.loads(text)
+        body = read_line(text, "protocol", "checks", "schema")
         rows = body["checks"]
         lists = [{"labels": frozenset(row.get("labels", ())), "shape": tuple(row.get("shape", ()))} for row in rows]
         checks = tuple(Check(**{**row, **found}) for row, found in zip(rows, lists, strict=True))

@@ -4,13 +4,12 @@ As with outputs (guard.py) the guard keeps no settings: they come with every exc
 of a request names a column of the spec and nothing that is in the request.
 """
 
-import json
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from serin.api.fields import Field, InvalidSpec
-from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_path
+from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_line, read_path
 from serin.api.guard_schema import read_schema
 from serin.api.json import JsonObject
 from serin.api.signature import Signature, Tensor
@@ -146,7 +145,7 @@ def is_input(text: str) -> bool:
 def read_written_input(text: str) -> InputGuard:
     """What `write_input` has written. Raises ValueError for anything else."""
     try:
-        body = json.loads(text)
+        body = read_line(text, "protocol", "columns", "reject", "rows", "path", "schema")
         columns = tuple(_written_column(row) for row in body["columns"])
         read = InputGuard(Protocol(body["protocol"]), columns, body["reject"], body["rows"], body["path"])
         return replace(read, schema=body.get("schema", ""))

@@ -85,6 +85,7 @@ class Replica:
             telemetry.registry,
             self._enqueue,
             self._signing_keys,
+            self._requests,
         )
         self._routers = build_routers(context)
         self._lowering = Lowering(self._routers.values())
@@ -267,9 +268,13 @@ class Replica:
         return f"no look at a model deployment has ended in {seconds:.0f} s" if seconds > _STUCK_SECONDS else ""
 
     async def _signing_keys(self) -> JsonObject:
-        """The public keys of ServiceAccounts' tokens. Routers ask for them only while they serve."""
+        """The public keys of ServiceAccounts' tokens."""
+        return await self._requests().signing_keys()
+
+    def _requests(self) -> KubernetesCluster:
+        """Routers make some only while they serve."""
         assert self._cluster is not None
-        return await self._cluster.signing_keys()
+        return self._cluster
 
     def _show_gauges(self) -> None:
         self._telemetry.leader.set_function(lambda: float(self._deciding))

@@ -1,10 +1,15 @@
-"""The process `serin guard`: flags, what runs, and how it ends. It asks the API server for nothing."""
+"""The process `serin guard`: flags, what runs, and how it ends. It asks the API server for nothing.
+
+It does what the operator has signed with the key that both have, and nothing else (keys.py).
+"""
 
 import argparse
 import asyncio
 import os
 import signal
+import sys
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,7 +17,9 @@ import structlog
 from serin.api.guard import LARGEST_ANSWER, PORT, OutputGuard, read_written
 from serin.api.guard_agreement import Pairing, is_pairing, read_written_pairing
 from serin.api.guard_inputs import InputGuard, is_input, read_written_input
+from serin.api.guard_keys import DATA, SECRET, read_signed
 from serin.guard.exchange import Exchange
+from serin.guard.keys import Keys, NoKey
 from serin.guard.pairs import Pairs
 from serin.guard.request_exchange import RequestExchange
 from serin.guard.server import Answering, GuardServer, Limits
@@ -20,6 +27,8 @@ from serin.guard.watched import Watched
 
 log: Final = structlog.get_logger("serin.guard")
 
+# Where the chart mounts the key.
+_KEY_FILE: Final = f"/etc/serin/guard/{DATA}"
 # Of the memory, what pairs of answers may have beside it.
 _PAIRS_SHARE: Final = 2
 
@@ -33,39 +42,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", default=value, type=int, help=f"{text} [{variable}]")
 
     number("port", PORT, "port for the router")
+    text = "file with the key by which the operator's settings are known; read again when it changes"
+    default = os.environ.get("SERIN_GUARD_KEY_FILE", _KEY_FILE)
+    parser.add_argument("--key-file", default=default, type=Path, help=f"{text} [SERIN_GUARD_KEY_FILE]")
     number("memory", 64 * 1024 * 1024, "bytes of requests and answers that may be held at once; more pass unchecked")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Serve until told to stop."""
-    asyncio.run(run(arguments))
+    try:
+        asyncio.run(run(arguments))
+    except NoKey as error:
+        sys.exit(f"serin guard: {error}: mount {DATA} of the Secret {SECRET} there, which the operator writes")
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM or SIGINT. Raises OSError when the port is taken."""
+    """Serve until SIGTERM or SIGINT. Raises OSError when the port is taken, NoKey."""
+    keys = Keys(arguments.key_file)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     pairs = Pairs(arguments.memory // _PAIRS_SHARE)
-    server = GuardServer(partial(_begin, pairs), Limits(LARGEST_ANSWER, arguments.memory))
+    server = GuardServer(partial(_begin, keys, pairs), Limits(LARGEST_ANSWER, arguments.memory))
     port = await server.start(None, arguments.port)
+    reading = asyncio.create_task(keys.run(), name="key")
     log.info("guard.serving", port=port)
     await stopping.wait()
     log.info("guard.stopping")
+    reading.cancel()
     await server.stop()
     await pairs.stop()
 
 
-def _begin(pairs: Pairs, settings: bytes, peer: str) -> Answering:
-    found = _read(settings)
+def _begin(keys: Keys, pairs: Pairs, settings: bytes, peer: str) -> Answering:
+    found = _read(keys.key, settings)
     if isinstance(found, Pairing):
         return Watched(found, pairs, peer)
     return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
 @lru_cache(maxsize=4096)
-def _read(settings: bytes) -> OutputGuard | InputGuard | Pairing:
-    text = settings.decode("ascii")
+def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing:
+    text = read_signed(key, settings)
     if is_pairing(text):
         return read_written_pairing(text)
     return read_written_input(text) if is_input(text) else read_written(text)

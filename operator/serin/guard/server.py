@@ -13,6 +13,7 @@ that comes while all together hold too much.
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -39,12 +40,31 @@ _OVERHEAD: Final = 64 * 1024
 _STREAM_WINDOW: Final = 1024 * 1024
 _CONNECTION_WINDOW: Final = 16 * 1024 * 1024
 _STREAMS: Final = 1_000
+_LOG_SECONDS: Final = 10.0
 _SETTINGS: Final = {
     SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
     SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS,
     SettingCodes.MAX_HEADER_LIST_SIZE: _OVERHEAD,
 }
 _OK, _INVALID, _EXHAUSTED, _UNIMPLEMENTED, _INTERNAL = b"0", b"3", b"8", b"12", b"13"
+
+
+class _Seldom:
+    """Logs what anybody can cause with every request: once in ten seconds, and how many times it was."""
+
+    def __init__(self, event: str) -> None:
+        self._event, self._times, self._again = event, 0, 0.0
+
+    def warn(self, **words: str) -> None:
+        """It has happened."""
+        self._times += 1
+        if (now := time.monotonic()) >= self._again:
+            log.warning(self._event, times=self._times, **words)
+            self._times, self._again = 0, now + _LOG_SECONDS
+
+
+_CONNECTION_FAILED: Final = _Seldom("guard.connection-failed")
+_SETTINGS_REFUSED: Final = _Seldom("guard.settings-refused")
 
 
 class Answering(Protocol):
@@ -121,7 +141,7 @@ class GuardProtocol(asyncio.Protocol):
         try:
             events = self._http.receive_data(data)
         except ProtocolError as error:
-            log.warning("guard.connection-failed", error=type(error).__name__)
+            _CONNECTION_FAILED.warn(error=type(error).__name__)
             self._send()
             self._transport.close()
             return
@@ -159,7 +179,7 @@ class GuardProtocol(asyncio.Protocol):
             try:
                 exchange = self._begin(found.get(_SETTINGS_KEY, b""), self._peer)
             except ValueError as error:
-                log.warning("guard.settings-refused", why=str(error))
+                _SETTINGS_REFUSED.warn(why=str(error))
                 status = _INVALID
         elif found.get(b":path") != HEALTH:
             status = _UNIMPLEMENTED

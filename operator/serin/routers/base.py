@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the command line starts with the table, and without what on
     from prometheus_client import CollectorRegistry
 
     from serin.cluster.cache import ObjectCache
-    from serin.cluster.protocol import Kind
+    from serin.cluster.protocol import Cluster, Kind
     from serin.rollout.model import Route
 
 
@@ -135,7 +135,8 @@ class RouterContext:
 
     `namespace`: Serin's own. `options`: values of all flags, by name with underscores. `registry`: where it registers
     its metrics. `enqueue`: asks for a look at a deployment. `signing_keys`: asks the API server for the public keys of
-    ServiceAccounts' tokens, as a JWK set; raises ClusterError.
+    ServiceAccounts' tokens, as a JWK set; raises ClusterError. `cluster`: what a router may ask the API server while it
+    serves.
     """
 
     cache: "ObjectCache"
@@ -144,6 +145,7 @@ class RouterContext:
     registry: "CollectorRegistry"
     enqueue: Callable[[Key], None]
     signing_keys: Callable[[], Awaitable[JsonObject]]
+    cluster: Callable[[], "Cluster"]
 
 
 @dataclass(frozen=True, slots=True)

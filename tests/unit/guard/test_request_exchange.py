@@ -1,6 +1,7 @@
 """What is said to Envoy of a request: whether its body is shown, whether it passes, and what is written beside it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, 
 from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, write_output
 from serin.api.guard_agreement import Comparison, Pairing, write_pairing
 from serin.api.guard_inputs import Column, InputGuard, Type, write_input
+from serin.api.guard_keys import sign_settings
 from serin.guard.exchange import Exchange
+from serin.guard.keys import Keys
 from serin.guard.pairs import Pairs
 from serin.guard.process import _begin
 from serin.guard.request_exchange import RequestExchange
@@ -131,10 +134,40 @@ def test_a_message_that_was_not_asked_for_is_none(message: bytes) -> None:
         exchange().on_message(message)
 
 
-def test_settings_say_what_is_looked_at() -> None:
-    inputs = InputGuard(Protocol.JSON, (AMOUNT,))
-    assert isinstance(_begin(Pairs(0), write_input(inputs).encode(), ""), RequestExchange)
-    outputs = OutputGuard(Protocol.JSON, (Check("a", finite=True),))
-    assert isinstance(_begin(Pairs(0), write_output(outputs).encode(), ""), Exchange)
-    pairing = Pairing(Protocol.JSON, (Comparison("a"),), "shop/fraud", 1, "key/new", "old", "new", 1.0)
-    assert isinstance(_begin(Pairs(0), write_pairing(pairing).encode(), ""), Watched)
+PAIRING = Pairing(Protocol.JSON, (Comparison("a"),), "shop/fraud", 1, "key/new", "old", "new", 1.0)
+WRITTEN = {
+    RequestExchange: write_input(InputGuard(Protocol.JSON, (AMOUNT,))),
+    Exchange: write_output(OutputGuard(Protocol.JSON, (Check("a", finite=True),))),
+    Watched: write_pairing(PAIRING),
+}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    file = tmp_path / "key"
+    file.write_bytes(b"k" * 32)
+    return Keys(file)
+
+
+def test_settings_say_what_is_looked_at(keys: Keys) -> None:
+    for kind, text in WRITTEN.items():
+        assert isinstance(_begin(keys, Pairs(0), sign_settings(keys.key, text).encode(), ""), kind)
+
+
+@pytest.mark.parametrize("text", WRITTEN.values())
+def test_nobody_but_the_operator_says_it(keys: Keys, text: str) -> None:
+    signed = sign_settings(keys.key, text).encode()
+    _begin(keys, Pairs(0), signed, "")
+    for sent in (text.encode(), b"", sign_settings(b"o" * 32, text).encode()):
+        with pytest.raises(ValueError, match="settings are"):
+            _begin(keys, Pairs(0), sent, "")
+    keys.key = b"n" * 32  # what was known before is known no more
+    with pytest.raises(ValueError, match="settings are"):
+        _begin(keys, Pairs(0), signed, "")
+
+
+@pytest.mark.parametrize("text", WRITTEN.values())
+def test_what_a_later_operator_asks_for_beside_is_not_passed_over(keys: Keys, text: str) -> None:
+    later = json.dumps(json.loads(text) | {"zzz": True}, separators=(",", ":"))
+    with pytest.raises(ValueError, match=r"more than this guard knows|no settings of a guard"):
+        _begin(keys, Pairs(0), sign_settings(keys.key, later).encode(), "")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -307,3 +308,13 @@ async def test_an_exchange_may_say_nothing_and_end_by_itself() -> None:
         await client.send(client.begin(HEALTH), framed(b""))
         assert await client.message(cut + 2)
         assert seen == ["127.0.0.1", "closed"] * 2
+
+
+async def test_what_anybody_can_send_fills_no_log() -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with serving() as (_, client):
+            for _ in range(50):
+                number = client.begin(settings="none")
+                await client.flush()
+                assert await client.status(number) == "3"
+    assert len([one for one in logged if one["event"] == "guard.settings-refused"]) <= 2

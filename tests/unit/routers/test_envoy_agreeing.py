@@ -12,6 +12,7 @@ import pytest
 from serin.api.guard import Protocol
 from serin.api.guard_agreement import KEY, AgreementGuard, Comparison, key_of, read_written_pairing
 from serin.api.guard_inputs import Column, InputGuard
+from serin.api.guard_keys import read_signed
 from serin.api.json import JsonObject
 from serin.api.split import Mirror, Rule, Sticky
 from serin.routers.endpoints import Endpoint
@@ -104,7 +105,7 @@ def test_nothing_is_shown_where_nothing_is_compared_and_the_guards_own_requests_
 def test_what_the_guard_is_told() -> None:
     [way] = [one for one in routes(COPIED) if "serin-guard-agreement" in one.get("typed_per_filter_config", {})]
     told = way["typed_per_filter_config"]["serin-guard-agreement"]["overrides"]["grpc_initial_metadata"]
-    found = read_written_pairing(told[0]["value"])
+    found = read_written_pairing(read_signed(b"", told[0]["value"].encode()))
     assert (found.name, found.port, found.stable, found.candidate) == ("shop/fraud", 10001, "a", "b")
     assert (found.key, found.compare, found.seconds) == (key_of("7f", "b"), HOW.compare, 300.0)
 

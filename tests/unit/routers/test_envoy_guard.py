@@ -8,6 +8,7 @@ import pytest
 from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, read_written
 from serin.api.guard_agreement import AgreementGuard, Comparison
 from serin.api.guard_inputs import Column, InputGuard, read_written_input
+from serin.api.guard_keys import read_signed
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FixedAnswer
 from serin.api.parse import parse_model_deployment
@@ -32,6 +33,7 @@ GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
 INPUTS = InputGuard(Protocol.JSON, (Column("amount 100 %", minimum=0.0),))
 AGREEMENT = Agreement(AgreementGuard(Protocol.JSON, (Comparison("label"),), 10), "1-2-3", "b")
 INSTALLED = Limits(guard=250)
+KEY = b"k" * 32
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 PLAIN = RoutedModel(
     "shop",
@@ -54,11 +56,13 @@ def test_a_deployment_without_it_has_what_it_had() -> None:
     assert text(render(PLAIN, limits=INSTALLED)) == without
     # Nor has one whose router has none, such as while the chart takes it away.
     assert text(render(replace(PLAIN, guard=GUARD, inputs=INPUTS))) == without
+    # Nor one whose settings cannot be signed.
+    assert text(render(replace(PLAIN, guard=GUARD, inputs=INPUTS).signed(b""), limits=INSTALLED)) == without
 
 
 @pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])
 def test_every_cluster_shows_its_answers_to_the_guard(sticky: Sticky | None) -> None:
-    model = replace(PLAIN, guard=GUARD, sticky=sticky)
+    model = replace(PLAIN, guard=GUARD, sticky=sticky).signed(KEY)
     found = render(model, limits=INSTALLED)
     assert len(found.clusters) == 5 + bool(sticky)
     for cluster in found.clusters.values():
@@ -67,19 +71,19 @@ def test_every_cluster_shows_its_answers_to_the_guard(sticky: Sticky | None) -> 
         assert [one["name"] for one in filters[:2]] == ["serin-guard", "serin-guard-mark"]
         assert filters[-1]["name"] == "codec"
         settings = filters[0]["typed_config"]["grpc_service"]["initial_metadata"][0]["value"]
-        assert read_written(settings) == GUARD
+        assert read_written(read_signed(KEY, settings.encode())) == GUARD
         assert filters[0]["typed_config"]["failure_mode_allow"] is True
         assert filters[0]["typed_config"]["message_timeout"] == "0.250s"
 
 
 def test_the_listener_shows_requests_to_the_guard_before_a_pod_is_chosen() -> None:
-    found = render(replace(PLAIN, inputs=INPUTS), limits=INSTALLED)
+    found = render(replace(PLAIN, inputs=INPUTS).signed(KEY), limits=INSTALLED)
     connections = found.listener["filter_chains"][0]["filters"][1]["typed_config"]
     asked, router = connections["http_filters"]
     assert (asked["name"], router["name"]) == ("serin-guard-input", "router")
     config = asked["typed_config"]
     settings = config["grpc_service"]["initial_metadata"][0]["value"]
-    assert read_written_input(settings) == INPUTS
+    assert read_written_input(read_signed(KEY, settings.encode())) == INPUTS
     assert "%" not in settings
     assert (config["failure_mode_allow"], config["message_timeout"]) == (True, "0.250s")
     # What a version does to a request is its own: no cluster has a filter for it.
@@ -137,6 +141,20 @@ def test_a_guard_that_is_not_there_is_told_and_stops_no_look(flag: str, lacks: s
     route = EnvoyRouter(router_context(cache, "--guard-timeout", flag)).observe(seen, read_state(seen.status))
     assert route.lacks.startswith(lacks)
     assert bool(route.lacks) is bool(lacks)
+
+
+def test_a_guard_that_cannot_be_asked_is_told_with_the_reason() -> None:
+    body = World().body
+    body["spec"]["guard"] = {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}}
+    cache = ObjectCache()
+    cache.put(kinds.MODEL_DEPLOYMENT, body)
+    seen = parse_model_deployment(body)
+    router = EnvoyRouter(router_context(cache, "--guard-timeout", "250"))
+    assert router._secret is not None
+    router._secret._fail("the Secret serin-system/serin-guard is missing")
+    lacks = router.observe(seen, read_state(seen.status)).lacks
+    assert lacks.startswith("spec.guard: the guard cannot be asked: the Secret serin-system/serin-guard is missing.")
+    assert lacks.endswith("or remove spec.guard")
 
 
 @pytest.mark.parametrize(

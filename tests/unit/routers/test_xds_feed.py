@@ -44,7 +44,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.cache, self.xds, self.looks = ObjectCache(), Server(), list[Key]()
-        self.feed = XdsFeed(self.cache, self.xds, self.looks.append, Ports(self.cache))
+        self.guard_key = b""
+        self.feed = XdsFeed(self.cache, self.xds, self.looks.append, Ports(self.cache), lambda: self.guard_key)
         self.version = 0
 
     def put(
@@ -55,6 +56,7 @@ class Bench:
         settings: Any = None,
         fallback: Any = None,
         annotations: Any = None,
+        guard: Any = None,
         **status: Any,
     ) -> None:
         """A deployment that serves, with `weight` percent for its candidate."""
@@ -62,7 +64,7 @@ class Bench:
         weights = {f"{name}-a": 100 - weight, f"{name}-b": weight}
         body: JsonObject = {
             "metadata": self._metadata(name) | {"annotations": annotations or {}},
-            "spec": {"router": {"envoy": settings or {}}, "fallback": fallback},
+            "spec": {"router": {"envoy": settings or {}}, "fallback": fallback, "guard": guard},
             "status": {
                 "router": {"envoy": {"port": 10_000 + number}},
                 "stable": {"snapshot": f"{name}-a"},
@@ -294,3 +296,31 @@ async def test_peers_hear_what_a_kill_switch_leaves() -> None:
         it.put(0, weight=20, annotations={"serin.dev/kill-switch": "Candidate"}, arms=[{"snapshot": "m0-b"}])
         await it.passed_on()
         assert it.feed.written()["shop", "m0"].split == all_to("m0-a")
+
+
+async def test_the_guard_is_asked_once_there_is_a_key_and_nothing_else_waits_for_one() -> None:
+    guard = {"output": {"protocol": "JSON", "checks": [{"path": "score", "finite": True}]}}
+    async with feeding(2) as it:
+        it.put(0, weight=20, guard=guard)
+        await it.passed_on()
+        assert (it.candidate(0), it.model(0).guard) == (20, None)
+        for key in (b"a" * 32, b"b" * 32):
+            it.guard_key = key
+            it.feed.rekey()
+            await it.passed_on()
+            assert it.xds.changed == {("shop", "m0")}, "the other one has no guard"
+            assert it.model(0).guard is not None
+            assert it.model(0).guard_key == key
+            assert key.decode() not in repr(it.model(0))
+        # What cannot be read leaves the last one, with a key and without.
+        it.put(0, weight=10, guard={"output": {"protocol": "JSON", "checks": [{"path": "a["}]}})
+        await it.passed_on()
+        assert (it.candidate(0), it.model(0).guard is None) == (10, False)
+        it.guard_key = b""
+        it.feed.rekey()
+        await it.passed_on()
+        assert it.model(0).guard is None
+        it.guard_key = b"a" * 32
+        it.feed.rekey()
+        await it.passed_on()
+        assert it.model(0).guard is not None

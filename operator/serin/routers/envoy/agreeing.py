@@ -13,12 +13,11 @@ With the header and another value it goes nowhere: the rollout it was for is ove
 
 from typing import Final
 
-from serin.api.guard import SETTINGS
 from serin.api.guard_agreement import KEY, OUTCOME, Pairing, key_of, write_pairing
 from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.routers.envoy.clusters import LONGEST_COPY, copies_cluster
-from serin.routers.envoy.guarding import CLUSTER, FALLBACK_FILTER, INPUT_FILTER, PROCESSOR
+from serin.routers.envoy.guarding import CLUSTER, FALLBACK_FILTER, INPUT_FILTER, PROCESSOR, settings_of
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import PAIR
 from serin.routers.envoy.shape import any_of, typed
@@ -75,8 +74,8 @@ def watching(model: RoutedModel) -> JsonObject:
         candidate=candidate.snapshot,
         seconds=candidate.serving.timeout or LONGEST_COPY,
     )
-    metadata = [{"key": SETTINGS, "value": write_pairing(pairing)}]
-    return {_FILTER: any_of(_PER_ROUTE, {"overrides": {"grpc_initial_metadata": metadata}})}
+    settings = settings_of(write_pairing(pairing), model.guard_key)
+    return {_FILTER: any_of(_PER_ROUTE, {"overrides": {"grpc_initial_metadata": settings}})}
 
 
 def guards_routes(model: RoutedModel, buffer: int) -> list[JsonObject]:

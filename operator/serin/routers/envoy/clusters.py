@@ -17,7 +17,6 @@ so that no client waits while a version does not read; its limits let copies fai
 from collections.abc import Mapping
 from typing import Final
 
-from serin.api.guard import OutputGuard
 from serin.api.guard_agreement import KEY
 from serin.api.json import JsonObject
 from serin.api.serving import Protocol
@@ -102,8 +101,8 @@ def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
     if unkeyed := _unkeyed(model):
         name = unkeyed_cluster(model, unkeyed.snapshot)
         found[name] = _eds_cluster(name, unkeyed.serving.protocol, model.warmup, limits)
-    guard = model.guard if limits.guard else None
-    return {name: _guarded(cluster, guard, limits.guard) for name, cluster in found.items()} if guard else found
+    shown = guard_filters(model.guard, model.guard_key, limits.guard) if model.guard and limits.guard else []
+    return {name: _shown(one, shown) for name, one in found.items()} if shown else found
 
 
 def former_cluster(name: str) -> JsonObject:
@@ -196,12 +195,12 @@ def _for_copies(cluster: JsonObject, arm: Arm) -> JsonObject:
     }
 
 
-def _guarded(cluster: JsonObject, guard: OutputGuard, milliseconds: int) -> JsonObject:
+def _shown(cluster: JsonObject, shown: list[JsonObject]) -> JsonObject:
     """The same with the guard's filters. Of an aggregate's own run, and not those of the clusters in it."""
     every = cluster.get("typed_extension_protocol_options", {})
     options = every.get(_OPTIONS) or any_of(_OPTIONS, {"explicit_http_config": _protocol(Protocol.HTTP1)})
     codec = typed("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", {})
-    filters = [*guard_filters(guard, milliseconds), *options.get("http_filters", [codec])]
+    filters = [*shown, *options.get("http_filters", [codec])]
     return {
         **cluster,
         "typed_extension_protocol_options": {**every, _OPTIONS: {**options, "http_filters": filters}},

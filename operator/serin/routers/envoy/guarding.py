@@ -2,7 +2,8 @@
 
 Of the clusters and not of the listener, because an answer that is refused is then the version's own failure:
 the shield answers in its place, and the evidence counts it. The same for all versions, or their comparison would be
-unfair. What is to be checked goes along with every exchange; the guard itself knows no deployment.
+unfair. What is to be checked goes along with every exchange, signed (`settings_of`); the guard itself knows no
+deployment.
 
 Of requests by a filter of the listener: what is refused there reaches no version, so it counts against none, and is
 neither shielded nor hedged. What the guard says of them is in the request's metadata, which a client cannot write.
@@ -22,6 +23,7 @@ from typing import Final
 
 from serin.api.guard import FAILED, FALLBACK, MARK, PORT, SETTINGS, OutputGuard, write_output
 from serin.api.guard_inputs import METADATA, InputGuard, write_input
+from serin.api.guard_keys import sign_settings
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FixedAnswer
 from serin.routers.envoy.shape import seconds, set_header, socket_address, typed
@@ -35,18 +37,26 @@ NO_GUARD: Final = (
     "spec.guard: this cluster has no guard: ask whoever installs Serin to set the chart value guard.enabled, or remove "
     "spec.guard"
 )
+NO_KEY: Final = (
+    "spec.guard: the guard cannot be asked: {}. Ask whoever installs Serin to mend that, or remove spec.guard"
+)
 _CUSTOM: Final = "envoy.extensions.filters.http.custom_response.v3.CustomResponse"
 _LOCAL_ANSWER: Final = "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 PROCESSOR: Final = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 
 
-def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
+def settings_of(written: str, key: bytes) -> list[JsonObject]:
+    """The metadata by which the guard is told what to do, in the operator's name. `written`: by a `write_...`."""
+    return [{"key": SETTINGS, "value": sign_settings(key, written)}]
+
+
+def guard_filters(guard: OutputGuard, key: bytes, milliseconds: int) -> list[JsonObject]:
     """Filters of a cluster, before its codec. Of an answer the last one comes first.
 
     `milliseconds`: how long headers, and then the body, wait for the guard.
     """
-    processor = _processor(write_output(guard), milliseconds) | {
+    processor = _processor(settings_of(write_output(guard), key), milliseconds) | {
         "processing_mode": {
             "request_header_mode": "SKIP",
             "response_header_mode": "SEND",
@@ -61,12 +71,12 @@ def guard_filters(guard: OutputGuard, milliseconds: int) -> list[JsonObject]:
     ]
 
 
-def input_filter(guard: InputGuard, milliseconds: int) -> JsonObject:
+def input_filter(guard: InputGuard, key: bytes, milliseconds: int) -> JsonObject:
     """A filter of the listener, before a pod is chosen: what is refused there is no attempt of any version.
 
     `milliseconds`: how long headers, and then the body, wait for the guard.
     """
-    processor = _processor(write_input(guard), milliseconds) | {
+    processor = _processor(settings_of(write_input(guard), key), milliseconds) | {
         "processing_mode": {
             "request_header_mode": "SEND",
             "request_body_mode": "BUFFERED_PARTIAL",
@@ -97,11 +107,10 @@ def fallback_filter(answer: FixedAnswer) -> JsonObject:
     return typed(FALLBACK_FILTER, _CUSTOM, {"custom_response_matcher": {"matcher_list": {"matchers": [matcher]}}})
 
 
-def _processor(settings: str, milliseconds: int) -> JsonObject:
+def _processor(settings: list[JsonObject], milliseconds: int) -> JsonObject:
     """What both have in common."""
-    service = {"envoy_grpc": {"cluster_name": CLUSTER}, "initial_metadata": [{"key": SETTINGS, "value": settings}]}
     return {
-        "grpc_service": service,
+        "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}, "initial_metadata": settings},
         "allow_mode_override": True,
         "failure_mode_allow": True,
         "message_timeout": seconds(milliseconds / 1000),

@@ -59,7 +59,7 @@ def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     instead = model.guard.fallback if model.guard and limits.guard else None
     shown = [fallback_filter(instead)] if instead else []
     if inputs:
-        shown.append(input_filter(inputs, limits.guard))
+        shown.append(input_filter(inputs, model.guard_key, limits.guard))
     compared = bool(model.agreement and limits.guard)
     if compared:
         shown.append(watching_filter())

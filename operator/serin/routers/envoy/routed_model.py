@@ -9,7 +9,7 @@ stays, and the rest goes on changing. Lowering traffic waits for no setting to b
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from serin.api.fields import Field, InvalidSpec
@@ -64,7 +64,8 @@ class RoutedModel:
     which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
     one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
     which a new pod gets less than its share. `guard`: what all answers must look like, `inputs`: what
-    all requests must (None: anything). `agreement`: None: no answers are compared.
+    all requests must (None: anything). `agreement`: None: no answers are compared. `guard_key`: signs what the guard is
+    told.
     """
 
     namespace: str
@@ -82,11 +83,20 @@ class RoutedModel:
     guard: OutputGuard | None = None
     inputs: InputGuard | None = None
     agreement: Agreement | None = None
+    guard_key: bytes = field(default=b"", repr=False)
 
     @property
     def key(self) -> Key:
         """Namespace and name."""
         return self.namespace, self.name
+
+    def signed(self, key: bytes) -> "RoutedModel":
+        """The same with a key for what the guard is told; without one (b"") the guard is not asked."""
+        if not (self.guard or self.inputs or self.agreement):
+            return self
+        if key:
+            return replace(self, guard_key=key)
+        return replace(self, guard=None, inputs=None, agreement=None)
 
     def arm(self, snapshot: str | None) -> Arm | None:
         """The arm of one snapshot, None when there is none."""

@@ -21,7 +21,8 @@ from serin.rollout.model import Route
 from serin.routers.base import CounterReader, Lowered, RouterContext
 from serin.routers.envoy import extra_ports
 from serin.routers.envoy.clients import ClientRoute, clients_port, direct_slice_name, kept_for_clients, slice_name
-from serin.routers.envoy.guarding import NO_GUARD
+from serin.routers.envoy.guard_secret import GuardSecret
+from serin.routers.envoy.guarding import NO_GUARD, NO_KEY
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.live import LiveCounters
 from serin.routers.envoy.pod_access import Denials, PodAccess
@@ -43,6 +44,9 @@ log: Final = structlog.get_logger("serin.router")
 _PROPAGATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # For how long a move waits for Envoy's word before that is told, and how often it is asked until then.
 _PATIENCE_SECONDS = 10.0
+# For how long Envoys wait, when this process starts, for the key that the guard's settings are signed with: it comes by
+# one request, and without it they would be told to leave the guard out and then to ask it again.
+_KEY_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
 
@@ -59,7 +63,6 @@ class EnvoyRouter:
         self._cache = context.cache
         self._port = int(str(context.options["xds_port"]))
         guard = int(str(context.options["guard_timeout"]))
-        self._has_guard = guard > 0
         propagation = Histogram(
             "serin_route_propagation_seconds",
             "From a changed route to the last connected Envoy that has taken it.",
@@ -90,7 +93,8 @@ class EnvoyRouter:
         envoys = Gauge("serin_router_envoys", "Envoys that are connected to this replica.", registry=context.registry)
         envoys.set_function(self._xds.envoys)
         self._ports = Ports(context.cache)
-        self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports)
+        self._secret = GuardSecret(context.namespace, context.cluster, self._on_key) if guard > 0 else None
+        self._feed = XdsFeed(context.cache, self._xds, context.enqueue, self._ports, self._guard_key)
         token_file = Path(str(context.options["xds_token_file"]))
         self._peers = XdsPeers(self._xds, self._pods, self._port, context.enqueue, token_file, self._feed.hear)
         self._router_pods = RouterPods(self._pods, time.monotonic)
@@ -135,7 +139,7 @@ class EnvoyRouter:
             unheard=_sentence(self._unheard),
             refused=self._peers.refused().get(key) or self._feed.problem(key),
             ready=bool(routers),
-            lacks=NO_GUARD if deployment.spec.guarded and not self._has_guard else "",
+            lacks=self._lacks(deployment),
             not_ours=not_ours,
             repairs=() if not_ours else clients.repairs(*found),
             router=NAME,
@@ -144,6 +148,22 @@ class EnvoyRouter:
             patience=_PATIENCE_SECONDS,
             poll=_POLL_SECONDS,
         )
+
+    def _lacks(self, deployment: ModelDeployment) -> str:
+        if not deployment.spec.guarded:
+            return ""
+        if self._secret is None:
+            return NO_GUARD
+        return NO_KEY.format(self._secret.problem) if self._secret.problem else ""
+
+    def _guard_key(self) -> bytes:
+        return self._secret.key if self._secret else b""
+
+    def _on_key(self) -> None:
+        self._feed.rekey()
+        for one in self._cache.all(kinds.MODEL_DEPLOYMENT):
+            if one["spec"].get("guard"):
+                self._enqueue(key_of(one))
 
     def _direct(self, deployment: ModelDeployment, state: State) -> JsonObject | None:
         """What stands in the endpoints of the extra ports; None: there are none."""
@@ -198,6 +218,9 @@ class EnvoyRouter:
             async with asyncio.TaskGroup() as group:
                 if self._tokens:
                     group.create_task(self._tokens.run(), name="signing keys")
+                if self._secret:
+                    group.create_task(self._secret.run(), name="guard key")
+                    await self._secret.looked(_KEY_SECONDS)
                 group.create_task(self._feed.run(), name="xds feed")
                 group.create_task(self._peers.run(), name="xds peers")
         finally:

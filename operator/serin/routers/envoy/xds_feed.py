@@ -37,14 +37,28 @@ _PAUSE_SECONDS: Final = 0.02
 _PARTS: Final = frozenset({kinds.ENDPOINT_SLICE, kinds.MODEL_SNAPSHOT})
 
 
+def _no_key() -> bytes:
+    """No guard is to be asked."""
+    return b""
+
+
 class XdsFeed:
     """Keeps `xds` up to date with `cache`. `enqueue`: asks for a look at a deployment whose problem has changed.
 
-    `ports`: says whose a listener port is.
+    `ports`: says whose a listener port is. `guard_key`: with which the guard's settings are signed (`rekey`); without
+    it (b"") the guard is not asked, and everything else is served.
     """
 
-    def __init__(self, cache: ObjectCache, xds: XdsServer, enqueue: Callable[[Key], None], ports: Ports) -> None:
+    def __init__(
+        self,
+        cache: ObjectCache,
+        xds: XdsServer,
+        enqueue: Callable[[Key], None],
+        ports: Ports,
+        guard_key: Callable[[], bytes] = _no_key,
+    ) -> None:
         self._cache, self._xds, self._enqueue, self._ports = cache, xds, enqueue, ports
+        self._guard_key = guard_key
         self._last: dict[Key, RoutedModel] = {}
         self._problems: dict[Key, str] = {}
         self._lowered: dict[Key, Lowered] = {}
@@ -63,6 +77,12 @@ class XdsFeed:
         """Read this status in place of the deployment's own while that is in its version; None: no more."""
         _set(self._lowered, key, lowered)
         self._dirty.add(key)
+        self._changed.set()
+
+    def rekey(self) -> None:
+        """Sign anew: there is another key, or none any more, or one at last."""
+        key = self._guard_key()
+        self._dirty |= {name for name, model in self._last.items() if model.signed(key) is not model}
         self._changed.set()
 
     def written(self) -> Mapping[Key, Written]:
@@ -135,7 +155,7 @@ class XdsFeed:
                 log.warning("route.partly-read", namespace=key[0], deployment=key[1], why=reading.problem)
             _set(self._problems, key, reading.problem or None)
             self._enqueue(key)
-        return reading.model
+        return reading.model and reading.model.signed(self._guard_key())
 
     def _address(self, namespace: str, wanted: FallbackService) -> Endpoint | None:
         try:
