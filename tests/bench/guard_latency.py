@@ -2,8 +2,9 @@
 
     python -m tests.bench.guard_latency [rounds]
 
-One Envoy and one guard; rounds without and with `spec.guard.output` are interleaved, so that whatever else the machine
-does hits both. Client and model server are in this process. Ratios within one run mean something, times do not.
+One Envoy and one guard; rounds without, with `spec.guard.output`, and with `spec.guard.record` of every answer
+(observing: nobody waits for the guard) are interleaved, so that whatever else the machine does hits all of them. Client
+and model server are in this process. Ratios within one run mean something, times do not.
 """
 
 import asyncio
@@ -15,10 +16,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from serin.api.guard_record import Recorded, RecordGuard
 from tests.integration.envoy_rig import model
 from tests.integration.test_envoy_guard import GUARD, INFER, Guarded, guarded
 
 RATES = {50.0: 250, 500.0: 2_000}  # requests a second, and how many
+RECORD = RecordGuard(GUARD.protocol, 100, (Recorded("score", "score", buckets=(0.25, 0.5, 0.75)),))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,7 +56,11 @@ async def main(rounds: int) -> None:
             assert it.it.envoy.process is not None
             pids = {"Envoy": it.it.envoy.process.pid, "guard": it.process.pid}
             plain = replace(model(it.it.port, (it.it.stable,)), guard=None)
-            kinds = {"without": plain, "outputs": replace(plain, guard=GUARD)}
+            kinds = {
+                "without": plain,
+                "outputs": replace(plain, guard=GUARD),
+                "observing": replace(plain, record=RECORD),
+            }
             times: dict[tuple[float, str], list[float]] = {}
             cost: dict[tuple[float, str, str], float] = {}
             for _ in range(rounds):
@@ -73,7 +80,7 @@ async def main(rounds: int) -> None:
             p50, p99 = statistics.median(found), statistics.quantiles(found, n=100)[-1]
             cpu = ", ".join(f"{name} {cost[rate, kind, name] / (rounds * count) * 1000:.2f} ms" for name in pids)
             print(
-                f"{rate:g}/s {kind:8} p50 {p50:.1f} ms ({p50 / statistics.median(base):.1f}), p99 {p99:.0f} ms "
+                f"{rate:g}/s {kind:9} p50 {p50:.1f} ms ({p50 / statistics.median(base):.1f}), p99 {p99:.0f} ms "
                 f"({p99 / statistics.quantiles(base, n=100)[-1]:.1f}); CPU a request: {cpu}"
             )
 

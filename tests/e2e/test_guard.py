@@ -1,4 +1,4 @@
-"""Answers that are no numbers, and answers that are others than stable's: no client gets one, and both go back."""
+"""Answers that are no numbers, and answers that are others than stable's, in pairs or on the whole: all go back."""
 
 import pytest
 
@@ -55,3 +55,28 @@ def test_a_version_that_answers_otherwise_is_stopped_before_it_answers_anybody(
     assert summary.shielded == 0
     verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
     assert not verdicts["errors"]["verdict"].startswith("Fail")
+
+
+LABEL = {"name": "label", "path": "label", "labels": ["0", "1"]}
+RECORD = {"record": {"share": 100, "predictions": [LABEL]}}
+ANSWERS = {
+    "name": "answers",
+    "template": {"name": "predictions", "arguments": {"field": "label"}},
+    "severity": "critical",
+}
+
+
+@pytest.mark.timeout(900)
+def test_a_version_that_answers_with_other_labels_is_rolled_back(shop: Shop, version: Apply, traffic: Traffic) -> None:
+    """The model server counts nothing: the guard does."""
+    traffic.rate = 100.0
+    stable = shop.status(NAME)["stable"]["snapshot"]
+    version("2", config={"wrong-order": "true"}, steps=STEPS, metrics=[ERRORS, ANSWERS], guard=RECORD)
+    rollback = shop.wait_rolled_back(NAME)
+    summary = traffic.stop()
+    print(f"{rollback['message']}\n{summary}")
+    assert (rollback["reason"], rollback["metric"], rollback["to"]) == ("DifferentFromStable", "answers", stable)
+    assert summary.failures == 0
+    verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
+    assert not verdicts["errors"]["verdict"].startswith("Fail")
+    assert verdicts["answers"]["requests"] > 0

@@ -75,6 +75,7 @@ class Guarded:
 
     it: Rig
     process: asyncio.subprocess.Process
+    metrics_port: int
 
     async def route(self, wanted: RoutedModel, key: bytes = KEY) -> None:
         wanted = wanted.signed(key)
@@ -112,14 +113,15 @@ class Guarded:
 
 @asynccontextmanager
 async def guarded(folder: Path, weight: int = 50, settings: EnvoySettings | None = None) -> AsyncIterator[Guarded]:
-    port, key = free_port(), folder / "key"
+    port, metrics_port, key = free_port(), free_port(), folder / "key"
     key.write_bytes(KEY)
-    words = ("-m", "serin", "guard", "--port", str(port), "--key-file", str(key))
+    words = ("-m", "serin", "guard", "--key-file", str(key))
+    words += ("--port", str(port), "--metrics-port", str(metrics_port))
     process = await asyncio.create_subprocess_exec(sys.executable, *words)
     try:
         async with rig(folder, limits=LIMITS, guard=port) as it:
             it.stable.answer = it.candidate.answer = answer
-            found = Guarded(it, process)
+            found = Guarded(it, process, metrics_port)
             await found.route(found.model(weight, settings))
             await found.healthy()
             yield found

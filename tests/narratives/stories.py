@@ -19,6 +19,7 @@ from tests.narratives import (
     limits,
     notifications,
     pasts,
+    recordings,
     retrainings,
     slices,
     validations,
@@ -1160,6 +1161,7 @@ ALL: tuple[Story, ...] = (
     *pasts.ALL,
     *slices.ALL,
     *agreements.ALL,
+    *recordings.ALL,
 )
 
 

@@ -158,10 +158,11 @@ def judge(policy: Policy, state: State) -> MetricVerdict:
 def _sentence(policy: Policy, state: State) -> str:
     window, requests = human(policy.window), text.count(state.now.requests)
     now, usual, good = (_written(one, state.unit) for one in (state.now.value, state.usual, allowed(policy, state)))
+    whose = "the" if policy.against is Against.DAY else "stable's"
     what = {
         SHARE: f"{now} of the requests are bad"
-        if policy.against is Against.DAY
-        else f"{now} of stable's requests failed",
+        if policy.against is Against.DAY and policy.bad == "failed"
+        else f"{now} of {whose} requests {policy.bad}",
         "s": f"95% of stable's requests took up to {now}",
         "ms": f"95% of stable's requests took up to {now}",
         CONCENTRATION: f"two of stable's answers are the same in {now} of cases",

@@ -53,7 +53,6 @@ from serin.api.conditions import Reason
 SMALL, LARGE, HUGE = 2.0, 5.0, 10.0  # effects that evidence is gathered for, times the ratio that the null allows
 ENOUGH = 20  # requests that are judged together at least: given its totals, a table of one request says nothing
 ONE_SIDED_MOST = 5000  # requests after which a table without one of the arms is dropped
-FAILED = "failed"
 TOO_WIDE = 100.0  # an interval whose ends are further apart than this says nothing and is left out of the sentence
 INTERVAL_SCALE = 0.7  # standard deviation of the log ratio at which the interval is tightest: about a doubling
 
@@ -143,7 +142,7 @@ def fold(policy: Policy, before: State | None, tick: RatioTick) -> State:
 def judge(policy: Policy, state: State) -> MetricVerdict:
     """The verdict now."""
     estimate, low, high = interval(policy, state)
-    kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, FAILED))
+    kind, reason, message, needed = _conclusion(policy, state, describe(state.total, estimate, low, high, policy.bad))
     log_e = max(state.critical.log_e, state.minor.log_e)
     numbers = (log_e, estimate, low, high, state.total.candidate, needed, state.at)
     lines: Lines = {"fails_at": (TOLERANCE,), "passes_at": policy.minimum_detectable_effect}

@@ -12,6 +12,7 @@ from typing import Final
 from serin.api.guard import OutputGuard
 from serin.api.guard_agreement import DISAGREEMENTS, AgreementGuard
 from serin.api.guard_inputs import InputGuard
+from serin.api.guard_record import RecordGuard
 from serin.api.integrity import UNCHECKED, Integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Fallback, Killed
@@ -287,7 +288,7 @@ class ModelDeploymentSpec:
     `variants`: of the experiment that is the strategy, in the order of the spec. `holdback`: after a promotion, None:
     nobody is held back. `limit_policy`: how limits are watched then, None: they are not.
     `retraining`: None: there is none. `output_guard`: None: answers are not checked. `agreement`: None: they are not
-    compared. `input_guard`: None: requests are not.
+    compared. `input_guard`: None: requests are not checked. `record`: None: no answers are recorded.
     """
 
     replicas: int
@@ -313,11 +314,12 @@ class ModelDeploymentSpec:
     output_guard: OutputGuard | None = None
     input_guard: InputGuard | None = None
     agreement: AgreementGuard | None = None
+    record: RecordGuard | None = None
 
     @property
     def guarded(self) -> bool:
         """Whether it needs the platform's guard."""
-        return any(one is not None for one in (self.output_guard, self.input_guard, self.agreement))
+        return any(one is not None for one in (self.output_guard, self.input_guard, self.agreement, self.record))
 
     @property
     def of_versions(self) -> tuple[Metric, ...]:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 from serin.analysis.combine import split_alpha
 from serin.analysis.dispersion import UNKNOWN
 from serin.analysis.sliced import JUDGEMENTS
 from serin.analysis.types import TOLERANCE, TOLERANCE_LEAST, Policy
 from serin.api.guard_agreement import DISAGREEMENTS
+from serin.api.guard_record import SHARE_TEMPLATE
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
 
@@ -56,6 +58,13 @@ def policies(
     }
 
 
+# What became of the bad ones of a ratio's requests.
+_BAD: Final = {
+    DISAGREEMENTS: "were answered otherwise than by stable",
+    SHARE_TEMPLATE: "were answered with the label",
+}
+
+
 def _policy(
     spec: ModelDeploymentSpec,
     metric: Metric,
@@ -92,5 +101,5 @@ def _policy(
         lasting=metric.lasting,
         by=metric.by,
         slice_requests=metric.slice_requests,
-        bad="were answered otherwise than by stable" if metric.is_built_in(DISAGREEMENTS) else "failed",
+        bad=next((words for name, words in _BAD.items() if metric.is_built_in(name)), "failed"),
     )

@@ -76,7 +76,7 @@ def _wrong_tensor(answer: Any, check: Check, budget: Budget) -> str:
     tensor = next((one for one in answer["outputs"][::-1] if one["name"] == name), None)
     if tensor is None or not isinstance(tensor.get("data"), list):
         return "it is not in the answer"
-    values = sum(len(row) for row in _lists(tensor["data"], budget))
+    values = sum(len(row) for row in lists(tensor["data"], budget))
     return wrong_shape(tensor.get("shape"), check.shape, values, budget)
 
 
@@ -85,13 +85,13 @@ def _wrong(found: Any, check: Check, budget: Budget) -> str:
         return ""
     if found is None or found == []:
         return "it is not in the answer"
-    for row in _lists(found, budget):
+    for row in lists(found, budget):
         if wrong := _wrong_row(row, check):
             return wrong
     return ""
 
 
-def _lists(found: Any, budget: Budget) -> Iterator[list[Any]]:
+def lists(found: Any, budget: Budget) -> Iterator[list[Any]]:
     """The innermost values, those of one list together."""
     waiting = [found if isinstance(found, list) else [found]]
     while waiting:

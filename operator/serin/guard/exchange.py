@@ -21,7 +21,6 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     HeadersResponse,
     HttpBody,
     HttpHeaders,
-    ProcessingRequest,
     ProcessingResponse,
 )
 
@@ -35,7 +34,7 @@ from serin.api.guard import (
 )
 from serin.guard.budget import Unchecked
 from serin.guard.checks import problem
-from serin.guard.messages import JSON_TYPE, asks, headers_of, read_message, set_header, too_long, written
+from serin.guard.messages import JSON_TYPE, asked, asks, headers_of, read_message, set_header, too_long, written
 from serin.guard.payload import NotJson, read_json
 
 
@@ -93,7 +92,7 @@ class Exchange:
         request = read_message(message)
         match request.WhichOneof("request"):
             case "response_headers":
-                return self._on_headers(request.response_headers, _asked(request))
+                return self._on_headers(request.response_headers, asked(request))
             case "response_body":
                 return self._on_body(request.response_body)
             case other:
@@ -102,11 +101,11 @@ class Exchange:
     def closed(self) -> None:
         """Nothing is kept."""
 
-    def _on_headers(self, shown: HttpHeaders, asked: Mapping[str, str]) -> bytes:
+    def _on_headers(self, shown: HttpHeaders, request: Mapping[str, str]) -> bytes:
         headers = headers_of(shown)
         if not headers.get(":status", "").startswith("2"):
             return _NO_SUCCESS
-        if not asks(self._guard.protocol, asked.get("request.method", "POST"), asked.get("request.path", "")):
+        if not asks(self._guard.protocol, request.get("request.method", "POST"), request.get("request.path", "")):
             return _NOT_ASKED
         kind = headers.get("content-type", "")
         if too_long(headers) or not (JSON_TYPE.match(kind) or (shown.end_of_stream and not kind)):
@@ -128,11 +127,3 @@ class Exchange:
         if not wrong:
             return _PASSED_BODY
         return written(ProcessingResponse(response_body=BodyResponse(response=_refuse(wrong))))
-
-
-def _asked(request: ProcessingRequest) -> dict[str, str]:
-    """The attributes that the router sends along: method and path of the request."""
-    found: dict[str, str] = {}
-    for group in request.attributes.values():
-        found |= {key: value.string_value for key, value in group.fields.items()}
-    return found

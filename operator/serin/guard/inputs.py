@@ -213,12 +213,12 @@ def _wrong(values: list[Any], column: Column) -> str:
             return said
         if column.type is Type.INTEGER and not all(type(one) is int or one.is_integer() for one in known):
             return said
-    if column.categories and not all(_text(one) in column.categories for one in known):
+    if column.categories and not all(text_of(one) in column.categories for one in known):
         return "a value is none of the categories"
     return _out_of_range(known, column)
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """A value as a category is written; None for what is none."""
     if type(value) is str:
         return value

@@ -56,6 +56,14 @@ def asks(protocol: Protocol, method: str, path: str) -> bool:
     return method == "POST" and (not where or _PATHS[protocol].search(where) is not None)
 
 
+def asked(request: ProcessingRequest) -> dict[str, str]:
+    """The attributes that the router sends along: method and path of the request, and what else it was told to."""
+    found: dict[str, str] = {}
+    for group in request.attributes.values():
+        found |= {key: value.string_value for key, value in group.fields.items()}
+    return found
+
+
 def too_long(headers: Mapping[str, str]) -> bool:
     """Whether a body says that it is larger than what is looked at."""
     length = headers.get("content-length", "")

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from serin.api.guard import LARGEST_ANSWER, PORT, OutputGuard, read_written
 from serin.api.guard_agreement import Pairing, is_pairing, read_written_pairing
 from serin.api.guard_inputs import InputGuard, is_input, read_written_input
 from serin.api.guard_keys import DATA, SECRET, read_signed
+from serin.api.guard_record import METRICS_PORT, Recording, is_recording, read_written_recording
+from serin.guard.counts import Counts
 from serin.guard.exchange import Exchange
 from serin.guard.keys import Keys, NoKey
+from serin.guard.metrics import MetricsPage
 from serin.guard.pairs import Pairs
+from serin.guard.recorder import Recorder, RecordExchange
 from serin.guard.request_exchange import RequestExchange
 from serin.guard.server import Answering, GuardServer, Limits
 from serin.guard.watched import Watched
@@ -29,6 +34,9 @@ log: Final = structlog.get_logger("serin.guard")
 
 # Where the chart mounts the key.
 _KEY_FILE: Final = f"/etc/serin/guard/{DATA}"
+# For how long a thread that compares, records or writes a page goes on while clients wait for the one that answers them
+# (Python's own is 5 ms, which every request would wait).
+_SWITCH_SECONDS: Final = 0.0002
 # Of the memory, what pairs of answers may have beside it.
 _PAIRS_SHARE: Final = 2
 
@@ -45,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "file with the key by which the operator's settings are known; read again when it changes"
     default = os.environ.get("SERIN_GUARD_KEY_FILE", _KEY_FILE)
     parser.add_argument("--key-file", default=default, type=Path, help=f"{text} [SERIN_GUARD_KEY_FILE]")
+    number("metrics-port", METRICS_PORT, "port for Prometheus, with what was recorded; 0: none")
     number("memory", 64 * 1024 * 1024, "bytes of requests and answers that may be held at once; more pass unchecked")
 
 
@@ -59,31 +68,51 @@ def main(arguments: argparse.Namespace) -> None:
 async def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT. Raises OSError when the port is taken, NoKey."""
     keys = Keys(arguments.key_file)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     pairs = Pairs(arguments.memory // _PAIRS_SHARE)
-    server = GuardServer(partial(_begin, keys, pairs), Limits(LARGEST_ANSWER, arguments.memory))
+    recorder = Recorder(Counts())
+    metrics = MetricsPage(_registry(recorder))
+    if arguments.metrics_port:
+        await metrics.start(None, arguments.metrics_port)
+    server = GuardServer(partial(_begin, keys, pairs, recorder), Limits(LARGEST_ANSWER, arguments.memory))
     port = await server.start(None, arguments.port)
     reading = asyncio.create_task(keys.run(), name="key")
     log.info("guard.serving", port=port)
-    await stopping.wait()
-    log.info("guard.stopping")
-    reading.cancel()
-    await server.stop()
-    await pairs.stop()
+    try:
+        await stopping.wait()
+    finally:
+        log.info("guard.stopping")
+        reading.cancel()
+        await server.stop()
+        await pairs.stop()
+        recorder.stop()
+        await metrics.stop()
 
 
-def _begin(keys: Keys, pairs: Pairs, settings: bytes, peer: str) -> Answering:
+def _registry(recorder: Recorder) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(recorder.counts)
+    return registry
+
+
+def _begin(keys: Keys, pairs: Pairs, recorder: Recorder, settings: bytes, peer: str) -> Answering:
     found = _read(keys.key, settings)
     if isinstance(found, Pairing):
         return Watched(found, pairs, peer)
+    if isinstance(found, Recording):
+        return RecordExchange(found, recorder, pairs)
     return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
 @lru_cache(maxsize=4096)
-def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing:
+def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing | Recording:
     text = read_signed(key, settings)
     if is_pairing(text):
         return read_written_pairing(text)
+    if is_recording(text):
+        return read_written_recording(text)
     return read_written_input(text) if is_input(text) else read_written(text)

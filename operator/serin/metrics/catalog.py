@@ -6,6 +6,7 @@ What is private to a router comes with its templates, as keys that a user's Metr
 - `pods`: the label that tells the pods of a version apart;
 - `unchecked`: of a ratio: a selector of counters of requests that could not be judged, and would belong to its total;
 - `byPod`: of a histogram: counters of its numbers' sum and of how many they are, with that label;
+- `scraped: true`: Prometheus alone has its series: they are not counted by the router's own pods;
 - `age`: the name of a gauge of the seconds since the process began, for targets without `process_start_time_seconds`.
 """
 
@@ -54,6 +55,11 @@ class Catalog:
     def names(self) -> tuple[str, ...]:
         """Names of the templates, sorted."""
         return tuple(sorted(self.templates))
+
+    @property
+    def scraped(self) -> frozenset[str]:
+        """Templates whose series Prometheus alone has."""
+        return frozenset(name for name, body in self.templates.items() if body.get("scraped"))
 
     @property
     def ages(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """One collection from Prometheus for all deployments: a tick for each deployment and metric, or why there is none.
 
 Deployments with the same source share its queries, so the number of queries does not grow with the deployments: those
-of built-in templates across the cluster, those that users wrote within their namespace. Whatever goes wrong for one
-metric is told of that metric alone.
+of built-in templates across the cluster, those that users wrote within their namespace. What a user writes are also the
+arguments of a built-in template: each of them is another source. Whatever goes wrong for one metric is told of that
+metric alone.
 """
 
 import asyncio
@@ -263,8 +264,9 @@ class Collector:
         return place, source, int(math.log2(max(1.0, (now - want.since) / usual)))
 
     def _place(self, want: Want) -> str:
-        built_in = isinstance(want.metric.source, TemplateRef) and want.template is None
-        return SHARED if built_in else want.namespace
+        source = want.metric.source
+        shared = isinstance(source, TemplateRef) and want.template is None and not source.arguments
+        return SHARED if shared else want.namespace
 
     async def _isolated(self, batch: _Batch, wants: Sequence[Want], now: float) -> dict[Key, Tick]:
         """Ticks of one batch. When all together fail, each half is tried, down to the metric that is to blame."""

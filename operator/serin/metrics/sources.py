@@ -224,6 +224,8 @@ def router_source(metric: Metric, template: JsonObject | None, catalog: Catalog)
         return None
     if not isinstance(metric.source, TemplateRef) or metric.source.name not in catalog.of_routers:
         return None
+    if catalog.templates[metric.source.name].get("scraped"):
+        return None
     try:
         found = _source(metric, template, catalog)
     except (PromQLError, SourceError):
@@ -392,6 +394,8 @@ def _from_template(reference: TemplateRef, template: JsonObject | None, catalog:
             f"no template {reference.name}: create a MetricTemplate of that name, or write one of {known}"
         )
     arguments = _arguments(reference, body)
+    if body is built_in:
+        _check_quoted(reference)
     # Only built-in templates have these: a user's may not point at the router's series.
     extra = body if body is built_in else {}
     presence = (parse_sum(extra["presence"]) or ()) if "presence" in extra else ()
@@ -433,6 +437,15 @@ def _arguments(reference: TemplateRef, body: JsonObject) -> dict[str, str]:
         raise SourceError(f"template {reference.name} needs the argument {missing[0]}: write it under arguments")
     kept = {name: f"{{{{.{name}}}}}" for name in OWN_PLACEHOLDERS}
     return {**{name: str(value) for name, value in given.items()}, **kept}
+
+
+def _check_quoted(reference: TemplateRef) -> None:
+    """A built-in template may read what its user may not, so an argument cannot end the string that it stands in."""
+    for name, value in reference.arguments.items():
+        if set('"\\{}\n').intersection(str(value)):
+            raise SourceError(
+                f'template {reference.name}: the argument {name} has one of " \\ {{ }}: write another one'
+            )
 
 
 def _ratio(total: str, bad: str) -> Source:

@@ -36,6 +36,13 @@ def _probe(what: str) -> str:
     return PROBE.replace("WHAT", what)
 
 
+def _recorded(template: str, more: str) -> str:
+    """A metric of what the guard has recorded."""
+    arguments = "field: b, label: c" if template == "prediction-share" else "field: b"
+    source = f"template: {{name: {template}, arguments: {{{arguments}}}}}"
+    return f"spec: {{metrics: [{{name: a, {source}, severity: minor, {more}}}], watch: {{}}}}"
+
+
 def _past(metric: str = "", *, against: str = "history", watch: str = "watch: {}") -> str:
     """A metric that is compared with its past. `metric`: more of it."""
     more = f", {metric}" if metric else ""
@@ -1212,6 +1219,72 @@ REFUSED: Refusals = {
     "a distribution of the day before": (
         f"spec: {{metrics: [{{name: a, {ANSWERS}, against: day, severity: minor}}], watch: {{}}}}",
         ("spec.metrics[0].against", "a distribution has no such past"),
+    ),
+    "recording of nothing": (
+        "spec: {guard: {record: {share: 5}}}",
+        ("spec.guard.record.predictions", "Required value"),
+    ),
+    "recording of more than all answers": (
+        "spec: {guard: {record: {share: 101, predictions: [{name: a, path: a, labels: [b]}]}}}",
+        ("spec.guard.record.share", "less than or equal to 100"),
+    ),
+    "recording of whatever is answered": (
+        "spec: {guard: {record: {predictions: [{name: a, path: a}]}}}",
+        ("spec.guard.record.predictions[0]", "write what is counted: either labels, for texts and whole numbers"),
+    ),
+    "recording of a field with spaces": (
+        "spec: {guard: {record: {predictions: [{name: A b, path: a, labels: [b]}]}}}",
+        ("spec.guard.record.predictions[0].name", "write lower-case letters, digits, - and _, for example label"),
+    ),
+    "recording of what counts as other": (
+        "spec: {guard: {record: {predictions: [{name: a, path: a, labels: [b, other]}]}}}",
+        ("spec.guard.record.predictions[0].labels", "everything that is not named is counted as other already"),
+    ),
+    "recording of more labels than there is room for": (
+        "spec: {guard: {record: {predictions: [{name: a, path: a, labels: ["
+        + ", ".join(f"a{number}" for number in range(21))
+        + "]}]}}}",
+        ("spec.guard.record.predictions[0].labels", "must have at most 20 items"),
+    ),
+    "recording by a bound in percent": (
+        "spec: {guard: {record: {predictions: [{name: a, path: a, buckets: [5%]}]}}}",
+        ("spec.guard.record.predictions[0].buckets[0]", 'write a number in quotes, for example "0.5"'),
+    ),
+    "a share of a label of more than all": (
+        _recorded("prediction-share", "against: limit, limit: '5'"),
+        ("spec.metrics[0].limit", "write the largest acceptable share of bad requests as text, above 0 and below 1"),
+    ),
+    "a limit of a label's share that is compared with stable": (
+        _recorded("prediction-share", "limit: '0.1'"),
+        ("spec.metrics[0].limit", "limit only counts with against: limit, snapshot, history or day"),
+    ),
+    "a reference of a label's share": (
+        _recorded("prediction-share", "against: reference"),
+        ("spec.metrics[0].against", "only a distribution can have a reference"),
+    ),
+    "a reference of recorded labels": (
+        _recorded("predictions", "against: reference"),
+        ("spec.metrics[0].against", "only a distribution can have a reference"),
+    ),
+    "recorded labels by country": (
+        _recorded("predictions", "by: country"),
+        ("spec.metrics[0].by", "by belongs to a ratio of your own counters"),
+    ),
+    "recorded labels with a limit alone": (
+        _recorded("predictions", "against: limit, limit: '0.1'"),
+        ("spec.metrics[0].against", "distributions, means and concentrations are compared with stable"),
+    ),
+    "recorded numbers and their past": (
+        _recorded("prediction-values", "against: history"),
+        ("spec.metrics[0].against", "a distribution has no such past"),
+    ),
+    "recorded numbers that differ by more than all": (
+        _recorded("prediction-values", "limit: '1'"),
+        ("spec.metrics[0].limit", "write the smallest PSI that counts as a difference"),
+    ),
+    "recorded numbers that may be slower": (
+        _recorded("prediction-values", "tolerance: {percent: 5}"),
+        ("spec.metrics[0].tolerance", "tolerance belongs to a latency that is compared with stable"),
     ),
     "a guard of nothing": (
         "spec: {guard: {}}",

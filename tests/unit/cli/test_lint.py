@@ -133,6 +133,45 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.metrics[0]",
         "no answers are compared, so disagreements never has data: write spec.guard.agreement, or remove the metric",
     ),
+    "a metric of answers that nobody records": (
+        "metrics: [{name: a, template: {name: predictions, arguments: {field: label}}, severity: critical}]",
+        "spec.metrics[0]",
+        "nothing is recorded, so predictions never has data: write spec.guard.record",
+    ),
+    "a metric of a field that nobody records": (
+        "guard: {record: {predictions: [{name: label, path: label, labels: [a]}]}}\n"
+        "metrics: [{name: a, template: {name: predictions, arguments: {field: lable}}, severity: critical}]",
+        "spec.metrics[0]",
+        "no such field is recorded: write arguments: {field: label}",
+    ),
+    "a metric of a label that nobody records": (
+        "guard: {record: {predictions: [{name: label, path: label, labels: [a]}]}}\n"
+        "metrics: [{name: a, severity: critical, "
+        "template: {name: prediction-share, arguments: {field: label, label: b}}}]",
+        "spec.metrics[0]",
+        "no such label is recorded: write label: a or other",
+    ),
+    "a metric of numbers that are labels": (
+        "guard: {record: {predictions: [{name: label, path: label, labels: [a]}]}}\n"
+        "metrics: [{name: a, template: {name: prediction-values, arguments: {field: label}}, severity: critical}]",
+        "spec.metrics[0]",
+        "prediction-values needs buckets of label in spec.guard.record: write another field",
+    ),
+    "answers that are recorded by bounds in no order": (
+        "guard: {record: {predictions: [{name: score, path: score, buckets: ['0.5', '0.1']}]}}",
+        "spec.guard.record.predictions[0].buckets",
+        "a bound is no more than the one before: write them in ascending order",
+    ),
+    "answers that are recorded under one name": (
+        "guard: {record: {predictions: [{name: a, path: a, labels: [b]}, {name: a, path: c, labels: [b]}]}}",
+        "spec.guard.record.predictions",
+        "the name a is there twice: write a name of its own for each",
+    ),
+    "answers that are recorded by a label with quotes": (
+        "guard: {record: {predictions: [{name: a, path: a, labels: ['a\"b']}]}}",
+        "spec.guard.record.predictions[0].labels",
+        'a label has one of " \\ { }: leave it out, it is counted as other',
+    ),
     "answers that are compared at a path that is none": (
         "guard: {agreement: {compare: [{path: 'sort(items)'}]}}",
         "spec.guard.agreement.compare[0].path",

@@ -94,3 +94,21 @@ def test_slices_share_what_their_metric_has_of_the_promise() -> None:
     assert sliced.alpha_minor == pytest.approx(one.alpha_minor / 9)
     assert sliced.alpha_critical == pytest.approx(one.alpha_critical / 9)
     assert (sliced.by, sliced.slice_requests, one.by) == ("country", 50, "")
+
+
+def test_what_is_said_of_the_bad_ones_is_what_they_are() -> None:
+    def metric(name: str, **arguments: str) -> dict[str, object]:
+        template = {"name": name, "arguments": arguments} if arguments else {"name": name}
+        return {"name": name, "template": template, "severity": "critical", "against": "limit", "limit": "0.05"}
+
+    metrics = [
+        metric("request-errors"),
+        metric("disagreements"),
+        metric("prediction-share", field="label", label="fraud"),
+    ]
+    found = policies(parse_spec(spec(metrics=metrics)), interval=10.0, expected_seconds=180.0)
+    assert [one.bad for one in found.values()] == [
+        "failed",
+        "were answered otherwise than by stable",
+        "were answered with the label",
+    ]

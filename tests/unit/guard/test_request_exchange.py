@@ -1,6 +1,7 @@
 """What is said to Envoy of a request: whether its body is shown, whether it passes, and what is written beside it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, write_
 from serin.api.guard_agreement import Comparison, Pairing, write_pairing
 from serin.api.guard_inputs import Column, InputGuard, Type, write_input
 from serin.api.guard_keys import sign_settings
+from serin.api.guard_record import Recorded, Recording, write_recording
+from serin.guard.counts import Counts
 from serin.guard.exchange import Exchange
 from serin.guard.keys import Keys
 from serin.guard.pairs import Pairs
 from serin.guard.process import _begin
+from serin.guard.recorder import Recorder, RecordExchange
 from serin.guard.request_exchange import RequestExchange
 from serin.guard.watched import Watched
 
@@ -135,11 +139,20 @@ def test_a_message_that_was_not_asked_for_is_none(message: bytes) -> None:
 
 
 PAIRING = Pairing(Protocol.JSON, (Comparison("a"),), "shop/fraud", 1, "key/new", "old", "new", 1.0)
+RECORDING = Recording("shop", "fraud", Protocol.JSON, (Recorded("a", "a", labels=("b",)),))
 WRITTEN = {
     RequestExchange: write_input(InputGuard(Protocol.JSON, (AMOUNT,))),
     Exchange: write_output(OutputGuard(Protocol.JSON, (Check("a", finite=True),))),
     Watched: write_pairing(PAIRING),
+    RecordExchange: write_recording(RECORDING),
 }
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    found = Recorder(Counts())
+    yield found
+    found.stop()
 
 
 @pytest.fixture
@@ -149,25 +162,25 @@ def keys(tmp_path: Path) -> Keys:
     return Keys(file)
 
 
-def test_settings_say_what_is_looked_at(keys: Keys) -> None:
+def test_settings_say_what_is_looked_at(keys: Keys, recorder: Recorder) -> None:
     for kind, text in WRITTEN.items():
-        assert isinstance(_begin(keys, Pairs(0), sign_settings(keys.key, text).encode(), ""), kind)
+        assert isinstance(_begin(keys, Pairs(0), recorder, sign_settings(keys.key, text).encode(), ""), kind)
 
 
 @pytest.mark.parametrize("text", WRITTEN.values())
-def test_nobody_but_the_operator_says_it(keys: Keys, text: str) -> None:
+def test_nobody_but_the_operator_says_it(keys: Keys, recorder: Recorder, text: str) -> None:
     signed = sign_settings(keys.key, text).encode()
-    _begin(keys, Pairs(0), signed, "")
+    _begin(keys, Pairs(0), recorder, signed, "")
     for sent in (text.encode(), b"", sign_settings(b"o" * 32, text).encode()):
         with pytest.raises(ValueError, match="settings are"):
-            _begin(keys, Pairs(0), sent, "")
+            _begin(keys, Pairs(0), recorder, sent, "")
     keys.key = b"n" * 32  # what was known before is known no more
     with pytest.raises(ValueError, match="settings are"):
-        _begin(keys, Pairs(0), signed, "")
+        _begin(keys, Pairs(0), recorder, signed, "")
 
 
 @pytest.mark.parametrize("text", WRITTEN.values())
-def test_what_a_later_operator_asks_for_beside_is_not_passed_over(keys: Keys, text: str) -> None:
+def test_what_a_later_operator_asks_for_beside_is_not_passed_over(keys: Keys, recorder: Recorder, text: str) -> None:
     later = json.dumps(json.loads(text) | {"zzz": True}, separators=(",", ":"))
     with pytest.raises(ValueError, match=r"more than this guard knows|no settings of a guard"):
-        _begin(keys, Pairs(0), sign_settings(keys.key, later).encode(), "")
+        _begin(keys, Pairs(0), recorder, sign_settings(keys.key, later).encode(), "")

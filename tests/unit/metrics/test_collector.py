@@ -238,6 +238,20 @@ async def test_what_a_user_wrote_slowly_holds_up_nobody_and_comes_later() -> Non
     assert isinstance((await collector.collect(NOW, [changed]))[changed.key], ValueTick)
 
 
+async def test_what_a_user_asks_a_built_in_template_for_holds_up_nobody() -> None:
+    """Its arguments are the user's, and each of them makes another query."""
+    prometheus = Prometheus()
+    mine = [
+        want("b", TemplateRef("prediction-share", {"field": f"f{number}", "label": "a"}), f"share-{number}")
+        for number in range(20)
+    ]
+    prometheus.hold = asyncio.Event()
+    collector = Collector(prometheus, CATALOG, patience=0.05)  # type: ignore[arg-type]
+    assert [key[-1] for key in await collector.collect(NOW, [want("a"), *mine])] == ["errors"]
+    prometheus.hold.set()
+    await asyncio.wait(collector._tasks)
+
+
 def by_pod(query: str, _at: float) -> Value:
     """An hour of four of stable's pods: 100 requests a minute that take 10 each, and 20 on the third pod."""
     hour, series = tuple(NOW - 60.0 * back for back in range(60, -1, -1)), []

@@ -94,9 +94,12 @@ def selectors(found: Source) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", sorted(envoy.templates()))
 def test_a_routers_templates_read_series_of_the_router_alone(name: str) -> None:
-    [selector] = selectors(source(TemplateRef(name)))
-    assert 'namespace="serin-system",job=~"a|b+"' in selector
-    assert 'namespace="shop"' not in selector
+    needs = {one["name"]: "a" for one in envoy.templates()[name].get("arguments", ())}
+    found = selectors(source(TemplateRef(name, needs)))
+    assert found
+    for selector in found:
+        assert 'namespace="serin-system",job=~"a|b+"' in selector
+        assert 'namespace="shop"' not in selector
 
 
 A, B = f"a{{ {VERSION} }}", f"b{{ {VERSION} }}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serin.api.guard_record import TEMPLATES as RECORDED
 from serin.api.json import JsonObject
 from serin.api.spec import (
     ConcentrationQuery,
@@ -33,6 +34,7 @@ from serin.metrics.sources import (
     ValueSource,
     reference_of,
     resolve,
+    router_source,
 )
 from serin.routers import envoy
 from tests.catalog import CATALOG
@@ -58,8 +60,9 @@ def test_every_template_of_a_router_is_one_query() -> None:
         "bad-outputs",
         "invalid-inputs",
         "disagreements",
+        *RECORDED,
     }
-    for name in envoy.templates():
+    for name in sorted(set(envoy.templates()) - set(RECORDED)):
         source = read(TemplateRef(name))
         assert isinstance(source, RatioSource | HistogramSource)
         reading = plan_reading(source.parts)
@@ -67,6 +70,32 @@ def test_every_template_of_a_router_is_one_query() -> None:
         assert source.presence, name
         if name not in ("invalid-inputs", "disagreements"):  # which are no attempts
             assert 'serin_attempt!="shield"' in reading.selectors[0], "the shield's attempts are no evidence"
+
+
+def test_what_the_guard_has_recorded_is_read_by_its_field() -> None:
+    share = read(TemplateRef("prediction-share", {"field": "label", "label": "fraud"}))
+    assert isinstance(share, RatioSource)
+    assert len(plan_reading(share.parts).selectors) == 1
+    labels, numbers = (
+        read(TemplateRef("predictions", {"field": "a"})),
+        read(TemplateRef("prediction-values", {"field": "a"})),
+    )
+    assert isinstance(labels, DistributionSource)
+    assert isinstance(numbers, DistributionSource)
+    assert (labels.by, numbers.by) == ("label", "le")
+    # The router's pods do not count it.
+    metric = Metric(
+        "mine", TemplateRef("prediction-share", {"field": "a", "label": "b"}), Severity.MAJOR, Against.STABLE
+    )
+    assert router_source(metric, None, CATALOG) is None
+    errors = Metric("mine", TemplateRef("request-errors"), Severity.MAJOR, Against.STABLE)
+    assert router_source(errors, None, CATALOG) is not None
+
+
+@pytest.mark.parametrize("hostile", ['a"} + envoy_serin_attempts{x="', "a\\", "{{.version}}", "a\nb"])
+def test_an_argument_of_a_built_in_template_stays_within_its_string(hostile: str) -> None:
+    with pytest.raises(SourceError, match="the argument field has one of"):
+        read(TemplateRef("predictions", {"field": hostile}))
 
 
 def test_terms_of_one_query_are_told_apart_by_name_and_labels() -> None:

@@ -9,6 +9,7 @@ from serin.api.guard import LARGEST_ANSWER, Check, OutputGuard, Protocol, read_w
 from serin.api.guard_agreement import AgreementGuard, Comparison
 from serin.api.guard_inputs import Column, InputGuard, read_written_input
 from serin.api.guard_keys import read_signed
+from serin.api.guard_record import Recorded, RecordGuard
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FixedAnswer
 from serin.api.parse import parse_model_deployment
@@ -32,6 +33,7 @@ POD = (Endpoint("10.0.0.1", 80),)
 GUARD = OutputGuard(Protocol.JSON, (Check("score", minimum=0.0, maximum=1.0),))
 INPUTS = InputGuard(Protocol.JSON, (Column("amount 100 %", minimum=0.0),))
 AGREEMENT = Agreement(AgreementGuard(Protocol.JSON, (Comparison("label"),), 10), "1-2-3", "b")
+RECORD = RecordGuard(Protocol.JSON, 7, (Recorded("label", "label", labels=("a",)),))
 INSTALLED = Limits(guard=250)
 KEY = b"k" * 32
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -55,9 +57,27 @@ def test_a_deployment_without_it_has_what_it_had() -> None:
     assert "guard" not in without
     assert text(render(PLAIN, limits=INSTALLED)) == without
     # Nor has one whose router has none, such as while the chart takes it away.
-    assert text(render(replace(PLAIN, guard=GUARD, inputs=INPUTS))) == without
+    everything = replace(PLAIN, guard=GUARD, inputs=INPUTS, record=RECORD)
+    assert text(render(everything)) == without
     # Nor one whose settings cannot be signed.
-    assert text(render(replace(PLAIN, guard=GUARD, inputs=INPUTS).signed(b""), limits=INSTALLED)) == without
+    assert text(render(everything.signed(b""), limits=INSTALLED)) == without
+
+
+@pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])
+def test_every_cluster_shows_a_share_of_its_answers_to_be_recorded(sticky: Sticky | None) -> None:
+    model = replace(PLAIN, record=RECORD, sticky=sticky)
+    found, without = (render(one, limits=INSTALLED) for one in (model, replace(model, record=None)))
+    assert (found.listener, found.routes, found.endpoints) == (without.listener, without.routes, without.endpoints)
+    assert len(found.clusters) == 5 + bool(sticky)
+    for cluster in found.clusters.values():
+        first, *_, last = cluster["typed_extension_protocol_options"][OPTIONS]["http_filters"]
+        assert (first["name"], last["name"]) == ("serin-guard-record", "codec")
+        assert json.dumps(first).count('"sample_percent": {"default_value": {"numerator": 7,') == 1
+        assert '"observability_mode": true' in json.dumps(first)
+    # What output refuses is not recorded: of an answer the last filter comes first.
+    both = render(replace(model, guard=GUARD), limits=INSTALLED).clusters["shop/fraud/a"]
+    names = [one["name"] for one in both["typed_extension_protocol_options"][OPTIONS]["http_filters"]]
+    assert names == ["serin-guard-record", "serin-guard", "serin-guard-mark", "codec"]
 
 
 @pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])

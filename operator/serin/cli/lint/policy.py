@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from serin.api import capabilities
 from serin.api.guard import Protocol
 from serin.api.guard_agreement import DISAGREEMENTS
+from serin.api.guard_record import OTHER, SHARE_TEMPLATE, VALUES_TEMPLATE
+from serin.api.guard_record import TEMPLATES as RECORDED
 from serin.api.retraining import Trigger
 from serin.api.signature import declared
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery
@@ -248,6 +250,24 @@ def _compared_answers_are_counted(spec: ModelDeploymentSpec, _: "Schedule") -> I
         )
 
 
+def _recorded_answers_are_judged(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    fields = {one.name: one for one in spec.record.predictions} if spec.record else {}
+    for at, metric in enumerate(spec.metrics):
+        if not isinstance(metric.source, TemplateRef) or metric.source.name not in RECORDED:
+            continue
+        where, name, given = f"spec.metrics[{at}]", metric.source.name, metric.source.arguments
+        field = fields.get(given.get("field", ""))
+        if spec.record is None:
+            yield Problem(where, f"nothing is recorded, so {name} never has data: write spec.guard.record")
+        elif field is None:
+            yield Problem(where, f"no such field is recorded: write arguments: {{field: {' or '.join(fields)}}}")
+        elif (name == VALUES_TEMPLATE) is bool(field.labels):
+            other = "labels" if name != VALUES_TEMPLATE else "buckets"
+            yield Problem(where, f"{name} needs {other} of {field.name} in spec.guard.record: write another field")
+        elif name == SHARE_TEMPLATE and given.get("label") not in (None, *field.labels, OTHER):
+            yield Problem(where, f"no such label is recorded: write label: {' or '.join((*field.labels, OTHER))}")
+
+
 def _answers_are_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
     if spec.agreement is not None and (spec.strategy.name == "abTest" or spec.variants):
         yield Problem(
@@ -299,6 +319,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _compared_answers_are_counted,  # the same of two versions' answers
     _answers_are_compared,  # a comparison that never takes place
     _paths_begin_at_the_answer,  # a check that every answer fails
+    _recorded_answers_are_judged,  # a metric of what is not recorded
 )
 
 

@@ -100,7 +100,7 @@ def _plan(document: documents.Document, templates: Mapping[str, JsonObject]) -> 
         metric.name
         for metric in spec.metrics
         if isinstance(metric.source, TemplateRef)
-        and metric.source.name in CATALOG.of_routers
+        and metric.source.name in CATALOG.of_routers - CATALOG.scraped
         and metric.source.name not in templates
     )
     return Plan(document.namespace, document.name, spec, sources, of_router)

@@ -24,6 +24,7 @@ from serin.api.spec import WARMUP
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.guarding import guard_filters
 from serin.routers.envoy.limits import CONNECTION_BUFFER, COPIED_BYTES, COPIES, HEADERS, HTTP2_WINDOWS, Limits
+from serin.routers.envoy.recording import record_filters
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import FIRST, METADATA, SHADOWED, SHIELD, SLOTS, UNKEYED
 from serin.routers.envoy.shape import any_of, config_source, seconds, typed
@@ -101,8 +102,11 @@ def clusters(model: RoutedModel, limits: Limits) -> dict[str, JsonObject]:
     if unkeyed := _unkeyed(model):
         name = unkeyed_cluster(model, unkeyed.snapshot)
         found[name] = _eds_cluster(name, unkeyed.serving.protocol, model.warmup, limits)
-    shown = guard_filters(model.guard, model.guard_key, limits.guard) if model.guard and limits.guard else []
-    return {name: _shown(one, shown) for name, one in found.items()} if shown else found
+    shown = [
+        *record_filters(model),
+        *(guard_filters(model.guard, model.guard_key, limits.guard) if model.guard else []),
+    ]
+    return {name: _shown(one, shown) for name, one in found.items()} if shown and limits.guard else found
 
 
 def former_cluster(name: str) -> JsonObject:

@@ -16,6 +16,7 @@ from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, OutputGuard, read_output
 from serin.api.guard_agreement import AgreementGuard, read_agreement
 from serin.api.guard_inputs import InputGuard, read_input, with_signature, write_input
+from serin.api.guard_record import RecordGuard, read_record
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
@@ -83,6 +84,7 @@ class RoutedModel:
     guard: OutputGuard | None = None
     inputs: InputGuard | None = None
     agreement: Agreement | None = None
+    record: RecordGuard | None = None
     guard_key: bytes = field(default=b"", repr=False)
 
     @property
@@ -92,11 +94,11 @@ class RoutedModel:
 
     def signed(self, key: bytes) -> "RoutedModel":
         """The same with a key for what the guard is told; without one (b"") the guard is not asked."""
-        if not (self.guard or self.inputs or self.agreement):
+        if not (self.guard or self.inputs or self.agreement or self.record):
             return self
         if key:
             return replace(self, guard_key=key)
-        return replace(self, guard=None, inputs=None, agreement=None)
+        return replace(self, guard=None, inputs=None, agreement=None, record=None)
 
     def arm(self, snapshot: str | None) -> Arm | None:
         """The arm of one snapshot, None when there is none."""
@@ -191,7 +193,7 @@ def read_model(
         for snapshot in sorted(known)
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
-    guard, inputs, agreement, bad_guard = _read_guard(body["spec"], last)
+    guard, inputs, agreement, record, bad_guard = _read_guard(body["spec"], last)
     if inputs:
         inputs, too_many = _with_signature(inputs, snapshots, state.stable)
         bad_guard = "; ".join(filter(None, (bad_guard, too_many)))
@@ -212,6 +214,7 @@ def read_model(
         guard=guard,
         inputs=inputs,
         agreement=Agreement(agreement, str(metadata.get("uid", "")), _one_candidate(state)) if agreement else None,
+        record=record,
     )
     return Reading(model, problem)
 
@@ -276,15 +279,20 @@ def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str
 
 def _read_guard(
     spec: JsonObject, last: RoutedModel | None
-) -> tuple[OutputGuard | None, InputGuard | None, AgreementGuard | None, str]:
+) -> tuple[OutputGuard | None, InputGuard | None, AgreementGuard | None, RecordGuard | None, str]:
     """`spec.guard`; the last one and what is wrong, when it cannot be read."""
     found = spec.get("guard")
     field = Field(found, "spec.guard") if found else None
     try:
-        return read_output(field), read_input(field), read_agreement(field), ""
+        return read_output(field), read_input(field), read_agreement(field), read_record(field), ""
     except InvalidSpec as error:
         agreement = last.agreement.how if last and last.agreement else None
-        return (*((last.guard, last.inputs) if last else (None, None)), agreement, str(error))
+        return (
+            *((last.guard, last.inputs) if last else (None, None)),
+            agreement,
+            last.record if last else None,
+            str(error),
+        )
 
 
 def _one_candidate(state: State) -> str | None:
