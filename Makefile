@@ -100,6 +100,10 @@ bench-guard: venv ## measure what an exchange with the guard costs, beside libra
 	$(BIN)/python -m tests.bench.guard_servers
 	$(BIN)/python -m tests.bench.guard_latency
 
+.PHONY: bench-router
+bench-router: venv ## measure what one router pod carries: memory by deployments, CPU and latency of a request (two minutes; docs/scale.md)
+	$(BIN)/python -m tests.bench.router
+
 .PHONY: bench-analysis
 bench-analysis: venv ## measure the analysis engine: false rollbacks and requests to a verdict (minutes)
 	$(BIN)/python -m tests.bench.analysis
