@@ -14,7 +14,7 @@ Schema = dict[str, Any]
 
 CRDS = Path(__file__).resolve().parents[1] / "crds"
 # In the order in which a reader meets them.
-_FILES = ("modeldeployments.yaml", "metrictemplates.yaml", "modelsnapshots.yaml")
+_FILES = ("modeldeployments.yaml", "metrictemplates.yaml", "modelsnapshots.yaml", "reviewitems.yaml")
 
 _INTRODUCTION = """# API reference
 

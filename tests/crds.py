@@ -18,6 +18,7 @@ FILES = {
     "ModelDeployment": "modeldeployments.yaml",
     "ModelSnapshot": "modelsnapshots.yaml",
     "MetricTemplate": "metrictemplates.yaml",
+    "ReviewItem": "reviewitems.yaml",
 }
 
 

@@ -194,6 +194,6 @@ def test_pods_are_restricted(objects: list[dict[str, Any]]) -> None:
 def test_the_namespace_comes_first_and_definitions_before_rights_and_pods(objects: list[dict[str, Any]]) -> None:
     kinds = [one["kind"] for one in objects]
     assert kinds[0] == "Namespace"
-    assert kinds.count("CustomResourceDefinition") == 3
+    assert kinds.count("CustomResourceDefinition") == 4
     assert kinds.index("CustomResourceDefinition") < min(kinds.index("ClusterRole"), kinds.index("Deployment"))
     assert "Pod" not in kinds, "the chart's test is Helm's alone"

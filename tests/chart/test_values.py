@@ -12,6 +12,7 @@ import yaml
 from manifests.generate import CHART, KUBERNETES
 
 from serin.api.guard_keys import DATA, SECRET
+from serin.api.guard_review import PORT
 from serin.controller.settings import parse
 from serin.guard.process import add_arguments
 from serin.routers.envoy.bootstrap import METRICS_PORT, XDS_PORT
@@ -221,6 +222,23 @@ def test_every_port_of_the_pods_has_its_rule(render: Render) -> None:
         assert ports <= ingress(objects, name).keys()
 
 
+def test_what_people_look_at_goes_from_the_guard_to_the_operator_alone(render: Render) -> None:
+    peers = '[{"namespaceSelector": {"matchLabels": {"team": "x"}}}]'
+    assert "SERIN_REVIEW_PORT" not in environment(render())
+    objects = render("guard.enabled=true", f"networkPolicies.clientsFrom={peers}")
+    assert environment(objects)["SERIN_REVIEW_PORT"] == str(PORT)
+    guard, operator = ({"app.kubernetes.io/name": f"serin-{name}"} for name in ("guard", "operator"))
+    assert ingress(objects, "serin-operator")[PORT] == [{"podSelector": {"matchLabels": guard}}]
+    assert {"podSelector": {"matchLabels": operator}} in ingress(objects, "serin-router")[FIRST]
+    service = objects["Service", "serin-reviews"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == operator
+    assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(PORT, "reviews")]
+    [container] = pod(objects, "serin-guard")["containers"]
+    namespace = service["metadata"]["namespace"]
+    assert {"name": "SERIN_GUARD_REVIEWS", "value": f"serin-reviews.{namespace}.svc:{PORT}"} in container["env"]
+
+
 def test_who_reads_metrics_and_who_sends_requests_can_be_said(render: Render) -> None:
     peers = '[{"namespaceSelector": {"matchLabels": {"team": "x"}}}]'
     objects = render(f"networkPolicies.metricsFrom={peers}")
@@ -371,7 +389,7 @@ def test_definitions_are_installed_and_kept_unless_said_otherwise(render: Render
 
     keep = {"helm.sh/resource-policy": "keep"}
     found = definitions(render())
-    assert len(found) == 3
+    assert len(found) == 4
     assert all(one["metadata"]["annotations"] == keep for one in found)
     for one in found:  # braces in their texts are not taken for the chart's
         assert one["spec"] == crds.load(one["spec"]["names"]["kind"])["spec"]

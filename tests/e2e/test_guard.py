@@ -1,9 +1,13 @@
-"""Answers that are no numbers, and answers that are others than stable's, in pairs or on the whole: all go back."""
+"""Answers that are no numbers, and answers that are others than stable's, in pairs or on the whole: all go back.
+
+And answers that people look at.
+"""
 
 import pytest
 
 from tests.e2e.conftest import Apply
-from tests.e2e.fraud import ERRORS, NAME
+from tests.e2e.fraud import ERRORS, NAME, fraud
+from tests.e2e.install import Installation
 from tests.e2e.shop import Shop
 from tests.e2e.traffic import NO_NUMBER, Traffic
 
@@ -55,6 +59,26 @@ def test_a_version_that_answers_otherwise_is_stopped_before_it_answers_anybody(
     assert summary.shielded == 0
     verdicts = {row["name"]: row for row in shop.record(rollback["from"])["metrics"]}
     assert not verdicts["errors"]["verdict"].startswith("Fail")
+
+
+REVIEW = {"review": {"share": 100, "perHour": 120, "request": ["features"], "answer": ["label"]}}
+REVIEWED = {"name": "reviewed-wrong", "template": {"name": "reviewed-wrong"}, "severity": "info"}
+
+
+@pytest.mark.timeout(600)
+def test_what_people_say_of_an_answer_counts_by_version(serin: Installation, shop: Shop, traffic: Traffic) -> None:
+    stable = shop.status(NAME)["stable"]["snapshot"]
+    shop.apply(fraud(serin.model, "1", metrics=[ERRORS, REVIEWED], guard=REVIEW))
+    [item] = shop.until("an answer for people", lambda: shop.items("reviewitems")[:1])
+    fields = {one["of"]: one for one in item["spec"]["fields"]}
+    assert (item["spec"]["snapshot"], fields["Answer"]["path"]) == (stable, "label")
+    assert fields["Request"]["value"].startswith("[")
+    shop.kubectl("label", "review", item["metadata"]["name"], "serin.dev/reviewed=wrong")
+    series = f'sum(envoy_serin_reviewed_wrong{{serin_namespace="{shop.namespace}",serin_snapshot="{stable}"}})'
+    shop.until("it has counted", lambda: serin.measured(series).get("") == 1.0)
+    assert shop.get("reviewitem", item["metadata"]["name"])["metadata"]["labels"]["serin.dev/counted"] == "wrong"
+    assert traffic.stop().failures == 0
+    shop.apply(fraud(serin.model, "1"))
 
 
 LABEL = {"name": "label", "path": "label", "labels": ["0", "1"]}

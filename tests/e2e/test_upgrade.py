@@ -103,9 +103,9 @@ def test_serin_goes_without_an_interruption_and_a_new_one_adopts_what_is_left(
         ]
         == []
     )
-    for name in ("modeldeployments", "modelsnapshots", "metrictemplates"):
+    for name in ("modeldeployments", "modelsnapshots", "metrictemplates", "reviewitems"):
         terminal(f"kubectl get crd {name}.serin.dev")
-    assert len(FILES) == 3
+    assert len(FILES) == 4
     after = shop.get("md", NAME)
     assert (after["spec"], after["status"]) == (before["spec"], before["status"])
     assert {one["metadata"]["name"] for one in shop.items("pods")} == pods, "a model's pod was touched"

@@ -127,7 +127,7 @@ def wait_for_storage(rest: Rest) -> None:
     end = time.monotonic() + 60.0
     while True:
         try:
-            for kind in ("md", "msnap", "mtpl"):
+            for kind in ("md", "msnap", "mtpl", "review"):
                 rest.get(kind, "default")
             return
         except ClusterError:

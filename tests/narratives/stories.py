@@ -21,6 +21,7 @@ from tests.narratives import (
     pasts,
     recordings,
     retrainings,
+    reviews,
     slices,
     validations,
 )
@@ -1161,6 +1162,7 @@ ALL: tuple[Story, ...] = (
     *pasts.ALL,
     *slices.ALL,
     *agreements.ALL,
+    *reviews.ALL,
     *recordings.ALL,
 )
 

@@ -101,7 +101,7 @@ class SimulatedCluster(KubernetesCluster):
     # One request
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: Any, content_type: str
+        self, method: str, path: str, query: Mapping[str, str], body: Any, content_type: str, accept: str
     ) -> tuple[int, bytes]:
         at = self._control_plane.target(path)
         name = at.name or (body["metadata"]["name"] if method == "POST" else "")
@@ -112,6 +112,8 @@ class SimulatedCluster(KubernetesCluster):
             return self._control_plane.request(method, path, query, json.loads(text), content_type, who=self.replica)
 
         status, answer = await self._answer(request, self.plan(request), carry_out)
+        if status < 300 and "as=PartialObjectMetadata" in accept:
+            answer = _metadata_of(answer)
         return status, json.dumps(answer).encode()
 
     def _next(self, verb: str, kind: Kind, namespace: str, name: str, subresource: str) -> Request:
@@ -168,6 +170,15 @@ class SimulatedCluster(KubernetesCluster):
     def _check_alive(self) -> None:
         if self.died.is_set():
             raise ProcessDied(self.replica)
+
+
+def _metadata_of(answer: JsonObject) -> JsonObject:
+    """What the API server answers to whoever asks for metadata alone."""
+    partial: JsonObject = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata"}
+    if "items" not in answer:
+        return partial | {"metadata": answer["metadata"]}
+    items = [partial | {"metadata": one["metadata"]} for one in answer["items"]]
+    return {**answer, "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "items": items}
 
 
 def _verb(method: str, name: str, content_type: str) -> str:

@@ -130,6 +130,9 @@ class Reason(StrEnum):
     # Notifications
     NOTIFICATION_WAITS = "NotificationWaits"
     NOTIFICATION_FAILED = "NotificationFailed"
+    # Review
+    REVIEW_NOT_SENT = "ReviewNotSent"
+    REVIEW_NOT_COUNTED = "ReviewNotCounted"
     # Routing
     ROUTED = "Routed"
     ROUTER_NOT_READY = "RouterNotReady"

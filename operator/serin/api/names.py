@@ -20,12 +20,16 @@ SYSTEM_NAMESPACE: Final = "serin-system"
 MODEL_DEPLOYMENT: Final = "ModelDeployment"
 MODEL_SNAPSHOT: Final = "ModelSnapshot"
 METRIC_TEMPLATE: Final = "MetricTemplate"
+REVIEW_ITEM: Final = "ReviewItem"
 
 LABEL_MODEL_DEPLOYMENT: Final = f"{GROUP}/model-deployment"
 LABEL_SNAPSHOT: Final = f"{GROUP}/snapshot"
 LABEL_ROLE: Final = f"{GROUP}/role"
 # On the ConfigMap of a report: what it is about.
 LABEL_REPORT: Final = f"{GROUP}/report"
+# On a ReviewItem: what a person says of the answer, and what became of that.
+LABEL_REVIEWED: Final = f"{GROUP}/reviewed"
+LABEL_COUNTED: Final = f"{GROUP}/counted"
 ROLE_STABLE: Final = "stable"
 ROLE_CANDIDATE: Final = "candidate"
 ROLE_HOLDBACK: Final = "holdback"  # the version before the stable one, while that is watched

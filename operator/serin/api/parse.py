@@ -16,6 +16,7 @@ from serin.api.guard import read_output
 from serin.api.guard_agreement import read_agreement
 from serin.api.guard_inputs import read_input
 from serin.api.guard_record import read_record
+from serin.api.guard_review import read_review
 from serin.api.integrity import read_integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import read_fallback, read_kill_switch
@@ -115,6 +116,7 @@ def parse_spec(spec: JsonObject, name: str = "") -> ModelDeploymentSpec:
         input_guard=read_input(root.get("guard")),
         agreement=read_agreement(root.get("guard")),
         record=read_record(root.get("guard")),
+        review=read_review(root.get("guard")),
     )
 
 

@@ -13,6 +13,7 @@ from serin.api.guard import OutputGuard
 from serin.api.guard_agreement import DISAGREEMENTS, AgreementGuard
 from serin.api.guard_inputs import InputGuard
 from serin.api.guard_record import RecordGuard
+from serin.api.guard_review import ReviewGuard
 from serin.api.integrity import UNCHECKED, Integrity
 from serin.api.json import JsonObject
 from serin.api.kill_switch import OFF, Fallback, Killed
@@ -289,6 +290,7 @@ class ModelDeploymentSpec:
     nobody is held back. `limit_policy`: how limits are watched then, None: they are not.
     `retraining`: None: there is none. `output_guard`: None: answers are not checked. `agreement`: None: they are not
     compared. `input_guard`: None: requests are not checked. `record`: None: no answers are recorded.
+    `review`: None: nobody looks at any.
     """
 
     replicas: int
@@ -315,11 +317,13 @@ class ModelDeploymentSpec:
     input_guard: InputGuard | None = None
     agreement: AgreementGuard | None = None
     record: RecordGuard | None = None
+    review: ReviewGuard | None = None
 
     @property
     def guarded(self) -> bool:
         """Whether it needs the platform's guard."""
-        return any(one is not None for one in (self.output_guard, self.input_guard, self.agreement, self.record))
+        parts = (self.output_guard, self.input_guard, self.agreement, self.record, self.review)
+        return any(one is not None for one in parts)
 
     @property
     def of_versions(self) -> tuple[Metric, ...]:

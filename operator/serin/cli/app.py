@@ -180,6 +180,23 @@ def status(
     if last and last.source == facts.wanted:
         say(f"What is known of the rollback: {program()} report {name} -n {connection.namespace}")
         say(f"The same in a browser: {program()} dashboard -n {connection.namespace}")
+    _tell_of_reviews(connection, facts, name)
+
+
+def _tell_of_reviews(connection: Any, facts: Any, name: str) -> None:
+    """Answers that people are to look at, if there are any that the user may see."""
+    if facts.spec is None or facts.spec.review is None:
+        return
+    from serin.cli import reviews
+    from serin.cli.output import say
+
+    try:
+        waiting = len(reviews.waiting(reviews.read(connection, name)))
+    except Stop:  # a viewer may not read them
+        return
+    if waiting:
+        said = "1 answer waits" if waiting == 1 else f"{waiting} answers wait"
+        say(f"{said} for people: {program()} review {name} -n {connection.namespace}")
 
 
 def _check_combination(watch: bool, wait: bool, timeout: float | None, output: str | None) -> None:
@@ -219,6 +236,7 @@ def explain(name: str, output: str | None, **options: Any) -> None:
         dump({"name": name, "namespace": facts.namespace, "reason": facts.reason, "sentences": told}, output)
     else:
         put(show.paragraphs(told))
+        _tell_of_reviews(connection, facts, name)
 
 
 @verbs.command()
@@ -400,6 +418,48 @@ def completion(shell: str) -> None:
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
     click.echo(found(verbs, {}, "serin", "_SERIN_COMPLETE").source())
+
+
+@verbs.command()
+@_NAME
+@click.option(
+    "--label",
+    "labels",
+    metavar="ITEM=VERDICT",
+    multiple=True,
+    help="Say what an answer is: right or wrong. ITEM: its name, or the end of it. Can be repeated.",
+)
+@_OUTPUT
+@_access
+def review(name: str, labels: tuple[str, ...], output: str | None, **options: Any) -> None:
+    """Show answers that people are to look at, or say what they are (spec.guard.review)."""
+    from serin.cli import reviews
+    from serin.cli.output import dump, put, say
+
+    if labels and output:
+        raise click.UsageError("--label says, and -o prints: write one of them")
+    said = tuple(_verdict(one) for one in labels)
+    connection = _connect(options)
+    items = reviews.read(connection, name)
+    if said:
+        put(reviews.label(connection, name, items, said))
+    elif output:
+        dump({"apiVersion": "v1", "kind": "List", "items": [_plain(one) for one in items]}, output)
+    elif items:
+        put(reviews.shown(items, connection.now()))
+        if waiting := reviews.waiting(items):
+            item = waiting[0]["metadata"]["name"]
+            command = f"{program()} review {name} -n {connection.namespace} --label {item}=wrong"
+            say(f"\nSay what an answer is, right or wrong: {command}")
+    else:
+        say(reviews.nothing(connection, name))
+
+
+def _verdict(text: str) -> tuple[str, str]:
+    item, _, verdict = text.partition("=")
+    if not item or verdict not in ("right", "wrong"):
+        raise click.UsageError(f"--label {text}: write for example --label {item or 'ITEM'}=wrong, or =right")
+    return item, verdict
 
 
 _WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the operator's answer (default).")

@@ -1,8 +1,9 @@
 """The cluster as the user reaches it: kubeconfig, context, namespace, and a handful of requests.
 
 Synchronous, on the official client's transport, so that a verb starts in half the time that its asynchronous part and
-the operator's caches need. It writes one thing only, annotations of ModelDeployments, by a merge patch of its own field
-manager: `serin` is the operator's, and sharing it would make one take away what the other has set.
+the operator's caches need. It writes two things only, annotations of ModelDeployments and the label of ReviewItems by
+which people say what an answer is, by merge patches of its own field manager: `serin` is the operator's, and sharing it
+would make one take away what the other has set.
 """
 
 import copy
@@ -84,6 +85,13 @@ class Connection:
         path = kinds.object_path(kinds.MODEL_DEPLOYMENT, namespace, name)
         body: JsonObject = {"metadata": {"annotations": dict(annotations)}}
         return self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, body)
+
+    def say(self, item: JsonObject, verdict: str) -> JsonObject:
+        """Label a ReviewItem. Raises Conflict when somebody has changed it meanwhile."""
+        metadata = item["metadata"]
+        path = kinds.object_path(kinds.REVIEW_ITEM, metadata["namespace"], metadata["name"])
+        said = {"labels": {names.LABEL_REVIEWED: verdict}, "resourceVersion": metadata["resourceVersion"]}
+        return self._request("PATCH", path, {"fieldManager": FIELD_MANAGER}, {"metadata": said})
 
     def _request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: JsonObject | None = None

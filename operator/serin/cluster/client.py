@@ -35,6 +35,10 @@ _EXPIRED: Final = 410
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
+_MERGE_PATCH: Final = "application/merge-patch+json"
+# What objects are called, and not what is in them.
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _SIGNING_KEYS: Final = Kind("", "JSONWebKeySet", "jwks", namespaced=False)
 _SIGNING_KEYS_PATH: Final = "/openid/v1/jwks"
 # The signing keys are JSON too, and are given under their own name alone.
@@ -137,6 +141,41 @@ class KubernetesCluster:
         path = kinds.collection_path(kind, body["metadata"]["namespace"])
         return await self._request("create", kind, path, query={"fieldManager": FIELD_MANAGER}, body=body)
 
+    async def list_metadata(self, kind: Kind, namespace: str | None, selector: str, most: int) -> Sequence[JsonObject]:
+        """The first so many objects that match a label selector, of which nothing but the metadata is read."""
+        path = kinds.collection_path(kind, namespace)
+        query = {"labelSelector": selector, "limit": str(most)}
+        answer = await self._request("list", kind, path, query=query, accept=_METADATA)
+        return [_of_kind(kind, one) for one in answer["items"] or ()]
+
+    async def pages_of_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Sequence[JsonObject]]:
+        """The metadata of all objects of a kind, page by page."""
+        path, token = kinds.collection_path(kind, namespace), ""
+        while True:
+            query = {"limit": str(self._page)} | ({"continue": token} if token else {})
+            answer = await self._request("list", kind, path, query=query, accept=_METADATA)
+            yield [_of_kind(kind, one) for one in answer["items"] or ()]
+            token = answer["metadata"].get("continue") or ""
+            if not token:
+                return
+
+    async def label(
+        self, body: JsonObject, labels: Mapping[str, str | None], *, only_if_unchanged: bool = False
+    ) -> JsonObject:
+        """Set labels of an object; None removes one. With `only_if_unchanged` Conflict when it has moved. Raises Gone.
+
+        Returns its metadata, with kind and version.
+        """
+        kind, metadata = kinds.of(body), body["metadata"]
+        path = kinds.object_path(kind, metadata["namespace"], metadata["name"])
+        version = {"resourceVersion": metadata["resourceVersion"]} if only_if_unchanged else {}
+        patch: JsonObject = {"metadata": {"labels": dict(labels), **version}}
+        query = {"fieldManager": FIELD_MANAGER}
+        answer = await self._request(
+            "patch", kind, path, query=query, body=patch, content_type=_MERGE_PATCH, accept=_METADATA_OF_ONE
+        )
+        return _of_kind(kind, answer)
+
     async def create_event(self, body: JsonObject) -> None:
         """Create or (same name) update an events.k8s.io/v1 Event."""
         await self._apply(body, subresource="", force=True)
@@ -177,11 +216,12 @@ class KubernetesCluster:
         query: Mapping[str, str] | None = None,
         body: JsonObject | Sequence[JsonObject] | None = None,
         content_type: str = _JSON,
+        accept: str = _ACCEPT,
     ) -> JsonObject:
         """Send one request, count it, and return the answer's JSON or raise one of ClusterError's subclasses."""
         started, status = time.monotonic(), 0
         try:
-            status, text = await self._send(_METHODS[verb], path, query or {}, body, content_type)
+            status, text = await self._send(_METHODS[verb], path, query or {}, body, content_type, accept)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             late = f"none came within {self._timeout.total:g} s" if isinstance(error, TimeoutError) else ""
             words = late or str(error) or type(error).__name__
@@ -200,8 +240,9 @@ class KubernetesCluster:
         query: Mapping[str, str],
         body: JsonObject | Sequence[JsonObject] | None,
         content_type: str,
+        accept: str,
     ) -> tuple[int, bytes]:
-        headers = {"Accept": _ACCEPT, "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         _, url, headers, *_ = await self._api.param_serialize(
             method, path, header_params=headers, auth_settings=["BearerToken"]
         )
@@ -210,6 +251,10 @@ class KubernetesCluster:
             method, target, header_params=headers, body=body, _request_timeout=self._timeout
         )
         return response.status, await response.read()
+
+
+def _of_kind(kind: Kind, item: JsonObject) -> JsonObject:
+    return {**item, "apiVersion": kind.api_version, "kind": kind.name}
 
 
 _METHODS: Final = {

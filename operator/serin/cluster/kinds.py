@@ -13,6 +13,7 @@ from serin.cluster.protocol import Kind
 MODEL_DEPLOYMENT: Final = Kind(names.API_VERSION, names.MODEL_DEPLOYMENT, "modeldeployments")
 MODEL_SNAPSHOT: Final = Kind(names.API_VERSION, names.MODEL_SNAPSHOT, "modelsnapshots")
 METRIC_TEMPLATE: Final = Kind(names.API_VERSION, names.METRIC_TEMPLATE, "metrictemplates")
+REVIEW_ITEM: Final = Kind(names.API_VERSION, names.REVIEW_ITEM, "reviewitems")
 DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
 JOB: Final = Kind("batch/v1", "Job", "jobs")
 SERVICE: Final = Kind("v1", "Service", "services")
@@ -28,6 +29,7 @@ ALL: Final = (
     MODEL_DEPLOYMENT,
     MODEL_SNAPSHOT,
     METRIC_TEMPLATE,
+    REVIEW_ITEM,
     DEPLOYMENT,
     JOB,
     SERVICE,

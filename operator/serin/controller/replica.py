@@ -13,8 +13,10 @@ from typing import Final
 
 import structlog
 
+from serin.api.fields import InvalidSpec
 from serin.api.json import JsonObject
 from serin.api.names import Key, key_of
+from serin.api.parse import parse_model_deployment
 from serin.api.retraining import RetrainingSeen, Run
 from serin.api.spec import ModelDeployment
 from serin.cluster import kinds
@@ -38,6 +40,8 @@ from serin.controller.reconcile import Reconciler
 from serin.controller.report import Reporter
 from serin.controller.reports import ReportWriter
 from serin.controller.retrainer import Retrainer
+from serin.controller.review_intake import ReviewIntake
+from serin.controller.review_verdicts import ReviewVerdicts
 from serin.controller.settings import Settings
 from serin.controller.telemetry import Telemetry
 from serin.controller.traffic_estimator import TrafficEstimator
@@ -49,7 +53,7 @@ from serin.metrics.collector import Collector
 from serin.metrics.prometheus import Prometheus
 from serin.rollout.planner import plan
 from serin.routers import build_routers, router_of
-from serin.routers.base import RouterContext
+from serin.routers.base import RouterContext, Told
 from serin.workload.asking import Ask, ask
 
 log: Final = structlog.get_logger("serin.operator")
@@ -227,6 +231,8 @@ class Replica:
                 group.create_task(client_counter.run(), name="client counter")
                 group.create_task(reports.run(), name="reports")
                 group.create_task(pod_checks.run(), name="pod checks")
+                if self._settings.review_port:
+                    self._begin_reviews(group, cluster, election, events)
                 for name, router in self._routers.items():
                     group.create_task(router.lead(), name=f"lead {name}")
                 group.create_task(self._queue.run(reconcile, self._settings.workers), name="workers")
@@ -238,6 +244,45 @@ class Replica:
             notifier.close()
             volume_counter.close()
             client_counter.close()
+
+    def _begin_reviews(
+        self, group: asyncio.TaskGroup, cluster: KubernetesCluster, election: Election, events: EventRecorder
+    ) -> None:
+        """What takes answers for people, and what counts what they say. No look waits for either."""
+        webhooks, port = self._settings.webhooks, self._settings.review_port
+        intake = ReviewIntake(
+            cluster,
+            self.cache,
+            events,
+            self._telemetry,
+            webhooks,
+            port=port,
+            send=self._send,
+            clock=self._clocks.monotonic,
+        )
+        verdicts = ReviewVerdicts(
+            cluster,
+            self.cache,
+            events,
+            self._telemetry,
+            self._tell_verdict,
+            election.leading,
+            namespaces=tuple(self.namespaces),
+            clock=self._clocks.time,
+            monotonic=self._clocks.monotonic,
+        )
+        group.create_task(intake.run(), name="review intake")
+        group.create_task(verdicts.run(), name="review verdicts")
+
+    async def _tell_verdict(self, key: Key, snapshot: str, verdict: str) -> Told:
+        body = self.cache.get(kinds.MODEL_DEPLOYMENT, *key)
+        if body is None:
+            return Told.UNKNOWN_VERSION
+        try:
+            router = router_of(self._routers, parse_model_deployment(body))
+        except InvalidSpec:
+            return Told.NOT_SENT  # a correction may come
+        return await router.tell_verdict(key, snapshot, verdict)
 
     def _live_evidence(
         self, collector: Collector, catalog: Catalog, doubtful: Callable[[], bool]

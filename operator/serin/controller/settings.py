@@ -31,7 +31,7 @@ class Settings:
 
     `trust`: which series of Prometheus are believed, and which of them users may read.
     `webhooks`: by name. `dashboard`: address of the web page, without a slash at its end; "" when there is none.
-    `live_counters`: whether the router's own pods are read during rollouts.
+    `review_port`: 0: nobody looks at answers. `live_counters`: whether the router's own pods are read during rollouts.
     `routers`: values of the flags that routers define for themselves, by the flag's name with underscores.
     """
 
@@ -43,6 +43,7 @@ class Settings:
     lease: str
     identity: str
     http_port: int
+    review_port: int
     workers: int
     log_format: Format
     log_level: str
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("lease-name", "serin", "name of the Lease that elects the replica that acts")
     flag("identity", socket.gethostname(), "name of this replica")
     flag("http-port", "8080", "port of /healthz, /readyz and /metrics", type=int)
+    flag("review-port", "0", "port on which the guard tells what people look at; 0: nobody looks", type=int)
     flag("workers", "4", "how many model deployments are looked at side by side", type=int)
     flag("log-format", Format.JSON.value, "json or console", choices=[form.value for form in Format])
     flag("log-level", "info", "what is worth a line", choices=LEVELS)
@@ -102,6 +104,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         lease=arguments.lease_name,
         identity=f"{arguments.identity}-{uuid.uuid4().hex[:8]}",
         http_port=arguments.http_port,
+        review_port=arguments.review_port,
         workers=arguments.workers,
         log_format=Format(arguments.log_format),
         log_level=arguments.log_level,

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from serin import __version__
+from serin.routers.base import Told
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # What takes long when there is much of it: the largest has to be told from twice as large.
@@ -25,6 +26,16 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"  # what was read is out of date
     FAILED = "failed"  # a request failed; tried again with back-off
     GONE = "gone"  # the object is deleted
+
+
+class ReviewOutcome(StrEnum):
+    """What became of an answer that people look at."""
+
+    KEPT = "kept"  # as a ReviewItem
+    SENT = "sent"  # to a webhook
+    NOT_SENT = "not-sent"  # the webhook has not taken it
+    GAVE_WAY = "gave-way"  # to a newer one, before anybody had looked at it
+    LEFT_OUT = "left-out"  # there was no room for it, or the API server did not take it
 
 
 class Telemetry:
@@ -84,6 +95,19 @@ class Telemetry:
         self.objects = Gauge("serin_cache_objects", "Objects in the cache.", ["kind"], registry=registry)
         self.swept = Counter("serin_cache_swept", "Deletions that no watch reported.", ["kind"], registry=registry)
         self.events_dropped = Counter("serin_events_dropped", "Events not written: too many.", registry=registry)
+        self.review_items = Counter(
+            "serin_review_items", "Answers that people look at.", ["outcome"], registry=registry
+        )
+        self.review_verdicts = Counter(
+            "serin_review_verdicts",
+            "What people say of answers, as the router was told.",
+            ["outcome"],
+            registry=registry,
+        )
+        for one in ReviewOutcome:
+            self.review_items.labels(one.value)
+        for told in Told:
+            self.review_verdicts.labels(told.value)
         for outcome in Outcome:
             self.reconciles.labels(outcome.value)
 

@@ -11,6 +11,7 @@ from serin.analysis.sliced import JUDGEMENTS
 from serin.analysis.types import TOLERANCE, TOLERANCE_LEAST, Policy
 from serin.api.guard_agreement import DISAGREEMENTS
 from serin.api.guard_record import SHARE_TEMPLATE
+from serin.api.guard_review import REVIEWED_WRONG
 from serin.api.spec import Metric, ModelDeploymentSpec, ValueQuery
 from serin.api.verdicts import BLOCKING, Severity
 
@@ -62,6 +63,7 @@ def policies(
 _BAD: Final = {
     DISAGREEMENTS: "were answered otherwise than by stable",
     SHARE_TEMPLATE: "were answered with the label",
+    REVIEWED_WRONG: "were called wrong by people",
 }
 
 

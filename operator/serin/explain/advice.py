@@ -134,6 +134,13 @@ ADVICE: Final[Mapping[str, str]] = {
         "hour, at least every five minutes."
     ),
     Reason.NOTIFICATION_FAILED: "Nothing more is sent of it. Mend the receiver, or correct spec.notifications.",
+    Reason.REVIEW_NOT_SENT: (
+        "Mend the webhook, or correct spec.guard.review.webhook: what the message names. That answer is gone; the next "
+        "one is sent by itself."
+    ),
+    Reason.REVIEW_NOT_COUNTED: (
+        "Nothing: what is said of other answers counts. {serin} review {name} shows what became of each."
+    ),
     Reason.ROUTER_NOT_READY: "kubectl -n serin-system get pods -l app.kubernetes.io/name=serin-router",
     Reason.ROUTER_FULL: "Delete ModelDeployments that nobody needs; this one is then given what is free by itself.",
     Reason.ROUTE_NOT_TAKEN: (

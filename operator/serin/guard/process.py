@@ -20,6 +20,7 @@ from serin.api.guard_agreement import Pairing, is_pairing, read_written_pairing
 from serin.api.guard_inputs import InputGuard, is_input, read_written_input
 from serin.api.guard_keys import DATA, SECRET, read_signed
 from serin.api.guard_record import METRICS_PORT, Recording, is_recording, read_written_recording
+from serin.api.guard_review import Reviewing, is_reviewing, read_written_reviewing
 from serin.guard.counts import Counts
 from serin.guard.exchange import Exchange
 from serin.guard.keys import Keys, NoKey
@@ -27,6 +28,7 @@ from serin.guard.metrics import MetricsPage
 from serin.guard.pairs import Pairs
 from serin.guard.recorder import Recorder, RecordExchange
 from serin.guard.request_exchange import RequestExchange
+from serin.guard.reviewed import Reviewed, Reviews
 from serin.guard.server import Answering, GuardServer, Limits
 from serin.guard.watched import Watched
 
@@ -54,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("SERIN_GUARD_KEY_FILE", _KEY_FILE)
     parser.add_argument("--key-file", default=default, type=Path, help=f"{text} [SERIN_GUARD_KEY_FILE]")
     number("metrics-port", METRICS_PORT, "port for Prometheus, with what was recorded; 0: none")
+    operator = os.environ.get("SERIN_GUARD_REVIEWS", "")
+    text = "host:port of the operator, which takes what people look at; none: nobody does [SERIN_GUARD_REVIEWS]"
+    parser.add_argument("--reviews", default=operator, help=text)
     number("memory", 64 * 1024 * 1024, "bytes of requests and answers that may be held at once; more pass unchecked")
 
 
@@ -77,7 +82,8 @@ async def run(arguments: argparse.Namespace) -> None:
     metrics = MetricsPage(_registry(recorder))
     if arguments.metrics_port:
         await metrics.start(None, arguments.metrics_port)
-    server = GuardServer(partial(_begin, keys, pairs, recorder), Limits(LARGEST_ANSWER, arguments.memory))
+    reviews = Reviews(arguments.reviews, pairs)
+    server = GuardServer(partial(_begin, keys, pairs, recorder, reviews), Limits(LARGEST_ANSWER, arguments.memory))
     port = await server.start(None, arguments.port)
     reading = asyncio.create_task(keys.run(), name="key")
     log.info("guard.serving", port=port)
@@ -87,6 +93,7 @@ async def run(arguments: argparse.Namespace) -> None:
         log.info("guard.stopping")
         reading.cancel()
         await server.stop()
+        await reviews.stop()
         await pairs.stop()
         recorder.stop()
         await metrics.stop()
@@ -99,18 +106,22 @@ def _registry(recorder: Recorder) -> CollectorRegistry:
     return registry
 
 
-def _begin(keys: Keys, pairs: Pairs, recorder: Recorder, settings: bytes, peer: str) -> Answering:
+def _begin(keys: Keys, pairs: Pairs, recorder: Recorder, reviews: Reviews, settings: bytes, peer: str) -> Answering:
     found = _read(keys.key, settings)
     if isinstance(found, Pairing):
         return Watched(found, pairs, peer)
     if isinstance(found, Recording):
         return RecordExchange(found, recorder, pairs)
+    if isinstance(found, Reviewing):
+        return Reviewed(found, reviews)
     return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
 @lru_cache(maxsize=4096)
-def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing | Recording:
+def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing | Recording | Reviewing:
     text = read_signed(key, settings)
+    if is_reviewing(text):
+        return read_written_reviewing(text)
     if is_pairing(text):
         return read_written_pairing(text)
     if is_recording(text):

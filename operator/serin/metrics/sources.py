@@ -235,8 +235,9 @@ def router_source(metric: Metric, template: JsonObject | None, catalog: Catalog)
 
 def only_built_in(catalog: Catalog) -> str:
     """What is said where users may write no queries."""
-    known = " or ".join(f"template: {{name: {name}}}" for name in catalog.names)
-    return f"queries of users are switched off in this cluster (prometheus.userQueries): write {known}"
+    known = ", ".join(catalog.names)
+    where = "queries of users are switched off in this cluster (prometheus.userQueries)"
+    return f"{where}: write template: {{name: NAME}} with one of {known}"
 
 
 def _hidden(metric: Metric, template: JsonObject | None, catalog: Catalog) -> str:

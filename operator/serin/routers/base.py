@@ -7,6 +7,7 @@ that is kept for it.
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from serin.api.capabilities import Capability
@@ -70,6 +71,15 @@ class ClientSeries:
     presence: str
 
 
+class Told(StrEnum):
+    """What came of telling a router what a person says of an answer."""
+
+    COUNTED = "counted"
+    UNKNOWN_VERSION = "unknown-version"  # the router does not know the version any more
+    NOT_SENT = "not-sent"  # no pod of it was reached, so none has counted it
+    PERHAPS = "perhaps"  # it was sent, and there was no answer
+
+
 class CounterReader(Protocol):
     """Reads the counters behind a router's metric templates from its own pods, before Prometheus has scraped them."""
 
@@ -102,6 +112,9 @@ class Router(Protocol):
     @property
     def counters(self) -> CounterReader | None:
         """How its counters are read from its pods; None: by Prometheus alone."""
+
+    async def tell_verdict(self, deployment: Key, snapshot: str, verdict: str) -> Told:
+        """Count what a person says of an answer of a version (guard_review.Verdict). Takes some seconds at most."""
 
     def templates(self) -> Mapping[str, JsonObject]:
         """Built-in metric templates that read this router's series: name to the JSON of a MetricTemplate's spec."""

@@ -1286,6 +1286,29 @@ REFUSED: Refusals = {
         _recorded("prediction-values", "tolerance: {percent: 5}"),
         ("spec.metrics[0].tolerance", "tolerance belongs to a latency that is compared with stable"),
     ),
+    "a review of nothing": (
+        "spec: {guard: {review: {share: 5}}}",
+        (
+            "spec.guard.review",
+            "write what people see, as nothing else is kept: paths in request, in answer, or in both",
+        ),
+    ),
+    "a confidence in percent": (
+        "spec: {guard: {review: {answer: [label], confidence: {path: p, below: 60%}}}}",
+        ("spec.guard.review.confidence.below", 'write a number in quotes, for example "0.6"'),
+    ),
+    "a confidence of nowhere": (
+        "spec: {guard: {review: {answer: [label], confidence: {below: '0.6'}}}}",
+        ("spec.guard.review.confidence.path", "Required value"),
+    ),
+    "a review for ever": (
+        "spec: {guard: {review: {answer: [label], expireAfter: 9000h}}}",
+        ("spec.guard.review.expireAfter", "write a duration from 10m to 2160h, for example 168h"),
+    ),
+    "more than people can look at": (
+        "spec: {guard: {review: {answer: [label], perHour: 500}}}",
+        ("spec.guard.review.perHour", "less than or equal to 120"),
+    ),
     "a guard of nothing": (
         "spec: {guard: {}}",
         ("spec.guard", "write what is checked: input, for requests, output, for answers, or agreement"),

@@ -135,6 +135,7 @@ class TestNames:
             ("modeldeployments", "md"),
             ("modelsnapshots", "msnap"),
             ("metrictemplates", "mtpl"),
+            ("reviewitems", "review"),
         }
 
     def test_the_bound_of_the_name_is_the_one_of_the_code(self) -> None:

@@ -125,7 +125,7 @@ def served() -> Mapping[Kind, Resource]:
 
     One for all servers of the process, so that a rule that was evaluated once is known to all.
     """
-    ours = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE)
+    ours = (kinds.MODEL_DEPLOYMENT, kinds.MODEL_SNAPSHOT, kinds.METRIC_TEMPLATE, kinds.REVIEW_ITEM)
     found = {kind: custom(kind, crds.load(kind.name)) for kind in ours}
     others = (*(kind for kind in kinds.ALL if kind not in ours), REPLICA_SET, NAMESPACE, NODE)
     return found | {kind: _built_in(kind) for kind in others if kind.name in types.built_in()}

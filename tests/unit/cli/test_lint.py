@@ -172,6 +172,22 @@ HOPELESS: dict[str, tuple[str, str, str]] = {
         "spec.guard.record.predictions[0].labels",
         'a label has one of " \\ { }: leave it out, it is counted as other',
     ),
+    "a metric of answers that nobody looks at": (
+        "metrics: [{name: a, template: {name: reviewed-wrong}, against: limit, limit: '0.1', severity: critical}]",
+        "spec.metrics[0]",
+        "nobody looks at answers, so reviewed-wrong never has data: write spec.guard.review, or remove the metric",
+    ),
+    "a rollout that waits for people": (
+        "guard: {review: {answer: [label]}}\n"
+        "metrics: [{name: a, template: {name: reviewed-wrong}, severity: critical}]",
+        "spec.metrics[0]",
+        "a rollout waits until people have labelled answers of both versions: write severity: info",
+    ),
+    "a part of a choice that people are to see and that is nowhere": (
+        "guard: {review: {protocol: OpenAI, answer: [usage, message.content]}}",
+        "spec.guard.review.answer[1]",
+        "no answer has this: paths of OpenAI begin at the whole answer",
+    ),
     "answers that are compared at a path that is none": (
         "guard: {agreement: {compare: [{path: 'sort(items)'}]}}",
         "spec.guard.agreement.compare[0].path",

@@ -14,6 +14,7 @@ from serin.api.guard_agreement import Comparison, Pairing, write_pairing
 from serin.api.guard_inputs import Column, InputGuard, Type, write_input
 from serin.api.guard_keys import sign_settings
 from serin.api.guard_record import Recorded, Recording, write_recording
+from serin.api.guard_review import Reviewing, write_reviewing
 from serin.guard.counts import Counts
 from serin.guard.exchange import Exchange
 from serin.guard.keys import Keys
@@ -21,6 +22,7 @@ from serin.guard.pairs import Pairs
 from serin.guard.process import _begin
 from serin.guard.recorder import Recorder, RecordExchange
 from serin.guard.request_exchange import RequestExchange
+from serin.guard.reviewed import Reviewed, Reviews
 from serin.guard.watched import Watched
 
 V2, V1 = "/v2/models/fraud/infer", "/v1/models/fraud:predict"
@@ -145,7 +147,9 @@ WRITTEN = {
     Exchange: write_output(OutputGuard(Protocol.JSON, (Check("a", finite=True),))),
     Watched: write_pairing(PAIRING),
     RecordExchange: write_recording(RECORDING),
+    Reviewed: write_reviewing(Reviewing("shop/fraud", Protocol.JSON, None, 1.0, (), ("a",), "proof")),
 }
+NOBODY = Reviews("", Pairs(0))
 
 
 @pytest.fixture
@@ -164,23 +168,23 @@ def keys(tmp_path: Path) -> Keys:
 
 def test_settings_say_what_is_looked_at(keys: Keys, recorder: Recorder) -> None:
     for kind, text in WRITTEN.items():
-        assert isinstance(_begin(keys, Pairs(0), recorder, sign_settings(keys.key, text).encode(), ""), kind)
+        assert isinstance(_begin(keys, Pairs(0), recorder, NOBODY, sign_settings(keys.key, text).encode(), ""), kind)
 
 
 @pytest.mark.parametrize("text", WRITTEN.values())
 def test_nobody_but_the_operator_says_it(keys: Keys, recorder: Recorder, text: str) -> None:
     signed = sign_settings(keys.key, text).encode()
-    _begin(keys, Pairs(0), recorder, signed, "")
+    _begin(keys, Pairs(0), recorder, NOBODY, signed, "")
     for sent in (text.encode(), b"", sign_settings(b"o" * 32, text).encode()):
         with pytest.raises(ValueError, match="settings are"):
-            _begin(keys, Pairs(0), recorder, sent, "")
+            _begin(keys, Pairs(0), recorder, NOBODY, sent, "")
     keys.key = b"n" * 32  # what was known before is known no more
     with pytest.raises(ValueError, match="settings are"):
-        _begin(keys, Pairs(0), recorder, signed, "")
+        _begin(keys, Pairs(0), recorder, NOBODY, signed, "")
 
 
 @pytest.mark.parametrize("text", WRITTEN.values())
 def test_what_a_later_operator_asks_for_beside_is_not_passed_over(keys: Keys, recorder: Recorder, text: str) -> None:
     later = json.dumps(json.loads(text) | {"zzz": True}, separators=(",", ":"))
     with pytest.raises(ValueError, match=r"more than this guard knows|no settings of a guard"):
-        _begin(keys, Pairs(0), recorder, sign_settings(keys.key, later).encode(), "")
+        _begin(keys, Pairs(0), recorder, NOBODY, sign_settings(keys.key, later).encode(), "")

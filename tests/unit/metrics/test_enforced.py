@@ -136,7 +136,7 @@ def test_templates_alone(kind: str) -> None:
     with pytest.raises(SourceError) as refused:
         source(*OWN[kind], trust=trust)
     words = "metric mine: queries of users are switched off in this cluster (prometheus.userQueries): write template: "
-    assert str(refused.value).startswith(words + "{name: bad-outputs} or template: {name: disagreements}")
+    assert str(refused.value).startswith(words + "{name: NAME} with one of bad-outputs, disagreements, ")
     assert ("delete the MetricTemplate request-errors, which hides it" in str(refused.value)) is (kind == "hidden")
     assert source(TemplateRef("request-errors"), trust=trust)
 

@@ -12,7 +12,7 @@ from serin.api.split import Split
 from serin.api.state import State
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import ClientSeries, CounterReader, Flag, Lowered, RouterContext, RouterType
+from serin.routers.base import ClientSeries, CounterReader, Flag, Lowered, RouterContext, RouterType, Told
 
 PATIENCE, POLL = 30.0, 0.25
 
@@ -31,6 +31,7 @@ class Dummy:
     frozen: Split | None = None
     lacks: str = ""
     lowered: dict[Key, Lowered] = field(default_factory=dict)
+    told: list[tuple[Key, str, str]] = field(default_factory=list)
 
     def templates(self) -> Mapping[str, JsonObject]:
         return {}
@@ -54,6 +55,10 @@ class Dummy:
         self.lowered.pop(key, None)
         if lowered is not None:
             self.lowered[key] = lowered
+
+    async def tell_verdict(self, deployment: Key, snapshot: str, verdict: str) -> Told:
+        self.told.append((deployment, snapshot, verdict))
+        return Told.COUNTED
 
     def concerns(self, _kind: Kind, _body: JsonObject) -> Iterable[Key]:
         return ()

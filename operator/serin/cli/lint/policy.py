@@ -13,6 +13,7 @@ from serin.api.guard import Protocol
 from serin.api.guard_agreement import DISAGREEMENTS
 from serin.api.guard_record import OTHER, SHARE_TEMPLATE, VALUES_TEMPLATE
 from serin.api.guard_record import TEMPLATES as RECORDED
+from serin.api.guard_review import REVIEWED_WRONG
 from serin.api.retraining import Trigger
 from serin.api.signature import declared
 from serin.api.spec import DistributionQuery, ModelDeploymentSpec, NoDataAction, TemplateRef, ValueQuery
@@ -268,6 +269,24 @@ def _recorded_answers_are_judged(spec: ModelDeploymentSpec, _: "Schedule") -> It
             yield Problem(where, f"no such label is recorded: write label: {' or '.join((*field.labels, OTHER))}")
 
 
+def _answers_are_reviewed(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
+    asked = [at for at, one in enumerate(spec.metrics) if one.is_built_in(REVIEWED_WRONG)]
+    if asked and spec.review is None:
+        yield Problem(
+            f"spec.metrics[{asked[0]}]",
+            f"nobody looks at answers, so {REVIEWED_WRONG} never has data: write spec.guard.review, or remove the "
+            "metric",
+        )
+    for at in asked:
+        one = spec.metrics[at]
+        if spec.review and one.severity in BLOCKING and one.against is Against.STABLE:
+            yield Problem(
+                f"spec.metrics[{at}]",
+                "a rollout waits until people have labelled answers of both versions: write severity: info, or "
+                'against: limit and for example limit: "0.2", if they do so within the steps',
+            )
+
+
 def _answers_are_compared(spec: ModelDeploymentSpec, _: "Schedule") -> Iterator[Problem]:
     if spec.agreement is not None and (spec.strategy.name == "abTest" or spec.variants):
         yield Problem(
@@ -286,10 +305,12 @@ def _paths_begin_at_the_answer(spec: ModelDeploymentSpec, _: "Schedule") -> Iter
         asked += (
             (f"agreement.compare[{at}]", agreement.protocol, one.path) for at, one in enumerate(agreement.compare)
         )
+    if spec.review is not None:
+        asked += ((f"review.answer[{at}]", spec.review.protocol, one) for at, one in enumerate(spec.review.answer))
     for where, protocol, path in asked:
         if protocol is Protocol.OPEN_AI and _OF_A_CHOICE.match(path):
             yield Problem(
-                f"spec.guard.{where}.path",
+                f"spec.guard.{where}" + ("" if where.startswith("review") else ".path"),
                 "no answer has this: paths of OpenAI begin at the whole answer: write for example "
                 "choices[].message.content",
             )
@@ -317,6 +338,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _checked_answers_are_counted,  # one whose absence nobody notices
     _checked_requests_are_counted,  # the same of requests
     _compared_answers_are_counted,  # the same of two versions' answers
+    _answers_are_reviewed,  # one that nobody answers
     _answers_are_compared,  # a comparison that never takes place
     _paths_begin_at_the_answer,  # a check that every answer fails
     _recorded_answers_are_judged,  # a metric of what is not recorded

@@ -24,6 +24,7 @@ _FILES: Final = {
     names.MODEL_DEPLOYMENT: "modeldeployments.yaml",
     names.MODEL_SNAPSHOT: "modelsnapshots.yaml",
     names.METRIC_TEMPLATE: "metrictemplates.yaml",
+    names.REVIEW_ITEM: "reviewitems.yaml",
 }
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),

@@ -10,6 +10,7 @@ from serin.api.json import JsonObject
 from serin.routers.envoy.agreeing import watching_filter
 from serin.routers.envoy.guarding import fallback_filter, input_filter
 from serin.routers.envoy.limits import CONNECTION_BUFFER, HEADERS, HTTP2_WINDOWS, STREAMS, Limits, socket_options
+from serin.routers.envoy.reviewing import review_filter
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.routes import hedges
 from serin.routers.envoy.series import answer_logs, attempt_logs
@@ -60,15 +61,17 @@ def _connections(model: RoutedModel, name: str, limits: Limits) -> JsonObject:
     shown = [fallback_filter(instead)] if instead else []
     if inputs:
         shown.append(input_filter(inputs, model.guard_key, limits.guard))
-    compared = bool(model.agreement and limits.guard)
+    compared, reviewed = bool(model.agreement and limits.guard), bool(model.review and limits.guard)
     if compared:
         shown.append(watching_filter())
+    if limits.guard:
+        shown += review_filter(model)
     return {
         "stat_prefix": "serin-clients",
         "codec_type": "AUTO",  # HTTP/1.1, and HTTP/2 (gRPC) without TLS
         "rds": {"route_config_name": name, "config_source": config_source()},
         "http_filters": [*key_filters(model.sticky), *shown, *reading, typed("router", _ROUTER, router)],
-        "access_log": answer_logs(model, guarded=inputs is not None, compared=compared),
+        "access_log": answer_logs(model, guarded=inputs is not None, compared=compared, reviewed=reviewed),
         "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         # No client is trusted to switch the shield off with an x-envoy-... header: no address is internal.
         "use_remote_address": True,

@@ -31,7 +31,7 @@ _AGE: Final = "envoy_server_uptime"
 _NAMES: Final = "|".join(
     (
         *("attempts", "failures", "rejections", "milliseconds", "checked", "bad_outputs", "unchecked"),
-        *("compared", "disagreements", "incomparable"),
+        *("compared", "disagreements", "incomparable", "reviewed", "reviewed_wrong"),
     )
 )
 _LABELS: Final = ("serin_namespace", "serin_model_deployment")

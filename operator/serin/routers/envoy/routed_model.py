@@ -17,6 +17,7 @@ from serin.api.guard import LONGEST_WRITTEN, OutputGuard, read_output
 from serin.api.guard_agreement import AgreementGuard, read_agreement
 from serin.api.guard_inputs import InputGuard, read_input, with_signature, write_input
 from serin.api.guard_record import RecordGuard, read_record
+from serin.api.guard_review import ReviewGuard, read_review
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService, FixedAnswer, Killed, KillSwitch, read_fallback, read_kill_switch
 from serin.api.names import Key
@@ -57,6 +58,14 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """Which answers people look at. `uid`: of the deployment."""
+
+    how: ReviewGuard
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoutedModel:
     """One ModelDeployment as its clients see it: a port of the router, and the snapshots behind it.
 
@@ -65,8 +74,8 @@ class RoutedModel:
     which requests go to one of them, whatever the weights are. `sticky`: how users keep their snapshot. `mirror`: which
     one gets copies. `killed`: no version may answer. `fallback`: what does then (None: 503). `warmup`: seconds for
     which a new pod gets less than its share. `guard`: what all answers must look like, `inputs`: what
-    all requests must (None: anything). `agreement`: None: no answers are compared. `guard_key`: signs what the guard is
-    told.
+    all requests must (None: anything). `agreement`: None: no answers are compared. `review`: None: nobody
+    looks at any. `guard_key`: signs what the guard is told.
     """
 
     namespace: str
@@ -85,6 +94,7 @@ class RoutedModel:
     inputs: InputGuard | None = None
     agreement: Agreement | None = None
     record: RecordGuard | None = None
+    review: Review | None = None
     guard_key: bytes = field(default=b"", repr=False)
 
     @property
@@ -94,11 +104,11 @@ class RoutedModel:
 
     def signed(self, key: bytes) -> "RoutedModel":
         """The same with a key for what the guard is told; without one (b"") the guard is not asked."""
-        if not (self.guard or self.inputs or self.agreement or self.record):
+        if not (self.guard or self.inputs or self.agreement or self.record or self.review):
             return self
         if key:
             return replace(self, guard_key=key)
-        return replace(self, guard=None, inputs=None, agreement=None, record=None)
+        return replace(self, guard=None, inputs=None, agreement=None, record=None, review=None)
 
     def arm(self, snapshot: str | None) -> Arm | None:
         """The arm of one snapshot, None when there is none."""
@@ -193,7 +203,7 @@ def read_model(
         for snapshot in sorted(known)
     )
     warmup, bad_warmup = _read_warmup(body["spec"], last)
-    guard, inputs, agreement, record, bad_guard = _read_guard(body["spec"], last)
+    guard, inputs, agreement, record, review, bad_guard = _read_guard(body["spec"], last)
     if inputs:
         inputs, too_many = _with_signature(inputs, snapshots, state.stable)
         bad_guard = "; ".join(filter(None, (bad_guard, too_many)))
@@ -215,6 +225,7 @@ def read_model(
         inputs=inputs,
         agreement=Agreement(agreement, str(metadata.get("uid", "")), _one_candidate(state)) if agreement else None,
         record=record,
+        review=Review(review, str(metadata.get("uid", ""))) if review else None,
     )
     return Reading(model, problem)
 
@@ -279,18 +290,19 @@ def _read_warmup(spec: JsonObject, last: RoutedModel | None) -> tuple[float, str
 
 def _read_guard(
     spec: JsonObject, last: RoutedModel | None
-) -> tuple[OutputGuard | None, InputGuard | None, AgreementGuard | None, RecordGuard | None, str]:
+) -> tuple[OutputGuard | None, InputGuard | None, AgreementGuard | None, RecordGuard | None, ReviewGuard | None, str]:
     """`spec.guard`; the last one and what is wrong, when it cannot be read."""
     found = spec.get("guard")
     field = Field(found, "spec.guard") if found else None
     try:
-        return read_output(field), read_input(field), read_agreement(field), read_record(field), ""
+        return read_output(field), read_input(field), read_agreement(field), read_record(field), read_review(field), ""
     except InvalidSpec as error:
         agreement = last.agreement.how if last and last.agreement else None
         return (
             *((last.guard, last.inputs) if last else (None, None)),
             agreement,
             last.record if last else None,
+            last.review.how if last and last.review else None,
             str(error),
         )
 

@@ -9,16 +9,18 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge, Histogram
 
+from serin.api.guard_review import KEY, VERDICT, verdict_key
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FallbackService
 from serin.api.names import Key, key_of
 from serin.api.spec import ModelDeployment
 from serin.api.split import NOWHERE, Split
 from serin.api.state import State
+from serin.api.status import read_state
 from serin.cluster import kinds
 from serin.cluster.protocol import Kind
 from serin.rollout.model import Route
-from serin.routers.base import CounterReader, Lowered, RouterContext
+from serin.routers.base import CounterReader, Lowered, RouterContext, Told
 from serin.routers.envoy import extra_ports
 from serin.routers.envoy.clients import ClientRoute, clients_port, direct_slice_name, kept_for_clients, slice_name
 from serin.routers.envoy.guard_secret import GuardSecret
@@ -27,6 +29,8 @@ from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.live import LiveCounters
 from serin.routers.envoy.pod_access import Denials, PodAccess
 from serin.routers.envoy.ports import Ports, PortsExhausted
+from serin.routers.envoy.reviewing import tell
+from serin.routers.envoy.routed_model import port_of
 from serin.routers.envoy.router_pods import RouterPods
 from serin.routers.envoy.series import CLIENTS
 from serin.routers.envoy.service_pods import ROUTER, ServicePods
@@ -106,6 +110,24 @@ class EnvoyRouter:
         )
         unheard.set_function(lambda: len(self._unheard))
         self._unheard: tuple[str, ...] = ()
+
+    async def tell_verdict(self, deployment: Key, snapshot: str, verdict: str) -> Told:
+        """Count what a person says, by a request to one pod; to another one when that was not reached."""
+        body = self._cache.get(kinds.MODEL_DEPLOYMENT, *deployment)
+        if body is None or self._secret is None:
+            return Told.NOT_SENT
+        try:
+            port = port_of(read_state(body.get("status") or {}))
+        except ValueError:
+            port = None
+        if port is None:
+            return Told.NOT_SENT
+        headers = {KEY: verdict_key(str(body["metadata"]["uid"]), snapshot), VERDICT: verdict}
+        for address in self._pods.ready(ROUTER):
+            found = await tell(address, port, headers)
+            if found is not Told.NOT_SENT:
+                return found
+        return Told.NOT_SENT
 
     def templates(self) -> Mapping[str, JsonObject]:
         """Built-in metric templates that read Envoy's series."""

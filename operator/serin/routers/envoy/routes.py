@@ -12,7 +12,7 @@ of the same cluster, which is stable's pods (clusters.py):
 - `Off`: nothing, the client sees what the candidate does.
 
 Before all of them are the routes of the guard's own requests, and stable's of which the guard sees requests and answers
-(agreeing.py).
+(agreeing.py), and those of what people say (reviewing.py).
 
 A mirror's copies are made on stable's route, of requests whose size is known before they are read and small enough to
 be kept: the copy of any other could keep its client waiting, as Envoy reads on no faster than both servers do.
@@ -45,6 +45,7 @@ from serin.routers.envoy.clusters import (
 )
 from serin.routers.envoy.fallbacks import LONGEST_BODY, fallback_routes
 from serin.routers.envoy.limits import COPIED_BYTES, UNSENT_BUFFER, Limits
+from serin.routers.envoy.reviewing import verdict_routes
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.series import METADATA, SHADOW_HEADER, SHADOWED
 from serin.routers.envoy.settings import Shield
@@ -72,7 +73,7 @@ def hedges(model: RoutedModel) -> bool:
 
 def route_configuration(model: RoutedModel, limits: Limits) -> JsonObject:
     """All routes of one deployment."""
-    own = guards_routes(model, _buffer(model, limits, shields=False)) if limits.guard else []
+    own = guards_routes(model, _buffer(model, limits, shields=False)) + verdict_routes(model) if limits.guard else []
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": f"{model.namespace}/{model.name}",

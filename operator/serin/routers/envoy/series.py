@@ -26,8 +26,10 @@ hedge). So failures never exceed the attempts.
 - `envoy_serin_compared`, `envoy_serin_disagreements`, `envoy_serin_incomparable`, of a deployment whose versions are
   compared: requests to which the guard has compared the candidate's answer with stable's; those of them to which they
   differ, by `serin_kind`; those of which one of both answers could not be looked at. All of the candidate's;
+- `envoy_serin_reviewed`, `envoy_serin_reviewed_wrong`, of a deployment whose answers people look at: answers of which
+  somebody has said whether they are right; those of them that are wrong;
 - `envoy_serin_answers`: answers that clients got, by the snapshot that the weights had chosen, and not
-  those of the guard;
+  those of the guard or the operator;
 - `envoy_serin_answer_failures`: those that failed in the client's eyes.
 
 All carry `serin_namespace`, `serin_model_deployment` and `serin_snapshot`. Those about attempts also carry
@@ -53,6 +55,8 @@ from serin.api.guard import FAILED, MARK, NOT_ASKED, PASSED
 from serin.api.guard_agreement import DIFFERENCES, KEY, OUTCOME, Outcome, proof_of
 from serin.api.guard_inputs import METADATA as INPUT
 from serin.api.guard_inputs import STATE, Looked
+from serin.api.guard_review import KEY as REVIEW_KEY
+from serin.api.guard_review import VERDICT, Verdict, verdict_proof
 from serin.api.json import JsonObject
 from serin.routers.base import ClientSeries
 from serin.routers.envoy.log_filters import (
@@ -70,7 +74,7 @@ from serin.routers.envoy.log_filters import (
     status_is_not,
     upgraded,
 )
-from serin.routers.envoy.routed_model import Agreement, RoutedModel
+from serin.routers.envoy.routed_model import Agreement, Review, RoutedModel
 from serin.routers.envoy.settings import EventStreams
 from serin.routers.envoy.shape import set_header, typed
 from serin.routers.envoy.streams import failed_in_order, is_no_stream, is_stream
@@ -212,14 +216,34 @@ def _by_agreement(model: RoutedModel, agreement: Agreement) -> list[JsonObject]:
     ]
 
 
+def _by_review(model: RoutedModel, review: Review) -> list[JsonObject]:
+    """Loggers of what people say, on routes that are named after the version."""
+    tags = {**_tags(model), "serin_snapshot": "%ROUTE_NAME%"}
+    proven = request_header(REVIEW_KEY, {"prefix": verdict_proof(review.uid)})
+    told = all_of(proven, status_at_least(204), status_at_most(204))
+    wrong = request_header(VERDICT, {"exact": Verdict.WRONG})
+    return [
+        _logger([_counter("reviewed", tags)], only=told),
+        _logger([_counter("reviewed_wrong", tags)], only=all_of(told, wrong)),
+    ]
+
+
 def _of_clients(agreement: Agreement) -> JsonObject:
     """What is none of the guard's own requests: neither a copy, nor what it tells."""
-    told: JsonObject = {"name": KEY, "string_match": {"prefix": proof_of(agreement.uid)}, "invert_match": True}
+    told = _without(KEY, proof_of(agreement.uid))
+    return all_of(expression(f"!xds.route_name.endsWith('{PAIR}')"), told)
+
+
+def _without(header: str, proof: str) -> JsonObject:
+    """What does not have the header with that beginning."""
+    told: JsonObject = {"name": header, "string_match": {"prefix": proof}, "invert_match": True}
     told["treat_missing_header_as_empty"] = True  # or what has no header is no match either
-    return all_of(expression(f"!xds.route_name.endsWith('{PAIR}')"), {"header_filter": {"header": told}})
+    return {"header_filter": {"header": told}}
 
 
-def answer_logs(model: RoutedModel, *, guarded: bool = False, compared: bool = False) -> list[JsonObject]:
+def answer_logs(
+    model: RoutedModel, *, guarded: bool = False, compared: bool = False, reviewed: bool = False
+) -> list[JsonObject]:
     """Loggers of answers (the listener's access_log). Routes are named after the snapshot that the weights chose.
 
     Of attempts: those that went on as WebSocket, when they do; and those that failed after their headers in a way that
@@ -234,11 +258,14 @@ def answer_logs(model: RoutedModel, *, guarded: bool = False, compared: bool = F
     failed = any_of(status_at_least(500), lost, failed_later, _grpc_answered(*_GRPC_FAILURES))
     answered = any_of(upgraded(), status_at_least(200))
     agreement = model.agreement if compared else None
+    review = model.review if reviewed else None
     clients = [_of_clients(agreement)] if agreement else []
+    clients += [_without(REVIEW_KEY, verdict_proof(review.uid))] if review else []
     inputs = _BY_INPUT_GUARD.items() if guarded else ()
     return [
         *(_logger([_counter(name, tags)], only=all_of(only, *clients)) for name, only in inputs),
         *(_by_agreement(model, agreement) if agreement else ()),
+        *(_by_review(model, review) if review else ()),
         _logger([_counter("answers", tags)], only=all_of(answered, *([_NOT_REJECTED] if guarded else []), *clients)),
         _logger([_counter("answer_failures", tags)], only=all_of(failed, *clients)),
         _logger([_counter("failures", by_pod)], only=failed_later),
