@@ -6,12 +6,14 @@ goes on, and looks end with an error; a restart would mend nothing and lose the 
 complete, so that this replica may be elected and may answer the router; a standby is ready too.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from serin.controller.telemetry import Telemetry
+from serin.routers.connections import Connections
 
 # Says in words what is missing; empty when nothing is.
 Missing = Callable[[], str]
@@ -51,4 +53,26 @@ async def serving(app: web.Application, port: int, *, shutdown: float = 1.0) -> 
         await web.TCPSite(runner, port=port).start()
         yield int(runner.addresses[0][1])
     finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving_strangers(app: web.Application, port: int, *, most: int, seconds: float) -> AsyncIterator[int]:
+    """The same for whoever asks once and goes.
+
+    No connection lasts longer than `seconds` (rounded up to whole ones), and of more than `most` the oldest goes.
+    """
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.0)
+    await runner.setup()
+    assert runner.server is not None
+    connections = Connections(runner.server, lambda _: False, most=most, patience=seconds)
+    sweeping = asyncio.create_task(connections.run(), name=f"connections of port {port}")
+    listener = None
+    try:
+        listener = await asyncio.get_running_loop().create_server(connections.accept, None, port, backlog=most)
+        yield int(listener.sockets[0].getsockname()[1])
+    finally:
+        if listener is not None:
+            listener.close()
+        sweeping.cancel()
         await runner.cleanup()

@@ -33,7 +33,7 @@ from serin.cluster import kinds
 from serin.cluster.cache import ObjectCache
 from serin.cluster.client import KubernetesCluster
 from serin.cluster.protocol import ClusterError, Conflict, Gone
-from serin.controller.health import serving
+from serin.controller.health import serving_strangers
 from serin.controller.report import Records
 from serin.controller.telemetry import ReviewOutcome, Telemetry
 from serin.controller.webhooks import Format, NotTaken, Post, Webhook, cloud_event, post, webhook_of
@@ -44,6 +44,8 @@ log: Final = structlog.get_logger("serin.reviews")
 MOST_OF_ONE: Final = 2
 MOST_OF_NAMESPACE: Final = 16
 MOST: Final = 1024
+# The guard's processes give one item with each.
+MOST_CONNECTIONS: Final = 128
 _REQUESTS: Final = 4
 _READ_SECONDS: Final = 3.0
 _AGAIN_SECONDS: Final = 10.0
@@ -95,7 +97,7 @@ class ReviewIntake:
         try:
             while True:
                 try:
-                    async with serving(app, self._port, shutdown=0.0):
+                    async with serving_strangers(app, self._port, most=MOST_CONNECTIONS, seconds=_READ_SECONDS):
                         await asyncio.Event().wait()
                 except Exception as error:
                     log.warning("reviews.not-listening", port=self._port, error=type(error).__name__)

@@ -24,11 +24,11 @@ from aiohttp import StreamReader, web
 from serin.api.json import JsonObject
 from serin.api.names import Key
 from serin.api.split import Split, write_split
+from serin.routers.connections import Connections
 from serin.routers.envoy.bootstrap import XDS_PORT
 from serin.routers.envoy.limits import Limits
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.xds.access import ANYBODY, Access, Denied
-from serin.routers.envoy.xds.connections import Connections
 from serin.routers.envoy.xds.delivery import Delivery
 from serin.routers.envoy.xds.resources import COLLECTIONS, DiscoveryRequest, Kind, Topic
 

@@ -1,8 +1,9 @@
-"""Connections to the xDS server, and how many of strangers there may be.
+"""Connections to a port of the operator's, and how many of strangers there may be.
 
 A connection is a stranger's until a request on it was let in. A stranger has a few seconds for that, and when there are
 too many of them the oldest goes: a router asks as soon as it is connected, so whoever holds connections without asking
-fills no place that a router needs. The addresses of pods that may ask are never turned away.
+fills no place that a router needs, and takes no file that the operator needs for its own. The addresses of pods that
+may ask are never turned away. Where no request is let in for good, no connection has more than these seconds.
 """
 
 import asyncio
