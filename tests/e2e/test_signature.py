@@ -65,7 +65,13 @@ def test_a_version_that_takes_another_input_than_stable_answers_nobody(
     assert rollback["message"] == "input features is FP64 [-1, 30], stable has FP32 [-1, 30]"
     assert set(summary.snapshots) == {stable}
     assert summary.failures == 0
-    recorded = [shop.get("msnap", one)["status"]["signature"] for one in (stable, rollback["from"])]
+
+    def signatures() -> list[Any]:
+        """Of both, once they are there: snapshots are written after the status."""
+        found = [shop.get("msnap", one)["status"].get("signature") for one in (stable, rollback["from"])]
+        return found if all(found) else []
+
+    recorded = shop.until("signature on both snapshots", signatures)
     assert [one["inputs"][0]["datatype"] for one in recorded] == ["FP32", "FP64"]
 
 

@@ -155,9 +155,9 @@ async def test_what_people_say_counts_once_by_version_and_is_no_clients_request(
         await it.guarded.route(it.model(50, inputs=inputs))
         port = it.guarded.it.port
         for snapshot, verdict in ((STABLE, "right"), (STABLE, "wrong"), (CANDIDATE, "wrong")):
-            told = await tell("127.0.0.1", port, {KEY: verdict_key(UID, snapshot), VERDICT: verdict})
+            told = await tell("127.0.0.1", port, {KEY: verdict_key(KEY_OF_THE_GUARD, UID, snapshot), VERDICT: verdict})
             assert told is Told.COUNTED
-        gone = await tell("127.0.0.1", port, {KEY: verdict_key(UID, "gone"), VERDICT: "wrong"})
+        gone = await tell("127.0.0.1", port, {KEY: verdict_key(KEY_OF_THE_GUARD, UID, "gone"), VERDICT: "wrong"})
         assert gone is Told.UNKNOWN_VERSION
         assert await it.ask(1, headers={KEY: "forged", VERDICT: "wrong"}) == {404: 1}
 
@@ -176,7 +176,7 @@ async def test_a_router_that_is_not_there_or_does_not_know_it_has_counted_nothin
     assert await tell("127.0.0.1", free_port(), {KEY: "x", VERDICT: "wrong"}) is Told.NOT_SENT
     async with reviewing(tmp_path) as it:
         await it.guarded.route(replace(it.model(0), review=None))
-        headers = {KEY: verdict_key(UID, STABLE), VERDICT: "wrong"}
+        headers = {KEY: verdict_key(KEY_OF_THE_GUARD, UID, STABLE), VERDICT: "wrong"}
         assert await tell("127.0.0.1", it.guarded.it.port, headers) is Told.NOT_SENT
 
         async def closes(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -25,6 +25,7 @@ class Purpose(StrEnum):
     """What a signature is for. One that is for one thing proves nothing of another."""
 
     SETTINGS = "settings"  # the operator's, of a deployment
+    VERDICT = "verdict"  # the operator's, to the router, of what a person says of an answer
 
 
 def new_key() -> str:

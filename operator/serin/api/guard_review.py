@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, Protocol, one_line, read_line, read_path
+from serin.api.guard_keys import Purpose, signature
 from serin.api.json import JsonObject
 
 # The metric template of what people say.
@@ -29,7 +30,7 @@ PORT: Final = 18002
 LONGEST_FIELD: Final = 2048
 LONGEST_FIELDS: Final = 6144
 # Bytes of an item on its way.
-LARGEST_ITEM: Final = 16 * 1024
+LARGEST_ITEM: Final = 64 * 1024
 _MOST_LEFT_OUT: Final = 1_000_000_000
 _SECONDS: Final = 3600.0
 
@@ -157,14 +158,14 @@ def item_proof(uid: str) -> str:
     return hashlib.sha256(f"serin review item {uid}".encode()).hexdigest()[:32]
 
 
-def verdict_proof(uid: str) -> str:
-    """What the header KEY begins with, so that it was not a client who wrote it."""
-    return hashlib.sha256(f"serin review verdict {uid}".encode()).hexdigest()[:32] + "/"
+def verdict_proof(key: bytes, uid: str) -> str:
+    """What the header KEY begins with, so that it was nobody else who wrote it. `key`: of operator and guard."""
+    return signature(key, Purpose.VERDICT, uid.encode()) + "/"
 
 
-def verdict_key(uid: str, snapshot: str) -> str:
+def verdict_key(key: bytes, uid: str, snapshot: str) -> str:
     """What the header KEY has."""
-    return verdict_proof(uid) + snapshot
+    return verdict_proof(key, uid) + snapshot
 
 
 # ── On its way to the guard ───────────────────────────────────────────────────────────────────────────────────────────

@@ -118,11 +118,11 @@ class ReviewIntake:
         """Begin to keep an item; an HTTP status: 202 when it is taken, 429 when the version had one a moment ago."""
         try:
             key, how, body = self._known(item)
-            self._take_turn(key, how, item.snapshot)
             if self._under_way[key] >= MOST_OF_ONE or self._of_namespace[key[0]] >= MOST_OF_NAMESPACE:
                 raise _NotTaken(503)
             if len(self._tasks) >= MOST:
                 raise _NotTaken(503)
+            self._take_turn(key, how, item.snapshot)
         except _NotTaken as error:
             if error.status == 503:
                 self._telemetry.review_items.labels(ReviewOutcome.LEFT_OUT).inc()

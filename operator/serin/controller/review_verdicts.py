@@ -11,7 +11,7 @@ Items go when they are older than the spec says, and at once when nobody looks a
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -84,6 +84,7 @@ class ReviewVerdicts:
         self._settled: set[str] = set()  # namespaces in which nothing is left of another leader's term
         # What became of items that do not say it yet, by namespace and name.
         self._unwritten: dict[Key, _Unwritten] = {}
+        self._later: set[Key] = set()  # items that could not be told
         self._expired_at: float | None = None
         self._used = False
 
@@ -120,13 +121,20 @@ class ReviewVerdicts:
             await self._settle(namespace)
             self._settled.add(namespace)
         end = self._monotonic() + _LONGEST
-        for item in await self._cluster.list_metadata(kinds.REVIEW_ITEM, namespace, _NEW, _MOST_LABELS):
+        items = await self._cluster.list_metadata(kinds.REVIEW_ITEM, namespace, _NEW, _PAGE)
+        for item in self._due(namespace, items):
             if self._monotonic() > end or not self._leading():
                 return
             await self._count(item)
         for one, left in list(self._unwritten.items()):
             if one[0] == namespace:
                 await self._write(one, left)
+
+    def _due(self, namespace: str, items: Sequence[JsonObject]) -> Sequence[JsonObject]:
+        """Some that are new; last those that could not be told before, or they would keep all others waiting."""
+        there = {names.key_of(one) for one in items}
+        self._later = {key for key in self._later if key[0] != namespace or key in there}
+        return sorted(items, key=lambda one: names.key_of(one) in self._later)[:_MOST_LABELS]
 
     async def _settle(self, namespace: str) -> None:
         """What another leader has begun: nobody knows whether it was counted, so it is not counted again."""
@@ -153,6 +161,7 @@ class ReviewVerdicts:
             told = Told.PERHAPS
         self._telemetry.review_verdicts.labels(told).inc()
         if told is Told.NOT_SENT:
+            self._later.add(names.key_of(item))
             await self._write(names.key_of(item), _Unwritten(None, begun["metadata"]["resourceVersion"]))
         else:
             await self._end(item, {Told.COUNTED: verdict, Told.PERHAPS: _UNKNOWN}.get(told, told.value))

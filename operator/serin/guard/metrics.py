@@ -9,6 +9,7 @@ not read is let go.
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from aiohttp import web
@@ -33,7 +34,8 @@ class MetricsPage:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._page, self._until = b"", 0.0
-        self._writing = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "metrics")
         self._readers = Counter[str]()
         self._runner: web.AppRunner | None = None
 
@@ -51,6 +53,9 @@ class MetricsPage:
         """Listen no more."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._writing is not None:
+            self._writing.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         reader = request.remote or ""
@@ -79,10 +84,16 @@ class MetricsPage:
         return response
 
     async def _written(self) -> bytes:
-        async with self._writing:
-            began = time.monotonic()
-            if began >= self._until:
-                self._page = await asyncio.to_thread(generate_latest, self._registry)
-                took = time.monotonic() - began
-                self._until = began + took + max(_FRESH_SECONDS, _TIMES * took)
-            return self._page
+        """A reader that goes ends nothing: what is being written is for whoever comes next."""
+        if time.monotonic() >= self._until:
+            if self._writing is None or self._writing.done():
+                self._writing = asyncio.create_task(self._write(), name="metrics page")
+            await asyncio.shield(self._writing)
+        return self._page
+
+    async def _write(self) -> None:
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        self._page = await loop.run_in_executor(self._thread, generate_latest, self._registry)
+        took = time.monotonic() - began
+        self._until = began + took + max(_FRESH_SECONDS, _TIMES * took)

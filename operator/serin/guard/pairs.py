@@ -28,8 +28,9 @@ log: Final = structlog.get_logger("serin.guard")
 # Requests under way, of one deployment and of all.
 MOST_OF_ONE: Final = 64
 MOST: Final = 1024
-# The part of all bytes that one deployment may have.
+# The part of all bytes that one deployment, and that one namespace, may have.
 _SHARE: Final = 16
+_NAMESPACE_SHARE: Final = 4
 _REPORT_SECONDS: Final = 5.0
 _HEADERS: Final = 64 * 1024
 # Of a connection and not of the request, or of the router's own.
@@ -57,23 +58,49 @@ class Answer:
     encoding: str
 
 
-class Held:
-    """Bytes that are held for the deployment `name`. `held`: for each of them; for all together no more than `most`."""
+class Room:
+    """The bytes that all deployments may hold together, `most`, and who holds how many.
 
-    def __init__(self, name: str, held: Counter[str], most: int) -> None:
-        self._name, self._held, self._most, self._count = name, held, most, 0
+    A namespace has no more than a share, and no more than what it leaves to all others: so however many take all that
+    they can, the next one finds room (as in counts.py). A deployment has a smaller share.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self.held, self._of_namespace = most, Counter[str](), Counter[str]()
+
+    def take(self, name: str, count: int) -> bool:
+        """Hold so many more for a deployment (`namespace/name`), or a namespace; whether that is possible."""
+        namespace = name.partition("/")[0]
+        own, left = self._of_namespace[namespace] + count, self._most - self._of_namespace.total() - count
+        of_one = self._most // (_SHARE if "/" in name else _NAMESPACE_SHARE)
+        if self.held[name] + count > of_one or own > min(self._most // _NAMESPACE_SHARE, left):
+            return False
+        self.held[name] += count
+        self._of_namespace[namespace] += count
+        return True
+
+    def give_back(self, name: str, count: int) -> None:
+        """Hold so many less."""
+        _less(self.held, name, count)
+        _less(self._of_namespace, name.partition("/")[0], count)
+
+
+class Held:
+    """Bytes that are held for `name`, one exchange of it."""
+
+    def __init__(self, name: str, room: Room) -> None:
+        self._name, self._room, self._count = name, room, 0
 
     def take(self, count: int) -> bool:
         """Hold so many more; whether that is possible."""
-        if self._held[self._name] + count > self._most // _SHARE or self._held.total() + count > self._most:
+        if not self._room.take(self._name, count):
             return False
-        self._held[self._name] += count
         self._count += count
         return True
 
     def give_back(self) -> None:
         """Hold none any more."""
-        _less(self._held, self._name, self._count)
+        self._room.give_back(self._name, self._count)
         self._count = 0
 
 
@@ -81,16 +108,15 @@ class Pairs:
     """Everything that is under way. `most`: bytes that may be held together."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._bytes = Counter[str]()
+        self._room = Room(most)
         self._asked = Counter[str]()
         self._tasks = set[asyncio.Task[None]]()
         self._thread = ThreadPoolExecutor(1, "compare")
         self._session: aiohttp.ClientSession | None = None
 
     def hold(self, name: str) -> Held:
-        """Nothing yet, of a deployment's."""
-        return Held(name, self._bytes, self._most)
+        """Nothing yet, of a deployment's or a namespace's."""
+        return Held(name, self._room)
 
     def begin(self, pairing: Pairing, peer: str, request: Request, stable: Answer, held: Held) -> None:
         """Compare, some time. `held`: has the bytes of both, which are given back then."""

@@ -117,7 +117,7 @@ def _begin(keys: Keys, pairs: Pairs, recorder: Recorder, reviews: Reviews, setti
     return RequestExchange(found) if isinstance(found, InputGuard) else Exchange(found)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)  # 25 KB each at most
 def _read(key: bytes, settings: bytes) -> OutputGuard | InputGuard | Pairing | Recording | Reviewing:
     text = read_signed(key, settings)
     if is_reviewing(text):

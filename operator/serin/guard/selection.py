@@ -83,5 +83,8 @@ def _written(found: Any, budget: Budget) -> str | None:
         return None
     for _ in lists(found, budget):
         pass  # what it costs to write
-    text = orjson.dumps(found).decode()
+    try:
+        text = orjson.dumps(found).decode()
+    except orjson.JSONEncodeError:  # nested more deeply than it writes
+        return None
     return text if len(text) <= LONGEST_FIELD else None

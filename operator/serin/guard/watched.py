@@ -17,6 +17,8 @@ from serin.guard.pairs import Answer, Held, Pairs, Request
 
 # As of the router's own copies.
 LARGEST_REQUEST: Final = 256 * 1024
+# Bytes of an exchange that is open, beside what it has been shown.
+_OPEN: Final = 8 * 1024
 _MORE: Final = b""
 
 
@@ -64,10 +66,18 @@ class Watching(ABC):
         """Forget what has come, unless it was handed over."""
         self._held.give_back()
 
+    def keeps(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What is kept of a request's headers until its answer comes."""
+        return dict(headers)
+
     def _on_request(self, shown: HttpHeaders) -> bytes | None:
-        self._headers = headers_of(shown)
-        asked = asks(self._protocol, self._headers.get(":method", ""), self._headers.get(":path", ""))
-        return _MORE if asked and not shown.end_of_stream else None
+        headers = headers_of(shown)
+        if not asks(self._protocol, headers.get(":method", ""), headers.get(":path", "")) or shown.end_of_stream:
+            return None
+        self._headers = self.keeps(headers)
+        # A client may keep a request open for as long as it likes, and there may be thousands of them.
+        size = _OPEN + sum(len(name) + len(value) for name, value in self._headers.items())
+        return _MORE if self._held.take(size) else None
 
     def _on_request_body(self, shown: HttpBody) -> bytes | None:
         self._complete = shown.end_of_stream

@@ -101,7 +101,8 @@ def test_the_guard_is_told_what_it_needs_and_no_more() -> None:
     assert read_written_reviewing(text) == told
     assert (told.pause, told.proof) == (60.0, item_proof("uid"))
     assert "labels" not in text
-    assert verdict_proof("uid")[:-1] not in text  # by which the operator alone tells the router
+    assert verdict_proof(b"key", "uid")[:-1] not in text  # by which the operator alone tells the router
+    assert verdict_proof(b"key", "uid") != verdict_proof(b"another", "uid")
     plain = reviewing("shop/fraud", "uid", replace(FULL, confidence=None))
     assert read_written_reviewing(write_reviewing(plain)) == plain
 

@@ -83,6 +83,7 @@ class World:
                 self.cache.put(kinds.MODEL_SNAPSHOT, {"metadata": metadata, "spec": spec})
         self.told: list[tuple[Key, str, str]] = []
         self.answer: Told | Exception = Told.COUNTED
+        self.unheard: set[str] = set()  # names of deployments whose router is not reached
         self.sent: list[JsonObject] = []
         self.webhook: Callable[[], Coroutine[Any, Any, None]] | None = None
 
@@ -105,6 +106,8 @@ class World:
     async def tell(self, key: Key, snapshot: str, verdict: str) -> Told:
         if isinstance(self.answer, Exception):
             raise self.answer
+        if key[1] in self.unheard:
+            return Told.NOT_SENT
         if self.answer in (Told.COUNTED, Told.PERHAPS):
             self.told.append((key, snapshot, verdict))
         return self.answer
@@ -403,6 +406,24 @@ async def test_what_reaches_no_router_is_tried_again(world: World) -> None:
     world.answer = Told.COUNTED
     await verdicts.look()
     assert (len(world.told), world.counted()) == (1, {"wrong": 1})
+
+
+@in_world(deployment("aaa", keep=50), deployment("zzz"))
+async def test_what_cannot_be_told_keeps_no_other_waiting(world: World) -> None:
+    intake = world.intake()
+    for _ in range(25):
+        await brought(world, intake=intake, name="aaa", snapshot="aaa-a")
+    await brought(world, intake=intake, name="zzz", snapshot="zzz-a")
+    world.say("wrong")
+    world.unheard.add("aaa")
+    verdicts = world.verdicts()
+    for _ in range(3):
+        await verdicts.look()
+    assert [key for key, _, _ in world.told] == [("shop", "zzz")]
+    world.unheard.clear()
+    for _ in range(3):
+        await verdicts.look()
+    assert len(world.told) == 26
 
 
 @pytest.mark.parametrize("fault", [Fault.DIE_BEFORE, Fault.DIE_AFTER, Fault.LOST, Fault.NEVER_SENT, Fault.CONFLICT])

@@ -67,6 +67,17 @@ async def test_many_who_ask_at_once_cost_one_page_and_those_over_the_bound_are_t
         assert large.written == 1
 
 
+async def test_readers_that_hang_up_begin_no_second_page() -> None:
+    async with serving() as (large, port, client):
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.sleep(0.02)
+            writer.close()
+        assert (await read(client, port))[0] == 200
+        assert large.written == 1
+
+
 async def test_a_page_is_written_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_FRESH_SECONDS", 0.0)
     monkeypatch.setattr(metrics, "_TIMES", 0.0)

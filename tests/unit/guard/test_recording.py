@@ -252,7 +252,7 @@ async def test_an_answer_in_parts_is_counted_and_its_bytes_are_given_back() -> N
         assert exchange.on_message(body(answer[1:])) is None
         exchange.closed()
     await idle(recorder)
-    assert not pairs._bytes
+    assert not pairs._room.held
     text = page(recorder.counts)
     assert 'serin_recorded_answers_total{serin_namespace="shop"} 2.0' in text
     assert 'serin_unrecorded_answers_total{serin_namespace="shop"} 1.0' in text
@@ -260,7 +260,7 @@ async def test_an_answer_in_parts_is_counted_and_its_bytes_are_given_back() -> N
 
 
 async def test_what_is_more_than_bytes_and_places_for_it_is_left_out() -> None:
-    recorder, pairs = Recorder(Counts()), Pairs(16 * 1000)
+    recorder, pairs = Recorder(Counts()), Pairs(4 * 1000)
     exchange = RecordExchange(RECORDING, recorder, pairs)
     exchange.on_message(shown())
     assert exchange.on_message(body(b"x" * 1001)) is None
@@ -294,12 +294,12 @@ async def test_nobody_takes_all_places_and_all_take_turns() -> None:
     text = page(recorder.counts)
     assert f'serin_recorded_answers_total{{serin_namespace="small"}} {few}.0' in text
     assert f'serin_recorded_answers_total{{serin_namespace="large"}} {held - few}.0' in text
-    assert not pairs._bytes
+    assert not pairs._room.held
     recorder.stop()
 
 
 async def test_a_namespace_holds_a_part_of_the_bytes_however_many_deployments_it_has() -> None:
-    recorder, pairs = Recorder(Counts()), Pairs(16 * 1000)
+    recorder, pairs = Recorder(Counts()), Pairs(4 * 1000)
     taken = []
     for number in range(3):
         exchange = RecordExchange(replace(RECORDING, name=f"fraud-{number}"), recorder, pairs)

@@ -9,12 +9,25 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
 from serin.api.guard import LARGEST_ANSWER, Protocol
 from serin.api.guard_agreement import KEY as AGREEMENT_KEY
-from serin.api.guard_review import KEY, LONGEST_FIELD, Confidence, Item, Numbers, Part, Reviewing, Taken, read_item
+from serin.api.guard_review import (
+    KEY,
+    LARGEST_ITEM,
+    LONGEST_FIELD,
+    Confidence,
+    Item,
+    Numbers,
+    Part,
+    Reviewing,
+    Taken,
+    read_item,
+    write_item,
+)
 from serin.guard.pairs import Pairs
 from serin.guard.reviewed import MOST_OF_ONE, Reviewed, Reviews
 from serin.guard.selection import selected
@@ -103,6 +116,14 @@ def test_what_is_not_there_or_too_long_is_left_out_whole() -> None:
     assert [one.value is None for one in fields] == [False, False, False, True, False]
 
 
+def test_what_is_nested_more_deeply_than_it_can_be_written_is_left_out() -> None:
+    deep: object = 1.0
+    for _ in range(300):
+        deep = [deep]
+    sure, fields = look(asked(deep), answered())
+    assert (sure, [one.value for one in fields]) == (0.52, [None, '["legit"]'])
+
+
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
@@ -159,7 +180,7 @@ async def reviewing() -> AsyncIterator[tuple[Operator, Reviews, Pairs]]:
         await reviews.stop()
         await pairs.stop()
         await runner.cleanup()
-        assert pairs._bytes.total() == 0
+        assert pairs._room.held.total() == 0
         assert not reviews._under_way
 
 
@@ -193,6 +214,16 @@ async def test_a_version_has_one_item_in_a_while_and_nothing_more_leaves_the_gua
         assert [(one.snapshot, one.confidence) for one in found] == [("fraud-a", 0.52), ("fraud-b", 0.52)]
         assert found[0].fields == (Taken(Part.REQUEST, "amount", "[12.5]"), Taken(Part.ANSWER, "label", '["legit"]'))
         assert found[1].fields == (Taken(Part.ANSWER, "label", '["legit"]'),)
+
+
+async def test_the_longest_item_of_any_script_is_taken_whole() -> None:
+    long = "\U0001f600" * (LONGEST_FIELD - 8)
+    how = replace(HOW, answer=("label",) * 3)
+    async with reviewing() as (operator, reviews, _):
+        show(reviews, how=how, answer=answered(label=long))
+        [item] = await operator.heard()
+        assert [one.value for one in item.fields if one.part is Part.ANSWER] == [f'["{long}"]'] * 3
+        assert len(orjson.dumps(write_item(item))) < LARGEST_ITEM
 
 
 async def test_what_a_model_is_sure_of_takes_no_turn() -> None:
@@ -241,7 +272,7 @@ async def test_one_deployment_has_no_more_under_way_than_its_part() -> None:
         assert len(reviews._tasks) == MOST_OF_ONE
         show(reviews, how=replace(how, name="shop/other"))
         assert len(reviews._tasks) == MOST_OF_ONE + 1
-        assert pairs._bytes["shop/fraud"] <= MOST_OF_ONE * 2 * LARGEST_ANSWER
+        assert pairs._room.held["shop/fraud"] <= MOST_OF_ONE * 2 * LARGEST_ANSWER
         never.set()
         await at_rest(reviews)
 

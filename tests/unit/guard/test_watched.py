@@ -80,7 +80,7 @@ async def routing(most: int = 16 * HELD) -> AsyncIterator[tuple[Router, Pairs]]:
     finally:
         await pairs.stop()
         await runner.cleanup()
-        assert pairs._bytes.total() == 0
+        assert pairs._room.held.total() == 0
         assert not pairs._asked
 
 
@@ -197,27 +197,49 @@ async def test_what_will_not_be_compared_ends_the_exchange_and_is_forgotten(mess
         seen.closed()
         await asyncio.sleep(0.05)
         assert (router.asked, router.told) == ([], [])
-        assert pairs._bytes.total() == 0
+        assert pairs._room.held.total() == 0
 
 
 async def test_one_deployment_has_no_more_than_its_part_of_the_bytes() -> None:
-    async with routing(most=16 * 1_000) as (router, pairs):
+    async with routing(most=16 * 20_000) as (router, pairs):
         first, second = watched(router, pairs), watched(router, pairs)
         other = Watched(replace(PAIRING, name="shop/other"), pairs, "127.0.0.1")
         for one in (first, second, other):
             assert one.on_message(headers("request_headers")) == b""
-        assert first.on_message(body("request_body", b"x" * 900)) == b""
-        assert second.on_message(body("request_body", b"x" * 200)) is None
+        assert first.on_message(body("request_body", b"x" * 2_900)) == b""
+        assert second.on_message(body("request_body", b"x" * 900)) is None
         assert other.on_message(body("request_body", b"x" * 900)) == b""
         first.closed()
-        assert second.on_message(body("request_body", b"x" * 200)) == b""
+        assert second.on_message(body("request_body", b"x" * 900)) == b""
         second.closed()
         other.closed()
 
 
+async def test_a_request_that_stays_open_counts_with_its_headers() -> None:
+    async with routing(most=16 * 100_000) as (router, pairs):
+        held = [watched(router, pairs) for _ in range(20)]
+        shown = [one.on_message(headers("request_headers", **{"x-long": "x" * 12_000})) for one in held]
+        assert shown.count(b"") == 4, "four times twelve thousand, and eight thousand for each"
+        for one in held:
+            one.closed()
+        assert pairs._room.held.total() == 0
+
+
+def test_however_many_deployments_a_namespace_has_others_find_room() -> None:
+    pairs = Pairs(1_600)
+    for namespace in "abcdefgh":
+        for number in range(32):
+            while pairs.hold(f"{namespace}/d{number}").take(10):
+                pass
+    assert pairs._room.held.total() <= 1_600
+    assert max(pairs._room._of_namespace.values()) <= 400
+    assert pairs.hold("another/fraud").take(10)
+    assert pairs.hold("a-recording-one").take(1)
+
+
 async def test_what_a_candidate_answers_has_no_more_than_that_part_either() -> None:
-    async with routing(most=16 * 1_000) as (router, pairs):
-        router.answer = saying(b"x" * 1_000)
+    async with routing(most=16 * 10_000) as (router, pairs):
+        router.answer = saying(b"x" * 3_000)
         show(watched(router, pairs))
 
         async def left() -> int:
@@ -226,7 +248,7 @@ async def test_what_a_candidate_answers_has_no_more_than_that_part_either() -> N
         await eventually(left, lambda found: not found, seconds=20)
         assert len(router.asked) == 1
         assert router.told == [], "there is no room for it, so nothing is known"
-        assert pairs._bytes.total() == 0
+        assert pairs._room.held.total() == 0
 
 
 async def test_a_candidate_that_answers_nothing_has_a_few_requests_and_no_more() -> None:

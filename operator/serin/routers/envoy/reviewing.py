@@ -69,7 +69,7 @@ def verdict_routes(model: RoutedModel) -> list[JsonObject]:
     if model.review is None:
         return []
     verdict = {"name": VERDICT, "string_match": {"safe_regex": {"regex": "|".join(Verdict)}}}
-    keys = {arm.snapshot: verdict_key(model.review.uid, arm.snapshot) for arm in model.arms}
+    keys = {arm.snapshot: verdict_key(model.guard_key, model.review.uid, arm.snapshot) for arm in model.arms}
     told = [
         _route(snapshot, [{"name": KEY, "string_match": {"exact": key}}, verdict], 204, Told.COUNTED)
         for snapshot, key in keys.items()

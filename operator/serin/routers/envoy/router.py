@@ -114,7 +114,7 @@ class EnvoyRouter:
     async def tell_verdict(self, deployment: Key, snapshot: str, verdict: str) -> Told:
         """Count what a person says, by a request to one pod; to another one when that was not reached."""
         body = self._cache.get(kinds.MODEL_DEPLOYMENT, *deployment)
-        if body is None or self._secret is None:
+        if body is None or self._secret is None or not self._secret.key:
             return Told.NOT_SENT
         try:
             port = port_of(read_state(body.get("status") or {}))
@@ -122,7 +122,8 @@ class EnvoyRouter:
             port = None
         if port is None:
             return Told.NOT_SENT
-        headers = {KEY: verdict_key(str(body["metadata"]["uid"]), snapshot), VERDICT: verdict}
+        key = verdict_key(self._secret.key, str(body["metadata"]["uid"]), snapshot)
+        headers = {KEY: key, VERDICT: verdict}
         for address in self._pods.ready(ROUTER):
             found = await tell(address, port, headers)
             if found is not Told.NOT_SENT:

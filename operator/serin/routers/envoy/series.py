@@ -219,7 +219,7 @@ def _by_agreement(model: RoutedModel, agreement: Agreement) -> list[JsonObject]:
 def _by_review(model: RoutedModel, review: Review) -> list[JsonObject]:
     """Loggers of what people say, on routes that are named after the version."""
     tags = {**_tags(model), "serin_snapshot": "%ROUTE_NAME%"}
-    proven = request_header(REVIEW_KEY, {"prefix": verdict_proof(review.uid)})
+    proven = request_header(REVIEW_KEY, {"prefix": verdict_proof(model.guard_key, review.uid)})
     told = all_of(proven, status_at_least(204), status_at_most(204))
     wrong = request_header(VERDICT, {"exact": Verdict.WRONG})
     return [
@@ -260,7 +260,7 @@ def answer_logs(
     agreement = model.agreement if compared else None
     review = model.review if reviewed else None
     clients = [_of_clients(agreement)] if agreement else []
-    clients += [_without(REVIEW_KEY, verdict_proof(review.uid))] if review else []
+    clients += [_without(REVIEW_KEY, verdict_proof(model.guard_key, review.uid))] if review else []
     inputs = _BY_INPUT_GUARD.items() if guarded else ()
     return [
         *(_logger([_counter(name, tags)], only=all_of(only, *clients)) for name, only in inputs),
