@@ -59,8 +59,22 @@ def test_a_deployment_without_it_has_what_it_had() -> None:
     # Nor has one whose router has none, such as while the chart takes it away.
     everything = replace(PLAIN, guard=GUARD, inputs=INPUTS, record=RECORD)
     assert text(render(everything)) == without
-    # Nor one whose settings cannot be signed.
-    assert text(render(everything.signed(b""), limits=INSTALLED)) == without
+    assert PLAIN.signed(b"") == PLAIN
+
+
+def test_without_a_key_everything_passes_unchecked_and_is_counted() -> None:
+    asked = replace(PLAIN, guard=GUARD, inputs=INPUTS)
+    with_key, without = (json.dumps(render(asked.signed(key), limits=INSTALLED).listener) for key in (KEY, b""))
+    for series in ("unchecked", "inputs_unchecked", "checked"):
+        assert f'"{series}"' in with_key
+        assert f'"{series}"' in without
+    [config] = [
+        one["typed_config"]
+        for one in json.loads(without)["filter_chains"][0]["filters"][1]["typed_config"]["http_filters"]
+        if one["name"] == "serin-guard-input"
+    ]
+    with pytest.raises(ValueError, match="not signed with the key that this guard has"):
+        read_signed(KEY, config["grpc_service"]["initial_metadata"][0]["value"].encode())
 
 
 @pytest.mark.parametrize("sticky", [None, Sticky(header="x-user")])

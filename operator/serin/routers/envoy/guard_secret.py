@@ -3,7 +3,7 @@
 The chart makes it empty, as a key of the chart's own would be another one at each rendering. So the operator needs no
 right to make Secrets: it reads and patches this one alone. The guard's pods mount the key, and start when it is there.
 
-Nothing waits for it but the guard: without a key no router is told of the guard, which is said of each deployment that
+Nothing waits for it but the guard: without a key it refuses what it is told, which is said of each deployment that
 has one in its spec, and everything else goes on. A key that was read stays while the API server is away.
 """
 

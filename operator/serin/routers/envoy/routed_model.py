@@ -8,6 +8,7 @@ What somebody wrote badly never takes a deployment out of the router: of what ca
 stays, and the rest goes on changing. Lowering traffic waits for no setting to be corrected.
 """
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,6 +17,7 @@ from serin.api.fields import Field, InvalidSpec
 from serin.api.guard import LONGEST_WRITTEN, OutputGuard, read_output
 from serin.api.guard_agreement import AgreementGuard, read_agreement
 from serin.api.guard_inputs import InputGuard, read_input, with_signature, write_input
+from serin.api.guard_keys import BYTES
 from serin.api.guard_record import RecordGuard, read_record
 from serin.api.guard_review import ReviewGuard, read_review
 from serin.api.json import JsonObject
@@ -33,6 +35,7 @@ from serin.routers.envoy.xds_written import lower
 
 # Ports of the router's that are given to deployments; it has others of its own.
 PORTS: Final = range(10_000, 30_000)
+_NOBODYS_KEY: Final = secrets.token_bytes(BYTES)
 _TOO_LONG: Final = (
     "its signature is too long for the guard: remove spec.guard.input.signature, and write the columns that matter"
 )
@@ -103,12 +106,14 @@ class RoutedModel:
         return self.namespace, self.name
 
     def signed(self, key: bytes) -> "RoutedModel":
-        """The same with a key for what the guard is told; without one (b"") the guard is not asked."""
+        """The same with a key for what the guard is told.
+
+        Without one (b"") it is told by a key that no guard has. So the guard refuses, and what passes unchecked is
+        counted: without filters nobody would know that this router checks nothing while another replica's does.
+        """
         if not (self.guard or self.inputs or self.agreement or self.record or self.review):
             return self
-        if key:
-            return replace(self, guard_key=key)
-        return replace(self, guard=None, inputs=None, agreement=None, record=None, review=None)
+        return replace(self, guard_key=key or _NOBODYS_KEY)
 
     def arm(self, snapshot: str | None) -> Arm | None:
         """The arm of one snapshot, None when there is none."""

@@ -46,7 +46,7 @@ class XdsFeed:
     """Keeps `xds` up to date with `cache`. `enqueue`: asks for a look at a deployment whose problem has changed.
 
     `ports`: says whose a listener port is. `guard_key`: with which the guard's settings are signed (`rekey`); without
-    it (b"") the guard is not asked, and everything else is served.
+    it (b"") the guard refuses them, and everything else is served.
     """
 
     def __init__(
