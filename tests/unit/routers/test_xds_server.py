@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 
 from serin.api.json import JsonObject
+from serin.routers import connections
 from serin.routers.endpoints import Endpoint
 from serin.routers.envoy.routed_model import Arm, RoutedModel
 from serin.routers.envoy.settings import EnvoySettings
-from serin.routers.envoy.xds import connections, server
+from serin.routers.envoy.xds import server
 from serin.routers.envoy.xds.access import ANYBODY, Access, Denied
 from serin.routers.envoy.xds.resources import Kind
 from serin.routers.envoy.xds.server import STATE_PATH, XdsServer
