@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from serin.api import names
-from serin.api.guard_review import Item, Part, Taken, item_proof, write_item
+from serin.api.guard_review import LARGEST_ITEM, Item, Part, Taken, item_proof, write_item
 from serin.cli.app import program
 from serin.cli.exit_codes import Exit
 from serin.cluster import kinds
@@ -62,7 +62,7 @@ async def test_an_answer_is_shown_labelled_and_counted_once(cluster: Cluster, co
                         await asyncio.sleep(0.05)
                 raise AssertionError("nobody listens")
 
-            assert [await bring(one) for one in (write_item(item), write_item(item), {}, ["x" * 20_000])] == [
+            assert [await bring(one) for one in (write_item(item), write_item(item), {}, ["x" * LARGEST_ITEM])] == [
                 *(202, 429, 400),
                 413,
             ]

@@ -172,7 +172,7 @@ def test_many_labels_cost_no_more_than_few() -> None:
     check = Check("label", labels=frozenset(labels))
     begun = time.process_time()
     assert wrong(v2("label", [labels[-1]] * (MOST_VALUES - 10), MOST_VALUES), check) == ""
-    assert time.process_time() - begun < 2.0
+    assert time.process_time() - begun < 5.0
 
 
 def test_deep_answers_need_no_stack() -> None:
