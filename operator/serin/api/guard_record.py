@@ -20,8 +20,8 @@ SHARE_TEMPLATE: Final = "prediction-share"
 VALUES_TEMPLATE: Final = "prediction-values"
 TEMPLATES: Final = (SHARE_TEMPLATE, "predictions", VALUES_TEMPLATE)
 METRICS_PORT: Final = 9903
-# They would end the string that a query has a label in.
-_UNQUOTED: Final = frozenset('"\\{}\n')
+# They would end the string that a query has a label or an argument in.
+UNQUOTED: Final = frozenset('"\\{}\n')
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _written(row: Any) -> Recorded:
 
 def _prediction(field: Field) -> Recorded:
     labels, buckets = field.value.get("labels") or (), field.get("buckets")
-    if any(_UNQUOTED.intersection(one) for one in labels):
+    if any(UNQUOTED.intersection(one) for one in labels):
         raise InvalidSpec(f'{field.path}.labels: a label has one of " \\ {{ }}: leave it out, it is counted as {OTHER}')
     bounds = tuple(one.quantity() for one in buckets.items()) if buckets else ()
     if any(upper <= lower for lower, upper in pairwise(bounds)):

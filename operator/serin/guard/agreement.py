@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from serin.api.guard import compiled
 from serin.api.guard_agreement import Comparison, Order, Outcome, Pairing
-from serin.guard.budget import Budget, Search, Unchecked
+from serin.guard.budget import NUMBERS, Budget, Search, Unchecked
 from serin.guard.checks import root
 from serin.guard.payload import NotJson, read_json
 
 # Values of both answers that one comparison looks at: some hundredths of a second.
 MOST_COMPARED: Final = 50_000
-_NUMBERS: Final = frozenset({int, float})
 _ROUNDING: Final = 1e-9  # 0.55 of 20 is a little more than 11
 
 
@@ -82,7 +81,7 @@ def _differences(stable: Any, candidate: Any, how: Comparison, budget: Budget) -
 
 
 def _value_differs(ours: Any, theirs: Any, how: Comparison) -> Iterator[Outcome]:
-    if type(ours) in _NUMBERS and type(theirs) in _NUMBERS:
+    if type(ours) in NUMBERS and type(theirs) in NUMBERS:
         allowed = how.tolerance + how.relative * abs(ours)
         if ours != theirs and not abs(ours - theirs) <= allowed:  # so said, as NaN is within nothing
             yield Outcome.NUMBER
@@ -105,7 +104,7 @@ def _top_differs(ours: list[Any], theirs: list[Any], how: Comparison) -> Iterato
 def _best(row: list[Any], how: Comparison) -> frozenset[Any] | None:
     """The best ones of a list, or their places; None where there is no such thing. Of equal numbers the first ones."""
     if how.order is Order.SCORE:
-        if not _NUMBERS.issuperset(map(type, row)):
+        if not NUMBERS.issuperset(map(type, row)):
             return None
         return frozenset(heapq.nlargest(how.top, range(len(row)), key=row.__getitem__))
     best = row[: how.top]

@@ -8,6 +8,10 @@ from jmespath.visitor import TreeInterpreter
 MOST_VALUES: Final = 200_000
 
 
+# The types of JSON's numbers, as orjson reads them; true and false are none.
+NUMBERS: Final = frozenset({int, float})
+
+
 class Unchecked(Exception):
     """The body cannot be checked; why, in words."""
 

@@ -26,6 +26,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from serin.api.guard_record import OTHER, Recorded, Recording
+from serin.guard.shares import has_room
 
 MOST_SERIES: Final = 50_000
 # The part of them that one namespace may have at most.
@@ -176,13 +177,9 @@ class Counts(Collector):
         return version
 
     def _has_room(self, namespace: str, more: int) -> bool:
-        """Whether a namespace then has no more than its share, and no more than what is left for all others.
-
-        So however many take all that they can, the next one finds room (the rule is that of dynamic thresholds of
-        shared buffers: Choudhury and Hahne, 1998).
-        """
-        own, all_together = self._taken[namespace] + more, self._taken.total() + more
-        return more <= 0 or own <= min(self._most // _SHARE, self._most - all_together)
+        """Whether a namespace then has no more than its share, and no more than what is left for all others."""
+        within = self._taken[namespace] + more <= self._most // _SHARE
+        return more <= 0 or (within and has_room(self._taken, namespace, more, self._most))
 
     def _forget(self, now: float) -> None:
         while self._versions and next(iter(self._versions.values())).used < now - IDLE_SECONDS:

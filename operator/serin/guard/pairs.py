@@ -9,7 +9,6 @@ is smaller. Comparisons take turns in a thread, as the answers that clients wait
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,15 +21,14 @@ from yarl import URL
 from serin.api.guard import LARGEST_ANSWER
 from serin.api.guard_agreement import KEY, OUTCOME, Outcome, Pairing
 from serin.guard.agreement import outcome
+from serin.guard.room import Held, Room
+from serin.guard.under_way import UnderWay
 
 log: Final = structlog.get_logger("serin.guard")
 
 # Requests under way, of one deployment and of all.
 MOST_OF_ONE: Final = 64
 MOST: Final = 1024
-# The part of all bytes that one deployment, and that one namespace, may have.
-_SHARE: Final = 16
-_NAMESPACE_SHARE: Final = 4
 _REPORT_SECONDS: Final = 5.0
 _HEADERS: Final = 64 * 1024
 # Of a connection and not of the request, or of the router's own.
@@ -58,59 +56,12 @@ class Answer:
     encoding: str
 
 
-class Room:
-    """The bytes that all deployments may hold together, `most`, and who holds how many.
-
-    A namespace has no more than a share, and no more than what it leaves to all others: so however many take all that
-    they can, the next one finds room (as in counts.py). A deployment has a smaller share.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self.held, self._of_namespace = most, Counter[str](), Counter[str]()
-
-    def take(self, name: str, count: int) -> bool:
-        """Hold so many more for a deployment (`namespace/name`), or a namespace; whether that is possible."""
-        namespace = name.partition("/")[0]
-        own, left = self._of_namespace[namespace] + count, self._most - self._of_namespace.total() - count
-        of_one = self._most // (_SHARE if "/" in name else _NAMESPACE_SHARE)
-        if self.held[name] + count > of_one or own > min(self._most // _NAMESPACE_SHARE, left):
-            return False
-        self.held[name] += count
-        self._of_namespace[namespace] += count
-        return True
-
-    def give_back(self, name: str, count: int) -> None:
-        """Hold so many less."""
-        _less(self.held, name, count)
-        _less(self._of_namespace, name.partition("/")[0], count)
-
-
-class Held:
-    """Bytes that are held for `name`, one exchange of it."""
-
-    def __init__(self, name: str, room: Room) -> None:
-        self._name, self._room, self._count = name, room, 0
-
-    def take(self, count: int) -> bool:
-        """Hold so many more; whether that is possible."""
-        if not self._room.take(self._name, count):
-            return False
-        self._count += count
-        return True
-
-    def give_back(self) -> None:
-        """Hold none any more."""
-        self._room.give_back(self._name, self._count)
-        self._count = 0
-
-
 class Pairs:
     """Everything that is under way. `most`: bytes that may be held together."""
 
     def __init__(self, most: int) -> None:
         self._room = Room(most)
-        self._asked = Counter[str]()
-        self._tasks = set[asyncio.Task[None]]()
+        self._under_way = UnderWay("guard.pair-failed", MOST_OF_ONE, MOST)
         self._thread = ThreadPoolExecutor(1, "compare")
         self._session: aiohttp.ClientSession | None = None
 
@@ -120,28 +71,14 @@ class Pairs:
 
     def begin(self, pairing: Pairing, peer: str, request: Request, stable: Answer, held: Held) -> None:
         """Compare, some time. `held`: has the bytes of both, which are given back then."""
-        if self._asked[pairing.name] >= MOST_OF_ONE or len(self._tasks) >= MOST:
+        if not self._under_way.has_room(pairing.name):
             held.give_back()
             return
-        self._asked[pairing.name] += 1
-        task = asyncio.get_running_loop().create_task(self._run(pairing, peer, request, stable, held))
-        self._tasks.add(task)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            _less(self._asked, pairing.name, 1)
-            held.give_back()
-            if not task.cancelled() and (error := task.exception()):  # a defect
-                log.error("guard.pair-failed", error=type(error).__name__)
-
-        task.add_done_callback(done)
+        self._under_way.begin(pairing.name, self._run(pairing, peer, request, stable, held), held)
 
     async def stop(self) -> None:
         """End what is under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._under_way.stop()
         if self._session is not None:
             await self._session.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -210,9 +147,3 @@ async def _read(content: aiohttp.StreamReader, held: Held) -> bytes | None:
         if len(found) > LARGEST_ANSWER:
             break
     return bytes(found)
-
-
-def _less(counts: Counter[str], name: str, count: int) -> None:
-    counts[name] -= count
-    if counts[name] <= 0:  # or a name stays for every deployment that there ever was
-        del counts[name]

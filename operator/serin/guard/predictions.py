@@ -17,13 +17,12 @@ from typing import Any, Final
 
 from serin.api.guard import compiled
 from serin.api.guard_record import Recorded, Recording
-from serin.guard.budget import Budget, Search, Unchecked
+from serin.guard.budget import NUMBERS, Budget, Search, Unchecked
 from serin.guard.checks import lists, root
 from serin.guard.inputs import text_of
 
 # Values of one answer: some hundredths of a second.
 MOST_RECORDED: Final = 50_000
-_NUMBERS: Final = frozenset({int, float})
 
 
 Draw = Callable[[Sequence[Any]], Any]
@@ -49,5 +48,5 @@ def _counted(found: Any, field: Recorded, budget: Budget, draw: Draw) -> Counter
     if field.labels:
         text = text_of(draw(values)) if values else None
         return Counter([field.labels.index(text) if text in field.labels else len(field.labels)])
-    numbers = [one for one in values if type(one) in _NUMBERS]
+    numbers = [one for one in values if type(one) in NUMBERS]
     return Counter([bisect_left(field.buckets, draw(numbers))] if numbers else [])

@@ -21,9 +21,10 @@ from serin.api.guard_record import Recording
 from serin.guard.budget import Unchecked
 from serin.guard.counts import Counts
 from serin.guard.messages import JSON_TYPE, asked, asks, headers_of, read_message, too_long
-from serin.guard.pairs import Held, Pairs
+from serin.guard.pairs import Pairs
 from serin.guard.payload import NotJson, read_json
 from serin.guard.predictions import predicted
+from serin.guard.room import Held
 
 log: Final = structlog.get_logger("serin.guard")
 

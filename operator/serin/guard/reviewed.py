@@ -19,8 +19,10 @@ import structlog
 
 from serin.api.guard_agreement import KEY as AGREEMENT_KEY
 from serin.api.guard_review import KEY, Item, Reviewing, write_item
-from serin.guard.pairs import Answer, Held, Pairs, Request
+from serin.guard.pairs import Answer, Pairs, Request
+from serin.guard.room import Held
 from serin.guard.selection import selected
+from serin.guard.under_way import UnderWay
 from serin.guard.watched import Watching
 
 log: Final = structlog.get_logger("serin.guard")
@@ -42,8 +44,7 @@ class Reviews:
     def __init__(self, operator: str, pairs: Pairs) -> None:
         self._operator, self._pairs = operator, pairs
         self._thread = ThreadPoolExecutor(1, "review")
-        self._under_way = Counter[str]()
-        self._tasks = set[asyncio.Task[None]]()
+        self._under_way = UnderWay("guard.review-failed", MOST_OF_ONE, MOST)
         self._taken: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._left_out = Counter[str]()
         self._session: aiohttp.ClientSession | None = None
@@ -54,36 +55,18 @@ class Reviews:
 
     def due(self, how: Reviewing, snapshot: str) -> bool:
         """Whether an item of a version may be taken now."""
-        last = self._taken.get((how.name, snapshot))
-        pause_is_over = last is None or time.monotonic() - last >= how.pause
-        return bool(self._operator) and pause_is_over and self._under_way[how.name] < MOST_OF_ONE
+        return bool(self._operator) and self._pause_is_over(how, snapshot) and self._under_way.has_room(how.name)
 
     def begin(self, how: Reviewing, snapshot: str, request: Request, answer: Answer, held: Held) -> None:
         """Look at an answer, some time. `held`: has the bytes of both, which are given back then."""
-        if not self.due(how, snapshot) or len(self._tasks) >= MOST:
+        if not self.due(how, snapshot):
             held.give_back()
             return
-        self._under_way[how.name] += 1
-        task = asyncio.get_running_loop().create_task(self._run(how, snapshot, request, answer))
-        self._tasks.add(task)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            self._under_way[how.name] -= 1
-            if self._under_way[how.name] <= 0:
-                del self._under_way[how.name]
-            held.give_back()
-            if not task.cancelled() and (error := task.exception()):  # a defect
-                log.error("guard.review-failed", error=type(error).__name__)
-
-        task.add_done_callback(done)
+        self._under_way.begin(how.name, self._run(how, snapshot, request, answer), held)
 
     async def stop(self) -> None:
         """End what is under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._under_way.stop()
         if self._session is not None:
             await self._session.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -105,13 +88,16 @@ class Reviews:
         if status // 100 != 2 and (how.name in self._left_out or len(self._left_out) < _KNOWN):
             self._left_out[how.name] += item.left_out + (status != _TOO_SOON)
 
+    def _pause_is_over(self, how: Reviewing, snapshot: str) -> bool:
+        last = self._taken.get((how.name, snapshot))
+        return last is None or time.monotonic() - last >= how.pause
+
     def _take_turn(self, how: Reviewing, snapshot: str) -> bool:
         """Whether this answer is the one; others may have come by the thread before."""
-        version, now = (how.name, snapshot), time.monotonic()
-        last = self._taken.get(version)
-        if last is not None and now - last < how.pause:
+        if not self._pause_is_over(how, snapshot):
             return False
-        self._taken[version] = now
+        version = how.name, snapshot
+        self._taken[version] = time.monotonic()
         self._taken.move_to_end(version)
         if len(self._taken) > _KNOWN:
             self._taken.popitem(last=False)

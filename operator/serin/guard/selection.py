@@ -10,13 +10,12 @@ import orjson
 
 from serin.api.guard import Protocol, compiled
 from serin.api.guard_review import LONGEST_FIELD, LONGEST_FIELDS, Numbers, Part, Reviewing, Taken
-from serin.guard.budget import Budget, Search, Unchecked
+from serin.guard.budget import NUMBERS, Budget, Search, Unchecked
 from serin.guard.checks import lists, root
 from serin.guard.payload import NotJson, read_json
 
 # Values of a request and its answer together: some hundredths of a second.
 MOST_LOOKED_AT: Final = 50_000
-_NUMBERS: Final = frozenset({int, float})
 _ASKED: Final = {Protocol.KSERVE_V1: "instances", Protocol.OPEN_INFERENCE: "inputs"}
 
 
@@ -49,7 +48,7 @@ def confidence(begin: Any, how: Reviewing, budget: Budget) -> float | None:
     if found is None:
         return None
     of_row = max if how.confidence.of is Numbers.CLASSES else min
-    rows = ([one for one in row if type(one) in _NUMBERS] for row in lists(found, budget))
+    rows = ([one for one in row if type(one) in NUMBERS] for row in lists(found, budget))
     return min((float(of_row(row)) for row in rows if row), default=None)
 
 

@@ -13,7 +13,8 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import HttpBody, HttpHeade
 from serin.api.guard import LARGEST_ANSWER, Protocol
 from serin.api.guard_agreement import Pairing
 from serin.guard.messages import JSON_TYPE, asks, headers_of, read_message, too_long
-from serin.guard.pairs import Answer, Held, Pairs, Request
+from serin.guard.pairs import Answer, Pairs, Request
+from serin.guard.room import Held
 
 # As of the router's own copies.
 LARGEST_REQUEST: Final = 256 * 1024

@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+from serin.api.guard_record import UNQUOTED
 from serin.api.json import JsonObject
 from serin.api.spec import (
     ConcentrationQuery,
@@ -443,7 +444,7 @@ def _arguments(reference: TemplateRef, body: JsonObject) -> dict[str, str]:
 def _check_quoted(reference: TemplateRef) -> None:
     """A built-in template may read what its user may not, so an argument cannot end the string that it stands in."""
     for name, value in reference.arguments.items():
-        if set('"\\{}\n').intersection(str(value)):
+        if UNQUOTED.intersection(str(value)):
             raise SourceError(
                 f'template {reference.name}: the argument {name} has one of " \\ {{ }}: write another one'
             )

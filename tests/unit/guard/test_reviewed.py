@@ -181,12 +181,12 @@ async def reviewing() -> AsyncIterator[tuple[Operator, Reviews, Pairs]]:
         await pairs.stop()
         await runner.cleanup()
         assert pairs._room.held.total() == 0
-        assert not reviews._under_way
+        assert not reviews._under_way.by_name
 
 
 async def at_rest(reviews: Reviews) -> None:
     async def read() -> int:
-        return len(reviews._tasks)
+        return len(reviews._under_way.tasks)
 
     await eventually(read, lambda found: found == 0, seconds=20)
 
@@ -269,9 +269,9 @@ async def test_one_deployment_has_no_more_under_way_than_its_part() -> None:
         how = replace(HOW, pause=0.0)
         for _ in range(3 * MOST_OF_ONE):
             show(reviews, how=how)
-        assert len(reviews._tasks) == MOST_OF_ONE
+        assert len(reviews._under_way.tasks) == MOST_OF_ONE
         show(reviews, how=replace(how, name="shop/other"))
-        assert len(reviews._tasks) == MOST_OF_ONE + 1
+        assert len(reviews._under_way.tasks) == MOST_OF_ONE + 1
         assert pairs._room.held["shop/fraud"] <= MOST_OF_ONE * 2 * LARGEST_ANSWER
         never.set()
         await at_rest(reviews)
@@ -281,6 +281,6 @@ async def test_without_an_operator_nothing_is_looked_at() -> None:
     pairs = Pairs(1024 * 1024)
     reviews = Reviews("", pairs)
     show(reviews)
-    assert not reviews._tasks
+    assert not reviews._under_way.tasks
     await reviews.stop()
     await pairs.stop()

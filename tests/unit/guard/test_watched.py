@@ -81,7 +81,7 @@ async def routing(most: int = 16 * HELD) -> AsyncIterator[tuple[Router, Pairs]]:
         await pairs.stop()
         await runner.cleanup()
         assert pairs._room.held.total() == 0
-        assert not pairs._asked
+        assert not pairs._under_way.by_name
 
 
 def headers(part: str, end: bool = False, **more: str) -> bytes:
@@ -159,7 +159,7 @@ async def test_what_is_no_answer_of_the_candidate_is_compared_with_nothing(
         show(watched(router, pairs))
 
         async def idle() -> int:
-            return len(pairs._tasks)
+            return len(pairs._under_way.tasks)
 
         await eventually(idle, lambda found: found == 0, seconds=20)
         assert (len(router.asked), router.told) == (1, [])
@@ -232,7 +232,7 @@ def test_however_many_deployments_a_namespace_has_others_find_room() -> None:
             while pairs.hold(f"{namespace}/d{number}").take(10):
                 pass
     assert pairs._room.held.total() <= 1_600
-    assert max(pairs._room._of_namespace.values()) <= 400
+    assert max(pairs._room.of_namespace.values()) <= 400
     assert pairs.hold("another/fraud").take(10)
     assert pairs.hold("a-recording-one").take(1)
 
@@ -243,7 +243,7 @@ async def test_what_a_candidate_answers_has_no_more_than_that_part_either() -> N
         show(watched(router, pairs))
 
         async def left() -> int:
-            return len(pairs._tasks)
+            return len(pairs._under_way.tasks)
 
         await eventually(left, lambda found: not found, seconds=20)
         assert len(router.asked) == 1
@@ -277,7 +277,7 @@ async def test_a_router_that_is_gone_is_no_error() -> None:
         show(Watched(replace(PAIRING, port=1), pairs, "127.0.0.1"))
 
         async def idle() -> int:
-            return len(pairs._tasks)
+            return len(pairs._under_way.tasks)
 
         await eventually(idle, lambda found: found == 0, seconds=20)
         assert router.told == []
