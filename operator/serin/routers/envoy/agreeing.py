@@ -17,36 +17,22 @@ from serin.api.guard_agreement import KEY, OUTCOME, Pairing, key_of, write_pairi
 from serin.api.json import JsonObject
 from serin.api.split import Split
 from serin.routers.envoy.clusters import LONGEST_COPY, copies_cluster
-from serin.routers.envoy.guarding import CLUSTER, FALLBACK_FILTER, INPUT_FILTER, PROCESSOR, settings_of
+from serin.routers.envoy.guarding import FALLBACK_FILTER, PER_ROUTE, PROCESSOR, inputs_off, observing, settings_of
 from serin.routers.envoy.routed_model import RoutedModel
 from serin.routers.envoy.series import PAIR
 from serin.routers.envoy.shape import any_of, typed
 
 POST: Final = {"name": ":method", "string_match": {"exact": "POST"}}
 _FILTER: Final = "serin-guard-agreement"
-_PER_ROUTE: Final = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 _TOLD: Final = {"name": OUTCOME, "present_match": True}
 _GONE: Final = "serin: nothing is compared here: send the request without the header x-serin-agreement\n"
 
 
 def watching_filter() -> JsonObject:
     """The filter of the listener, off but on routes that switch it on."""
-    processor = {
-        # A route says the rest (`watching`).
-        "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}},
-        "observability_mode": True,
-        "failure_mode_allow": True,
-        "deferred_close_timeout": "1s",
-        "processing_mode": {
-            "request_header_mode": "SEND",
-            "request_body_mode": "STREAMED",
-            "request_trailer_mode": "SKIP",
-            "response_header_mode": "SEND",
-            "response_body_mode": "STREAMED",
-            "response_trailer_mode": "SKIP",
-        },
-    }
-    return {**typed(_FILTER, PROCESSOR, processor), "disabled": True}
+    # A route says the rest (`watching`).
+    modes = {"request_header_mode": "SEND", "request_body_mode": "STREAMED", "request_trailer_mode": "SKIP"}
+    return {**typed(_FILTER, PROCESSOR, observing(modes)), "disabled": True}
 
 
 def watched_share(model: RoutedModel, split: Split) -> int:
@@ -75,7 +61,7 @@ def watching(model: RoutedModel) -> JsonObject:
         seconds=candidate.serving.timeout or LONGEST_COPY,
     )
     settings = settings_of(write_pairing(pairing), model.guard_key)
-    return {_FILTER: any_of(_PER_ROUTE, {"overrides": {"grpc_initial_metadata": settings}})}
+    return {_FILTER: any_of(PER_ROUTE, {"overrides": {"grpc_initial_metadata": settings}})}
 
 
 def guards_routes(model: RoutedModel, buffer: int) -> list[JsonObject]:
@@ -90,7 +76,7 @@ def guards_routes(model: RoutedModel, buffer: int) -> list[JsonObject]:
         copied = {"route": asked, "request_body_buffer_limit": buffer}
         told = _route(candidate.snapshot, [key, _TOLD], _answer(204))
         found = [told, _route(candidate.snapshot + PAIR, [key, POST], copied), *found]
-    off = {INPUT_FILTER: any_of(_PER_ROUTE, {"disabled": True})} if model.inputs else {}
+    off = inputs_off(model.inputs)
     if model.guard and model.guard.fallback:  # or it would be compared as the candidate's answer
         off[FALLBACK_FILTER] = any_of("envoy.config.route.v3.FilterConfig", {"disabled": True})
     return [{**one, "typed_per_filter_config": off} for one in found]

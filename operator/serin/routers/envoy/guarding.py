@@ -26,7 +26,7 @@ from serin.api.guard_inputs import METADATA, InputGuard, write_input
 from serin.api.guard_keys import sign_settings
 from serin.api.json import JsonObject
 from serin.api.kill_switch import FixedAnswer
-from serin.routers.envoy.shape import seconds, set_header, socket_address, typed
+from serin.routers.envoy.shape import any_of, seconds, set_header, socket_address, typed
 
 CLUSTER: Final = "serin-guard"
 INPUT_FILTER: Final = "serin-guard-input"
@@ -40,6 +40,11 @@ NO_GUARD: Final = (
 NO_KEY: Final = (
     "spec.guard: the guard cannot be asked: {}. Ask whoever installs Serin to mend that, or remove spec.guard"
 )
+_MATCHED: Final = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+_COMPOSITE: Final = "envoy.extensions.filters.http.composite.v3.Composite"
+_EXECUTE: Final = "envoy.extensions.filters.http.composite.v3.ExecuteFilterAction"
+_REQUEST_HEADER: Final = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+PER_ROUTE: Final = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 _CUSTOM: Final = "envoy.extensions.filters.http.custom_response.v3.CustomResponse"
 _LOCAL_ANSWER: Final = "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"
 _MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
@@ -105,6 +110,43 @@ def fallback_filter(answer: FixedAnswer) -> JsonObject:
         "on_match": {"action": typed("fallback", _LOCAL_ANSWER, local)},
     }
     return typed(FALLBACK_FILTER, _CUSTOM, {"custom_response_matcher": {"matcher_list": {"matchers": [matcher]}}})
+
+
+def observing(modes: JsonObject, settings: list[JsonObject] | None = None) -> JsonObject:
+    """A processor that only looks: nobody waits for the guard. `modes`: what it is shown."""
+    metadata = {"initial_metadata": settings} if settings else {}
+    return {
+        "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}, **metadata},
+        "observability_mode": True,
+        "failure_mode_allow": True,
+        "deferred_close_timeout": "1s",
+        "processing_mode": {**modes, "response_header_mode": "SEND", "response_body_mode": "STREAMED"}
+        | {"response_trailer_mode": "SKIP"},
+    }
+
+
+def drawn_filter(name: str, processor: JsonObject, percent: int, asked: list[JsonObject]) -> JsonObject:
+    """A filter that sees a share of the requests of which all predicates hold; the guard hears nothing of others."""
+    share = {"default_value": {"numerator": percent, "denominator": "HUNDRED"}}
+    drawn = {"typed_config": typed(name, PROCESSOR, processor), "sample_percent": share}
+    predicate = {"and_matcher": {"predicate": asked}} if len(asked) > 1 else asked[0]
+    matcher = {"predicate": predicate, "on_match": {"action": typed("drawn", _EXECUTE, drawn)}}
+    matched = {
+        "extension_config": {"name": "composite", "typed_config": any_of(_COMPOSITE, {})},
+        "xds_matcher": {"matcher_list": {"matchers": [matcher]}},
+    }
+    return typed(name, _MATCHED, matched)
+
+
+def has_header(name: str, value: JsonObject) -> JsonObject:
+    """A predicate of `drawn_filter`."""
+    read = typed("header", _REQUEST_HEADER, {"header_name": name})
+    return {"single_predicate": {"input": read, "value_match": value}}
+
+
+def inputs_off(inputs: InputGuard | None) -> JsonObject:
+    """What a route says of filters so that its requests, which are no client's, are not checked."""
+    return {INPUT_FILTER: any_of(PER_ROUTE, {"disabled": True})} if inputs else {}
 
 
 def _processor(settings: list[JsonObject], milliseconds: int) -> JsonObject:

@@ -18,17 +18,13 @@ from serin.api.guard_agreement import KEY as AGREEMENT_KEY
 from serin.api.guard_review import KEY, VERDICT, Verdict, reviewing, verdict_key, write_reviewing
 from serin.api.json import JsonObject
 from serin.routers.base import Told
-from serin.routers.envoy.guarding import CLUSTER, INPUT_FILTER, PROCESSOR, settings_of
+from serin.routers.envoy.guarding import drawn_filter, has_header, inputs_off, observing, settings_of
 from serin.routers.envoy.routed_model import RoutedModel
-from serin.routers.envoy.shape import any_of, typed
+from serin.routers.envoy.shape import set_header
 
 FILTER: Final = "serin-guard-review"
 _SECONDS: Final = 5.0
-_MATCHED: Final = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
-_COMPOSITE: Final = "envoy.extensions.filters.http.composite.v3.Composite"
-_EXECUTE: Final = "envoy.extensions.filters.http.composite.v3.ExecuteFilterAction"
-_HEADER: Final = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
-_PER_ROUTE: Final = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+_ANYTHING: Final = {"safe_regex": {"google_re2": {}, "regex": ".*"}}
 _SAID: Final = {one.value: one for one in (Told.COUNTED, Told.UNKNOWN_VERSION)}
 _GONE: Final = "serin: no answer of this version is reviewed here: send the request without the header x-serin-review\n"
 
@@ -39,29 +35,11 @@ def review_filter(model: RoutedModel) -> list[JsonObject]:
         return []
     how = reviewing(f"{model.namespace}/{model.name}", model.review.uid, model.review.how)
     settings = settings_of(write_reviewing(how), model.guard_key)
-    processor = {
-        "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}, "initial_metadata": settings},
-        "observability_mode": True,
-        "failure_mode_allow": True,
-        "deferred_close_timeout": "1s",
-        "processing_mode": {
-            "request_header_mode": "SEND",
-            "request_body_mode": "STREAMED" if how.request else "NONE",
-            "request_trailer_mode": "SKIP",
-            "response_header_mode": "SEND",
-            "response_body_mode": "STREAMED",
-            "response_trailer_mode": "SKIP",
-        },
-    }
-    share = {"default_value": {"numerator": model.review.how.share}}  # of a hundred
-    drawn = {"typed_config": typed(FILTER, PROCESSOR, processor), "sample_percent": share}
-    asked = [_has(":method", {"exact": "POST"}), *({"not_matcher": _has(one)} for one in (KEY, AGREEMENT_KEY))]
-    matcher = {"predicate": {"and_matcher": {"predicate": asked}}, "on_match": {"action": typed("r", _EXECUTE, drawn)}}
-    matched = {
-        "extension_config": {"name": "composite", "typed_config": any_of(_COMPOSITE, {})},
-        "xds_matcher": {"matcher_list": {"matchers": [matcher]}},
-    }
-    return [typed(FILTER, _MATCHED, matched)]
+    bodies = "STREAMED" if how.request else "NONE"
+    modes = {"request_header_mode": "SEND", "request_body_mode": bodies, "request_trailer_mode": "SKIP"}
+    own = [{"not_matcher": has_header(one, _ANYTHING)} for one in (KEY, AGREEMENT_KEY)]
+    asked = [has_header(":method", {"exact": "POST"}), *own]
+    return [drawn_filter(FILTER, observing(modes, settings), model.review.how.share, asked)]
 
 
 def verdict_routes(model: RoutedModel) -> list[JsonObject]:
@@ -75,8 +53,7 @@ def verdict_routes(model: RoutedModel) -> list[JsonObject]:
         for snapshot, key in keys.items()
     ]
     found = [*told, _route("none", [{"name": KEY, "present_match": True}], 404, Told.UNKNOWN_VERSION, _GONE)]
-    off = {INPUT_FILTER: any_of(_PER_ROUTE, {"disabled": True})} if model.inputs else {}
-    return [{**one, "typed_per_filter_config": off} for one in found]
+    return [{**one, "typed_per_filter_config": inputs_off(model.inputs)} for one in found]
 
 
 async def tell(address: str, port: int, headers: Mapping[str, str]) -> Told:
@@ -96,18 +73,11 @@ async def tell(address: str, port: int, headers: Mapping[str, str]) -> Told:
         return Told.PERHAPS
 
 
-def _has(name: str, value: JsonObject | None = None) -> JsonObject:
-    """A predicate of a header; without a value that it is there."""
-    found = value or {"safe_regex": {"google_re2": {}, "regex": ".*"}}
-    return {"single_predicate": {"input": typed("header", _HEADER, {"header_name": name}), "value_match": found}}
-
-
 def _route(name: str, headers: list[JsonObject], status: int, said: Told, text: str = "") -> JsonObject:
     body = {"body": {"inline_string": text}} if text else {}
-    header = {"header": {"key": KEY, "value": said.value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return {
         "name": name,
         "match": {"prefix": "/", "headers": headers},
         "direct_response": {"status": status, **body},
-        "response_headers_to_add": [header],
+        "response_headers_to_add": [set_header(KEY, said.value)],
     }

@@ -49,7 +49,7 @@ _PROPAGATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 # For how long a move waits for Envoy's word before that is told, and how often it is asked until then.
 _PATIENCE_SECONDS = 10.0
 # For how long Envoys wait, when this process starts, for the key that the guard's settings are signed with: it comes by
-# one request, and without it they would be told to leave the guard out and then to ask it again.
+# one request, and without it they would be told by a key that no guard has, and a moment later by this one.
 _KEY_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 2.0
