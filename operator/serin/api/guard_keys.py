@@ -17,7 +17,7 @@ SECRET: Final = "serin-guard"
 DATA: Final = "key"  # of the Secret, and the name of the file that it is mounted as
 BYTES: Final = 32
 # How settings are laid out. To be raised when a guard that knows this one would misread what is new; it then takes
-# them for none, and what it is shown passes unchecked. A new field needs no new version (guard.py, `only`).
+# them for none, and what it is shown passes unchecked. A new field needs no new version (guard.py, `read_line`).
 VERSION: Final = "1"
 
 

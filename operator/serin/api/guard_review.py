@@ -3,7 +3,7 @@
 The guard is shown a share of the answers that clients got. It takes those that the model was not sure of, or any, and
 of these what stands at paths that the user has named: nothing else of a payload leaves it. As elsewhere (guard.py) its
 settings come with every exchange, as one line of JSON. It gives what it takes to the operator, which keeps it as a
-ReviewItem, or sends it to a webhook of the platform's (controller/reviews.py).
+ReviewItem, or sends it to a webhook of the platform's (controller/review_intake.py).
 
 What people say counts as two series of the router's, as whatever else is known of a version.
 """

@@ -4,7 +4,6 @@ This module owns what every request has in common: a time-out, the error of an a
 and a count. It refuses to retry: the queue does that, knowing more.
 """
 
-import builtins
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -89,15 +88,20 @@ class KubernetesCluster:
         return [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in items]
 
     async def _pages(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Sequence[JsonObject]:
+        return [item async for items, _ in self._each_page(kind, namespace, query) for item in items]
+
+    async def _each_page(
+        self, kind: Kind, namespace: str | None, query: Mapping[str, str], accept: str = _ACCEPT
+    ) -> AsyncIterator[tuple[Sequence[JsonObject], bool]]:
+        """The items of each page, and whether there are more."""
         path, token = kinds.collection_path(kind, namespace), ""
-        items: builtins.list[JsonObject] = []
         while True:
             page = {**query, "continue": token} if token else query
-            answer = await self._request("list", kind, path, query=page)
-            items += answer["items"] or ()
+            answer = await self._request("list", kind, path, query=page, accept=accept)
             token = answer["metadata"].get("continue") or ""
+            yield answer["items"] or (), bool(token)
             if not token:
-                return items
+                return
 
     async def apply(self, body: JsonObject, *, force: bool = True, uid: str | None = None) -> JsonObject:
         """Server-side apply with field manager `serin`; owns only what `body` sets. Returns the object as stored.
@@ -150,14 +154,9 @@ class KubernetesCluster:
 
     async def pages_of_metadata(self, kind: Kind, namespace: str | None) -> AsyncIterator[Sequence[JsonObject]]:
         """The metadata of all objects of a kind, page by page."""
-        path, token = kinds.collection_path(kind, namespace), ""
-        while True:
-            query = {"limit": str(self._page)} | ({"continue": token} if token else {})
-            answer = await self._request("list", kind, path, query=query, accept=_METADATA)
-            yield [_of_kind(kind, one) for one in answer["items"] or ()]
-            token = answer["metadata"].get("continue") or ""
-            if not token:
-                return
+        query = {"limit": str(self._page)}
+        async for items, _ in self._each_page(kind, namespace, query, _METADATA):
+            yield [_of_kind(kind, one) for one in items]
 
     async def label(
         self, body: JsonObject, labels: Mapping[str, str | None], *, only_if_unchanged: bool = False
@@ -185,14 +184,12 @@ class KubernetesCluster:
 
         They have 1,000 Events at most, all together.
         """
-        path, token = kinds.collection_path(kinds.EVENT, namespace), ""
-        for _ in range(_PAGES_OF_EVENTS):
-            query = {"fieldSelector": kinds.POD_WARNINGS, "limit": str(_EVENTS)}
-            query |= {"continue": token} if token else {}
-            answer = await self._request("list", kinds.EVENT, path, query=query)
-            token = answer["metadata"].get("continue") or ""
-            yield answer["items"] or (), bool(token)
-            if not token:
+        query = {"fieldSelector": kinds.POD_WARNINGS, "limit": str(_EVENTS)}
+        left = _PAGES_OF_EVENTS
+        async for page in self._each_page(kinds.EVENT, namespace, query):
+            yield page
+            left -= 1
+            if not left:
                 return
 
     async def signing_keys(self) -> JsonObject:

@@ -42,12 +42,9 @@ def _answer(missing: str) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, port: int, *, shutdown: float = 1.0) -> AsyncIterator[int]:
-    """Serve an application on all addresses; yields the port, which is chosen by the system when `port` is 0.
-
-    `shutdown`: seconds that requests under way have at the end.
-    """
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=shutdown)
+async def serving(app: web.Application, port: int) -> AsyncIterator[int]:
+    """Serve an application on all addresses; yields the port, which is chosen by the system when `port` is 0."""
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, port=port).start()
