@@ -1,6 +1,7 @@
 """The adapter against a real Prometheus: typed answers, credentials, TLS, time-outs, warnings; nothing raised."""
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -8,12 +9,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serin.analysis.types import NoData
 from serin.api.conditions import Reason
-from serin.metrics.answers import Answer, Failed, Partial, Value
+from serin.metrics import prometheus as adapter
+from serin.metrics.answers import Answer, Failed, Partial, Value, answer_of
 from serin.metrics.prometheus import SHARED, Prometheus, Settings, read_settings
 from tests.cluster.pki import Authority
 from tests.cluster.ports import free_port
@@ -217,6 +220,24 @@ async def test_what_is_not_prometheus_is_said(status: int, headers: dict[str, st
     assert words in answer.message
     assert "secret" not in answer.message
     assert len(answer.message) <= 500
+
+
+async def test_nothing_looks_for_garbage_while_an_answer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    collects: list[bool] = []
+
+    def reading(body: Mapping[str, Any]) -> Answer:
+        collects.append(gc.isenabled())
+        if not body["data"]["result"]:
+            raise ValueError("none")
+        return answer_of(body)
+
+    monkeypatch.setattr(adapter, "answer_of", reading)
+    vector = '{"status": "success", "data": {"resultType": "vector", "result": [%s]}}'
+    for one in ('{"metric": {}, "value": [1, "2"]}', ""):
+        with answering(lambda *_, one=one: (200, {}, (vector % one).encode())) as url:
+            await ask(Settings(url), "up")
+        assert gc.isenabled(), "also after one that cannot be read"
+    assert collects == [False, False]
 
 
 async def test_an_answer_that_is_too_large_is_given_up() -> None:

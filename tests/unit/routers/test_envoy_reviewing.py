@@ -4,19 +4,28 @@ tests/integration/test_envoy_reviewing.py has a real Envoy and a real guard.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from serin.api.guard import Protocol
 from serin.api.guard_keys import read_signed
 from serin.api.guard_review import KEY, ReviewGuard, item_proof, read_written_reviewing, verdict_key
 from serin.api.json import JsonObject
+from serin.cluster import kinds
+from serin.cluster.cache import ObjectCache
+from serin.routers.base import Told
+from serin.routers.envoy import router as envoy_router
 from serin.routers.envoy.rendered import render
 from serin.routers.envoy.reviewing import FILTER
 from serin.routers.envoy.routed_model import Review, read_model
+from serin.routers.envoy.router import EnvoyRouter
 from tests.narratives.agreements import compared
 from tests.narratives.reviews import GUARD
 from tests.narratives.world import World
+from tests.unit.routers.context import router_context
 from tests.unit.routers.test_envoy_agreeing import IDLE, INSTALLED, WEIGHTED
 from tests.unit.routers.test_envoy_guard import text
 
@@ -83,3 +92,23 @@ def test_it_is_read_of_the_spec_and_a_bad_one_changes_nothing() -> None:
     assert second.model is not None
     assert second.model.review == first.review
     assert "spec.guard.review.answer[0]" in second.problem
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 32])
+async def test_without_a_key_no_model_is_told_what_people_say(monkeypatch: pytest.MonkeyPatch, key: bytes) -> None:
+    told: list[Mapping[str, str]] = []
+
+    async def tell(_address: str, _port: int, headers: Mapping[str, str]) -> Told:
+        told.append(headers)
+        return Told.COUNTED
+
+    monkeypatch.setattr(envoy_router, "tell", tell)
+    cache, body = ObjectCache(), World().body
+    body["status"] = {"router": {"envoy": {"port": 10001}}}
+    cache.put(kinds.MODEL_DEPLOYMENT, body)
+    router = EnvoyRouter(router_context(cache, "--guard-timeout", "250"))
+    monkeypatch.setattr(router._pods, "ready", lambda _: ("127.0.0.1",))
+    assert router._secret is not None
+    router._secret.key = key
+    found = await router.tell_verdict(("shop", "fraud"), "fraud-a", "wrong")
+    assert (found, len(told)) == ((Told.COUNTED, 1) if key else (Told.NOT_SENT, 0))
