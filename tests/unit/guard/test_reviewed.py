@@ -226,6 +226,14 @@ async def test_the_longest_item_of_any_script_is_taken_whole() -> None:
         assert len(orjson.dumps(write_item(item))) < LARGEST_ITEM
 
 
+async def test_of_a_requests_headers_only_what_is_asked_of_later_is_held() -> None:
+    async with reviewing() as (_, reviews, pairs):
+        seen = Reviewed(HOW, reviews)
+        assert seen.on_message(headers("request_headers", authorization="x" * 50_000, content_encoding="gzip")) == b""
+        assert 0 < pairs._room.held.total() < 10_000
+        seen.closed()
+
+
 async def test_what_a_model_is_sure_of_takes_no_turn() -> None:
     async with reviewing() as (operator, reviews, _):
         for _ in range(MOST_OF_ONE):
