@@ -86,7 +86,7 @@ def test_every_cluster_shows_a_share_of_its_answers_to_be_recorded(sticky: Stick
     for cluster in found.clusters.values():
         first, *_, last = cluster["typed_extension_protocol_options"][OPTIONS]["http_filters"]
         assert (first["name"], last["name"]) == ("serin-guard-record", "codec")
-        assert json.dumps(first).count('"sample_percent": {"default_value": {"numerator": 7,') == 1
+        assert json.dumps(first).count('"sample_percent": {"default_value": {"numerator": 7}}') == 1
         assert '"observability_mode": true' in json.dumps(first)
     # What output refuses is not recorded: of an answer the last filter comes first.
     both = render(replace(model, guard=GUARD), limits=INSTALLED).clusters["shop/fraud/a"]

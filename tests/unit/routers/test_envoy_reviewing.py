@@ -47,7 +47,7 @@ def test_a_share_of_what_clients_ask_is_shown_and_nobody_waits() -> None:
     [one] = [each for each in filters(render(REVIEWED, limits=INSTALLED).listener) if each["name"] == FILTER]
     [matcher] = one["typed_config"]["xds_matcher"]["matcher_list"]["matchers"]
     drawn = matcher["on_match"]["action"]["typed_config"]
-    assert drawn["sample_percent"]["default_value"] == {"numerator": 10, "denominator": "HUNDRED"}
+    assert drawn["sample_percent"]["default_value"] == {"numerator": 10}
     processor = drawn["typed_config"]["typed_config"]
     assert processor["observability_mode"] is True
     assert processor["processing_mode"]["request_body_mode"] == "STREAMED"

@@ -127,7 +127,7 @@ def observing(modes: JsonObject, settings: list[JsonObject] | None = None) -> Js
 
 def drawn_filter(name: str, processor: JsonObject, percent: int, asked: list[JsonObject]) -> JsonObject:
     """A filter that sees a share of the requests of which all predicates hold; the guard hears nothing of others."""
-    share = {"default_value": {"numerator": percent, "denominator": "HUNDRED"}}
+    share = {"default_value": {"numerator": percent}}  # of a hundred
     drawn = {"typed_config": typed(name, PROCESSOR, processor), "sample_percent": share}
     predicate = {"and_matcher": {"predicate": asked}} if len(asked) > 1 else asked[0]
     matcher = {"predicate": predicate, "on_match": {"action": typed("drawn", _EXECUTE, drawn)}}
